@@ -1,0 +1,49 @@
+"""Errors that a user can mend: one sentence of cause, one of mending, an exit code.
+
+Whatever is raised as a :class:`SparsebenchError` is printed without a traceback
+by the command line; every other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SparsebenchError(Exception):
+    """Something the user can put right.
+
+    Args:
+        cause: what is wrong, as a sentence without a closing mend.
+        mend: what to do about it, as a sentence; may be empty.
+    """
+
+    exit_code = 2
+
+    def __init__(self, cause: str, mend: str = "") -> None:
+        super().__init__(f"{cause} {mend}".strip())
+        self.cause = cause
+        self.mend = mend
+
+
+class UnknownNameError(SparsebenchError):
+    """A name that no registry knows; offers the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+        if close:
+            mend = "Did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
+        elif len(choices) <= 12:
+            mend = "Known: " + ", ".join(choices) + "."
+        else:
+            mend = f"`sparsebench list {kind}s` shows all {len(choices)}."
+        super().__init__(f"There is no {kind} named '{name}'.", mend)
+        self.kind = kind
+        self.name = name
+
+
+class NothingMeasuredError(SparsebenchError):
+    """A run or a check that ended without one usable measurement."""
+
+    exit_code = 3
