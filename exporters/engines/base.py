@@ -1,0 +1,116 @@
+"""What an engine is: something that turns an artifact into a session that runs batches.
+
+An engine is one file with one class. It imports its library only inside ``available``
+and ``compile``, so that a missing or broken library costs nothing to the others. This
+module is imported inside workers of any interpreter: numpy and the standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether an engine runs here, and what a user must know of it.
+
+    Attributes:
+        ok: it can be used on this machine.
+        reason: why not, or an empty string.
+        version: the library's version, or an empty string.
+        licence: what its licence allows, in a few words.
+        support: whether it is still maintained, in a few words.
+        mend: what would make it available, or an empty string.
+    """
+
+    ok: bool
+    reason: str = ""
+    version: str = ""
+    licence: str = ""
+    support: str = ""
+    mend: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of the fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """The settings a session is compiled for.
+
+    Attributes:
+        batch_size: pictures per call; every call has exactly this many.
+        threads: CPU threads the engine may use.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        device: ``cpu`` or ``cuda``.
+        options: engine-specific extras, recorded as they are.
+    """
+
+    batch_size: int
+    threads: int
+    precision: str = "fp32"
+    device: str = "cpu"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class EngineError(Exception):
+    """The engine cannot do what was asked; the message is the reason in the record."""
+
+
+class Session(Protocol):
+    """A compiled backbone."""
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features or logits ``[N, D]`` of a full batch ``[N, 3, H, W]``, both float32."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What was compiled: ``threads`` read back, ``supported_fraction`` (0-1 or None), ISA."""
+        ...
+
+
+class Engine(Protocol):
+    """What executes a backbone.
+
+    Attributes:
+        name: its name on the command line.
+        environment: the separate environment its library lives in, or None for ours.
+        devices: devices it can use.
+        precisions: precisions it can use.
+        reads: ``onnx`` or ``torch``, the part of an artifact that it needs.
+    """
+
+    name: str
+    environment: str | None
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
+    reads: str
+
+    def available(self) -> Availability:
+        """Whether it runs here; never raises."""
+        ...
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> Session:
+        """Prepare a session; all compiling happens here, none inside ``run``.
+
+        Raises:
+            EngineError: this artifact or this setting is not supported.
+        """
+        ...
+
+
+def library_failed(name: str, error: BaseException, install: str) -> Availability:
+    """The availability of an engine whose library did not import."""
+    if isinstance(error, ModuleNotFoundError):
+        reason = f"{name} is not installed ({error.name} not found)."
+        return Availability(False, reason, mend=install)
+    reason = f"{name} is installed but does not import: {type(error).__name__}: {error}"
+    return Availability(False, reason, mend=f"Reinstall it: {install}")

@@ -1,0 +1,80 @@
+"""DeepSparse: the CPU engine that skips zeros. Lives in an environment of its own.
+
+Version 1.8.0 is the last real release (the project ended in June 2025); its community
+licence allows evaluation, not production. It compiles for one batch size, and its sparse
+speed depends on that size (powers of two from 16 up are good).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+
+LICENCE = "Neural Magic community licence: evaluation only, not production"
+SUPPORT = "ended June 2025 (1.8.0 is the last release)"
+
+
+class DeepSparseEngine:
+    """``deepsparse.Engine`` on the CPU, fp32."""
+
+    name = "deepsparse"
+    environment: str | None = "neuralmagic"
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("fp32",)
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        """Imports the library; its own message says when the CPU is too old."""
+        os.environ["NM_DISABLE_ANALYTICS"] = "1"
+        try:
+            import deepsparse
+        except BaseException as error:
+            return library_failed("DeepSparse", error, "sparsebench engines install deepsparse")
+        version = str(deepsparse.__version__)
+        return Availability(True, version=version, licence=LICENCE, support=SUPPORT)
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> DeepSparseSession:
+        """Compile for exactly ``request.batch_size`` pictures."""
+        os.environ["NM_DISABLE_ANALYTICS"] = "1"
+        import deepsparse
+
+        try:
+            engine = deepsparse.Engine(
+                artifact.onnx,
+                batch_size=request.batch_size,
+                num_cores=request.threads,
+                **request.options,
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise EngineError(f"DeepSparse could not compile the network: {error}") from error
+        return DeepSparseSession(engine)
+
+
+class DeepSparseSession:
+    """One compiled engine."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One call of ``Engine.run``."""
+        output: NDArray[np.float32] = self._engine.run([images])[0]
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        """Threads, supported fraction, ISA and scheduler as the engine reports them."""
+        return {
+            "threads": int(self._engine.num_cores),
+            "supported_fraction": float(self._engine.fraction_of_supported_ops),
+            "isa": str(self._engine.cpu_avx_type),
+            "vnni": bool(self._engine.cpu_vnni),
+            "scheduler": str(self._engine.scheduler),
+        }

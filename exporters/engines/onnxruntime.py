@@ -1,0 +1,77 @@
+"""ONNX Runtime on the CPU (and CUDA where its provider is installed), fp32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeEngine:
+    """``onnxruntime.InferenceSession`` with all graph optimizations."""
+
+    name = "onnxruntime"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    precisions: tuple[str, ...] = ("fp32",)
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        """Imports the library."""
+        try:
+            import onnxruntime
+        except BaseException as error:
+            return library_failed("ONNX Runtime", error, "uv pip install onnxruntime")
+        return Availability(
+            True, version=str(onnxruntime.__version__), licence="MIT", support="maintained"
+        )
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> OnnxRuntimeSession:
+        """One session; intra-op threads as told, one inter-op thread, sequential."""
+        import onnxruntime
+
+        provider = _PROVIDERS[request.device]
+        if provider not in onnxruntime.get_available_providers():
+            raise EngineError(f"this ONNX Runtime has no {provider}; install onnxruntime-gpu")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = request.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        for key, value in request.options.items():
+            options.add_session_config_entry(key, str(value))
+        try:
+            session = onnxruntime.InferenceSession(artifact.onnx, options, providers=[provider])
+        except Exception as error:  # its exceptions share no base class of their own
+            raise EngineError(f"ONNX Runtime could not load the network: {error}") from error
+        return OnnxRuntimeSession(session, options)
+
+
+class OnnxRuntimeSession:
+    """One inference session."""
+
+    def __init__(self, session: Any, options: Any) -> None:
+        self._session = session
+        self._options = options
+        self._input = session.get_inputs()[0].name
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One call of ``InferenceSession.run``."""
+        output: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        """Threads as set in the session, and the provider in use."""
+        return {
+            "threads": int(self._options.intra_op_num_threads),
+            "supported_fraction": 1.0,
+            "provider": self._session.get_providers()[0],
+        }

@@ -1,0 +1,80 @@
+"""OpenVINO on the CPU (optional extra), fp32 or bf16."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """``openvino.Core().compile_model`` with the precision stated, never left to the default."""
+
+    name = "openvino"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("fp32", "bf16")
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        """Imports the library."""
+        try:
+            import openvino
+        except BaseException as error:
+            return library_failed("OpenVINO", error, "uv sync --extra openvino")
+        return Availability(
+            True, version=str(openvino.__version__), licence="Apache-2.0", support="maintained"
+        )
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> OpenVinoSession:
+        """Reshape to the batch size and compile for latency on the threads given."""
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(artifact.onnx)
+            model.reshape([request.batch_size, *artifact.input_shape])
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_NUM_THREADS": request.threads,
+                    "NUM_STREAMS": 1,
+                    "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
+                    "ENABLE_CPU_PINNING": False,
+                    **request.options,
+                },
+            )
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO could not compile the network: {error}") from error
+        return OpenVinoSession(compiled)
+
+
+class OpenVinoSession:
+    """One compiled model and its only inference request."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One synchronous inference; input and output share memory with the engine."""
+        result = self._request.infer([images], share_inputs=True, share_outputs=True)
+        output: NDArray[np.float32] = result[0]
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        """Threads and precision as the compiled model reports them."""
+        return {
+            "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "supported_fraction": 1.0,
+            "precision_read_back": str(self._compiled.get_property("INFERENCE_PRECISION_HINT")),
+        }

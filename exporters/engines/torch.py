@@ -1,0 +1,156 @@
+"""PyTorch eager, on CPU or CUDA: the baseline everyone has.
+
+Unstructured zeros gain nothing here; that null result is a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+
+LAYOUTS = ("contiguous", "channels_last")
+
+
+class TorchEngine:
+    """``nn.Module.__call__`` under ``torch.inference_mode``.
+
+    Option ``layout``: ``contiguous``, ``channels_last`` or ``auto`` (default: both are
+    tried while compiling, the faster one is kept and named in ``describe``).
+    """
+
+    name = "torch"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    precisions: tuple[str, ...] = ("fp32", "bf16")
+    reads = "torch"
+
+    def available(self) -> Availability:
+        """Imports the library."""
+        try:
+            import torch
+        except BaseException as error:
+            return library_failed("PyTorch", error, "uv sync")
+        return Availability(
+            True, version=str(torch.__version__), licence="BSD-3", support="maintained"
+        )
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> TorchSession:
+        """Build the module, move it to the device, choose its memory layout."""
+        return build_session(artifact, request, lambda module: module)
+
+
+def build_session(
+    artifact: Artifact,
+    request: CompileRequest,
+    transform: Callable[[torch.nn.Module], Callable[[torch.Tensor], torch.Tensor]],
+) -> TorchSession:
+    """The session shared by eager and compiled execution.
+
+    Args:
+        artifact: must carry ``torch_builder``.
+        request: settings; ``options["layout"]`` as in :class:`TorchEngine`.
+        transform: turns the module into what is called (``torch.compile`` or nothing).
+
+    Raises:
+        EngineError: no module behind the artifact, no CUDA, unknown layout.
+    """
+    import torch
+
+    if artifact.torch_builder is None:
+        raise EngineError("a bare ONNX file has no PyTorch module; use an ONNX engine")
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("this machine has no CUDA device that PyTorch can use")
+    torch.set_num_threads(request.threads)
+    module_name, _, attribute = artifact.torch_builder.partition(":")
+    builder = getattr(__import__(module_name, fromlist=[attribute]), attribute)
+    module: torch.nn.Module = builder(artifact).to(request.device).eval()
+    layout = str(request.options.get("layout", "auto"))
+    if layout not in (*LAYOUTS, "auto"):
+        raise EngineError(f"unknown layout '{layout}'; known: auto, " + ", ".join(LAYOUTS))
+    sessions = {
+        name: TorchSession(module, transform, request, name)
+        for name in (LAYOUTS if layout == "auto" else (layout,))
+    }
+    if len(sessions) == 1:
+        return sessions[layout]
+    return sessions[_fastest(sessions, artifact, request)]
+
+
+def _fastest(sessions: dict[str, TorchSession], artifact: Artifact, request: CompileRequest) -> str:
+    """Name of the layout with the lowest best-of-three time, tried alternately."""
+    import numpy as np
+
+    images = np.random.default_rng(0).standard_normal(
+        (request.batch_size, *artifact.input_shape), dtype=np.float32
+    )
+    best = dict.fromkeys(sessions, float("inf"))
+    for _ in range(3):
+        for name, session in sessions.items():
+            session.prepare()
+            session.run(images)
+            start = time.perf_counter()
+            session.run(images)
+            best[name] = min(best[name], time.perf_counter() - start)
+    winner = min(best, key=lambda name: best[name])
+    sessions[winner].prepare()
+    return winner
+
+
+class TorchSession:
+    """A module, what calls it, and the memory layout it is called in."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        transform: Callable[[torch.nn.Module], Callable[[torch.Tensor], torch.Tensor]],
+        request: CompileRequest,
+        layout: str,
+    ) -> None:
+        import torch
+
+        self._torch = torch
+        self._module = module
+        self._layout = layout
+        self._format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        self._dtype = torch.bfloat16 if request.precision == "bf16" else torch.float32
+        self._device = request.device
+        self.prepare()
+        self._call = transform(module)
+
+    def prepare(self) -> None:
+        """Put the (shared) module into this session's layout and precision."""
+        # nn.Module.to() applies a memory format to 4-d parameters only, as wanted.
+        self._module.to(dtype=self._dtype, memory_format=self._format)  # type: ignore[call-overload]
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One forward pass, copies to and from the device included."""
+        torch = self._torch
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(
+                self._device, dtype=self._dtype, memory_format=self._format
+            )
+            output: NDArray[np.float32] = self._call(batch).float().cpu().numpy()
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        """Threads read back, layout, and the matrix settings that change results."""
+        torch = self._torch
+        facts: dict[str, Any] = {
+            "threads": int(torch.get_num_threads()),
+            "supported_fraction": 1.0,
+            "layout": self._layout,
+        }
+        if self._device == "cuda":
+            facts["gpu"] = torch.cuda.get_device_name()
+            facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
+        return facts

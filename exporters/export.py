@@ -1,0 +1,157 @@
+"""Export of a backbone to ONNX, kept under the cache by content.
+
+DeepSparse reads opset 13 well, and torch's newer exporter has produced wrong ResNets, so
+the TorchScript-based exporter is called here, behind one function; the verification gate
+(``exporters.verify``) checks whatever exporter is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from exporters.artifact import ARTIFACT_FILE, Artifact
+from exporters.cache import cache_dir
+from exporters.torch_module import BUILDER
+from models.architectures import build, classifier_name, feature_dim, feature_extractor
+from models.errors import SparsebenchError
+from models.masks import Mask, mask_hash
+from models.zoo.load import Backbone
+
+OPSET = 13
+EXPORTER = f"torchscript-opset{OPSET}-1"
+INPUT, OUTPUT = "images", "output"
+
+
+def export_backbone(
+    backbone: Backbone, *, size: int | None = None, output: str = "features"
+) -> Artifact:
+    """The artifact of a backbone; exported once, then found by content.
+
+    Args:
+        backbone: loaded backbone (weights, mask, card).
+        size: side of the square input, pixels; the card's by default.
+        output: ``"features"`` (pooled penultimate ``[N, D]``) or ``"logits"``.
+
+    Returns:
+        An artifact whose ONNX file takes any batch size.
+
+    Raises:
+        SparsebenchError: the network does not work at this size, or the disk is full.
+    """
+    side = size or backbone.card.preprocessing.size
+    if output not in ("features", "logits"):
+        raise SparsebenchError(f"There is no output '{output}'.", "Take features or logits.")
+    classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
+    num_classes = int(classifier.out_features)  # type: ignore[arg-type]
+    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
+    key.append(torch.__version__)
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
+    root = cache_dir("artifacts")
+    folder = root / digest
+    if (folder / ARTIFACT_FILE).exists():
+        return Artifact.read(folder)
+    kept = covered(backbone.mask, backbone.card.arch, output)
+    facts = {
+        "backbone": backbone.card.name,
+        "arch": backbone.card.arch,
+        "num_classes": num_classes,
+        "weights_sha256": backbone.sha256,
+        "mask_sha256": mask_hash(kept),
+        "exporter": EXPORTER,
+        "opset": OPSET,
+        "torch": torch.__version__,
+    }
+    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=root))
+    try:
+        onnx_path = temporary / "model.onnx"
+        # A fresh copy of the network: exporting must not leave traces in the caller's.
+        module = build(backbone.card.arch, num_classes)
+        module.load_state_dict(backbone.module.state_dict())
+        module.eval()
+        if output == "features":
+            module = feature_extractor(module, backbone.card.arch)
+        write_onnx(module, onnx_path, side)
+        _write_weights(backbone.module, temporary / "weights.safetensors")
+        artifact = Artifact(
+            folder=str(temporary),
+            onnx=str(onnx_path),
+            input_shape=(3, side, side),
+            output_dim=feature_dim(backbone.card.arch) if output == "features" else num_classes,
+            output=output,
+            weights=str(temporary / "weights.safetensors"),
+            torch_builder=BUILDER,
+            facts=facts,
+        )
+        artifact.write()
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if not (folder / ARTIFACT_FILE).exists():  # else another process was first
+                raise
+    except OSError as error:
+        raise SparsebenchError(
+            f"The export of {backbone.card.name} could not be written ({error.strerror}).",
+            "Free some disk space or set SPARSEBENCH_CACHE to another folder.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Artifact.read(folder)
+
+
+def covered(mask: Mask, arch: str, output: str) -> Mask:
+    """The part of a backbone's mask that an artifact with this output contains."""
+    if output == "logits":
+        return mask
+    skipped = f"{classifier_name(arch)}.weight"
+    return {name: kept for name, kept in mask.items() if name != skipped}
+
+
+def write_onnx(module: nn.Module, path: Path, size: int) -> None:
+    """Write ``module`` as ONNX with a dynamic batch axis and batch norm folded.
+
+    Args:
+        module: maps float32 ``[N, 3, size, size]`` to ``[N, D]``; put into eval mode.
+        path: file to write.
+        size: side of the square input, pixels.
+
+    Raises:
+        SparsebenchError: the network does not accept this size.
+    """
+    module.eval()
+    example = torch.zeros(2, 3, size, size)
+    try:
+        with torch.inference_mode():
+            module(example)
+    except RuntimeError as error:
+        raise SparsebenchError(
+            f"The network does not accept pictures of {size} px: {error}",
+            "Take a larger size.",
+        ) from error
+    options: dict[str, Any] = {"dynamo": False, "opset_version": OPSET}
+    with warnings.catch_warnings(), torch.no_grad():
+        # The deprecation of this exporter is known and the reason for this function.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+            **options,
+        )
+
+
+def _write_weights(module: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path)

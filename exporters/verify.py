@@ -1,0 +1,136 @@
+"""The verification gate: no clock starts before an engine has proved that it computes
+the same network, with the same zeros, as the checkpoint.
+
+Checked are: the mask in the ONNX file against the checkpoint's, the engine's outputs
+against PyTorch's on real pictures, the upstream classifier's decisions on both, and the
+threads that the engine reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from exporters.artifact import Artifact
+from exporters.export import covered
+from exporters.onnx_weights import onnx_mask, refilled
+from exporters.torch_module import build_module
+from models.architectures import classifier_name
+from models.masks import mask_hash
+from models.zoo.load import Backbone
+
+# Largest error allowed, relative to the largest reference value. fp32 engines reorder sums
+# (observed 1e-6 to 1e-5); bf16 keeps 8 bits of mantissa through some fifty layers.
+TOLERANCE = {"fp32": 1e-3, "bf16": 1e-1, "int8": 5e-1}
+# Share of pictures on which the upstream classifier must decide as before: in fp32 one
+# near-tie in 64 pictures may fall the other way, no more.
+AGREEMENT = {"fp32": 0.98, "bf16": 0.9, "int8": 0.8}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """PyTorch's outputs of an artifact on real pictures, and the mask's proof.
+
+    Attributes:
+        outputs: ``[n, D]`` float32.
+        logits: ``[n, C]`` float32 of the upstream classifier.
+        checkpoint_mask: hash of the mask that the artifact should hold.
+        onnx_mask: hash of the mask that its ONNX file holds.
+        refilled: pruned weights that are not zero in the ONNX file, by layer.
+    """
+
+    outputs: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    checkpoint_mask: str
+    onnx_mask: str
+    refilled: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of the gate for one engine session; ``reason`` is empty when it passed."""
+
+    ok: bool
+    reason: str
+    max_abs_error: float
+    max_rel_error: float
+    argmax_agreement: float
+    pictures: int
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of the fields."""
+        return asdict(self)
+
+
+def reference(backbone: Backbone, artifact: Artifact, images: NDArray[np.float32]) -> Reference:
+    """What every engine's session of this artifact must reproduce.
+
+    Args:
+        backbone: the loaded backbone.
+        artifact: its export.
+        images: real, preprocessed pictures ``[n, 3, H, W]``, float32.
+    """
+    module = build_module(artifact)
+    expected = covered(backbone.mask, backbone.card.arch, artifact.output)
+    exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(images)).float().numpy()
+    return Reference(
+        outputs=outputs,
+        logits=_logits(backbone, artifact, outputs),
+        checkpoint_mask=mask_hash(expected),
+        onnx_mask=mask_hash(exported),
+        refilled=refilled(expected, exported),
+    )
+
+
+def check_outputs(
+    backbone: Backbone,
+    artifact: Artifact,
+    expected: Reference,
+    outputs: NDArray[np.float32],
+    precision: str,
+) -> Verdict:
+    """Compare an engine's outputs ``[n, D]`` with the reference.
+
+    The error is relative to the largest absolute reference value; agreement counts the
+    pictures on which the upstream classifier's first choice is the same.
+    """
+    difference = float(np.abs(outputs - expected.outputs).max())
+    scale = float(np.abs(expected.outputs).max())
+    relative = difference / scale if scale > 0 else difference
+    logits = _logits(backbone, artifact, outputs)
+    agreement = float((logits.argmax(1) == expected.logits.argmax(1)).mean())
+    limit, share = TOLERANCE[precision], AGREEMENT[precision]
+    reason = ""
+    if expected.refilled:
+        layer, count = next(iter(expected.refilled.items()))
+        reason = f"the ONNX file refilled pruned weights ({count} in {layer})"
+    elif expected.checkpoint_mask != expected.onnx_mask:
+        reason = "the ONNX file's mask is not the checkpoint's (additional zeros)"
+    elif not np.isfinite(outputs).all():
+        reason = "the engine returned NaN or infinity"
+    elif not relative <= limit:
+        reason = f"outputs differ from PyTorch's by {relative:.1e} of their range (limit {limit})"
+    elif agreement < share:
+        reason = f"decisions agree with PyTorch's on {agreement:.1%} only (limit {share:.0%})"
+    return Verdict(not reason, reason, difference, relative, agreement, len(outputs))
+
+
+def _logits(
+    backbone: Backbone, artifact: Artifact, outputs: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Upstream logits ``[n, C]``: the outputs themselves, or the classifier on features."""
+    if artifact.output == "logits":
+        return outputs
+    head = backbone.module.get_submodule(classifier_name(backbone.card.arch))
+    assert isinstance(head, nn.Linear)
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = head(torch.from_numpy(np.ascontiguousarray(outputs))).numpy()
+    return logits
