@@ -94,12 +94,12 @@ class EngineWorker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         environment = {
-            **os.environ,
+            # The parent's own PYTHONPATH is about another interpreter.
+            **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             "NM_DISABLE_ANALYTICS": "1",
             **(environ or {}),
         }
-        environment.pop("PYTHONPATH", None)
         descriptor = self._shared.fileno()
         package = str(Path(__file__).parent)
         command = [interpreter or sys.executable, "-c", _BOOTSTRAP, package, target]

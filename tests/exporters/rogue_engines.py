@@ -1,0 +1,102 @@
+"""Engines that misbehave in every way an engine can; loaded by name inside workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.artifact import Artifact
+from exporters.engines.base import Availability, CompileRequest, EngineError
+
+
+class Good:
+    """Returns the mean of each picture in every output; sleeps if told to."""
+
+    name = "good"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("fp32",)
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        return Availability(True, version="1")
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        return GoodSession(artifact, request)
+
+
+class GoodSession:
+    def __init__(self, artifact: Artifact, request: CompileRequest) -> None:
+        self.outputs = artifact.output_dim
+        self.request = request
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        time.sleep(float(self.request.options.get("sleep", 0.0)))
+        means = images.mean((1, 2, 3), dtype=np.float32)
+        return np.repeat(means[:, None], self.outputs, axis=1)
+
+    def describe(self) -> dict[str, Any]:
+        return {"threads": self.request.threads, "environ": dict(os.environ)}
+
+
+class Segfaults(Good):
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        ctypes.string_at(0)
+        raise AssertionError("not reached")
+
+
+class Hangs(Good):
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        time.sleep(3600)
+        raise AssertionError("not reached")
+
+
+class OutOfMemory(Good):
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        raise MemoryError("Unable to allocate 1. EiB")
+
+
+class KilledByKernel(Good):
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("not reached")
+
+
+class Refuses(Good):
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        raise EngineError("unsupported operator Foo")
+
+
+class Chatty(Good):
+    """Prints on both streams, as native libraries do."""
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        print("a banner on standard output")
+        os.write(1, b"and one past Python's own stream\n")
+        os.write(2, b"warning: something\n")
+        return GoodSession(artifact, request)
+
+
+class Greedy(Good):
+    """Uses another number of threads than it was told."""
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        return GoodSession(artifact, CompileRequest(request.batch_size, request.threads + 7))
+
+
+class Broken(Good):
+    """Its library is installed but does not import."""
+
+    def available(self) -> Availability:
+        from exporters.engines.base import library_failed
+
+        try:
+            raise ImportError("libfoo.so.1: cannot open shared object file")
+        except ImportError as error:
+            return library_failed("Foo", error, "uv pip install foo")
