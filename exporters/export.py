@@ -8,7 +8,6 @@ the TorchScript-based exporter is called here, behind one function; the verifica
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import warnings
@@ -93,7 +92,7 @@ def export_backbone(
         )
         artifact.write()
         try:
-            os.replace(temporary, folder)
+            temporary.replace(folder)
         except OSError:
             if not (folder / ARTIFACT_FILE).exists():  # else another process was first
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,10 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import nn
 
 from exporters.artifact import Artifact
-from exporters.export import export_backbone
+from exporters.export import export_backbone, write_onnx
 from exporters.onnx_weights import onnx_mask, refilled, weighted_nodes
 from exporters.verify import check_outputs, reference
 from models.errors import SparsebenchError
@@ -35,7 +36,7 @@ def exported(sparse: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Arti
         return export_backbone(sparse, size=32)
 
 
-def pictures(count: int, size: int) -> np.ndarray:
+def pictures(count: int, size: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((count, 3, size, size), dtype=np.float32)
 
 
@@ -141,13 +142,15 @@ def test_a_truncated_onnx_file_is_one_sentence(exported: Artifact, tmp_path: Pat
         weighted_nodes(broken)
 
 
-def test_a_picture_size_the_network_cannot_take_is_one_sentence(
-    sparse: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
-    small = dataclasses.replace(sparse)
-    with pytest.raises(SparsebenchError, match="output"):
-        export_backbone(small, size=32, output="embeddings")
+def test_an_unknown_output_is_one_sentence(sparse: Backbone) -> None:
+    with pytest.raises(SparsebenchError, match="Take features or logits"):
+        export_backbone(sparse, size=32, output="embeddings")
+
+
+def test_a_picture_size_the_network_cannot_take_is_one_sentence(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten())
+    with pytest.raises(SparsebenchError, match="pictures of 4 px.*larger"):
+        write_onnx(network, tmp_path / "model.onnx", 4)
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(

@@ -143,11 +143,11 @@ def test_a_broken_library_is_an_availability_with_cause_and_mend() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import time, sys; sys.path.insert(0, {root!r})\n"
+        f"import time, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from exporters.client import EngineWorker\n"
         "w = EngineWorker('exporters.engines.onnxruntime:OnnxRuntimeEngine', threads=1)\n"
         "w.available(); print(w._process.pid, flush=True); time.sleep(60)\n"
-    ).format(root=str(Path(__file__).parents[2]))
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
