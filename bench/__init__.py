@@ -1,0 +1,1 @@
+"""How it is measured: plans, tasks, workloads, the clock, statistics, records, reports."""

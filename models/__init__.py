@@ -1,0 +1,1 @@
+"""What is measured: backbones, masks, costs, checkpoints, pruning methods."""

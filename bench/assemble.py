@@ -1,0 +1,198 @@
+"""From the trials of finished cells to their records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from bench.cells import Cell
+from bench.machine import machine_facts, package_versions
+from bench.plans import Plan
+from bench.prepare import Prepared
+from bench.records import (
+    Accuracy,
+    BackboneInfo,
+    EngineInfo,
+    Proof,
+    Record,
+    RunFolder,
+    TaskInfo,
+    Trial,
+    utc_now,
+)
+from bench.tasks.base import Task
+from models.zoo import find_card
+
+# One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
+ONE_OFF = ("compile_seconds", "export_seconds")
+
+FindPrepared = Callable[[Cell], Prepared | None]
+
+
+def finish_cells(
+    folder: RunFolder, plan: Plan, task: Task, cells: Sequence[Cell], find: FindPrepared
+) -> None:
+    """Write the record of every cell that has none yet, or a failed one.
+
+    Args:
+        folder: the run.
+        plan: its resolved plan.
+        task: the opened task of the cells.
+        cells: cells whose blocks are over.
+        find: what was prepared for a cell, None where that failed.
+    """
+    trials: dict[str, list[Trial]] = {}
+    for trial in folder.trials():
+        trials.setdefault(trial.cell, []).append(trial)
+    finished = {record.id: record for record in folder.records()}
+    for cell in cells:
+        mine = trials.get(cell.id, [])
+        good = [trial for trial in mine if trial.status == "ok"]
+        earlier = finished.get(cell.id)
+        if earlier and earlier.status == "ok" and len(earlier.trials) == len(good):
+            continue
+        lender = _lender(cell, cells, trials)
+        prepared = find(cell)
+        folder.append_record(_record(folder, plan, task, cell, mine, lender, prepared))
+
+
+def _record(
+    folder: RunFolder,
+    plan: Plan,
+    task: Task,
+    cell: Cell,
+    mine: Sequence[Trial],
+    lender: Sequence[Trial],
+    prepared: Prepared | None,
+) -> Record:
+    good = sorted((t for t in mine if t.status == "ok"), key=lambda trial: trial.block)
+    complete = len({trial.block for trial in good}) >= plan.repeats
+    reason = None
+    if not complete:
+        failed = [trial for trial in mine if trial.status != "ok"]
+        reason = failed[-1].reason if failed else "it was not measured in every block"
+    facts: Mapping[str, Any] = good[-1].extra if good else {}
+    scores = _scores(good) or _scores(lender)
+    return Record(
+        id=cell.id,
+        run=folder.path.name,
+        created=utc_now(),
+        status="ok" if complete else "failed",
+        reason=reason,
+        workload=cell.workload,
+        task=TaskInfo(
+            name=task.name,
+            classes=len(task.classes),
+            train=len(task.train),
+            test=len(task.test),
+            metric=task.metric,
+            sha256=task.sha256,
+        ),
+        backbone=_backbone(cell, prepared),
+        engine=_engine(cell, facts),
+        machine=_machine(),
+        trials=tuple(trial.times for trial in good) if complete else (),
+        accuracy=Accuracy.of(task.metric, scores, plan.seeds) if scores and complete else None,
+        proof=_proof(facts, prepared),
+        packages=_packages(),
+        settings=_settings(plan, cell),
+        extra={
+            **{key: [trial.extra[key] for trial in good] for key in ONE_OFF if good},
+            "verification": facts.get("verification"),
+            "engine": facts.get("engine"),
+            "affinity": facts.get("affinity"),
+            "task_skipped": len(task.skipped),
+            "accuracy_from": lender[0].cell if lender and not _scores(good) else None,
+        },
+    )
+
+
+def _scores(trials: Sequence[Trial]) -> tuple[float, ...] | None:
+    """Accuracy by seed: the same in every block, for the seeds fix everything."""
+    found = [trial.accuracy_per_seed for trial in trials if trial.accuracy_per_seed is not None]
+    return found[0] if found else None
+
+
+def _lender(
+    cell: Cell, cells: Sequence[Cell], trials: Mapping[str, Sequence[Trial]]
+) -> Sequence[Trial]:
+    """Trials of ``linear-cached`` on the same engine, whose accuracy is that of its features."""
+    for other in cells:
+        same = (other.backbone, other.engine) == (cell.backbone, cell.engine)
+        if same and other.workload == "linear-cached" and other.id != cell.id:
+            return [trial for trial in trials.get(other.id, ()) if trial.status == "ok"]
+    return []
+
+
+def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
+    card = find_card(cell.backbone)
+    return BackboneInfo(
+        name=card.name,
+        arch=card.arch,
+        method=card.method,
+        family=card.family,
+        sparsity=card.sparsity,
+        trained=card.trained,
+        measured_sparsity=prepared.measured_sparsity if prepared else None,
+        flops_ratio=prepared.flops_ratio if prepared else None,
+        sha256=prepared.backbone.sha256 if prepared else None,
+        licence=card.licence,
+        dense_partner=cell.dense,
+    )
+
+
+def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:
+    described = facts.get("engine", {})
+    session = described.get("describe", {})
+    return EngineInfo(
+        name=cell.engine,
+        device=cell.device,
+        precision=cell.precision,
+        threads=cell.threads,
+        batch_size=cell.batch_size,
+        version=described.get("version"),
+        options=dict(cell.settings.options),
+        supported_fraction=session.get("supported_fraction"),
+    )
+
+
+def _proof(facts: Mapping[str, Any], prepared: Prepared | None) -> Proof | None:
+    if prepared is None:
+        return None
+    verified = facts.get("verification", {})
+    return Proof(
+        checkpoint_mask=prepared.reference.checkpoint_mask,
+        onnx_mask=prepared.reference.onnx_mask,
+        # The workloads so far train a new head on features: the backbone's weights, and so
+        # its mask, are the file's own.
+        after_training_mask=prepared.reference.onnx_mask,
+        max_abs_error=verified.get("max_abs_error"),
+        argmax_agreement=verified.get("argmax_agreement"),
+    )
+
+
+def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What else must match between partners."""
+    settings: dict[str, Any] = {
+        "size": cell.size,
+        "input": "real pictures",
+        "seeds": list(plan.seeds),
+        "solver": plan.solver,
+    }
+    if plan.solver == "sgd":
+        settings["epochs"] = plan.epochs
+    if plan.limit:
+        settings["limit"] = plan.limit
+    return settings
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    return dict(machine_facts())
+
+
+@cache
+def _packages() -> dict[str, str | None]:
+    return dict(package_versions())
+

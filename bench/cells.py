@@ -1,0 +1,132 @@
+"""Cells: backbone x engine x workload x task with all settings, and their identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench.plans import EngineSettings, Plan, usable_cpus
+from bench.records import cell_id
+from models.zoo import find_card
+
+# The settings besides those of a cell that change what a workload computes.
+_WORKLOAD_SETTINGS = {
+    "inference": ("min_seconds",),
+}
+_HEAD_SETTINGS = ("seeds", "solver", "epochs")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to measure. ``id`` is derived from all other fields but ``dense``.
+
+    Attributes:
+        id: stable short identity.
+        backbone: full backbone name.
+        dense: name of the dense partner; equals ``backbone`` for a dense backbone.
+        engine: engine name.
+        workload: workload name.
+        task: task name or path as the plan gives it.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        threads: CPU threads, resolved.
+        batch_size: pictures per engine call.
+        size: side of the input in pixels, resolved.
+        settings: engine settings.
+    """
+
+    id: str
+    backbone: str
+    dense: str
+    engine: str
+    workload: str
+    task: str
+    device: str
+    precision: str
+    threads: int
+    batch_size: int
+    size: int
+    settings: EngineSettings
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines."""
+        return f"{self.workload} · {self.backbone} on {self.engine}"
+
+
+def expand(plan: Plan) -> list[Cell]:
+    """All cells of a plan, dense partners first, in the plan's order.
+
+    Raises:
+        UnknownNameError: a backbone that does not exist.
+    """
+    backbones = with_partners(plan)
+    return [
+        _cell(plan, task, workload, name, partner, engine)
+        for task in plan.tasks
+        for name, partner in backbones.items()
+        for workload in plan.workloads
+        for engine in plan.engines
+    ]
+
+
+def with_partners(plan: Plan) -> dict[str, str]:
+    """Backbone name -> its dense partner's name; partners not in the plan are added."""
+    chosen: dict[str, str] = {}
+    for name in plan.backbones:
+        card = find_card(name)
+        partner = plan.dense.get(name, card.dense_partner)
+        if card.family == "dense":
+            partner = card.name
+        elif partner not in chosen:
+            dense = find_card(partner)
+            chosen[dense.name] = dense.name
+            partner = dense.name
+        chosen[card.name] = partner
+    dense_first = sorted(chosen, key=lambda name: chosen[name] != name)
+    return {name: chosen[name] for name in dense_first}
+
+
+def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
+    """Cells that are launched together in each block.
+
+    Cells of one task and architecture belong together, because every ratio is taken
+    between them; where that needs more than ``most`` workers, one engine at a time.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        key = (cell.task, cell.backbone.split("/")[0], cell.size, cell.device, cell.precision)
+        groups.setdefault(key, []).append(cell)
+    for group in groups.values():
+        if len({(cell.backbone, cell.engine) for cell in group}) <= most:
+            yield group
+            continue
+        for engine in dict.fromkeys(cell.engine for cell in group):
+            yield [cell for cell in group if cell.engine == engine]
+
+
+def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine: str) -> Cell:
+    settings = plan.engine_settings.get(engine, EngineSettings())
+    size = plan.size or find_card(name).preprocessing.size
+    values: dict[str, Any] = {
+        "backbone": name,
+        "engine": engine,
+        "workload": workload,
+        "task": task,
+        "device": plan.device,
+        "precision": plan.precision,
+        "threads": plan.threads or usable_cpus(),
+        "batch_size": plan.batch_size,
+        "size": size,
+    }
+    identity: dict[str, Any] = {
+        **values,
+        "options": settings.options,
+        "limit": plan.limit,
+        "metric": plan.metric,
+    }
+    for key in (*_WORKLOAD_SETTINGS.get(workload, ()), *_HEAD_SETTINGS):
+        value = getattr(plan, key)
+        identity[key] = list(value) if isinstance(value, tuple) else value
+    return Cell(id=cell_id(identity), dense=partner, settings=settings, **values)

@@ -1,0 +1,119 @@
+"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the mend if not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import Json
+from models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench doctor
+
+  sparsebench doctor --json
+"""
+
+engines_app = typer.Typer(
+    help="The separate environments that some engines need.", no_args_is_help=True
+)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what runs on this machine; for what does not: why, and the mend."""
+    from bench.machine import machine_facts
+    from exporters.cache import cache_dir
+    from exporters.launch import ENGINES, engine, probe
+
+    machine = machine_facts()
+    found = {name: probe(name) for name in ENGINES}
+    if as_json:
+        import json
+
+        engines = {name: item.to_json() for name, item in found.items()}
+        print(json.dumps({"machine": machine, "engines": engines}, indent=1, default=str))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print("[bold]Machine[/bold]")
+    for key, value in machine.items():
+        if isinstance(value, str | int | float):
+            console.print(f"  {key}: {escape(str(value))}")
+    console.print(f"  cache: {cache_dir()}")
+    console.print("\n[bold]Engines[/bold]")
+    for name, item in found.items():
+        home = f" (environment {engine(name).environment})" if engine(name).environment else ""
+        if item.ok:
+            console.print(f"  [green]yes[/green]  {name} {item.version}{home}")
+            console.print(f"       licence: {item.licence}; support: {item.support}")
+        else:
+            console.print(f"  [red]no[/red]   {name}{home}: {escape(item.reason)}")
+            if item.mend:
+                console.print(f"       mend: {escape(item.mend)}")
+
+
+@engines_app.command("list")
+def list_environments(as_json: Json = False) -> None:
+    """Which engines live in an environment of their own, and whether it is built."""
+    from exporters import environments
+
+    rows: list[dict[str, Any]] = []
+    for name, needed in environments.ENVIRONMENTS.items():
+        python = environments.interpreter(name)
+        rows.append(
+            {
+                "environment": name,
+                "engines": list(needed.engines),
+                "python": str(python) if python else None,
+                "packages": environments.requirements(name),
+            }
+        )
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        state = row["python"] or "not built"
+        print(f"{row['environment']}  ({', '.join(row['engines'])}): {state}")
+
+
+@engines_app.command("install")
+def install(
+    name: Annotated[str, typer.Argument(help="An engine or an environment, e.g. deepsparse.")],
+) -> None:
+    """Build an engine's environment now instead of when a plan first needs it."""
+    from exporters import environments
+
+    python = environments.install(_environment_of(name), progress=typer.echo)
+    typer.echo(f"Ready: {python}")
+
+
+@engines_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="An engine or an environment, e.g. deepsparse.")],
+) -> None:
+    """Delete an engine's environment."""
+    from exporters import environments
+
+    found = environments.remove(_environment_of(name))
+    typer.echo("Removed." if found else "It was not built.")
+
+
+def _environment_of(name: str) -> str:
+    from exporters.environments import ENVIRONMENTS
+    from exporters.launch import engine
+
+    if name in ENVIRONMENTS:
+        return name
+    home = engine(name).environment
+    if home is None:
+        raise SparsebenchError(
+            f"The engine '{name}' lives in the suite's own environment.",
+            "`sparsebench doctor` says whether it works.",
+        )
+    return home

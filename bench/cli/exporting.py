@@ -1,0 +1,70 @@
+"""``sparsebench export``: write a backbone as ONNX, verified."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Json
+from models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench export efficientnet_lite0/magnitude-50
+
+  sparsebench export resnet50/erk-90@generated --size 224 --output logits --out r50.onnx
+"""
+
+
+def export(
+    backbone: Annotated[str, typer.Argument(help="Backbone name (`sparsebench list backbones`).")],
+    size: Annotated[int, typer.Option(help="Input side in pixels (0: the backbone's own).")] = 0,
+    output: Annotated[
+        str, typer.Option(help="features (pooled, [N, D]) or logits (the whole classifier).")
+    ] = "features",
+    out: Annotated[Path | None, typer.Option(help="File to write (default: NAME.onnx).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime."""
+    import numpy as np
+
+    from bench.tasks import open_task
+    from exporters.engines.base import CompileRequest
+    from exporters.export import export_backbone
+    from exporters.launch import start_worker
+    from exporters.verify import check_outputs, reference
+    from models.zoo.load import load_backbone
+
+    if size < 0:
+        raise SparsebenchError(f"--size must be 1 or more, not {size}.")
+    target = out or Path(backbone.partition("@")[0].replace("/", "-") + ".onnx")
+    loaded = load_backbone(backbone)
+    artifact = export_backbone(loaded, size=size or None, output=output)
+    from bench.prepare import at_size, first_pictures
+
+    preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
+    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, 16)
+    expected = reference(loaded, artifact, images)
+    with start_worker("onnxruntime", threads=1) as worker:
+        worker.compile(artifact, CompileRequest(batch_size=len(images), threads=1))
+        verdict = check_outputs(loaded, artifact, expected, worker.run(images), "fp32")
+    if not verdict.ok:
+        raise SparsebenchError(f"The export of {backbone} failed verification: {verdict.reason}.")
+    try:
+        shutil.copyfile(artifact.onnx, target)
+    except OSError as error:
+        raise SparsebenchError(f"{target} cannot be written ({error.strerror}).") from error
+    if as_json:
+        import json
+
+        print(json.dumps({"onnx": str(target), **artifact.facts, **verdict.to_json()}, indent=1))
+        return
+    typer.echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
+    typer.echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
+    typer.echo(
+        f"  against PyTorch on {verdict.pictures} real pictures: largest error "
+        f"{verdict.max_abs_error:.1e}, decisions equal on {verdict.argmax_agreement:.0%}"
+    )

@@ -1,0 +1,125 @@
+"""``sparsebench list``: what there is to measure, and what measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import Json
+from models.errors import UnknownNameError
+
+EPILOG = """Examples:
+
+  sparsebench list backbones
+
+  sparsebench list engines --json
+"""
+Rows = tuple[list[str], list[list[Any]]]
+
+
+def list_names(
+    what: Annotated[
+        str, typer.Argument(help="backbones, engines, tasks, workloads, plans or methods.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """List backbones, engines, tasks, workloads, plans or methods."""
+    if what not in _LISTS:
+        raise UnknownNameError("list", what, _LISTS)
+    head, rows = _LISTS[what]()
+    if as_json:
+        import json
+
+        print(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(head):
+        # A name that is cut off cannot be typed.
+        table.add_column(name, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def _backbones() -> Rows:
+    from models.zoo import list_cards
+
+    rows: list[list[Any]] = []
+    for card in list_cards():
+        accuracy = card.upstream_accuracy
+        rows.append(
+            [
+                card.name,
+                card.family,
+                "yes" if card.trained else "no",
+                card.preprocessing.size,
+                None if accuracy is None else f"{accuracy:.1%}",
+            ]
+        )
+    return ["backbone", "family", "trained", "px", "top-1"], rows
+
+
+def _engines() -> Rows:
+    from exporters.launch import ENGINES, engine
+
+    rows = []
+    for name in ENGINES:
+        one = engine(name)
+        environment = one.environment or "this one"
+        rows.append([name, "/".join(one.devices), "/".join(one.precisions), one.reads, environment])
+    return ["engine", "devices", "precisions", "reads", "environment"], rows
+
+
+def _tasks() -> Rows:
+    from bench.tasks import TASKS
+    from models.registry import load_target
+
+    rows = [[name, _first_line(load_target(TASKS.target(name)))] for name in TASKS]
+    rows.append(["DIRECTORY or TAR", "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg."])
+    return ["task", "what"], rows
+
+
+def _workloads() -> Rows:
+    from bench.workloads import WORKLOADS
+
+    rows = [[name, _first_line(WORKLOADS.load(name))] for name in WORKLOADS]
+    return ["workload", "what"], rows
+
+
+def _plans() -> Rows:
+    from bench.plans import load_plan, preset_names
+
+    return ["plan", "what"], [[name, load_plan(name).description] for name in preset_names()]
+
+
+def _methods() -> Rows:
+    from models.generated import GENERATED_METHODS
+    from models.oneshot import ONE_SHOT_METHODS
+    from models.sparsify import METHODS
+
+    rows: list[list[Any]] = []
+    for name in METHODS:
+        method = METHODS.load(name)
+        rows.append([name, getattr(method, "family", ""), _first_line(method)])
+    rows += [[name, "one-shot", "Of any dense backbone."] for name in ONE_SHOT_METHODS]
+    rows += [[name, "generated", "NAME@generated: untrained."] for name in GENERATED_METHODS]
+    return ["method", "family", "what"], rows
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
+
+
+_LISTS: dict[str, Callable[[], Rows]] = {
+    "backbones": _backbones,
+    "engines": _engines,
+    "tasks": _tasks,
+    "workloads": _workloads,
+    "plans": _plans,
+    "methods": _methods,
+}

@@ -1,0 +1,158 @@
+"""Which records may be compared: must-match keys, dense partners, the best dense engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.comparisons.times import CellTimes
+from bench.records import Record
+from models.errors import SparsebenchError
+
+REFERENCE_PRECISION = "fp32"
+CPU = "cpu"
+
+
+def must_match(record: Record) -> dict[str, Any]:
+    """Key -> value that two records must share before their times are compared."""
+    task, engine = record.task, record.engine
+    keys: dict[str, Any] = {
+        "workload": record.workload,
+        "division": record.division,
+        "task.name": task.name,
+        "task.sha256": task.sha256,
+        "task.metric": task.metric,
+        "backbone.arch": record.backbone.arch,
+        "engine.name": engine.name,
+        "engine.version": engine.version,
+        "engine.device": engine.device,
+        "engine.precision": engine.precision,
+        "engine.threads": engine.threads,
+        "engine.batch_size": engine.batch_size,
+        "engine.options": dict(engine.options),
+        "machine.fingerprint": record.machine.get("fingerprint"),
+    }
+    if engine.device != CPU:
+        keys["machine.gpus"] = record.machine.get("gpus")
+    keys.update({f"settings.{key}": value for key, value in record.settings.items()})
+    return keys
+
+
+def differing_keys(
+    first: Record, second: Record, ignore: Iterable[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """Must-match key -> both values, where they differ; `ignore` leaves keys out."""
+    one, other = must_match(first), must_match(second)
+    left_out = set(ignore)
+    return {
+        key: (one.get(key), other.get(key))
+        for key in (*one, *(key for key in other if key not in one))
+        if key not in left_out and one.get(key) != other.get(key)
+    }
+
+
+def refuse_differences(first: Record, second: Record, ignore: Iterable[str] = ()) -> None:
+    """Stop where must-match keys differ.
+
+    Raises:
+        SparsebenchError: lists the keys with both values.
+    """
+    different = differing_keys(first, second, ignore)
+    if different:
+        listed = "; ".join(
+            f"{key}: {one!r} against {two!r}" for key, (one, two) in different.items()
+        )
+        raise SparsebenchError(
+            f"{describe(first)} and {describe(second)} are not comparable: they differ in "
+            f"{listed}.",
+            "Measure both in one run.",
+        )
+
+
+def describe(record: Record) -> str:
+    """Backbone, engine and workload in words, for messages."""
+    return f"{record.backbone.name} on {record.engine.name} ({record.workload})"
+
+
+def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
+    """The dense partner of a sparse record in the same run, whatever its status.
+
+    By the name in `backbone.dense_partner`; without one, by architecture and then by source.
+    Of several (two batch sizes, say) the one with the fewest differing must-match keys.
+
+    Raises:
+        SparsebenchError: there is none, or it is ambiguous.
+    """
+    named = sparse.backbone.dense_partner
+    near = [
+        record
+        for record in records
+        if record.backbone.is_dense
+        and record.backbone.arch == sparse.backbone.arch
+        and record.workload == sparse.workload
+        and record.task.name == sparse.task.name
+        and record.engine.name == sparse.engine.name
+        and record.engine.device == sparse.engine.device
+        and named in (None, record.backbone.name)
+    ]
+    if not near:
+        wanted = named or f"{sparse.backbone.arch}/dense"
+        raise SparsebenchError(
+            f"{describe(sparse)} has no dense partner in this run: {wanted} was not measured "
+            f"on {sparse.engine.name}.",
+            "Add it to the plan.",
+        )
+    if len({record.backbone.name for record in near}) > 1:
+        source = _source(sparse)
+        same = [record for record in near if _source(record) == source]
+        if len({record.backbone.name for record in same}) != 1:
+            names = ", ".join(sorted({record.backbone.name for record in near}))
+            raise SparsebenchError(
+                f"{describe(sparse)} could be compared with any of {names}.",
+                "Name its dense partner in the card or in the plan.",
+            )
+        near = same
+    return min(near, key=lambda record: len(differing_keys(sparse, record)))
+
+
+def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
+    """Measured dense records that a total may be taken against.
+
+    The partner's backbone on any engine, on the same device, threads, batch size, task and
+    settings, in the reference precision or in `precision`.
+    """
+    free = ("engine.name", "engine.version", "engine.options", "engine.precision")
+    return [
+        record
+        for record in records
+        if record.status == "ok"
+        and record.backbone.name == partner.backbone.name
+        and record.engine.precision in (REFERENCE_PRECISION, precision)
+        and not differing_keys(partner, record, ignore=free)
+    ]
+
+
+def best_dense(
+    partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes], precision: str
+) -> Record | None:
+    """The dense record with the highest throughput among the partner's peers.
+
+    Args:
+        partner: the dense partner (or any dense record) that asks.
+        records: all of the run.
+        times: record id -> times.
+        precision: of the sparse record, allowed beside the reference precision.
+
+    Returns:
+        None where no peer has a time.
+    """
+    peers = [
+        record
+        for record in dense_peers(partner, records, precision)
+        if record.id in times and times[record.id].blocks
+    ]
+    return min(peers, key=lambda record: times[record.id].level().mid, default=None)
+
+
+def _source(record: Record) -> str:
+    return record.backbone.name.partition("@")[2]

@@ -1,0 +1,259 @@
+"""compare_run: every sparse record of a run against its dense partner.
+
+Effects multiply to the total exactly. For each block b the logs of the times of the best dense
+engine A, of the dense partner D and of the sparse cell S give
+
+    engine_b = A_b - R_b,  precision_b = R_b - D_b,  sparsity_b = D_b - S_b,
+
+where R is the dense cell on this engine in A's precision (R = D where the precisions are
+equal); they sum to A_b - S_b, and a point is exp(mean over blocks), which is linear in the
+logs. The interval of the total is that of A_b - S_b itself, not a product of intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.comparisons.accuracy import accuracy_change
+from bench.comparisons.bounds import INFERENCE, bound_of
+from bench.comparisons.matching import (
+    best_dense,
+    dense_peers,
+    describe,
+    find_partner,
+    refuse_differences,
+)
+from bench.comparisons.times import CellTimes, Pairing, cell_times, pair_blocks
+from bench.records import (
+    Comparison,
+    EffectIntervals,
+    Effects,
+    Estimate,
+    Record,
+    Trial,
+)
+from bench.statistics import (
+    BlockPair,
+    RatioEstimate,
+    chain_ratios,
+    estimate_ratio,
+    verdict,
+)
+from bench.statistics.ratios import Samples
+from models.errors import SparsebenchError
+
+GENERATED = "Generated weights: speed only, the accuracy means nothing."
+UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
+_Sides = dict[int, tuple[Samples, ...]]  # block -> samples of each trial
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all comparisons of a run share."""
+
+    records: Sequence[Record]
+    trials: Mapping[str, Sequence[Trial]]
+    times: Mapping[str, CellTimes]
+
+
+@dataclass(frozen=True)
+class _Total:
+    """The total and its factors."""
+
+    total: RatioEstimate
+    engine: RatioEstimate
+    precision: RatioEstimate
+    best: str
+    notes: tuple[str, ...]
+
+
+def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list[Comparison]:
+    """All comparisons of a run, one for each sparse record, in the records' order.
+
+    Args:
+        records: of one run, one a cell.
+        trials: of trials.jsonl; a cell without any there uses the trials in its record.
+
+    Returns:
+        Also the comparisons that were not possible, with status and reason.
+    """
+    by_cell: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_cell.setdefault(trial.cell, []).append(trial)
+    times = {record.id: cell_times(record, by_cell) for record in records if record.status == "ok"}
+    run = _Run(records, by_cell, times)
+    sparse = [record for record in records if not record.backbone.is_dense]
+    # inference first: the bound of a training workload rests on its extraction's speed-up
+    inference: dict[str, Comparison] = {}
+    for record in sparse:
+        if record.workload == INFERENCE:
+            inference[record.id] = _compare(record, run, {})
+    return [inference.get(record.id) or _compare(record, run, inference) for record in sparse]
+
+
+def _compare(sparse: Record, run: _Run, inference: Mapping[str, Comparison]) -> Comparison:
+    if sparse.status != "ok":
+        return _impossible(sparse, None, sparse.status, f"The sparse side: {sparse.reason}")
+    try:
+        dense = find_partner(sparse, run.records)
+    except SparsebenchError as error:
+        return _impossible(sparse, None, "failed", str(error))
+    if dense.status != "ok":
+        reason = f"The dense partner {describe(dense)}: {dense.reason}"
+        return _impossible(sparse, dense, dense.status, reason)
+    try:
+        refuse_differences(sparse, dense)
+    except SparsebenchError as error:
+        return _impossible(sparse, dense, "refused", str(error))
+    pairing = pair_blocks(run.times[dense.id], run.times[sparse.id])
+    if not pairing.pairs:
+        return _impossible(sparse, dense, "failed", "No block has both sides measured.")
+    return _measured(sparse, dense, pairing, run, inference)
+
+
+def _measured(
+    sparse: Record,
+    dense: Record,
+    pairing: Pairing,
+    run: _Run,
+    inference: Mapping[str, Comparison],
+) -> Comparison:
+    speedup = estimate_ratio(list(pairing.pairs.values()))
+    whole = _total(sparse, dense, pairing, speedup, run)
+    change = accuracy_change(sparse, dense, run.records)
+    bound = bound_of(sparse, dense, run.trials, inference, run.records)
+    trained = sparse.backbone.trained and dense.backbone.trained
+    notes = [*_block_notes(pairing, speedup), *whole.notes, *change.notes]
+    if not trained:
+        notes.append(GENERATED)
+    if bound.note:
+        notes.append(bound.note)
+    return Comparison(
+        run=sparse.run,
+        workload=sparse.workload,
+        sparse=sparse.id,
+        dense=dense.id,
+        trained=trained,
+        best_dense=whole.best,
+        speedup=_stored(speedup),
+        total=_stored(whole.total),
+        accuracy_delta=change.delta,
+        relative_error_increase=change.error_increase,
+        relative_error_increase_ci95=change.error_increase_ci95,
+        accuracy_from=change.borrowed_from,
+        effects=Effects(whole.engine.median, speedup.median, whole.precision.median),
+        effect_intervals=EffectIntervals(whole.engine.ci95, speedup.ci95, whole.precision.ci95),
+        amdahl_bound=bound.value,
+        bound_from=bound.source,
+        efficiency=None if bound.value is None else speedup.median / bound.value,
+        verdict=verdict(speedup),
+        total_verdict=verdict(whole.total),
+        smallest_effect=speedup.smallest_effect,
+        split_blocks=pairing.split,
+        notes=tuple(notes),
+    )
+
+
+def _total(
+    sparse: Record, dense: Record, pairing: Pairing, speedup: RatioEstimate, run: _Run
+) -> _Total:
+    """The total against the best dense engine, factor by factor."""
+    best = _best_with_common_block(sparse, dense, pairing, run)
+    if best.id == dense.id:
+        return _Total(speedup, UNITY, UNITY, best.id, ())
+    notes: tuple[str, ...] = ()
+    reference = dense
+    if best.engine.precision != dense.engine.precision:
+        found = _reference(best, dense, pairing, run)
+        if found is None:
+            notes = (
+                f"{dense.engine.name} has no dense {best.engine.precision} cell in this run: "
+                "the engine effect contains the effect of the precision.",
+            )
+        reference = found or dense
+    a, r = _sides(best, pairing, run), _sides(reference, pairing, run)
+    d = {block: pair.numerator for block, pair in pairing.pairs.items()}
+    s = {block: pair.denominator for block, pair in pairing.pairs.items()}
+    engine = UNITY if reference.id == best.id else _ratio(a, r)
+    precision = UNITY if reference.id == dense.id else _ratio(r, d)
+    point = engine.median * speedup.median * precision.median
+    if a.keys() >= s.keys() and r.keys() >= s.keys():
+        spread = _ratio(a, s)
+        total = RatioEstimate(point, spread.low, spread.high, spread.blocks, spread.smallest_effect)
+    else:
+        factors = [factor for factor in (engine, precision) if factor is not UNITY]
+        total = chain_ratios(*factors, speedup)
+        total = RatioEstimate(point, total.low, total.high, total.blocks, total.smallest_effect)
+        notes = (*notes, f"{describe(best)} misses blocks that this pair has.")
+    return _Total(total, engine, precision, best.id, notes)
+
+
+def _best_with_common_block(sparse: Record, dense: Record, pairing: Pairing, run: _Run) -> Record:
+    """The best dense record of which at least one block can be paired; the partner can."""
+    usable = {
+        key: times for key, times in run.times.items() if times.blocks.keys() & pairing.pairs.keys()
+    }
+    return best_dense(dense, run.records, usable, sparse.engine.precision) or dense
+
+
+def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Record | None:
+    """The dense cell on this engine in the best engine's precision."""
+    for record in dense_peers(dense, run.records, best.engine.precision):
+        if (
+            record.engine.precision == best.engine.precision
+            and record.engine.name == dense.engine.name
+            and run.times[record.id].blocks.keys()
+            & run.times[best.id].blocks.keys()
+            & pairing.pairs.keys()
+        ):
+            return record
+    return None
+
+
+def _sides(record: Record, pairing: Pairing, run: _Run) -> _Sides:
+    """A cell's trials in the blocks of a pairing, from the same launches where it has them."""
+    times = run.times[record.id]
+    return {
+        block: times.of(block, pairing.launches[block])
+        for block in pairing.pairs
+        if block in times.blocks
+    }
+
+
+def _ratio(numerator: _Sides, denominator: _Sides) -> RatioEstimate:
+    """Ratio over the blocks that both have."""
+    blocks = [block for block in numerator if block in denominator]
+    return estimate_ratio([BlockPair(numerator[b], denominator[b]) for b in blocks])
+
+
+def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
+    notes = []
+    if pairing.split:
+        blocks = "1 block was" if pairing.split == 1 else f"{pairing.split} blocks were"
+        fate = (
+            "used all the same, because fewer than two whole ones exist"
+            if pairing.split_used
+            else "left out"
+        )
+        notes.append(f"{blocks} interrupted, its two sides come from different launches: {fate}.")
+    if speedup.ci95 is None:
+        notes.append("Too few blocks for an interval: repeat with --repeats 3 or more.")
+    return notes
+
+
+def _stored(estimate: RatioEstimate) -> Estimate:
+    return Estimate(estimate.median, estimate.ci95, estimate.blocks)
+
+
+def _impossible(sparse: Record, dense: Record | None, status: str, reason: str) -> Comparison:
+    trained = sparse.backbone.trained and (dense is None or dense.backbone.trained)
+    return Comparison(
+        run=sparse.run,
+        workload=sparse.workload,
+        sparse=sparse.id,
+        dense=None if dense is None else dense.id,
+        trained=trained,
+        status=status,
+        reason=reason,
+    )

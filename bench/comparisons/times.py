@@ -1,0 +1,102 @@
+"""The times of a cell by block and launch, and the pairing of two cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.records import Record, TimedBlock, Trial
+from bench.statistics import (
+    BlockPair,
+    Interval,
+    RatioEstimate,
+    estimate_ratio,
+    geometric_interval,
+)
+from bench.statistics.ratios import Samples, log_time
+
+ENOUGH = 2
+
+
+@dataclass(frozen=True)
+class CellTimes:
+    """Seconds per item of a cell: block -> launch -> samples of each trial, float64 [n]."""
+
+    blocks: Mapping[int, Mapping[str, tuple[Samples, ...]]]
+
+    def of(self, block: int, launches: Iterable[str] | None = None) -> tuple[Samples, ...]:
+        """The trials of a block, from the given launches or, where it has none of them, all."""
+        here = self.blocks[block]
+        chosen = [name for name in here if launches is None or name in launches]
+        return tuple(samples for name in chosen or here for samples in here[name])
+
+    def level(self) -> Interval:
+        """Seconds per item over the blocks, with the interval of its logarithm."""
+        return geometric_interval([math.exp(log_time(self.of(block))) for block in self.blocks])
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Blocks in which both of two cells were measured.
+
+    Args:
+        pairs: block -> both sides; only those to use.
+        launches: block -> launches that both sides of it come from; empty for a split block.
+        split: how many blocks have their two sides from different launches only.
+        split_used: whether those are among `pairs`.
+    """
+
+    pairs: Mapping[int, BlockPair]
+    launches: Mapping[int, frozenset[str]]
+    split: int
+    split_used: bool
+
+
+def cell_times(record: Record, trials: Mapping[str, Sequence[Trial]]) -> CellTimes:
+    """Times of a record: from trials.jsonl where it has trials of the cell, else its own.
+
+    Args:
+        record: the cell.
+        trials: record id -> all its trials; only those with status "ok" count.
+    """
+    timed: list[TimedBlock] = [
+        trial.times for trial in trials.get(record.id, ()) if trial.status == "ok"
+    ] or list(record.trials)
+    blocks: dict[int, dict[str, tuple[Samples, ...]]] = {}
+    for trial in sorted(timed, key=lambda t: (t.block, t.order)):
+        samples = np.asarray(trial.seconds, dtype=np.float64) / max(trial.items, 1)
+        launches = blocks.setdefault(trial.block, {})
+        launches[trial.launch] = (*launches.get(trial.launch, ()), samples)
+    return CellTimes(blocks)
+
+
+def pair_blocks(numerator: CellTimes, denominator: CellTimes) -> Pairing:
+    """Pair two cells block by block.
+
+    A block that a kill has cut in two has its sides in different launches, and their ratio
+    contains whatever changed on the machine in between. Such split blocks count only where
+    fewer than two whole ones exist.
+    """
+    whole: dict[int, frozenset[str]] = {}
+    split: dict[int, frozenset[str]] = {}
+    for block in sorted(numerator.blocks.keys() & denominator.blocks.keys()):
+        common = frozenset(numerator.blocks[block]) & frozenset(denominator.blocks[block])
+        (whole if common else split)[block] = common
+    use_split = bool(split) and len(whole) < ENOUGH
+    used = {**whole, **split} if use_split else whole
+    pairs = {
+        block: BlockPair(
+            numerator.of(block, launches or None), denominator.of(block, launches or None)
+        )
+        for block, launches in sorted(used.items())
+    }
+    return Pairing(pairs, used, len(split), use_split)
+
+
+def ratio_of_cells(numerator: CellTimes, denominator: CellTimes) -> RatioEstimate | None:
+    """Time of one cell over the time of another; None without a common block."""
+    pairs = list(pair_blocks(numerator, denominator).pairs.values())
+    return estimate_ratio(pairs) if pairs else None

@@ -1,0 +1,215 @@
+"""Plans: the set of cells of a run, as a named preset or a TOML file.
+
+This module is imported by the command line at start: standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from models.errors import SparsebenchError, UnknownNameError
+
+PRESETS = Path(__file__).parent / "presets"
+PRECISIONS = ("fp32", "bf16", "int8")
+DEVICES = ("cpu", "cuda")
+SOLVERS = ("sgd", "lbfgs")
+# The paper's seeds for linear fine-tuning.
+SEEDS = (21, 51, 81, 111, 141)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Settings of one engine in a plan (``[engines.NAME]`` in TOML).
+
+    Attributes:
+        python: interpreter that has the engine's library, or None for the usual one.
+        options: passed to the engine as they are, and recorded.
+    """
+
+    python: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures. Every field is a key of a TOML plan.
+
+    Attributes:
+        name: preset name or file stem.
+        description: one line for ``list plans``.
+        backbones: backbone names; dense partners are added by themselves.
+        engines: engine names.
+        workloads: workload names.
+        tasks: task names or paths of ImageFolder directories or tars.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        threads: CPU threads of everything; 0 stands for all CPUs this process may use.
+        batch_size: pictures per engine call.
+        size: side of the square input in pixels; 0 stands for each backbone's own.
+        repeats: blocks.
+        seeds: seeds of the trained heads.
+        order_seed: seed of the order of cells inside blocks.
+        data_dir: where downloadable data sets lie or go.
+        limit: at most so many pictures of a task (0 for all), stratified.
+        metric: ``top1`` or ``mean_per_class``; empty for each task's own.
+        strict: a picture that cannot be decoded fails the task instead of being skipped.
+        solver: ``sgd`` (the paper's recipe) or ``lbfgs``.
+        epochs: epochs of the head under ``sgd``.
+        dense: sparse backbone name -> name of its dense partner, where not the usual one.
+        engine_settings: per-engine settings.
+        min_seconds: least time per visit of a cell in ``inference``.
+        call_timeout: seconds after which an engine that does not answer counts as hung.
+    """
+
+    name: str = "custom"
+    description: str = ""
+    backbones: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ("deepsparse", "onnxruntime", "torch")
+    workloads: tuple[str, ...] = ("inference", "linear-cached")
+    tasks: tuple[str, ...] = ("digits",)
+    device: str = "cpu"
+    precision: str = "fp32"
+    threads: int = 0
+    batch_size: int = 64
+    size: int = 0
+    repeats: int = 5
+    seeds: tuple[int, ...] = SEEDS
+    order_seed: int = 0
+    data_dir: str = ""
+    limit: int = 0
+    metric: str = ""
+    strict: bool = False
+    solver: str = "sgd"
+    epochs: int = 150
+    dense: dict[str, str] = field(default_factory=dict)
+    engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
+    min_seconds: float = 0.4
+    call_timeout: float = 600.0
+
+    def with_changes(self, **changes: Any) -> Plan:
+        """A validated copy; keys whose value is None or empty stay as they are."""
+        given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
+        return validate(replace(self, **given))
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the suite."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_plan(name_or_path: str) -> Plan:
+    """The plan behind a preset's name or a TOML file's path.
+
+    Raises:
+        SparsebenchError: no such preset or file, not TOML, an unknown key or a bad value.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise SparsebenchError(f"There is no plan file {path}.")
+    elif name_or_path in preset_names():
+        path = PRESETS / f"{name_or_path}.toml"
+    else:
+        raise UnknownNameError("plan", name_or_path, preset_names())
+    try:
+        data = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SparsebenchError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
+    return plan_from_dict({"name": path.stem, **data}, str(path))
+
+
+def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
+    """A validated plan from TOML data; ``where`` names the file in messages."""
+    data = dict(data)
+    known = [f.name for f in fields(Plan)]
+    # `engines` is a list of names, or a table whose keys are names and values settings.
+    engines = data.get("engines")
+    if isinstance(engines, Mapping):
+        data["engines"] = list(engines)
+        data["engine_settings"] = engines
+    for key in data:
+        if key not in known:
+            raise UnknownNameError(f"key of a plan ({where})", key, known)
+    settings = {}
+    for name, table in dict(data.pop("engine_settings", {})).items():
+        for key in table:
+            if key not in ("python", "options"):
+                raise UnknownNameError(f"setting of engine {name}", key, ["python", "options"])
+        settings[name] = EngineSettings(**table)
+    for key, value in data.items():
+        wanted = getattr(_DEFAULT, key)
+        if isinstance(wanted, tuple):
+            if isinstance(value, str) or not isinstance(value, list | tuple):
+                raise SparsebenchError(f"{where}: '{key}' must be a list, not {value!r}.")
+            data[key] = tuple(value)
+        elif isinstance(wanted, bool) != isinstance(value, bool) or not isinstance(
+            value, (int, float) if isinstance(wanted, float) else type(wanted)
+        ):
+            raise SparsebenchError(
+                f"{where}: '{key}' must be a {type(wanted).__name__}, not {value!r}."
+            )
+    return validate(Plan(**data, engine_settings=settings))
+
+
+def validate(plan: Plan) -> Plan:
+    """Check every value that can be checked without loading anything.
+
+    Raises:
+        SparsebenchError: a value out of range, or more threads than CPUs.
+    """
+    for key, value, least in (
+        ("batch_size", plan.batch_size, 1),
+        ("repeats", plan.repeats, 1),
+        ("threads", plan.threads, 0),
+        ("epochs", plan.epochs, 1),
+        ("size", plan.size, 0),
+        ("limit", plan.limit, 0),
+    ):
+        if value < least:
+            raise SparsebenchError(f"'{key}' must be {least} or more, not {value}.")
+    for kind, chosen, choices in (
+        ("device", plan.device, DEVICES),
+        ("precision", plan.precision, PRECISIONS),
+        ("solver", plan.solver, SOLVERS),
+        ("metric", plan.metric or "top1", ("top1", "mean_per_class")),
+    ):
+        if chosen not in choices:
+            raise UnknownNameError(kind, chosen, choices)
+    if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds):
+        raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
+    if plan.threads > usable_cpus():
+        raise SparsebenchError(
+            f"{plan.threads} threads on {usable_cpus()} usable CPUs would time the scheduler.",
+            f"Take --threads {usable_cpus()} or fewer.",
+        )
+    return plan
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use (affinity respected)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def plan_to_toml(plan: Plan) -> str:
+    """The resolved plan as TOML that :func:`load_plan` reads back."""
+    import tomli_w
+
+    data = asdict(plan)
+    data["engine_settings"] = {
+        name: {key: value for key, value in table.items() if value}
+        for name, table in data["engine_settings"].items()
+    }
+    comment = "# The resolved plan of a run: `sparsebench run plan.toml` repeats it.\n"
+    return comment + tomli_w.dumps({key: value for key, value in data.items() if value != {}})
+
+
+_DEFAULT = Plan()

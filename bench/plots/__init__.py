@@ -1,0 +1,1 @@
+"""Figures of a run; matplotlib is imported when one is drawn."""

@@ -1,0 +1,59 @@
+"""How every figure looks: colours that colour-blind readers tell apart, markers, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+# Okabe and Ito (2008), without the yellow that vanishes on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6E6E6E", "#5D3A9B")
+DENSE = "#000000"
+GUIDE = "#B8B8B8"
+
+# A method and an engine look the same in every figure; others take what is left.
+METHODS = ("acdc", "magnitude", "gmp", "rigl", "str", "woodfisher", "lth")
+ENGINES = ("deepsparse", "onnxruntime", "openvino", "torch", "torch-compile", "native")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "8")
+
+PNG_DPI = 200
+PANEL_INCHES = (4.6, 3.6)
+EMPTY_INCHES = (5.0, 1.6)
+SMALL = 7.5  # labels and footnotes, points
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "svg.hashsalt": "sparsebench",  # the same figure gives the same file
+    "figure.dpi": 100,
+}
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each method."""
+    return _assign(methods, METHODS, COLOURS)
+
+
+def engine_markers(engines: Iterable[str]) -> dict[str, str]:
+    """A marker for each engine; a label such as "torch cuda" is an engine of its own."""
+    return _assign(engines, ENGINES, MARKERS)
+
+
+def _assign(names: Iterable[str], known: tuple[str, ...], looks: tuple[str, ...]) -> dict[str, str]:
+    """Known names by their place; the others, sorted, take the looks that are free."""
+    wanted = sorted(set(names))
+    taken = {name: looks[known.index(name) % len(looks)] for name in wanted if name in known}
+    free = [look for look in looks if look not in taken.values()] or list(looks)
+    others = [name for name in wanted if name not in known]
+    return taken | {name: free[place % len(free)] for place, name in enumerate(others)}

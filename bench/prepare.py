@@ -1,0 +1,107 @@
+"""Before any clock: a backbone loaded, exported, counted, and its reference outputs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.decode import decoded_batches
+from bench.tasks.base import Task
+from exporters.artifact import Artifact
+from exporters.export import export_backbone
+from exporters.verify import Reference, reference
+from models.cards import Preprocessing
+from models.costs import count_costs, flops_ratio
+from models.errors import SparsebenchError
+from models.masks import sparsity
+from models.zoo.load import Backbone, load_backbone
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the cells of one backbone and task share.
+
+    Attributes:
+        backbone: card, module and mask.
+        artifact: the exported feature extractor.
+        preprocessing: what the pictures go through, at the cell's size.
+        images: one full batch of real test pictures ``[B, 3, H, W]``, float32.
+        reference: PyTorch's outputs for ``images`` and the mask's proof.
+        measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
+        flops_ratio: non-zero over dense FLOPs (0-1) at this size.
+        export_seconds: what loading, exporting and checking took; a one-off cost.
+    """
+
+    backbone: Backbone
+    artifact: Artifact
+    preprocessing: Preprocessing
+    images: NDArray[np.float32]
+    reference: Reference
+    measured_sparsity: float
+    flops_ratio: float
+    export_seconds: float
+
+
+def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
+    """Load, export and verify one backbone for one task.
+
+    Args:
+        name: backbone name.
+        task: whose test pictures serve for verification and timing.
+        size: side of the input, pixels.
+        batch_size: pictures in ``Prepared.images``.
+
+    Raises:
+        SparsebenchError: the backbone cannot be had, or not at this size.
+    """
+    start = time.perf_counter()
+    backbone = load_backbone(name)
+    preprocessing = at_size(backbone.card.preprocessing, size)
+    artifact = export_backbone(backbone, size=size)
+    images = first_pictures(task, preprocessing, batch_size)
+    costs = count_costs(backbone.module, (3, size, size))
+    return Prepared(
+        backbone=backbone,
+        artifact=artifact,
+        preprocessing=preprocessing,
+        images=images,
+        reference=reference(backbone, artifact, images),
+        measured_sparsity=sparsity(backbone.mask),
+        flops_ratio=flops_ratio(costs),
+        export_seconds=time.perf_counter() - start,
+    )
+
+
+def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
+    """The same preprocessing at another input size; the crop keeps its proportion."""
+    if size == preprocessing.size:
+        return preprocessing
+    resize = round(preprocessing.resize * size / preprocessing.size)
+    return replace(preprocessing, size=size, resize=resize)
+
+
+def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:
+    """The first ``count`` test pictures, preprocessed; repeated when there are fewer.
+
+    Raises:
+        SparsebenchError: there is not enough memory for one batch.
+    """
+    batches = []
+    found = 0
+    try:
+        for _, images in decoded_batches(task, "test", preprocessing, min(count, 64), workers=2):
+            batches.append(np.array(images))
+            found += len(images)
+            if found >= count:
+                break
+        pictures = np.concatenate(batches)
+        times = -(-count // len(pictures))
+        return np.ascontiguousarray(np.concatenate([pictures] * times)[:count])
+    except MemoryError as error:
+        raise SparsebenchError(
+            f"A batch of {count} pictures of {preprocessing.size} px does not fit in memory.",
+            "Take a smaller --batch-size.",
+        ) from error

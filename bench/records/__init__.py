@@ -1,0 +1,33 @@
+"""What a run leaves behind: trials, records and comparisons, their schemas and their folder."""
+
+from bench.records.comparison import Comparison, Delta, EffectIntervals, Effects, Estimate
+from bench.records.folder import RunFolder
+from bench.records.ids import cell_id, utc_now
+from bench.records.record import (
+    Accuracy,
+    BackboneInfo,
+    EngineInfo,
+    Proof,
+    Record,
+    TaskInfo,
+)
+from bench.records.trial import TimedBlock, Trial
+
+__all__ = [
+    "Accuracy",
+    "BackboneInfo",
+    "Comparison",
+    "Delta",
+    "EffectIntervals",
+    "Effects",
+    "EngineInfo",
+    "Estimate",
+    "Proof",
+    "Record",
+    "RunFolder",
+    "TaskInfo",
+    "TimedBlock",
+    "Trial",
+    "cell_id",
+    "utc_now",
+]

@@ -1,0 +1,147 @@
+"""Comparison: a sparse record against its dense partner, a line of comparisons.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.records.plain import pair, plain
+
+SCHEMA = "comparison.v1"
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio: point, 95 % interval (None for one block), blocks it rests on."""
+
+    median: float
+    ci95: Pair | None
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A change of accuracy in percentage points; no interval for a single seed."""
+
+    mean: float
+    ci95: Pair | None
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Three factors whose product is the total."""
+
+    engine: float
+    sparsity: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class EffectIntervals:
+    """The 95 % intervals of the three factors."""
+
+    engine: Pair | None
+    sparsity: Pair | None
+    precision: Pair | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sparse record against its dense partner; what could not be had is None.
+
+    Args:
+        run: id of the run.
+        workload: of both records.
+        sparse: id of the sparse record.
+        dense: id of its dense partner on the same engine.
+        trained: False where one side has generated weights.
+        status: "ok", "failed" (a side did not run) or "refused" (not comparable).
+        reason: why it is not ok.
+        best_dense: id of the dense record that the total is measured against.
+        speedup: dense time over sparse time, same engine.
+        total: best dense engine's time over sparse time.
+        accuracy_delta: percentage points, sparse minus dense.
+        relative_error_increase: fraction.
+        effects: factors of the total.
+        amdahl_bound: largest speed-up that theory allows.
+        efficiency: speedup over amdahl_bound.
+        verdict: of the speedup: "better", "worse" or "inconclusive".
+        total_verdict: of the total.
+        smallest_effect: relative change that this run would have seen, fraction.
+        split_blocks: blocks whose two sides come from different launches.
+        effect_intervals: 95 % intervals of the factors.
+        relative_error_increase_ci95: its 95 % interval.
+        accuracy_from: sparse record whose accuracy stands here instead of the own one.
+        bound_from: "inference" or "flops": where the bound's speed-up comes from.
+        notes: caveats, as sentences.
+    """
+
+    run: str
+    workload: str
+    sparse: str
+    dense: str | None
+    trained: bool
+    status: str = "ok"
+    reason: str | None = None
+    best_dense: str | None = None
+    speedup: Estimate | None = None
+    total: Estimate | None = None
+    accuracy_delta: Delta | None = None
+    relative_error_increase: float | None = None
+    effects: Effects | None = None
+    amdahl_bound: float | None = None
+    efficiency: float | None = None
+    verdict: str | None = None
+    total_verdict: str | None = None
+    smallest_effect: float | None = None
+    split_blocks: int = 0
+    effect_intervals: EffectIntervals | None = None
+    relative_error_increase_ci95: Pair | None = None
+    accuracy_from: str | None = None
+    bound_from: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of comparisons.jsonl."""
+        return {"schema": SCHEMA, **plain(self)}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Comparison:
+        """From a validated line of comparisons.jsonl."""
+        plain_keys: dict[str, Any] = {
+            key: line[key]
+            for key in cls.__dataclass_fields__
+            if key not in _NESTED and key != "notes"
+        }
+        nested: dict[str, Any] = {
+            key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
+        }
+        return cls(**plain_keys, **nested, notes=tuple(line["notes"]))
+
+
+def _estimate(line: Mapping[str, Any]) -> Estimate:
+    return Estimate(line["median"], pair(line["ci95"]), line["blocks"])
+
+
+def _delta(line: Mapping[str, Any]) -> Delta:
+    return Delta(line["mean"], pair(line["ci95"]))
+
+
+def _effects(line: Mapping[str, Any]) -> Effects:
+    return Effects(line["engine"], line["sparsity"], line["precision"])
+
+
+def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
+    return EffectIntervals(pair(line["engine"]), pair(line["sparsity"]), pair(line["precision"]))
+
+
+_NESTED: dict[str, Any] = {
+    "speedup": _estimate,
+    "total": _estimate,
+    "accuracy_delta": _delta,
+    "effects": _effects,
+    "effect_intervals": _effect_intervals,
+    "relative_error_increase_ci95": pair,
+}

@@ -1,0 +1,217 @@
+"""Record: all that is known of a cell, a line of records.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.records.plain import floats, optional_floats, pair, plain
+from bench.records.trial import TimedBlock
+
+SCHEMA = "record.v1"
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """The downstream data set: counts of classes and pictures, metric, hash of the split."""
+
+    name: str
+    classes: int | None = None
+    train: int | None = None
+    test: int | None = None
+    metric: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """Architecture plus weights.
+
+    Args:
+        name: ``<arch>/<method>-<sparsity>[@<source>]``.
+        arch: e.g. "resnet18".
+        method: "dense" for the dense partner.
+        family: "progressive", ..., "generated", "dense".
+        sparsity: nominal, fraction 0-1 of the prunable weights.
+        measured_sparsity: zeros over all prunable weights, fraction 0-1.
+        flops_ratio: multiplications with a non-zero weight over all, fraction 0-1.
+        trained: False for generated weights: speed only.
+        sha256: hash of the weights.
+        licence: of the weights.
+        dense_partner: name of the dense backbone it is compared with.
+    """
+
+    name: str
+    arch: str
+    method: str
+    family: str
+    sparsity: float
+    trained: bool
+    measured_sparsity: float | None = None
+    flops_ratio: float | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    dense_partner: str | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a dense partner itself."""
+        return self.method == DENSE
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What executes the backbone, and its settings; `threads` of compute, `batch_size` pictures."""
+
+    name: str
+    device: str
+    precision: str
+    threads: int
+    batch_size: int
+    version: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    supported_fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy on the test split, fractions 0-1; `per_seed` is the last epoch's."""
+
+    metric: str
+    per_seed: tuple[float, ...]
+    mean: float
+    ci95: tuple[float, float] | None
+    seeds: tuple[int, ...] | None = None
+    best_epoch_per_seed: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        metric: str,
+        per_seed: Sequence[float],
+        seeds: Sequence[int] | None = None,
+        best_epoch_per_seed: Sequence[float] | None = None,
+    ) -> Accuracy:
+        """Mean and t-interval of one accuracy a seed (fractions 0-1)."""
+        from bench.statistics import mean_interval
+
+        interval = mean_interval(per_seed)
+        return cls(
+            metric=metric,
+            per_seed=tuple(float(value) for value in per_seed),
+            mean=interval.mid,
+            ci95=interval.ci95,
+            seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
+            best_epoch_per_seed=optional_floats(best_epoch_per_seed),
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That what ran was sparse and right.
+
+    Args:
+        checkpoint_mask: sha256 of the mask, like the two after it.
+        onnx_mask: of the ONNX initializers.
+        after_training_mask: after training.
+        max_abs_error: largest difference between the engine's and PyTorch's features.
+        argmax_agreement: pictures whose predicted class agrees, fraction 0-1.
+    """
+
+    checkpoint_mask: str | None = None
+    onnx_mask: str | None = None
+    after_training_mask: str | None = None
+    max_abs_error: float | None = None
+    argmax_agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known of a cell.
+
+    Args:
+        id: `cell_id` of the settings; the `cell` of its trials.
+        run: id of the run.
+        created: ISO 8601, UTC.
+        status: "ok", "failed" or "skipped".
+        reason: why it is not ok.
+        workload: "inference", "linear-cached", ...
+        task: the downstream data set.
+        backbone: the weights.
+        engine: what executed them.
+        trials: the times, in measured order; empty unless ok.
+        accuracy: None where none was reached.
+        proof: None where it did not come so far.
+        machine: facts of the machine with their `fingerprint` (`bench.machine`).
+        packages: distribution name -> version.
+        division: "closed" or "open" (MEASUREMENT.md rule 4).
+        settings: what else defines the cell (recipe, seeds, picture size, real or synthetic
+            input); all of it must match between partners.
+        extra: what no key above holds; nothing compares it.
+    """
+
+    id: str
+    run: str
+    created: str
+    workload: str
+    task: TaskInfo
+    backbone: BackboneInfo
+    engine: EngineInfo
+    machine: Mapping[str, Any]
+    status: str = "ok"
+    reason: str | None = None
+    trials: tuple[TimedBlock, ...] = ()
+    accuracy: Accuracy | None = None
+    proof: Proof | None = None
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    division: str = "closed"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of records.jsonl."""
+        return {"schema": SCHEMA, **plain(self)}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Record:
+        """From a validated line of records.jsonl."""
+        return cls(
+            id=line["id"],
+            run=line["run"],
+            created=line["created"],
+            workload=line["workload"],
+            task=TaskInfo(**_known(TaskInfo, line["task"])),
+            backbone=BackboneInfo(**_known(BackboneInfo, line["backbone"])),
+            engine=EngineInfo(**_known(EngineInfo, line["engine"])),
+            machine=dict(line["machine"]),
+            status=line["status"],
+            reason=line["reason"],
+            trials=tuple(TimedBlock.from_json(item) for item in line["trials"]),
+            accuracy=_accuracy(line["accuracy"]),
+            proof=None if line["proof"] is None else Proof(**_known(Proof, line["proof"])),
+            packages=dict(line["packages"]),
+            division=line.get("division", "closed"),
+            settings=dict(line.get("settings", {})),
+            extra=dict(line.get("extra", {})),
+        )
+
+
+def _accuracy(line: Mapping[str, Any] | None) -> Accuracy | None:
+    if line is None:
+        return None
+    seeds = line.get("seeds")
+    return Accuracy(
+        metric=line["metric"],
+        per_seed=floats(line["per_seed"]),
+        mean=line["mean"],
+        ci95=pair(line["ci95"]),
+        seeds=None if seeds is None else tuple(seeds),
+        best_epoch_per_seed=optional_floats(line.get("best_epoch_per_seed")),
+    )
+
+
+def _known(kind: type, line: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `line` that the dataclass has: a later writer of v1 may add others."""
+    return {key: value for key, value in line.items() if key in kind.__dataclass_fields__}  # type: ignore[attr-defined]

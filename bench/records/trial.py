@@ -1,0 +1,119 @@
+"""Trial: one timed execution of a cell in a fresh process, a line of trials.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.records.plain import floats, optional_floats, plain
+
+SCHEMA = "trial.v1"
+
+
+@dataclass(frozen=True)
+class TimedBlock:
+    """The times of a trial, as a record carries them.
+
+    Args:
+        block: number of the block, from 0.
+        launch: one launch of the block; a block resumed after a kill has a second one.
+        order: position inside the block, from 0; -1 where its worker never started.
+        warmup: seconds of the warm-up samples, in measured order; they enter no statistic.
+        seconds: raw samples in measured order. `inference`: one full batch each;
+            `linear-cached`: one element, end to end.
+        items: pictures in one sample.
+        stages: stage name -> seconds; they sum to the trial's seconds within 1 %.
+    """
+
+    block: int
+    launch: str
+    order: int
+    warmup: tuple[float, ...]
+    seconds: tuple[float, ...]
+    items: int
+    stages: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> TimedBlock:
+        """From one element of a record's `trials`."""
+        return cls(
+            block=line["block"],
+            launch=line["launch"],
+            order=line["order"],
+            warmup=floats(line["warmup"]),
+            seconds=floats(line["seconds"]),
+            items=line["items"],
+            stages=dict(line["stages"]),
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One timed execution of a cell; times as in `TimedBlock`.
+
+    Args:
+        cell: id of the record it belongs to.
+        run: id of the run.
+        workload: "inference", "linear-cached", ...
+        block: see `TimedBlock`, like the six after it.
+        accuracy_per_seed: fraction 0-1 for each training seed; None where nothing is trained.
+        status: "ok", "failed", "skipped", or "discarded" by the drift rule.
+        reason: why it is not ok.
+        started: ISO 8601, UTC.
+        extra: anything else: drift, load, threads read back.
+    """
+
+    cell: str
+    run: str
+    workload: str
+    block: int
+    launch: str
+    order: int
+    warmup: tuple[float, ...]
+    seconds: tuple[float, ...]
+    items: int
+    stages: Mapping[str, float]
+    started: str
+    accuracy_per_seed: tuple[float, ...] | None = None
+    status: str = "ok"
+    reason: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def times(self) -> TimedBlock:
+        """What the record of the cell carries of this trial."""
+        return TimedBlock(
+            self.block,
+            self.launch,
+            self.order,
+            self.warmup,
+            self.seconds,
+            self.items,
+            self.stages,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of trials.jsonl."""
+        return {"schema": SCHEMA, **plain(self)}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Trial:
+        """From a validated line of trials.jsonl."""
+        return cls(
+            cell=line["cell"],
+            run=line["run"],
+            workload=line["workload"],
+            block=line["block"],
+            launch=line["launch"],
+            order=line["order"],
+            warmup=floats(line["warmup"]),
+            seconds=floats(line["seconds"]),
+            items=line["items"],
+            stages=dict(line["stages"]),
+            started=line["started"],
+            accuracy_per_seed=optional_floats(line["accuracy_per_seed"]),
+            status=line["status"],
+            reason=line["reason"],
+            extra=dict(line["extra"]),
+        )

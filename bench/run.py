@@ -1,0 +1,241 @@
+"""The run: a plan's cells, block by block, every trial on disk as soon as it ends."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench.assemble import finish_cells
+from bench.blocks import run_block
+from bench.cells import Cell, expand, launches
+from bench.features import FeatureCache
+from bench.plans import Plan, load_plan, plan_to_toml
+from bench.prepare import Prepared, prepare
+from bench.records import RunFolder, Trial
+from bench.reporting import write_summaries
+from bench.tasks import TASKS, open_task
+from bench.tasks.base import Task
+from bench.workloads import WORKLOADS
+from bench.workloads.base import BlockContext
+from exporters.cache import cache_dir
+from exporters.launch import ENGINES
+from models.errors import SparsebenchError
+from models.zoo import find_card
+
+log = logging.getLogger("sparsebench")
+
+# A worker holds its engine's library and one compiled network: some 0.3 to 1 GB.
+WORKER_BYTES = 1.0e9
+
+
+class Display(Protocol):
+    """Where progress is shown."""
+
+    def begin(self, title: str, steps: int) -> None:
+        """A run of so many steps begins."""
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+
+    def step(self, count: int = 1) -> None:
+        """So many trials ended."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes:
+        folder: the run's folder.
+        measured: cells with a usable measurement.
+        failed: cells without one.
+    """
+
+    folder: RunFolder
+    measured: int
+    failed: int
+
+
+def check(plan: Plan) -> None:
+    """Look up every name of a plan before anything is made or opened.
+
+    Raises:
+        UnknownNameError: a name that no registry knows, with the nearest ones.
+        SparsebenchError: a plan without cells.
+    """
+    for kind, names in (
+        ("backbones", plan.backbones),
+        ("engines", plan.engines),
+        ("workloads", plan.workloads),
+        ("tasks", plan.tasks),
+    ):
+        if not names:
+            raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
+    for name in (*plan.backbones, *plan.dense, *plan.dense.values()):
+        find_card(name)
+    for name in (*plan.engines, *plan.engine_settings):
+        ENGINES.target(name)
+    for name in plan.workloads:
+        WORKLOADS.target(name)
+    for name in plan.tasks:
+        if not Path(name).exists():
+            TASKS.target(name)
+
+
+def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
+    """Measure a plan into a folder.
+
+    Args:
+        plan: checked plan.
+        out: run folder; must be new or empty unless ``resume``.
+        resume: go on where the folder's trials end.
+        display: receives progress.
+
+    Returns:
+        The outcome; cells that failed are records with a reason.
+
+    Raises:
+        SparsebenchError: the folder cannot be used, or a task cannot be opened.
+    """
+    cells = expand(plan)
+    with RunFolder.create(out, resume=resume) as folder:
+        if resume:
+            _same_plan(plan, folder)
+        folder.write_text("plan.toml", plan_to_toml(plan))
+        _log_to(folder.path / "log.txt")
+        log.info("run %s: %d cells, %d blocks", folder.path.name, len(cells), plan.repeats)
+        display.begin(plan.name, len(cells) * plan.repeats)
+        run = _Run(plan, folder, display)
+        for name in plan.tasks:
+            task = run.open(name)
+            mine = [cell for cell in cells if cell.task == name]
+            run.measure(task, mine)
+        write_summaries(folder)
+        records = folder.records()
+        wanted = {cell.id for cell in cells}
+        status = {record.id: record.status for record in records if record.id in wanted}
+        good = sum(value == "ok" for value in status.values())
+        return Outcome(folder, measured=good, failed=len(wanted) - good)
+
+
+class _Run:
+    """A run at work: what is shared by its blocks."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, display: Display) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.display = display
+        self.cache = FeatureCache(cache_dir("features"))
+        self.prepared: dict[tuple[str, str, int], Prepared] = {}
+        trials = folder.trials()
+        self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
+        self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
+        self.failed: set[str] = set()
+        self.expected = set(plan.workloads)
+
+    def open(self, name: str) -> Task:
+        self.display.say(f"opening {name}")
+        task = open_task(
+            name,
+            data_dir=self.plan.data_dir or None,
+            strict=self.plan.strict,
+            limit=self.plan.limit or None,
+            metric=self.plan.metric or None,
+        )
+        for skipped in task.skipped:
+            log.warning("task %s: skipped %s", task.name, skipped)
+        return task
+
+    def measure(self, task: Task, cells: Sequence[Cell]) -> None:
+        """All blocks of one task; finished trials of a resumed run are not repeated."""
+        for group in launches(list(cells), self._most_workers()):
+            for block in range(self.plan.repeats):
+                todo = [
+                    cell
+                    for cell in group
+                    if (cell.id, block) not in self.done and cell.id not in self.failed
+                ]
+                gone = len(group) - len(todo)
+                self.display.step(gone)
+                if todo:
+                    self._block(task, todo, block)
+            finish_cells(self.folder, self.plan, task, group, self._prepared)
+
+    def _block(self, task: Task, cells: Sequence[Cell], block: int) -> None:
+        prefix = f"block {block + 1}/{self.plan.repeats} · "
+        context = BlockContext(
+            run=self.folder.path.name,
+            plan=self.plan,
+            task=task,
+            block=block,
+            launch=uuid.uuid4().hex[:8],
+            cache=self.cache,
+            needs_accuracy=self._needs_accuracy,
+            emit=self._emit,
+            say=lambda text: self.display.say(prefix + text),
+        )
+        log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
+        run_block(cells, lambda cell: self._prepare(task, cell), context)
+
+    def _prepare(self, task: Task, cell: Cell) -> Prepared:
+        key = (cell.task, cell.backbone, cell.size)
+        if key not in self.prepared:
+            self.display.say(f"exporting and checking {cell.backbone}")
+            self.prepared[key] = prepare(
+                cell.backbone, task, size=cell.size, batch_size=cell.batch_size
+            )
+        return self.prepared[key]
+
+    def _prepared(self, cell: Cell) -> Prepared | None:
+        return self.prepared.get((cell.task, cell.backbone, cell.size))
+
+    def _needs_accuracy(self, cell: Cell) -> bool:
+        """Inference cells borrow the accuracy of ``linear-cached`` where the plan has it."""
+        return cell.id not in self.accurate and "linear-cached" not in self.expected
+
+    def _emit(self, trial: Trial) -> None:
+        self.folder.append_trial(trial)
+        if trial.accuracy_per_seed is not None:
+            self.accurate.add(trial.cell)
+        if trial.status == "ok":
+            self.done.add((trial.cell, trial.block))
+        else:
+            self.failed.add(trial.cell)
+            log.error("cell %s failed: %s", trial.cell, trial.reason)
+        self.display.step()
+
+    def _most_workers(self) -> int:
+        import psutil
+
+        return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
+
+
+def _same_plan(plan: Plan, folder: RunFolder) -> None:
+    """Refuse to mix two plans in one folder; more repeats are welcome.
+
+    Raises:
+        SparsebenchError: the folder holds another plan.
+    """
+    path = folder.path / "plan.toml"
+    if not path.exists():
+        return
+    earlier = load_plan(str(path))
+    same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
+    if same != plan:
+        keys = [key for key in vars(plan) if getattr(plan, key) != getattr(same, key)]
+        raise SparsebenchError(
+            f"{folder.path} holds another plan (different: {', '.join(keys)}).",
+            "Resume with the same options, or choose another --out.",
+        )
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO)

@@ -1,0 +1,36 @@
+"""Statistics of timed blocks and of seeds: intervals, ratios, verdicts, bounds."""
+
+from bench.statistics.accuracy import accuracy_delta, relative_error_increase
+from bench.statistics.bounds import amdahl_bound, stage_fraction
+from bench.statistics.intervals import Interval, geometric_interval, mean_interval
+from bench.statistics.ratios import (
+    SMALLEST_EFFECT_OF_INTEREST,
+    BlockPair,
+    RatioEstimate,
+    bootstrap_interval,
+    chain_ratios,
+    estimate_ratio,
+    geometric_mean,
+    verdict,
+)
+from bench.statistics.warmup import settled, settling_point
+
+__all__ = [
+    "SMALLEST_EFFECT_OF_INTEREST",
+    "BlockPair",
+    "Interval",
+    "RatioEstimate",
+    "accuracy_delta",
+    "amdahl_bound",
+    "bootstrap_interval",
+    "chain_ratios",
+    "estimate_ratio",
+    "geometric_interval",
+    "geometric_mean",
+    "mean_interval",
+    "relative_error_increase",
+    "settled",
+    "settling_point",
+    "stage_fraction",
+    "verdict",
+]

@@ -1,0 +1,49 @@
+"""Accuracy against the dense partner: change in points, relative error increase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.statistics.intervals import Interval, mean_interval
+
+POINTS = 100.0
+
+
+def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:
+    """Change of accuracy in percentage points, paired by seed.
+
+    Args:
+        sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.
+        dense: the same for its dense partner, in the same order of seeds.
+
+    Returns:
+        Mean and t-interval of (sparse - dense) * 100. The interval is about the seeds of the
+        training, not about another draw of test pictures: both sides see the same ones.
+
+    Raises:
+        ValueError: different numbers of seeds, or none.
+    """
+    if len(sparse) != len(dense):
+        raise ValueError(f"{len(sparse)} seeds against {len(dense)}: nothing to pair")
+    return mean_interval((np.asarray(sparse) - np.asarray(dense)) * POINTS)
+
+
+def relative_error_increase(sparse: Sequence[float], dense: Sequence[float]) -> Interval | None:
+    """r = ((100-S) - (100-D)) / (100-D) of the mean accuracies (MEASUREMENT.md rule 19).
+
+    Args:
+        sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.
+        dense: the same for its dense partner, in the same order of seeds.
+
+    Returns:
+        r as a fraction (0.1: ten per cent more errors), with the interval of the paired
+        difference over the dense mean error; None where the dense partner makes no error.
+    """
+    change = accuracy_delta(sparse, dense)
+    error = POINTS * (1 - math.fsum(dense) / len(dense))
+    if error <= 0:
+        return None
+    return Interval(-change.mid / error, -change.high / error, -change.low / error, change.count)

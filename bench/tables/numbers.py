@@ -1,0 +1,69 @@
+"""Numbers as text: never a bare point, and no more digits than help."""
+
+from __future__ import annotations
+
+import math
+
+from bench.records import Accuracy, Delta, Estimate
+from bench.statistics import Interval
+
+MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+DASH = "\N{EN DASH}"
+NO_INTERVAL = "no interval"
+
+
+def ratio(estimate: Estimate) -> tuple[str, str]:
+    """A ratio with the sign for times, and its interval from low to high."""
+    digits = _digits(estimate.median)
+    if estimate.ci95 is None:
+        return f"{estimate.median:.{digits}f}{TIMES}", NO_INTERVAL
+    low, high = estimate.ci95
+    return f"{estimate.median:.{digits}f}{TIMES}", f"{low:.{digits}f}{DASH}{high:.{digits}f}"
+
+
+def percent(accuracy: Accuracy) -> tuple[str, str]:
+    """An accuracy in per cent and half its interval: ("91.2", "±0.3")."""
+    point = accuracy.mean * 100
+    if accuracy.ci95 is None:
+        return f"{point:.1f}", NO_INTERVAL
+    return f"{point:.1f}", plus_minus((accuracy.ci95[1] - accuracy.ci95[0]) / 2 * 100)
+
+
+def points(delta: Delta) -> tuple[str, str]:
+    """A change in percentage points with its sign, and half its interval."""
+    text = f"{delta.mean:+.1f}".replace("-", MINUS)
+    if text in ("+0.0", f"{MINUS}0.0"):
+        text = "0.0"
+    if delta.ci95 is None:
+        return text, NO_INTERVAL
+    return text, plus_minus((delta.ci95[1] - delta.ci95[0]) / 2)
+
+
+def plus_minus(half: float) -> str:
+    """Half an interval to one digit; what rounds to nothing is said to be less than that."""
+    return f"{PLUS_MINUS}{half:.1f}" if half >= 0.05 else f"{PLUS_MINUS}<0.1"
+
+
+def speed(interval: Interval) -> tuple[str, str]:
+    """A time or a throughput, and half its interval as a share of it: ("1,234", "±2%")."""
+    point = _significant(interval.mid)
+    if interval.ci95 is None:
+        return point, NO_INTERVAL
+    factor = max(interval.mid / interval.low, interval.high / interval.mid) - 1
+    return point, f"{PLUS_MINUS}{factor * 100:.0f}%" if factor >= 0.005 else f"{PLUS_MINUS}<1%"
+
+
+def _digits(point: float) -> int:
+    """Decimals of a ratio: a hundredth is finer than any effect of interest; 15.1, 120."""
+    return 2 if point < 10 else 1 if point < 100 else 0
+
+
+def _significant(value: float) -> str:
+    """Three significant digits, thousands with commas."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value <= 0:
+        return f"{value:g}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"

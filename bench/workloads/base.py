@@ -1,0 +1,145 @@
+"""What a workload is: something that makes one trial of each launched cell of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.cells import Cell
+from bench.features import FeatureCache
+from bench.plans import Plan
+from bench.prepare import Prepared
+from bench.records import Trial, utc_now
+from bench.tasks.base import Task
+from exporters.client import EngineWorker, WorkerFailed
+from models.errors import SparsebenchError
+
+
+@dataclass
+class Running:
+    """A cell whose worker is compiled and has passed the verification gate.
+
+    Attributes:
+        cell: what is measured.
+        worker: its fresh process.
+        prepared: the backbone's artifact, pictures and proofs.
+        facts: one-off costs and what the engine reported, for the trial's ``extra``.
+    """
+
+    cell: Cell
+    worker: EngineWorker
+    prepared: Prepared
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlockContext:
+    """What the trials of one block share.
+
+    Attributes:
+        run: name of the run.
+        plan: the resolved plan.
+        task: the opened task.
+        block: number of the block, from 0.
+        launch: name of this launch (a resumed block has more than one).
+        cache: cached features.
+        needs_accuracy: whether ``inference`` must find the accuracy itself, by cell id.
+        emit: receives every trial as it ends, and writes it to disk.
+        say: receives what is being done, for the progress line.
+    """
+
+    run: str
+    plan: Plan
+    task: Task
+    block: int
+    launch: str
+    cache: FeatureCache
+    needs_accuracy: Callable[[Cell], bool]
+    emit: Callable[[Trial], None]
+    say: Callable[[str], None]
+
+    def order(self, count: int, name: str) -> list[int]:
+        """The order of ``count`` cells in this block: random, the same for the same seed."""
+        seed = [self.plan.order_seed, self.block, *name.encode()]
+        return [int(i) for i in np.random.default_rng(seed).permutation(count)]
+
+
+class Workload(Protocol):
+    """One kind of work whose time is measured."""
+
+    name: str
+
+    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
+        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
+        ...
+
+
+def make_trial(
+    running: Running,
+    context: BlockContext,
+    *,
+    order: int,
+    started: str,
+    seconds: Sequence[float] = (),
+    warmup: Sequence[float] = (),
+    items: int = 0,
+    stages: dict[str, float] | None = None,
+    accuracy: Sequence[float] | None = None,
+    reason: str = "",
+    extra: dict[str, Any] | None = None,
+) -> Trial:
+    """A trial of a running cell; a non-empty ``reason`` makes it a failed one."""
+    return failed_or_ok(
+        running.cell,
+        context,
+        order=order,
+        started=started,
+        seconds=tuple(seconds),
+        warmup=tuple(warmup),
+        items=items,
+        stages=dict(stages or {}),
+        accuracy_per_seed=None if accuracy is None else tuple(accuracy),
+        reason=reason,
+        extra={**running.facts, **(extra or {})},
+    )
+
+
+def failed_or_ok(
+    cell: Cell, context: BlockContext, *, reason: str, **values: Any
+) -> Trial:
+    """A trial of a cell from its values."""
+    return Trial(
+        cell=cell.id,
+        run=context.run,
+        block=context.block,
+        launch=context.launch,
+        workload=cell.workload,
+        status="failed" if reason else "ok",
+        reason=reason or None,
+        **values,
+    )
+
+
+@contextmanager
+def failures_become_trials(
+    running: Running, context: BlockContext, order: int, dead: set[str]
+) -> Iterator[None]:
+    """Turn what goes wrong with one cell into a failed trial; the block goes on.
+
+    Args:
+        running: the cell at work.
+        context: its block.
+        order: its place in the block.
+        dead: receives the cell's id, so that later visits leave it out.
+    """
+    started = utc_now()
+    try:
+        yield
+    except (WorkerFailed, SparsebenchError, MemoryError, OSError) as error:
+        dead.add(running.cell.id)
+        reason = str(error) or type(error).__name__
+        context.emit(make_trial(running, context, order=order, started=started, reason=reason))

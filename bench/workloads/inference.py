@@ -1,0 +1,94 @@
+"""``inference``: seconds of an engine call on a full batch of real pictures.
+
+Inside a block all cells are alive at once, each in its own fresh process, and take turns:
+one random order forwards, the same order backwards (ABBA for two cells), so that a slow
+drift of the machine weighs on all of them alike. The clock is the worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.heads.fit import fit_and_score
+from bench.records import utc_now
+from bench.statistics import settled
+from bench.workloads.base import (
+    BlockContext,
+    Running,
+    failures_become_trials,
+    make_trial,
+)
+
+WARMUP_CALLS = 30
+WARMUP_SECONDS = 4.0
+VISIT_CALLS = 3
+VISIT_MOST = 200
+# After a pause the first call wakes threads and refills caches; where calls are long it
+# does not matter, and repeating it would cost more than it tells.
+WAKE_BELOW_SECONDS = 0.5
+
+
+class Inference:
+    """Throughput and latency of a compiled batch."""
+
+    name = "inference"
+
+    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
+        """Warm up every cell, then visit all of them in order and back."""
+        order = [running[i] for i in context.order(len(running), self.name)]
+        place = {one.cell.id: i for i, one in enumerate(order)}
+        started = {one.cell.id: utc_now() for one in order}
+        slots: dict[str, int] = {}
+        warmup: dict[str, list[float]] = {one.cell.id: [] for one in order}
+        seconds: dict[str, list[float]] = {one.cell.id: [] for one in order}
+        dead: set[str] = set()
+        for one in order:
+            key = one.cell.id
+            context.say(f"{one.cell.label} · warm-up")
+            with failures_become_trials(one, context, place[key], dead):
+                slots[key] = one.worker.load(one.prepared.images)
+                warmup[key] = warm_up(one, slots[key])
+        for one in (*order, *reversed(order)):
+            key = one.cell.id
+            if key in dead:
+                continue
+            context.say(one.cell.label)
+            with failures_become_trials(one, context, place[key], dead):
+                if warmup[key][-1] < WAKE_BELOW_SECONDS:
+                    warmup[key] += one.worker.time(slots[key], calls=1, budget=0, most=1)
+                seconds[key] += one.worker.time(
+                    slots[key],
+                    calls=VISIT_CALLS,
+                    budget=context.plan.min_seconds,
+                    most=VISIT_MOST,
+                )
+        for one in order:
+            key = one.cell.id
+            if key in dead:
+                continue
+            with failures_become_trials(one, context, place[key], dead):
+                accuracy = None
+                if context.needs_accuracy(one.cell):
+                    context.say(f"{one.cell.label} · accuracy")
+                    accuracy = fit_and_score(one, context).accuracy
+                trial = make_trial(
+                    one,
+                    context,
+                    order=place[key],
+                    started=started[key],
+                    seconds=seconds[key],
+                    warmup=warmup[key],
+                    items=one.cell.batch_size,
+                    accuracy=accuracy,
+                )
+                context.emit(trial)
+
+
+def warm_up(one: Running, slot: int) -> list[float]:
+    """Calls until the windowed median settles, or a cap on calls or seconds is reached."""
+    samples: list[float] = []
+    while len(samples) < WARMUP_CALLS and sum(samples) < WARMUP_SECONDS:
+        samples += one.worker.time(slot, calls=1, budget=0, most=1)
+        if settled(samples):
+            break
+    return samples

@@ -1,0 +1,126 @@
+"""Architectures by name: building one, its feature extractor, its prunable layers.
+
+An architecture is one :class:`ArchitectureSpec` in a file of its family and one line in
+:data:`ARCHITECTURES`; code outside this repository adds its own through the entry-point
+group ``sparsebench.architectures``. Specs are plain data and import no torch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from models.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARCHITECTURES = Registry(
+    "architecture",
+    "sparsebench.architectures",
+    {
+        "resnet18": "models.architectures.resnet:RESNET18",
+        "resnet34": "models.architectures.resnet:RESNET34",
+        "resnet50": "models.architectures.resnet:RESNET50",
+        "mobilenet_v2": "models.architectures.mobilenet:MOBILENET_V2",
+        "efficientnet_lite0": "models.architectures.efficientnet:EFFICIENTNET_LITE0",
+    },
+)
+
+
+@dataclass(frozen=True)
+class TorchvisionWeights:
+    """ImageNet weights that torchvision publishes for an architecture.
+
+    Args:
+        entry: torchvision's name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
+        top1: ImageNet-1k validation top-1, 0..1, as torchvision states it.
+    """
+
+    entry: str
+    top1: float
+
+
+@dataclass(frozen=True)
+class ArchitectureSpec:
+    """What the suite must know of an architecture.
+
+    Args:
+        name: key in the registry.
+        builder: number of classes -> network with freshly initialised weights, mapping
+            float32 [N, 3, H, W] to logits [N, classes].
+        classifier: dotted name of the last Linear layer.
+        feature_dim: D, width of the pooled features that the classifier reads.
+        preprocessing: of its usual ImageNet weights.
+        torchvision: its weights at torchvision, if there are any.
+    """
+
+    name: str
+    builder: Callable[[int], nn.Module]
+    classifier: str
+    feature_dim: int
+    preprocessing: Preprocessing = IMAGENET_PREPROCESSING
+    torchvision: TorchvisionWeights | None = None
+
+
+def find_architecture(arch: str) -> ArchitectureSpec:
+    """The spec behind a name.
+
+    Raises:
+        UnknownNameError: no architecture has this name.
+    """
+    spec = ARCHITECTURES.load(arch)
+    assert isinstance(spec, ArchitectureSpec)
+    return spec
+
+
+def build(arch: str, num_classes: int = 1000) -> nn.Module:
+    """A whole classifier with freshly initialised weights, in training mode.
+
+    Args:
+        arch: name of an architecture.
+        num_classes: C; the network maps float32 [N, 3, H, W] to logits [N, C].
+
+    Raises:
+        UnknownNameError: no architecture has this name.
+    """
+    return find_architecture(arch).builder(num_classes)
+
+
+def feature_extractor(module: nn.Module, arch: str) -> nn.Module:
+    """The network without its classifier: [N, 3, H, W] -> pooled features [N, D].
+
+    The result shares every parameter and buffer with `module`, under the same names,
+    and has its training flag; `module` itself is left as it is.
+    """
+    from torch import nn
+
+    tensors = [*module.parameters(), *module.buffers()]
+    shared = copy.deepcopy(module, {id(t): t for t in tensors})
+    parent, _, child = classifier_name(arch).rpartition(".")
+    setattr(shared.get_submodule(parent), child, nn.Identity())
+    return shared
+
+
+def feature_dim(arch: str) -> int:
+    """D, the number of pooled features in front of the classifier."""
+    return find_architecture(arch).feature_dim
+
+
+def classifier_name(arch: str) -> str:
+    """Dotted name of the classifier's Linear layer, e.g. ``fc``."""
+    return find_architecture(arch).classifier
+
+
+def prunable_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """All Conv2d and Linear layers in the network's order, the classifier included.
+
+    Their weights are what sparsity is counted over (AC/DC's and WoodFisher's
+    definition); biases and batch norm are neither pruned nor counted.
+    """
+    from torch import nn
+
+    return {n: m for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}

@@ -1,0 +1,26 @@
+"""MobileNet v2 as torchvision defines it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.architectures import ArchitectureSpec, TorchvisionWeights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _mobilenet_v2(num_classes: int) -> nn.Module:
+    from torchvision.models import get_model
+
+    module: nn.Module = get_model("mobilenet_v2", weights=None, num_classes=num_classes)
+    return module
+
+
+MOBILENET_V2 = ArchitectureSpec(
+    "mobilenet_v2",
+    _mobilenet_v2,
+    classifier="classifier.1",  # classifier.0 is a dropout, idle in eval mode
+    feature_dim=1280,
+    torchvision=TorchvisionWeights("MobileNet_V2_Weights.IMAGENET1K_V1", 0.71878),
+)

@@ -1,0 +1,43 @@
+"""ResNets as torchvision defines them (v1.5: the stride is in the 3x3 convolution)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from models.architectures import ArchitectureSpec, TorchvisionWeights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _torchvision_resnet(num_classes: int, *, depth: int) -> nn.Module:
+    from torchvision.models import get_model
+
+    module: nn.Module = get_model(f"resnet{depth}", weights=None, num_classes=num_classes)
+    return module
+
+
+# torchvision's V1 weights, trained without label smoothing, distillation or long
+# augmentation recipes: the dense models that the pruning literature starts from.
+RESNET18 = ArchitectureSpec(
+    "resnet18",
+    partial(_torchvision_resnet, depth=18),
+    classifier="fc",
+    feature_dim=512,
+    torchvision=TorchvisionWeights("ResNet18_Weights.IMAGENET1K_V1", 0.69758),
+)
+RESNET34 = ArchitectureSpec(
+    "resnet34",
+    partial(_torchvision_resnet, depth=34),
+    classifier="fc",
+    feature_dim=512,
+    torchvision=TorchvisionWeights("ResNet34_Weights.IMAGENET1K_V1", 0.73314),
+)
+RESNET50 = ArchitectureSpec(
+    "resnet50",
+    partial(_torchvision_resnet, depth=50),
+    classifier="fc",
+    feature_dim=2048,
+    torchvision=TorchvisionWeights("ResNet50_Weights.IMAGENET1K_V1", 0.76130),
+)

@@ -1,0 +1,92 @@
+"""Cards: what is known of a backbone before its weights are read.
+
+Nothing here imports torch, so that listing and checking names stays quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Interpolation = Literal["bilinear", "bicubic"]
+Family = Literal[
+    "dense",
+    "progressive",
+    "regularization",
+    "lottery ticket",
+    "structured",
+    "one-shot",
+    "generated",
+    "unknown",
+]
+FAMILIES: tuple[str, ...] = get_args(Family)
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the network's input.
+
+    The short side is resized to `resize` pixels, the middle `size` x `size` pixels are
+    cut out, values are scaled to 0..1 and become ``(x - mean) / std`` per RGB channel.
+
+    Args:
+        size: side of the square input, pixels.
+        resize: length of the short side before the crop, pixels; at least `size`.
+        interpolation: filter of the resize.
+        mean: per-channel mean (R, G, B) on the 0..1 scale.
+        std: per-channel standard deviation (R, G, B) on the 0..1 scale.
+    """
+
+    size: int = 224
+    resize: int = 256
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+IMAGENET_PREPROCESSING = Preprocessing()
+"""The usual ImageNet evaluation: 256 -> centre 224, bilinear, ImageNet mean and std."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts about one backbone.
+
+    Args:
+        name: full name, e.g. ``resnet18/acdc-90`` or ``resnet50/erk-90@generated``.
+        arch: architecture name, a key of ``models.architectures.ARCHITECTURES``.
+        method: pruning method, ``dense`` for none.
+        family: kind of method (the paper's taxonomy plus one-shot, generated, dense).
+        sparsity: nominal sparsity, 0..1, over all Conv2d and Linear weights of the
+            classifier network (batch norm and biases do not count). What the weights
+            really hold is ``models.masks.sparsity`` of the loaded backbone.
+        preprocessing: what the weights were trained with.
+        source: where the weights come from: ``zoo``, ``torchvision``, ``generated``,
+            a Python package's name, or the path of a file.
+        sha256: of the file that holds the weights; None where there is no such file yet.
+        licence: SPDX identifier, or a sentence where none fits.
+        upstream_accuracy: top-1, 0..1, on `upstream_data`; None where unknown.
+        upstream_data: what `upstream_accuracy` was measured on.
+        trained: False for random weights and all that is made from them; then only the
+            speed means anything.
+        dense_partner: name of the backbone that this one is compared with.
+        notes: one or two sentences for a reader.
+        num_classes: outputs of the upstream classifier.
+    """
+
+    name: str
+    arch: str
+    method: str
+    family: Family
+    sparsity: float
+    preprocessing: Preprocessing
+    source: str
+    sha256: str | None
+    licence: str
+    upstream_accuracy: float | None
+    upstream_data: str | None
+    trained: bool
+    dense_partner: str
+    notes: str = ""
+    num_classes: int = 1000

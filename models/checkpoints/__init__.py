@@ -1,0 +1,90 @@
+"""Checkpoint files: recognising what a file is and reading its tensors.
+
+A format is one :class:`CheckpointFormat` in a file of its own and one line in
+:data:`FORMATS`; code outside this repository adds its own through the entry-point group
+``sparsebench.checkpoints``. Every format is asked whether it recognises a file; the
+plain state dict, which would take almost anything, is asked last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import SparsebenchError
+from models.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.checkpoints.containers import OpenedFile
+
+FORMATS = Registry(
+    "checkpoint format",
+    "sparsebench.checkpoints",
+    {
+        "compact": "models.checkpoints.compact:COMPACT",
+        "efficientnet_lite": "models.checkpoints.efficientnet_lite:EFFICIENTNET_LITE",
+        "state_dict": "models.checkpoints.state_dict:STATE_DICT",
+    },
+)
+_LAST = "state_dict"
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """What was read from a file.
+
+    Args:
+        state_dict: parameter and buffer names as the architecture has them -> tensors on
+            the CPU; masks and thresholds that the format keeps apart are applied.
+        metadata: what the file says of itself, e.g. ``arch`` and ``num_classes``.
+        format: name of the format that read it.
+    """
+
+    state_dict: dict[str, Tensor]
+    metadata: dict[str, str]
+    format: str
+
+
+@dataclass(frozen=True)
+class CheckpointFormat:
+    """One kind of checkpoint.
+
+    Args:
+        name: key in the registry.
+        description: a line for a reader.
+        recognises: whether a file is of this kind; must not fail on foreign files.
+        load: reads a file that was recognised; raises SparsebenchError, naming the file,
+            where it is damaged.
+    """
+
+    name: str
+    description: str
+    recognises: Callable[[OpenedFile], bool]
+    load: Callable[[OpenedFile], LoadedCheckpoint]
+
+
+def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
+    """Read a checkpoint of any known format; nothing in it is executed.
+
+    Args:
+        path: a file.
+
+    Raises:
+        SparsebenchError: the file is missing, damaged, or of no known format.
+    """
+    from models.checkpoints.containers import open_file
+
+    opened = open_file(Path(path))
+    for name in [n for n in FORMATS if n != _LAST] + [_LAST]:
+        checkpoint_format = FORMATS.load(name)
+        assert isinstance(checkpoint_format, CheckpointFormat)
+        if checkpoint_format.recognises(opened):
+            return checkpoint_format.load(opened)
+    raise SparsebenchError(
+        f"'{path}' is no checkpoint of a known format ({', '.join(FORMATS)}).",
+        "Give a PyTorch state dict (.pth, .pt) or a .safetensors file.",
+    )

@@ -1,0 +1,176 @@
+"""Containers: the outer layer of a checkpoint file, read without executing anything.
+
+A format looks into an :class:`OpenedFile`; the file is read once however many formats
+look. Pickles go through torch's restricted unpickler (``weights_only=True``).
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from models.errors import SparsebenchError
+
+ContainerKind = Literal["safetensors", "torch", "other"]
+
+_TORCH_SUFFIXES = {".pth", ".pt", ".bin", ".tar", ".ckpt"}
+_DAMAGED = "Copy or download the file again; it seems to be truncated or altered."
+# A zip entry that torch wrote is stored, not deflated, so its size is honest. Deflated
+# entries are refused beyond this size: a bomb of zeros would fill the memory.
+_LARGEST_DEFLATED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """A file that formats look into.
+
+    Args:
+        path: of the file.
+        kind: ``safetensors``, ``torch`` (a pickle, zipped or not) or ``other``.
+        head: its first 16 bytes.
+    """
+
+    path: Path
+    kind: ContainerKind
+    head: bytes
+
+    @cached_property
+    def payload(self) -> Any:
+        """What ``torch.load`` returns, or the dict of tensors of a safetensors file.
+
+        Raises:
+            SparsebenchError: the file is damaged, needs more than tensors and plain
+                containers, or is of another kind.
+        """
+        if self.kind == "safetensors":
+            return read_safetensors(self.path)[0]
+        if self.kind == "torch":
+            return read_pickle(self.path)
+        raise SparsebenchError(f"'{self.path}' holds no PyTorch or safetensors data.")
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The text entries of a safetensors header; empty for other files."""
+        return read_safetensors_metadata(self.path) if self.kind == "safetensors" else {}
+
+
+def open_file(path: Path) -> OpenedFile:
+    """Look at a file's first bytes and say what container it is.
+
+    Raises:
+        SparsebenchError: it is missing, a folder, empty or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        raise SparsebenchError(
+            f"There is no checkpoint file '{path}'.", "Check the path."
+        ) from None
+    except OSError as error:
+        raise SparsebenchError(
+            f"The checkpoint '{path}' cannot be read: {error.strerror}.",
+            "Name a file that you may read.",
+        ) from None
+    if not head:
+        raise SparsebenchError(f"The checkpoint '{path}' is empty.", _DAMAGED)
+    return OpenedFile(path, _kind(path, head), head)
+
+
+def _kind(path: Path, head: bytes) -> ContainerKind:
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    if head.startswith((b"PK\x03\x04", b"\x80")) or path.suffix in _TORCH_SUFFIXES:
+        return "torch"
+    header_bytes = int.from_bytes(head[:8], "little")
+    return "safetensors" if head[8:9] == b"{" and header_bytes < 2**27 else "other"
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (on the CPU) and metadata of a safetensors file.
+
+    The library checks the header against the file's length before it reads a tensor,
+    so that no more is allocated than the file holds.
+
+    Raises:
+        SparsebenchError: the file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise damaged(path, error) from None
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """The text entries of a safetensors header, without reading a tensor.
+
+    Raises:
+        SparsebenchError: the file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise damaged(path, error) from None
+
+
+def read_pickle(path: Path) -> Any:
+    """What a file written by ``torch.save`` holds, if it is tensors and plain containers.
+
+    Raises:
+        SparsebenchError: the file is damaged, or needs code to be unpickled.
+    """
+    _refuse_zip_bomb(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            raise SparsebenchError(
+                f"'{path}' holds more than tensors and plain containers; reading it would "
+                "execute code from the file, which is never done.",
+                "Save only its state dict, with torch.save(model.state_dict(), FILE), "
+                "where it comes from.",
+            ) from None
+        raise damaged(path, error) from None
+    # A damaged archive surfaces as almost any exception of the unpickler or the reader.
+    except Exception as error:
+        raise damaged(path, error) from None
+
+
+def _refuse_zip_bomb(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            deflated = sum(
+                entry.file_size
+                for entry in archive.infolist()
+                if entry.compress_type != zipfile.ZIP_STORED
+            )
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    if deflated > _LARGEST_DEFLATED_BYTES:
+        raise SparsebenchError(
+            f"'{path}' unpacks to {deflated / 2**20:.0f} MiB of compressed entries, which "
+            "torch.save never writes.",
+            "Do not trust this file; get it from where it was published.",
+        )
+
+
+def damaged(path: Path, why: object) -> SparsebenchError:
+    """The error for a file that cannot be what its name says; `why` in one line."""
+    lines = str(why).strip().splitlines()
+    first = (lines[0] if lines else type(why).__name__).rstrip(".")
+    if len(first) > 160:
+        first = first[:157] + "..."
+    return SparsebenchError(f"The checkpoint '{path}' is damaged: {first}.", _DAMAGED)

@@ -1,0 +1,121 @@
+"""Fitting a checkpoint to its architecture: every name and shape, or a clear refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.architectures import build, classifier_name
+from models.checkpoints import LoadedCheckpoint
+from models.errors import SparsebenchError
+
+_SHOWN = 3
+
+
+def build_from(arch: str, checkpoint: LoadedCheckpoint, path: Path) -> nn.Module:
+    """The architecture with the checkpoint's weights and as many classes as it has.
+
+    Batch norm's ``num_batches_tracked`` may be missing: old files lack it and evaluation
+    does not read it.
+
+    Args:
+        arch: name of an architecture.
+        checkpoint: what was read from the file.
+        path: of the file, for messages.
+
+    Returns:
+        The whole classifier in eval mode, weights in float32 on the CPU.
+
+    Raises:
+        SparsebenchError: names are missing or left over, shapes differ, values are NaN or
+            infinite, or the file says that it is of another architecture.
+    """
+    claimed = checkpoint.metadata.get("arch", arch)
+    if claimed.replace("tf_", "") != arch:
+        raise SparsebenchError(
+            f"'{path}' says that it holds a {claimed}, not a {arch}.",
+            f"Name the backbone {claimed}/... if that is an architecture of the suite.",
+        )
+    state_dict = checkpoint.state_dict
+    classes = _num_classes(arch, state_dict, path)
+    with torch.device("meta"):
+        module = build(arch, classes)
+    expected = module.state_dict()
+    check_names_and_shapes(arch, expected, state_dict, path)
+    check_finite(state_dict, path)
+    complete = {
+        name: state_dict[name].to(template.dtype)
+        if name in state_dict
+        else torch.zeros(template.shape, dtype=template.dtype)
+        for name, template in expected.items()
+    }
+    module.load_state_dict(complete, assign=True)
+    return module.eval().requires_grad_(True)
+
+
+def check_names_and_shapes(
+    arch: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path
+) -> None:
+    """Compare a state dict with its architecture's.
+
+    Raises:
+        SparsebenchError: they differ; the first few differences are listed.
+    """
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = [name for name in expected if name not in given and name not in optional]
+    unexpected = [name for name in given if name not in expected]
+    wrong = [
+        f"{name} is {tuple(given[name].shape)} instead of {tuple(template.shape)}"
+        for name, template in expected.items()
+        if name in given and given[name].shape != template.shape
+    ]
+    if not (missing or unexpected or wrong):
+        return
+    differences = [
+        f"{len(items)} {what} ({_first(items)})"
+        for what, items in (
+            ("missing", missing),
+            ("unknown", unexpected),
+            ("of another shape", wrong),
+        )
+        if items
+    ]
+    raise SparsebenchError(
+        f"'{path}' does not fit {arch}: tensors " + "; ".join(differences) + ".",
+        "Check the architecture in the backbone's name, and that the whole classifier's "
+        "state dict was saved.",
+    )
+
+
+def check_finite(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        SparsebenchError: a tensor holds one; the first few are listed.
+    """
+    broken = [n for n, t in state_dict.items() if not bool(torch.isfinite(t).all())]
+    if broken:
+        raise SparsebenchError(
+            f"'{path}' holds NaN or infinite values in {len(broken)} tensors ({_first(broken)}).",
+            "Its training diverged, or the file is damaged; take another checkpoint.",
+        )
+
+
+def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int:
+    name = f"{classifier_name(arch)}.weight"
+    weight = state_dict.get(name)
+    if weight is None or weight.dim() != 2 or weight.shape[0] < 1:
+        raise SparsebenchError(
+            f"'{path}' holds no classifier of a {arch} ('{name}', a matrix); "
+            f"it holds {_first(list(state_dict))}.",
+            "Check the architecture in the backbone's name, and save the whole classifier.",
+        )
+    return int(weight.shape[0])
+
+
+def _first(items: Iterable[str]) -> str:
+    listed = list(items)
+    return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")

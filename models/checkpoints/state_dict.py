@@ -1,0 +1,117 @@
+"""Plain PyTorch state dicts, as ``.pth`` / ``.pt`` or ``.safetensors``.
+
+Understood are the usual wrappings: the state dict inside ``{"state_dict": ...}`` and the
+like, names behind ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile), and
+weights pruned with ``torch.nn.utils.prune`` (``weight_orig`` beside ``weight_mask``) or
+with a mask kept beside the weight (``weight_mask``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from models.checkpoints.containers import OpenedFile
+from models.errors import SparsebenchError
+
+_NESTS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema")
+_PREFIXES = ("module.", "_orig_mod.")
+_TEXTS = ("arch", "num_classes")
+
+
+def _recognises(opened: OpenedFile) -> bool:
+    return opened.kind in ("safetensors", "torch")
+
+
+def _load(opened: OpenedFile) -> LoadedCheckpoint:
+    payload = opened.payload
+    metadata = {**_texts(payload), **opened.metadata}
+    tensors = apply_stored_masks(opened.path, strip_prefixes(unnest(opened.path, payload)))
+    return LoadedCheckpoint(tensors, metadata, STATE_DICT.name)
+
+
+STATE_DICT = CheckpointFormat(
+    "state_dict", "a PyTorch state dict (.pth, .pt, .safetensors)", _recognises, _load
+)
+
+
+def unnest(path: Path, payload: Any) -> dict[str, Tensor]:
+    """The state dict inside what a file holds: the payload itself or one of its entries.
+
+    Raises:
+        SparsebenchError: there is no mapping of names to tensors.
+    """
+    seen = payload
+    for _ in range(3):
+        if not isinstance(seen, Mapping):
+            break
+        tensors = {str(k): v for k, v in seen.items() if isinstance(v, Tensor)}
+        inner = next((seen[n] for n in _NESTS if isinstance(seen.get(n), Mapping)), None)
+        if inner is None:
+            if not tensors:
+                break
+            return tensors
+        seen = inner
+    raise SparsebenchError(
+        f"'{path}' holds no state dict (a mapping of parameter names to tensors).",
+        "Save one with torch.save(model.state_dict(), FILE).",
+    )
+
+
+def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop a prefix that wrappers put before every name."""
+    stripped = dict(tensors)
+    found = True
+    while found:
+        found = False
+        for prefix in _PREFIXES:
+            if stripped and all(name.startswith(prefix) for name in stripped):
+                stripped = {name[len(prefix) :]: t for name, t in stripped.items()}
+                found = True
+    return stripped
+
+
+def apply_stored_masks(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply weights by masks that are stored beside them, and drop the masks.
+
+    ``X_orig`` with ``X_mask`` becomes ``X = X_orig * X_mask``; ``X`` with ``X_mask``
+    becomes ``X * X_mask``.
+
+    Raises:
+        SparsebenchError: a mask has another shape than its weight, values other than
+            0 and 1, or no weight at all; or a weight's mask is missing.
+    """
+    plain = {n: t for n, t in tensors.items() if not n.endswith(("_mask", "_orig"))}
+    for mask_name in [n for n in tensors if n.endswith("_mask")]:
+        name = mask_name.removesuffix("_mask")
+        weight = tensors.get(f"{name}_orig", tensors.get(name))
+        mask = tensors[mask_name]
+        if weight is None or weight.shape != mask.shape:
+            raise SparsebenchError(
+                f"The mask '{mask_name}' in '{path}' fits no weight of the file.",
+                "Save the state dict of the whole network.",
+            )
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise SparsebenchError(
+                f"The mask '{mask_name}' in '{path}' holds values other than 0 and 1.",
+                "Save the weights already multiplied by their mask.",
+            )
+        # masked_fill instead of a product: NaN or minus times zero must be zero.
+        plain[name] = weight.masked_fill(mask == 0, 0)
+    for original in [n for n in tensors if n.endswith("_orig")]:
+        if original.removesuffix("_orig") not in plain:
+            raise SparsebenchError(
+                f"'{path}' holds '{original}' without its mask.",
+                "Save the state dict of the whole network.",
+            )
+    return plain
+
+
+def _texts(payload: Any) -> dict[str, str]:
+    if not isinstance(payload, Mapping):
+        return {}
+    return {k: str(payload[k]) for k in _TEXTS if isinstance(payload.get(k), str | int)}

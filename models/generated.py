@@ -1,0 +1,162 @@
+"""Generated backbones: random weights with exactly the asked sparsity.
+
+They cost as much to run as trained ones and predict nothing. All backbones of an
+architecture come from the same random numbers, whose seed is the architecture's name:
+within each layer the largest magnitudes stay, so that a sparser backbone's mask lies
+inside a less sparse one's of the same method, and inside the dense partner. Kept weights
+are scaled per layer, and batch norm's variances are set, so that activations keep their
+size from layer to layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.architectures import build, classifier_name, find_architecture, prunable_layers
+from models.distributions import Shapes, erk, global_threshold, uniform
+from models.errors import UnknownNameError
+
+# Trained networks have larger weights where the fan-in is smaller, but less so than an
+# initialisation that scales with fan_in ** -0.5. With this exponent, one threshold over a
+# ResNet-50 leaves 0.29 / 0.17 / 0.10 / 0.05 of its multiply-accumulates at 80 / 90 / 95 /
+# 98 %; AC/DC's trained networks have about 0.29 / 0.18 / 0.11 / 0.06, WoodFisher's 0.25
+# at 80 %. It also keeps every layer alive, which -0.5 does not.
+TRAINED_SCALE_EXPONENT = -0.25
+_RELU_GAIN = 2.0
+
+Distribution = Callable[[Shapes, float], dict[str, int]]
+"""(layer name -> weight shape, sparsity) -> layer name -> number of kept weights."""
+
+
+def uniform_but_small(shapes: Shapes, sparsity: float) -> dict[str, int]:
+    """Uniform sparsity with the first and the depthwise convolutions dense.
+
+    The "uniform, first layer dense" row of the literature; depthwise convolutions stay
+    dense too, as in RigL's MobileNets, having few weights, of which each filter needs
+    some. The classifier is pruned. Where the dense layers would take more than
+    two thirds of the weights that may stay, depthwise layers are pruned like the others, and if need
+    be the first layer.
+    """
+    first = next(iter(shapes))
+    depthwise = [n for n, s in shapes.items() if len(s) == 4 and s[1] == 1 and s[2] * s[3] > 1]
+    budget = (1 - sparsity) * sum(math.prod(s) for s in shapes.values()) * 2 / 3
+    for dense in ((first, *depthwise), (first,)):
+        if sum(math.prod(shapes[name]) for name in set(dense)) <= budget:
+            return uniform(shapes, sparsity, set(dense))
+    return uniform(shapes, sparsity)
+
+
+def global_as_trained(shapes: Shapes, sparsity: float) -> dict[str, int]:
+    """What one threshold leaves where layers have the scales of trained networks."""
+    scales = {n: math.prod(shape[1:]) ** TRAINED_SCALE_EXPONENT for n, shape in shapes.items()}
+    return global_threshold(shapes, sparsity, scales)
+
+
+GENERATED_METHODS: Mapping[str, Distribution] = {
+    "uniform": uniform_but_small,
+    "erk": erk,
+    "global": global_as_trained,
+}
+
+
+def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -> nn.Module:
+    """A random network; the same arguments give the same weights on every machine.
+
+    Zeros over all prunable weights number exactly ``round(sparsity * N)``; every kept
+    weight differs from zero. Biases and batch norm's means are zero.
+
+    Args:
+        arch: name of an architecture.
+        method: ``dense`` or a key of :data:`GENERATED_METHODS`.
+        sparsity: share of zeros, 0..1.
+        num_classes: outputs of the classifier.
+
+    Returns:
+        The whole classifier in eval mode, float32.
+
+    Raises:
+        UnknownNameError: the architecture or method is unknown.
+        SparsebenchError: the sparsity lies outside 0..1.
+    """
+    if method != "dense" and method not in GENERATED_METHODS:
+        raise UnknownNameError("method", method, ["dense", *GENERATED_METHODS])
+    module = build(arch, num_classes).eval()
+    layers = prunable_layers(module)
+    shapes = {name: tuple(layer.weight.shape) for name, layer in layers.items()}
+    kept = (
+        {name: math.prod(shape) for name, shape in shapes.items()}
+        if method == "dense"
+        else GENERATED_METHODS[method](shapes, sparsity)
+    )
+    with torch.no_grad():
+        for name, layer in layers.items():
+            gain = 1.0 if name == classifier_name(arch) else _RELU_GAIN
+            weight = random_weight(f"{arch}/{name}", shapes[name], kept[name], gain)
+            layer.weight.copy_(torch.from_numpy(weight))
+            if layer.bias is not None:
+                layer.bias.zero_()
+    settle_batch_norm(module, find_architecture(arch).preprocessing.size)
+    return module
+
+
+def settle_batch_norm(module: nn.Module, size: int) -> None:
+    """Give each batch norm a variance that keeps activations near unit size.
+
+    One picture of noise runs through the network; a batch norm's variance becomes the
+    power of two nearest to the mean square of what arrives. The rounding makes the result
+    the same on machines whose sums differ in the last bits.
+
+    Args:
+        module: network in eval mode; its batch norms' `running_var` are changed.
+        size: side of its input, pixels.
+    """
+
+    def settle(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        mean_square = float(inputs[0].square().mean())
+        if mean_square > 0 and isinstance(norm.running_var, Tensor):
+            norm.running_var.fill_(2.0 ** round(math.log2(mean_square)))
+
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    handles = [norm.register_forward_pre_hook(settle) for norm in norms]
+    noise = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
+    try:
+        with torch.no_grad():
+            module(torch.from_numpy(noise))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def random_weight(seed: str, shape: tuple[int, ...], kept: int, gain: float) -> NDArray[np.float32]:
+    """Normal numbers of which the `kept` largest magnitudes remain.
+
+    Scaled so that the squares of each filter's weights add up to `gain` on average: with
+    zeros or without, an input of unit mean square gives outputs of mean square `gain`.
+
+    Args:
+        seed: text that stands for the stream of random numbers.
+        shape: of the weight, outputs first.
+        kept: number of non-zeros, 0..prod(shape).
+        gain: 2 in front of a ReLU, which halves the mean square, else 1.
+
+    Returns:
+        float32 array of `shape`.
+    """
+    entropy = int.from_bytes(hashlib.sha256(seed.encode()).digest(), "little")
+    flat = np.random.default_rng(entropy).standard_normal(math.prod(shape), dtype=np.float32)
+    # A draw of exactly zero happens (24 bits of mantissa) and would be a pruned weight.
+    flat[flat == 0] = np.float32(2.0**-24)
+    pruned = flat.size - kept
+    if pruned > 0:
+        flat[np.argpartition(np.abs(flat), pruned - 1)[:pruned]] = 0
+    squares = float(np.sum(np.square(flat, dtype=np.float64)))
+    if squares > 0:
+        flat *= np.float32(math.sqrt(gain * shape[0] / squares))
+    return flat.reshape(shape)

@@ -1,0 +1,100 @@
+"""The grammar of backbone names: ``<arch>/<method>-<sparsity>[@<source>]``.
+
+Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. The source
+is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
+the weights are those that the suite ships.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models.errors import SparsebenchError
+
+DENSE = "dense"
+_ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+_METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
+_PERCENT = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+_GRAMMAR = (
+    "Names read <arch>/<method>-<percent>[@<source>], like resnet18/acdc-90, "
+    "resnet18/dense or resnet50/erk-90@generated."
+)
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """A backbone's name, taken apart.
+
+    Args:
+        arch: architecture, e.g. ``resnet18``.
+        method: pruning method, ``dense`` for none.
+        sparsity: 0..1, in whole millionths of a percent; 0 for ``dense``.
+        source: where the weights come from, None for what the suite ships.
+    """
+
+    arch: str
+    method: str
+    sparsity: float
+    source: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> BackboneName:
+        """Take a name apart; whether such a backbone exists is another question.
+
+        Raises:
+            SparsebenchError: the text does not follow the grammar, or the sparsity lies
+                outside 0..100 percent.
+        """
+        name, at, source = text.strip().partition("@")
+        arch, slash, variant = name.partition("/")
+        if not slash or not _ARCH.fullmatch(arch) or (at and not source):
+            raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+        method, sparsity = _parse_variant(text, variant)
+        return cls(arch, method, sparsity, source or None)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this names an unpruned backbone."""
+        return self.method == DENSE
+
+    def __str__(self) -> str:
+        variant = DENSE if self.is_dense else f"{self.method}-{format_percent(self.sparsity)}"
+        return f"{self.arch}/{variant}" + (f"@{self.source}" if self.source else "")
+
+
+def format_percent(sparsity: float) -> str:
+    """A sparsity of 0..1 in percent, as names write it: 0.9 -> "90", 0.975 -> "97.5"."""
+    text = f"{sparsity * 100:.6f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _parse_variant(text: str, variant: str) -> tuple[str, float]:
+    if variant == DENSE:
+        return DENSE, 0.0
+    match = _METHOD_AND_PERCENT.fullmatch(variant)
+    if match is None:
+        if _METHOD.fullmatch(variant):
+            raise SparsebenchError(
+                f"'{text}' does not say how sparse it is.",
+                f"Write the sparsity in percent, like {variant}-90.",
+            )
+        raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+    method, percent_text = match["method"], match["percent"]
+    if not _METHOD.fullmatch(method) or not _PERCENT.fullmatch(percent_text):
+        raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+    if method == DENSE:
+        raise SparsebenchError(f"'{text}': a dense backbone has no sparsity.", "Write just dense.")
+    percent = float(percent_text)
+    if not 0 <= percent <= 100:
+        raise SparsebenchError(
+            f"'{text}' asks for a sparsity of {percent_text} %, which lies outside 0 to 100.",
+            "Write the share of zeros in percent, like acdc-90.",
+        )
+    if 0 < percent < 1:
+        raise SparsebenchError(
+            f"'{text}' asks for a sparsity of {percent_text} %, below one percent.",
+            f"Sparsity is written in percent: did you mean {method}-{percent * 100:g}?",
+        )
+    return method, round(percent / 100, 8)

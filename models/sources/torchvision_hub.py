@@ -1,0 +1,95 @@
+"""The torchvision source: its ImageNet weights, downloaded once by torchvision itself."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
+from models.cards import Card
+from models.errors import SparsebenchError
+from models.names import BackboneName
+from models.sources import Found, Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NAME = "torchvision"
+# A host that does not answer within this time is taken as out of reach.
+_CONNECT_SECONDS = 10.0
+
+
+def _find(name: BackboneName) -> Found | None:
+    spec = find_architecture(name.arch)
+    if not name.is_dense or spec.torchvision is None:
+        return None
+    return Found(_card(spec), partial(_load, spec))
+
+
+def _list_cards() -> list[Card]:
+    specs = [find_architecture(arch) for arch in ARCHITECTURES]
+    return [_card(spec) for spec in specs if spec.torchvision is not None]
+
+
+def _card(spec: ArchitectureSpec) -> Card:
+    assert spec.torchvision is not None
+    name = f"{spec.name}/dense@{NAME}"
+    return Card(
+        name=name,
+        arch=spec.name,
+        method="dense",
+        family="dense",
+        sparsity=0.0,
+        preprocessing=spec.preprocessing,
+        source=NAME,
+        sha256=None,
+        licence="BSD-3-Clause",
+        upstream_accuracy=spec.torchvision.top1,
+        upstream_data="ImageNet-1k validation, top-1 as torchvision states it",
+        trained=True,
+        dense_partner=name,
+        notes=f"{spec.torchvision.entry}, downloaded when first used.",
+    )
+
+
+def _load(spec: ArchitectureSpec) -> nn.Module:
+    import torch
+    from torchvision.models import get_weight
+
+    assert spec.torchvision is not None
+    weights = get_weight(spec.torchvision.entry)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
+    try:
+        with _patience(_CONNECT_SECONDS):
+            state_dict = weights.get_state_dict(progress=False, check_hash=True)
+    # urllib, the unpickler and torchvision's hash check fail in many ways; all of them
+    # mean that the weights could not be had.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SparsebenchError(
+            f"torchvision's weights for {spec.name} could not be loaded: {reason}.",
+            f"Download {weights.url} on a machine that can, and put it at {cached}; or use "
+            f"'{spec.name}/dense@generated' (random weights, speed only).",
+        ) from None
+    module = spec.builder(len(weights.meta["categories"]))
+    module.load_state_dict(state_dict)
+    return module
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let sockets that are opened inside give up when nothing comes for so long."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+TORCHVISION = Source(NAME, _find, _list_cards)

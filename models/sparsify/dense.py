@@ -1,0 +1,9 @@
+"""Dense training: the partner that every sparse backbone is measured against."""
+
+from __future__ import annotations
+
+from models.sparsify.method import Method
+
+
+class Dense(Method):
+    """No weight is removed; one-cycle learning rate, no label smoothing."""

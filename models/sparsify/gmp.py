@@ -1,0 +1,60 @@
+"""Gradual magnitude pruning.
+
+Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for
+model compression", with the settings of Singh & Alistarh 2020 (WoodFisher) for ImageNet:
+from a dense network, all convolutions and the classifier ranked together, first 5 %
+removed, then along the cubic schedule over the first 40 % of the training; the learning
+rate is held until the final sparsity is reached and falls after that.
+
+Differs from those settings: more and smaller steps of pruning (they prune 8 times), and the
+final sparsity is set exactly at the end of the schedule (theirs ends 0.1 point below).
+"""
+
+from __future__ import annotations
+
+from models.sparsify.magnitude import global_magnitude_masks
+from models.sparsify.method import Method, Recipe, Run
+from models.sparsify.schedule import cubic_sparsity, hold_then_decay
+
+INITIAL_SPARSITY = 0.05
+FIRST_PRUNING = 0.01  # share of the training; epoch 1 of 100
+LAST_PRUNING = 0.4  # epoch 40 of 100
+INTERVALS = 20
+
+
+class GradualMagnitude(Method):
+    """Remove the smallest weights step by step; what is removed never returns."""
+
+    name = "gmp"
+    family = "progressive"
+    source = "Zhu & Gupta 2017, arXiv:1710.01878"
+    needs_start = True
+    recipe = Recipe(learning_rate=0.1)
+
+    def learning_rate(self, progress: float) -> float:
+        """Constant while weights are removed, then a linear fall to 0."""
+        return hold_then_decay(progress, hold=LAST_PRUNING, warmup=FIRST_PRUNING)
+
+    def before_step(self, run: Run, step: int) -> None:
+        """Prune where the schedule says so."""
+        target = prunings(run.total_steps, self.sparsity).get(step)
+        if target is not None:
+            self.masks = global_magnitude_masks(run.weights, target, within=self.masks)
+            self.apply(run)
+
+
+def prunings(total_steps: int, sparsity: float) -> dict[int, float]:
+    """Step -> sparsity from that step on, for a whole training.
+
+    Args:
+        total_steps: of the training.
+        sparsity: final sparsity, 0 to 1.
+
+    Returns:
+        At most ``INTERVALS + 1`` steps in rising order; the last one has the final sparsity.
+    """
+    start = round(FIRST_PRUNING * total_steps)
+    end = max(start, min(round(LAST_PRUNING * total_steps), total_steps - 1))
+    initial = min(INITIAL_SPARSITY, sparsity)
+    steps = {start + round(k * (end - start) / INTERVALS) for k in range(INTERVALS + 1)}
+    return {t: cubic_sparsity(t, start, end, initial, sparsity) for t in sorted(steps)}

@@ -1,0 +1,268 @@
+"""From a folder of pictures to a finished file: build, train, round, evaluate, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.architectures import build, classifier_name, prunable_layers
+from models.cards import Preprocessing
+from models.checkpoints import load_checkpoint
+from models.checkpoints.compact import load_compact, save_compact
+from models.errors import SparsebenchError
+from models.masks import mask_of
+from models.masks import sparsity as mask_sparsity
+from models.sparsify import METHODS
+from models.sparsify.data import MEAN, STD, list_pictures, open_pictures, split_folder
+from models.sparsify.evaluate import evaluate
+from models.sparsify.method import Method, Recipe
+from models.sparsify.resume import Progress
+from models.sparsify.train import Execution, train
+
+# 16-bit values are kept if they move the accuracy by no more than this.
+ROUNDING_TOLERANCE = 0.001
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What :func:`sparsify` made.
+
+    Attributes:
+        path: the compact file.
+        sparsity: share of zeros in all prunable weights, counted in what was written.
+        accuracy: top-1 of what was written on the test split, 0 to 1.
+        accuracy_before_rounding: of the float32 weights.
+        values: ``"float16"`` or ``"float32"``.
+        preprocessing: that the accuracy was measured with.
+        classes: of the pictures, in the order of the outputs.
+        skipped: training pictures that could not be decoded.
+        history: the last report of each epoch.
+    """
+
+    path: Path
+    sparsity: float
+    accuracy: float
+    accuracy_before_rounding: float
+    values: str
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    history: tuple[Progress, ...]
+
+
+def sparsify(
+    arch: str,
+    method: str,
+    sparsity: float,
+    data: str | Path,
+    epochs: int,
+    out: str | Path,
+    *,
+    start: str | Path | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    device: str = "cpu",
+    size: int = 64,
+    seed: int = 0,
+    recipe: dict[str, Any] | None = None,
+    execution: Execution | None = None,
+    cache: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Produced:
+    """Train a network to a sparsity and write it in the compact format.
+
+    Beside ``out`` a file ``*.ckpt`` holds the training while it lasts; calling this
+    again with the same settings goes on from there.
+
+    Args:
+        arch: an architecture's name.
+        method: a name in :data:`models.sparsify.METHODS`.
+        sparsity: share of all prunable weights that shall be zero, 0 to 1; 0 for ``dense``.
+        data: folder with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
+        epochs: over the training split.
+        out: file to write, ``*.safetensors``.
+        start: checkpoint file or backbone name to start from; random weights by default.
+        resume: go on from the training's own checkpoint if there is one.
+        overwrite: replace ``out`` if it is there.
+        device: ``"cpu"`` or ``"cuda"``.
+        size: side of the input in pixels, in training and evaluation.
+        seed: of the first weights, the order of pictures and augmentation.
+        recipe: fields of the method's recipe that shall differ.
+        execution: precision, compilation, how often to save; its device is ``device``.
+        cache: where decoded pictures are kept; the user's cache folder by default.
+        progress: called every few steps.
+
+    Raises:
+        SparsebenchError: anything that the user can put right.
+    """
+    data, out = Path(data), Path(out)
+    chosen = _method(method, sparsity)
+    settings = _recipe(chosen.recipe, recipe or {})
+    _check(chosen, epochs, out, start, overwrite)
+    checkpoint = out.with_name(out.name + ".ckpt")
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+
+    test_folder = split_folder(data, "test")
+    pictures = open_pictures(split_folder(data, "train"), size, cache)
+    names = sorted(p.name for p in test_folder.iterdir() if p.is_dir())
+    if names != list(pictures.classes):
+        raise SparsebenchError(
+            f"train and {test_folder.name} in {data} do not hold the same classes.",
+            "Lay out both with the same class folders.",
+        )
+    module = _first_weights(arch, len(pictures.classes), seed, start)
+    layers = prunable_layers(module)
+    weights = {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in layers}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    history = train(
+        module,
+        weights,
+        pictures,
+        chosen,
+        settings,
+        epochs,
+        seed=seed,
+        checkpoint=checkpoint,
+        execution=replace(execution or Execution(), device=device),
+        progress=progress,
+    )
+    preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
+    metadata = {
+        "arch": arch,
+        "num_classes": str(len(pictures.classes)),
+        "method": method,
+        "sparsity": f"{sparsity:g}",
+        "epochs": str(epochs),
+        "seed": str(seed),
+        "recipe": json.dumps(asdict(settings)),
+        "start": str(start) if start is not None and not Path(start).exists() else "",
+        "preprocessing": json.dumps(asdict(preprocessing)),
+        "classes": json.dumps(pictures.classes),
+        "upstream_data": f"{data.resolve().name}, {test_folder.name} split "
+        f"({len(list_pictures(test_folder)[0])} pictures, {len(names)} classes)",
+    }
+    exact, written, values = _write(module.to("cpu"), out, metadata, test_folder, preprocessing)
+    checkpoint.unlink(missing_ok=True)
+    return Produced(
+        out,
+        mask_sparsity(mask_of(module)),
+        written,
+        exact,
+        values,
+        preprocessing,
+        pictures.classes,
+        pictures.skipped,
+        tuple(history),
+    )
+
+
+def _method(name: str, sparsity: float) -> Method:
+    chosen = METHODS.load(name)
+    if name == "dense" and sparsity != 0.0:
+        raise SparsebenchError("Dense training has sparsity 0.", "Leave the sparsity out.")
+    if name != "dense" and not 0.0 < sparsity < 1.0:
+        raise SparsebenchError(
+            f"A sparsity of {sparsity:g} cannot be reached by pruning.",
+            "Give a share between 0 and 1, for example 0.9.",
+        )
+    made = chosen(sparsity)
+    assert isinstance(made, Method)
+    return made
+
+
+def _recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
+    unknown = sorted(set(changes) - set(asdict(default)))
+    if unknown:
+        raise SparsebenchError(
+            f"A recipe has no setting {', '.join(unknown)}.",
+            f"It has {', '.join(asdict(default))}.",
+        )
+    if "sides" in changes:  # lists, where they come from TOML
+        changes = {**changes, "sides": tuple((float(a), int(b)) for a, b in changes["sides"])}
+    return replace(default, **changes)
+
+
+def _check(
+    method: Method, epochs: int, out: Path, start: str | Path | None, overwrite: bool
+) -> None:
+    if epochs < 1:
+        raise SparsebenchError(f"{epochs} epochs are no training.", "Give 1 or more.")
+    if method.needs_start and start is None:
+        raise SparsebenchError(
+            f"{method.name} prunes a network that is trained already.",
+            "Name a dense checkpoint or backbone to start from.",
+        )
+    if out.suffix != ".safetensors":
+        raise SparsebenchError(f"{out} is no *.safetensors file.", "Name one.")
+    if out.exists() and not overwrite:
+        raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")
+
+
+def _first_weights(arch: str, classes: int, seed: int, start: str | Path | None) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = build(arch, classes)
+    if start is None:
+        return module
+    if Path(start).exists():
+        state = load_checkpoint(start).state_dict
+    else:
+        from models.zoo.load import load_backbone
+
+        state = load_backbone(str(start)).module.state_dict()
+    own = module.state_dict()
+    head = classifier_name(arch) + "."
+    for name in [n for n in own if n.startswith(head)]:
+        # Another number of classes: the classifier starts anew.
+        if name in state and state[name].shape != own[name].shape:
+            state[name] = own[name]
+    differing = [n for n in own if n not in state or state[n].shape != own[n].shape]
+    if differing:
+        raise SparsebenchError(
+            f"{start} is no {arch}: {len(differing)} tensors are missing or of another shape, "
+            f"{differing[0]} first.",
+            "Start from weights of the same architecture.",
+        )
+    module.load_state_dict({n: state[n] for n in own})
+    return module
+
+
+def _write(
+    module: nn.Module,
+    out: Path,
+    metadata: dict[str, str],
+    test_folder: Path,
+    preprocessing: Preprocessing,
+) -> tuple[float, float, str]:
+    """Write with 16-bit values if they are as accurate; leaves in ``module`` what was written.
+
+    Returns:
+        Accuracy before rounding, accuracy of the file, type of its values.
+    """
+    exact = evaluate(module, test_folder, preprocessing)
+    original = {n: t.clone() for n, t in module.state_dict().items()}
+    trial = out.with_name(f".{out.name}.trial")
+    dtype: torch.dtype | None = torch.float16
+    try:
+        save_compact(trial, original, metadata, dtype=dtype)
+        module.load_state_dict(load_compact(trial)[0])
+        accuracy = evaluate(module, test_folder, preprocessing)
+    finally:
+        trial.unlink(missing_ok=True)
+    if abs(accuracy - exact) > ROUNDING_TOLERANCE:
+        dtype, accuracy = None, exact
+        module.load_state_dict(original)
+    measured = {
+        "upstream_accuracy": f"{accuracy:.4f}",
+        "measured_sparsity": f"{mask_sparsity(mask_of(module)):.6f}",
+    }
+    save_compact(out, original, {**metadata, **measured}, dtype=dtype)
+    module.load_state_dict(load_compact(out)[0])
+    return exact, accuracy, "float32" if dtype is None else "float16"

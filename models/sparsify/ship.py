@@ -1,0 +1,82 @@
+"""From a file that :func:`models.sparsify.produce.sparsify` wrote to a backbone of a zoo."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import cast
+
+from models.cards import Card, Family, Preprocessing
+from models.checkpoints.compact import load_compact
+from models.errors import SparsebenchError
+from models.names import BackboneName
+from models.sources.shipped import ZOO_FOLDER
+from models.sparsify import METHODS
+from models.zoo.card_file import Weights, write_card
+from models.zoo.write import file_stem
+
+
+def ship(
+    path: str | Path, licence: str, notes: str = "", *, folder: str | Path = ZOO_FOLDER
+) -> Card:
+    """Copy a finished file into a zoo folder and write its card from what the file says.
+
+    Args:
+        path: a compact file with the metadata of a finished training.
+        licence: of the weights.
+        notes: for a reader, a sentence or two.
+        folder: of the zoo; made if missing.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        SparsebenchError: the file does not come from ``sparsify``, or cannot be written.
+    """
+    path, folder = Path(path), Path(folder)
+    _, said = load_compact(path)
+    try:
+        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]), None)
+        preprocessing = Preprocessing(**_tuples(json.loads(said["preprocessing"])))
+        accuracy = float(said["upstream_accuracy"])
+        classes = int(said["num_classes"])
+        data = said["upstream_data"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise SparsebenchError(
+            f"{path} does not say how it was trained ({error}).",
+            "Give a file that `sparsebench sparsify` wrote.",
+        ) from error
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    stem = file_stem(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stem}.safetensors").write_bytes(content)
+    except OSError as error:
+        raise SparsebenchError(
+            f"{folder} cannot be written: {error.strerror}.", "Name a folder you may write to."
+        ) from error
+    card = Card(
+        name=str(name),
+        arch=name.arch,
+        method=name.method,
+        family=cast(Family, METHODS.load(name.method).family),
+        sparsity=name.sparsity,
+        preprocessing=preprocessing,
+        source="zoo",
+        sha256=digest,
+        licence=licence,
+        upstream_accuracy=accuracy,
+        upstream_data=data,
+        trained=True,
+        dense_partner=str(BackboneName(name.arch, "dense", 0.0, None)),
+        notes=notes,
+        num_classes=classes,
+    )
+    write_card(folder / f"{stem}.json", card, Weights(f"{stem}.safetensors", digest))
+    return card
+
+
+def _tuples(values: dict[str, object]) -> dict[str, object]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,228 @@
+"""One resumable training loop for every method.
+
+Order of pictures and augmentation depend on the seed and the step alone, and the
+checkpoint holds network, optimizer and method, so a training that was killed ends
+where an uninterrupted one would have ended.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.errors import SparsebenchError
+from models.sparsify.data import Pictures, augment, epoch_batches
+from models.sparsify.method import Method, Recipe, Run
+from models.sparsify.resume import VERSION, Position, Progress, load_training, save_training
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the loop runs, as opposed to what it computes.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: ``"bf16"`` (autocast), ``"fp32"``, or ``"auto"``: bf16 where the
+            processor computes in it.
+        compile: fuse the network with ``torch.compile`` (a minute to begin, then faster).
+        checkpoint_seconds: at most this much work is lost by a kill.
+        report_steps: steps between two reports of progress.
+    """
+
+    device: str = "cpu"
+    precision: str = "auto"
+    compile: bool = False
+    checkpoint_seconds: float = 180.0
+    report_steps: int = 20
+
+    @property
+    def bf16(self) -> bool:
+        """Whether forward and backward passes run in bf16."""
+        if self.precision != "auto":
+            return self.precision == "bf16"
+        if self.device.startswith("cuda"):
+            return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def train(
+    module: nn.Module,
+    weights: dict[str, nn.Parameter],
+    pictures: Pictures,
+    method: Method,
+    recipe: Recipe,
+    epochs: int,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    execution: Execution | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Progress]:
+    """Train ``module`` in place.
+
+    Args:
+        module: the whole classifier.
+        weights: name -> weight of each prunable layer of ``module``.
+        pictures: the training split.
+        method: what removes weights.
+        recipe: of the optimizer.
+        epochs: over the whole training split.
+        seed: order of pictures and augmentation.
+        checkpoint: file to resume from if it exists, and to write now and then.
+        execution: device, precision, compilation.
+        progress: called every few steps.
+
+    Returns:
+        The last report of each epoch.
+
+    Raises:
+        SparsebenchError: fewer pictures than a batch, a checkpoint of another training,
+            or a loss that is no number.
+    """
+    execution = execution or Execution()
+    steps_per_epoch = len(pictures.labels) // recipe.batch_size
+    if steps_per_epoch == 0:
+        raise SparsebenchError(
+            f"{len(pictures.labels)} training pictures do not fill a batch of {recipe.batch_size}.",
+            "Lower the batch size.",
+        )
+    module.to(execution.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(
+        module.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    run = Run(
+        module,
+        weights,
+        optimizer,
+        total_steps=epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        batches=lambda: _statistics_batches(pictures, recipe, seed, execution.device),
+    )
+    identity = {
+        "version": VERSION,
+        "method": method.name,
+        "sparsity": method.sparsity,
+        "epochs": epochs,
+        "seed": seed,
+        "pictures": len(pictures.labels),
+        "recipe": asdict(recipe),
+    }
+    if checkpoint is not None and checkpoint.exists():
+        position = load_training(checkpoint, identity, module, optimizer, method, execution.device)
+    else:
+        position = Position()
+        method.on_start(run)
+
+    # One fused network for each side of the pictures: few sides, and faster than a general one.
+    forward = torch.compile(module, dynamic=False) if execution.compile else module
+    saved = time.monotonic()
+    while position.step < run.total_steps:
+        module.train()
+        epoch, first = divmod(position.step, steps_per_epoch)
+        for raw, labels in epoch_batches(pictures, recipe.batch_size, seed, epoch, first):
+            done = position.step / run.total_steps
+            rate = recipe.learning_rate * method.learning_rate(done)
+            side = recipe.side(done, pictures.images.shape[-1])
+            images = _input(raw, recipe, seed, position.step, side, execution.device)
+            loss, right = _step(
+                run,
+                method,
+                forward,
+                images,
+                labels.to(execution.device),
+                rate,
+                position.step,
+                execution,
+            )
+            position.step += 1
+            counted = (loss * len(labels), right, len(labels))
+            position.sums = [a + b for a, b in zip(position.sums, counted, strict=True)]
+            ends = position.step % steps_per_epoch == 0
+            if ends or position.step % execution.report_steps == 0:
+                report = _report(run, method, position, epoch, rate, ends)
+                if progress is not None:
+                    progress(report)
+                if ends:
+                    position.history.append(report)
+                    position.sums = [0.0, 0.0, 0.0]
+            late = time.monotonic() - saved > execution.checkpoint_seconds
+            if checkpoint is not None and (late or position.step == run.total_steps):
+                save_training(checkpoint, identity, module, optimizer, method, position)
+                saved = time.monotonic()
+    method.on_end(run)
+    return position.history
+
+
+def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int, device: str) -> Tensor:
+    """Augmented float32 ``[B, 3, side, side]``, the same for the same seed and step."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    pixels = augment(raw.to(device), generator, (recipe.min_area, 1.0), side)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _statistics_batches(
+    pictures: Pictures, recipe: Recipe, seed: int, device: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented batches in an order of their own: an epoch and steps that no training reaches."""
+    side = pictures.images.shape[-1]
+    raw_batches = epoch_batches(pictures, recipe.batch_size, seed, 10**6)
+    for step, (raw, labels) in enumerate(raw_batches, start=10**9):
+        yield _input(raw, recipe, seed, step, side, device), labels.to(device)
+
+
+def _step(
+    run: Run,
+    method: Method,
+    forward: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    rate: float,
+    step: int,
+    execution: Execution,
+) -> tuple[float, float]:
+    """One step of the optimizer with the method's hooks: (mean loss, pictures right)."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    method.before_step(run, step)
+    device_type = torch.device(execution.device).type
+    with torch.autocast(device_type, torch.bfloat16, enabled=execution.bf16):
+        logits = forward(images)
+    loss = functional.cross_entropy(logits.float(), labels)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise SparsebenchError(
+            f"The loss is no number after {step} steps.", "Lower the learning rate."
+        )
+    run.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    if method.after_backward(run, step):
+        run.optimizer.step()
+    method.after_step(run, step)
+    return value, float((logits.argmax(1) == labels).sum())
+
+
+def _report(
+    run: Run, method: Method, position: Position, epoch: int, rate: float, ends: bool
+) -> Progress:
+    loss, right, count = position.sums
+    return Progress(
+        epoch=epoch,
+        step=position.step,
+        total_steps=run.total_steps,
+        loss=loss / count,
+        accuracy=right / count,
+        sparsity=method.current_sparsity(run),
+        learning_rate=rate,
+        epoch_done=ends,
+    )

@@ -1,0 +1,101 @@
+"""The zoo: every backbone by name, as a card first and as weights on demand.
+
+This folder also holds what the suite ships: one card file (JSON) for each backbone,
+beside its weights in the compact format. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from models.architectures import find_architecture
+from models.cards import Card
+from models.errors import SparsebenchError, UnknownNameError
+from models.names import BackboneName
+from models.oneshot import ONE_SHOT_METHODS, prune_found
+from models.sources import SOURCES, Found, Source, find_source
+
+
+def find_card(name: str | BackboneName) -> Card:
+    """The facts about a backbone; its weights are neither read nor made.
+
+    Args:
+        name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
+            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``.
+
+    Raises:
+        UnknownNameError: the architecture, method, source or backbone is unknown.
+        SparsebenchError: the name does not follow the grammar, or a card is wrong.
+    """
+    return find(name).card
+
+
+def list_cards() -> list[Card]:
+    """Cards of all sources: what is shipped first, then what can be had or made.
+
+    Generated and one-shot backbones exist at every sparsity; one of each kind stands for
+    them.
+    """
+    return [card for name in SOURCES for card in _cards_of(name)]
+
+
+def find(name: str | BackboneName) -> Found:
+    """A backbone's card together with the way to its weights; raises like find_card."""
+    parsed = BackboneName.parse(name) if isinstance(name, str) else name
+    find_architecture(parsed.arch)
+    source = find_source(parsed.source)
+    found = source.find(parsed)
+    if found is None and parsed.method in ONE_SHOT_METHODS:
+        dense = source.find(_dense_of(parsed))
+        found = prune_found(parsed, dense) if dense else None
+    if found is None:
+        raise _unknown(parsed, source)
+    return found
+
+
+def _dense_of(name: BackboneName) -> BackboneName:
+    return BackboneName(name.arch, "dense", 0.0, name.source)
+
+
+def _cards_of(source_name: str) -> list[Card]:
+    source = find_source(source_name)
+    cards = source.list_cards()
+    if source_name != "zoo":
+        return cards
+    examples = [
+        find(BackboneName(card.arch, method, 0.5))
+        for card in cards
+        if card.method == "dense"
+        for method in ONE_SHOT_METHODS
+    ]
+    have = {card.name for card in cards}
+    return cards + [e.card for e in examples if e.card.name not in have]
+
+
+def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
+    """Say what is missing: the method, the sparsity, or the weights to start from."""
+    from models.generated import GENERATED_METHODS
+
+    cards = source.list_cards()
+    methods = {card.method for card in cards} | set(ONE_SHOT_METHODS)
+    others = [s for s in ("torchvision", "generated") if s != source.name]
+    elsewhere = [
+        str(BackboneName(name.arch, name.method, name.sparsity, other))
+        for other in others
+        if _exists(BackboneName(name.arch, name.method, name.sparsity, other))
+    ]
+    if elsewhere:
+        return SparsebenchError(
+            f"No weights are shipped for '{name}'."
+            if source.name == "zoo"
+            else f"The source '{source.name}' has no '{name}'.",
+            "They can be had as " + " or ".join(f"'{n}'" for n in elsewhere) + ".",
+        )
+    if name.method not in methods | set(GENERATED_METHODS):
+        return UnknownNameError("method", name.method, methods | set(GENERATED_METHODS))
+    return UnknownNameError("backbone", str(name), [card.name for card in cards])
+
+
+def _exists(name: BackboneName) -> bool:
+    source = find_source(name.source)
+    if source.find(name) is not None:
+        return True
+    return name.method in ONE_SHOT_METHODS and source.find(_dense_of(name)) is not None

@@ -1,0 +1,130 @@
+"""Plans: every key is checked, every mistake is one sentence with the nearest name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.cells import expand, launches, with_partners
+from bench.plans import (
+    Plan,
+    load_plan,
+    plan_from_dict,
+    plan_to_toml,
+    preset_names,
+    usable_cpus,
+    validate,
+)
+from models.errors import SparsebenchError, UnknownNameError
+
+PLAN = Plan(backbones=("efficientnet_lite0/magnitude-50",), engines=("onnxruntime",))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_plan_with_cells(name: str) -> None:
+    plan = load_plan(name)
+    assert plan.description
+    assert expand(plan)
+
+
+def test_a_resolved_plan_reads_back_as_itself(tmp_path: Path) -> None:
+    data = {
+        "name": "mine",
+        "backbones": ["resnet18/uniform-90@generated"],
+        "tasks": ['/data/a "quoted" \\ folder'],
+        "engines": {"deepsparse": {"python": "/opt/py"}, "torch": {"options": {"layout": "auto"}}},
+        "dense": {"resnet18/uniform-90@generated": "resnet18/dense@generated"},
+    }
+    plan = plan_from_dict(data, "test")
+    assert plan.engines == ("deepsparse", "torch")
+    assert plan.engine_settings["deepsparse"].python == "/opt/py"
+    path = tmp_path / "mine.toml"
+    path.write_text(plan_to_toml(plan))
+    assert load_plan(str(path)) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('backbone = ["resnet18/dense"]', "Did you mean 'backbones'"),
+        ("batch_size = 0", "must be 1 or more"),
+        ('batch_size = "64"', "must be a int"),
+        ("strict = 1", "must be a bool"),
+        ("repeats = true", "must be a int"),
+        ('backbones = "resnet18/dense"', "must be a list"),
+        ('precision = "fp23"', "Did you mean 'fp32'"),
+        ('solver = "sdg"', "Did you mean 'sgd'"),
+        ("threads = 100000", "would time the scheduler"),
+        ("seeds = [1, 1]", "different numbers"),
+        ("[engines.deepsparse]\npyton = '/x'", "Did you mean 'python'"),
+        ("batch_size = = 3", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(SparsebenchError) as error:
+        load_plan(str(path))
+    assert words in str(error.value)
+    assert "\n" not in error.value.cause.strip() or "TOML" in error.value.cause
+
+
+def test_an_unknown_preset_offers_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'quick'"):
+        load_plan("quik")
+    with pytest.raises(SparsebenchError, match="no plan file"):
+        load_plan("missing.toml")
+
+
+def test_options_change_a_plan_and_absent_ones_do_not() -> None:
+    changed = PLAN.with_changes(repeats=7, engines=(), threads=None, data_dir="")
+    assert changed.repeats == 7
+    assert changed.engines == PLAN.engines
+    with pytest.raises(SparsebenchError):
+        PLAN.with_changes(threads=usable_cpus() + 1)
+
+
+def test_the_dense_partner_is_always_part_of_the_plan() -> None:
+    assert with_partners(PLAN) == {
+        "efficientnet_lite0/dense": "efficientnet_lite0/dense",
+        "efficientnet_lite0/magnitude-50": "efficientnet_lite0/dense",
+    }
+    other = Plan(
+        backbones=("resnet18/uniform-90@generated",),
+        dense={"resnet18/uniform-90@generated": "resnet18/dense@generated"},
+    )
+    assert list(with_partners(other))[0] == "resnet18/dense@generated"
+
+
+def test_cells_differ_in_identity_exactly_when_a_setting_differs() -> None:
+    cells = expand(PLAN)
+    assert len(cells) == 2 * 1 * 2  # dense and sparse, one engine, two workloads
+    assert len({cell.id for cell in cells}) == len(cells)
+    assert [cell.id for cell in expand(PLAN)] == [cell.id for cell in cells]
+    for change in ({"batch_size": 32}, {"seeds": (1,)}, {"epochs": 3}, {"size": 96}):
+        changed = expand(PLAN.with_changes(**change))
+        assert not {cell.id for cell in changed} & {cell.id for cell in cells}
+    # More repeats are more of the same cells, so that a run can be prolonged.
+    assert [cell.id for cell in expand(PLAN.with_changes(repeats=9))] == [c.id for c in cells]
+
+
+def test_cells_to_be_compared_are_launched_together_unless_there_are_too_many() -> None:
+    plan = validate(
+        Plan(
+            backbones=("resnet18/uniform-90@generated", "efficientnet_lite0/magnitude-50"),
+            engines=("onnxruntime", "torch"),
+        )
+    )
+    cells = expand(plan)
+    together = list(launches(cells, most=4))
+    assert [len({c.backbone.split("/")[0] for c in group}) for group in together] == [1, 1]
+    apart = list(launches(cells, most=3))
+    assert all(len({cell.engine for cell in group}) == 1 for group in apart)
+    assert sorted(c.id for group in apart for c in group) == sorted(c.id for c in cells)
+
+
+def test_toml_is_valid_for_every_preset() -> None:
+    for name in preset_names():
+        tomllib.loads(plan_to_toml(load_plan(name)))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.errors import SparsebenchError
+from models.sparsify.data import augment, epoch_batches, normalise, open_pictures, split_folder
+from tests.models.sparsify.tiny import SIZE, random_pictures, write_folder
+
+
+def test_decoded_pictures_are_the_files_and_are_decoded_once(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data") / "train"
+    first = open_pictures(folder, SIZE, tmp_path / "cache")
+    wanted = random_pictures(24, seed=1)
+    assert first.classes == ("bright", "dark")  # sorted
+    bright = wanted.images[wanted.labels == 1]
+    assert np.array_equal(first.images[first.labels == 0], bright)
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    open_pictures(folder, SIZE, tmp_path / "cache")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == written
+
+
+def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data") / "train"
+    assert len(open_pictures(folder, SIZE, tmp_path / "cache").labels) == 24
+    Image.new("RGB", (20, 10), "red").save(folder / "dark" / "more.png")
+    pictures = open_pictures(folder, SIZE, tmp_path / "cache")
+    assert len(pictures.labels) == 25
+    assert pictures.images.shape == (25, 3, SIZE, SIZE)
+    red = pictures.images[-1]
+    assert (int(red[0].min()), int(red[1:].max())) == (255, 0)
+
+
+def test_broken_pictures_are_left_out_and_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data") / "train"
+    broken = folder / "bright" / "000.png"
+    broken.write_bytes(b"no picture")
+    for _ in range(2):  # decoded, then from the cache
+        pictures = open_pictures(folder, SIZE, tmp_path / "cache")
+        assert pictures.skipped == (str(broken),)
+        assert len(pictures.images) == len(pictures.labels) == 24
+        assert pictures.labels.tolist() == [0] * 12 + [1] * 12
+
+
+def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(SparsebenchError, match="holds no pictures"):
+        open_pictures(split_folder(tmp_path, "train"), SIZE, tmp_path / "cache")
+    with pytest.raises(SparsebenchError, match="no folder test or val"):
+        split_folder(tmp_path, "test")
+    (tmp_path / "val").mkdir()
+    assert split_folder(tmp_path, "test") == tmp_path / "val"
+
+
+def test_an_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:
+    pictures = random_pictures(48)
+    seen = [images for images, _ in epoch_batches(pictures, 8, seed=1, epoch=0)]
+    assert len(seen) == 6
+    whole = torch.cat(seen).flatten(1).numpy()
+    assert np.array_equal(
+        np.unique(whole, axis=0), np.unique(pictures.images.reshape(48, -1), axis=0)
+    )
+    other = next(iter(epoch_batches(pictures, 8, seed=1, epoch=1)))[0]
+    assert not torch.equal(seen[0], other)
+    tail = [images for images, _ in epoch_batches(pictures, 8, seed=1, epoch=0, first=4)]
+    assert torch.equal(torch.cat(tail), torch.cat(seen[4:]))
+
+
+def test_augmentation_of_the_whole_area_only_mirrors() -> None:
+    # Ratio still varies, so pictures that are constant along columns stay what they are.
+    rows = torch.arange(SIZE, dtype=torch.uint8).view(1, 1, 1, SIZE) * 30
+    images = rows.expand(64, 3, SIZE, SIZE).contiguous()
+    out = augment(images, torch.Generator().manual_seed(0), (1.0, 1.0))
+    plain = normalise(images)
+    rising = out[:, 0, :, -1] > out[:, 0, :, 0]
+    assert 10 < int(rising[:, 0].sum()) < 54  # about half are mirrored
+    assert float(out.min()) >= float(plain.min()) - 1e-5
+    assert float(out.max()) <= float(plain.max()) + 1e-5
+
+
+def test_augmentation_depends_on_the_generator_alone() -> None:
+    images = torch.from_numpy(random_pictures(16).images)
+    one = augment(images, torch.Generator().manual_seed(7))
+    torch.manual_seed(123)
+    two = augment(images, torch.Generator().manual_seed(7))
+    three = augment(images, torch.Generator().manual_seed(8))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+
+
+def test_normalise_is_torchvisions() -> None:
+    from torchvision.transforms.functional import normalize
+
+    images = torch.from_numpy(random_pictures(4).images)
+    wanted = normalize(images.float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert torch.allclose(normalise(images), wanted, atol=1e-5)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.errors import SparsebenchError
+from models.sparsify import METHODS
+from models.sparsify.method import Method, Recipe
+from models.sparsify.resume import Progress
+from models.sparsify.train import Execution, train
+from tests.models.sparsify.tiny import network, random_pictures, weights_of
+
+RECIPE = Recipe(batch_size=8, learning_rate=0.05)
+EXECUTION = Execution(precision="fp32", checkpoint_seconds=0.0, report_steps=1)
+
+
+class Killed(BaseException):
+    """Stands for the process dying."""
+
+
+def fresh() -> nn.Module:
+    torch.manual_seed(3)
+    return network()
+
+
+def run(
+    module: nn.Module, method: Method, checkpoint: Path | None, kill_after: int | None = None
+) -> list[Progress]:
+    def progress(report: Progress) -> None:
+        if report.step == kill_after:
+            raise Killed
+
+    return train(
+        module,
+        weights_of(module),
+        random_pictures(),
+        method,
+        RECIPE,
+        8,
+        seed=5,
+        checkpoint=checkpoint,
+        execution=EXECUTION,
+        progress=progress,
+    )
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("kill_after", [2, 15, 29])
+def test_a_killed_training_ends_where_an_uninterrupted_one_ends(
+    name: str, kill_after: int, tmp_path: Path
+) -> None:
+    sparsity = 0.0 if name == "dense" else 0.8
+    whole = fresh()
+    history = run(whole, METHODS.load(name)(sparsity), None)
+
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        run(fresh(), METHODS.load(name)(sparsity), checkpoint, kill_after)
+    # A new process knows nothing but the file: other first weights, a new method.
+    torch.manual_seed(99)
+    resumed = network()
+    again = run(resumed, METHODS.load(name)(sparsity), checkpoint)
+
+    assert again == history
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_what_can_be_learned_is_learned() -> None:
+    history = run(fresh(), Method(), None)
+    assert len(history) == 8
+    assert history[-1].accuracy > 0.9
+    assert history[-1].loss < history[0].loss
+
+
+def test_rate_follows_the_method_and_reports_say_so() -> None:
+    reports: list[Progress] = []
+    module = fresh()
+    train(
+        module,
+        weights_of(module),
+        random_pictures(),
+        Method(),
+        RECIPE,
+        2,
+        execution=EXECUTION,
+        progress=reports.append,
+    )
+    assert [r.step for r in reports] == list(range(1, 13))
+    assert [r.epoch_done for r in reports] == ([False] * 5 + [True]) * 2
+    peak = max(reports, key=lambda r: r.learning_rate)
+    assert peak.learning_rate == pytest.approx(0.05, rel=0.1)
+    assert reports[0].learning_rate == 0.0
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        run(fresh(), METHODS.load("acdc")(0.8), checkpoint, kill_after=3)
+    with pytest.raises(SparsebenchError, match="another training: sparsity differ"):
+        run(fresh(), METHODS.load("acdc")(0.7), checkpoint)
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    module = fresh()
+    with torch.no_grad():
+        module.get_parameter("7.bias").fill_(float("nan"))
+    with pytest.raises(SparsebenchError, match="no number"):
+        run(module, Method(), None)
+
+
+def test_a_method_can_skip_the_optimizer() -> None:
+    class Frozen(Method):
+        def after_backward(self, run: object, step: int) -> bool:
+            return False
+
+    module = fresh()
+    before = {n: p.detach().clone() for n, p in module.named_parameters()}
+    run(module, Frozen(), None)
+    assert all(torch.equal(p, before[n]) for n, p in module.named_parameters())
+
+
+def test_too_few_pictures_for_a_batch_are_refused() -> None:
+    module = fresh()
+    with pytest.raises(SparsebenchError, match="do not fill a batch"):
+        train(module, weights_of(module), random_pictures(4), Method(), RECIPE, 1)

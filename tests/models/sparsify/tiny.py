@@ -1,0 +1,64 @@
+"""A network and pictures so small that a training takes a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from models.architectures import ArchitectureSpec, prunable_layers
+from models.sparsify.data import Pictures
+from models.sparsify.method import Run
+
+SIZE = 8
+
+
+def network(classes: int = 2) -> nn.Module:
+    """Two convolutions, batch norm, a classifier: 108 + 576 + 8 * classes weights."""
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 16, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    body.append(nn.Linear(16, classes))
+    return body
+
+
+TINY = ArchitectureSpec("tiny", network, classifier="7", feature_dim=16)
+
+
+def weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in prunable_layers(module)}
+
+
+def start_run(module: nn.Module, total_steps: int, steps_per_epoch: int) -> Run:
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    return Run(
+        module, weights_of(module), optimizer, total_steps, steps_per_epoch, lambda: iter(())
+    )
+
+
+def random_pictures(count: int = 48, seed: int = 0) -> Pictures:
+    """Dark and bright pictures, one class each."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = rng.integers(0, 100, (count, 3, SIZE, SIZE)) + 120 * labels[:, None, None, None]
+    return Pictures(images.astype(np.uint8), labels.astype(np.int64), ("dark", "bright"))
+
+
+def write_folder(root: Path, train: int = 24, test: int = 8) -> Path:
+    """The same kind of pictures as PNG files in ``root/train`` and ``root/test``."""
+    for split, count, seed in (("train", train, 1), ("test", test, 2)):
+        pictures = random_pictures(count, seed)
+        for index, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
+            folder = root / split / pictures.classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{index:03}.png")
+    return root
