@@ -76,7 +76,7 @@ def _record(
     scores = _scores(good) or _scores(lender)
     return Record(
         id=cell.id,
-        run=folder.path.name,
+        run=folder.name,
         created=utc_now(),
         status="ok" if complete else "failed",
         reason=reason,

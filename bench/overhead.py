@@ -90,7 +90,7 @@ def main(
             bare.wait()
         for side, found in pairs.items():
             # bare over suite, in seconds a call: the ratio of throughputs suite over bare.
-            found.append(BlockPair((sides["bare"],), (sides[side],)))
+            found.append(BlockPair((np.array(sides["bare"]),), (np.array(sides[side]),)))
         rates = {side: round(batch_size / np.mean(calls)) for side, calls in sides.items()}
         print(f"block {block + 1}/{blocks}: images/s {rates}")
     for side, found in pairs.items():

@@ -82,7 +82,7 @@ def check(plan: Plan) -> None:
     for name in plan.workloads:
         WORKLOADS.target(name)
     for name in plan.tasks:
-        if not Path(name).exists():
+        if not Path(name).exists() and not Path(plan.data_dir, name).exists():
             TASKS.target(name)
 
 
@@ -102,12 +102,12 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
     cells = expand(plan)
-    with RunFolder.create(out, resume=resume) as folder:
+    with RunFolder.open(out, resume=resume) as folder:
         if resume:
             _same_plan(plan, folder)
         folder.write_text("plan.toml", plan_to_toml(plan))
         _log_to(folder.path / "log.txt")
-        log.info("run %s: %d cells, %d blocks", folder.path.name, len(cells), plan.repeats)
+        log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
         display.begin(plan.name, len(cells) * plan.repeats)
         run = _Run(plan, folder, display)
         for name in plan.tasks:
@@ -168,7 +168,7 @@ class _Run:
     def _block(self, task: Task, cells: Sequence[Cell], block: int) -> None:
         prefix = f"block {block + 1}/{self.plan.repeats} · "
         context = BlockContext(
-            run=self.folder.path.name,
+            run=self.folder.name,
             plan=self.plan,
             task=task,
             block=block,

@@ -40,8 +40,8 @@ def uniform_but_small(shapes: Shapes, sparsity: float) -> dict[str, int]:
 
     The "uniform, first layer dense" row of the literature; depthwise convolutions stay
     dense too, as in RigL's MobileNets, having few weights, of which each filter needs
-    some. The classifier is pruned. Where the dense layers would take more than
-    two thirds of the weights that may stay, depthwise layers are pruned like the others, and if need
+    some. The classifier is pruned. Where the dense layers would take more than two thirds
+    of the weights that may stay, depthwise layers are pruned like the others, and if need
     be the first layer.
     """
     first = next(iter(shapes))

@@ -1,4 +1,4 @@
-"""``sparsebench compare``: two runs side by side."""
+"""``sparsebench compare``: two runs side by side, or two cells of one run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,31 @@ EPILOG = """Examples:
   sparsebench compare runs/monday runs/tuesday
 
   sparsebench compare runs/laptop runs/server --across-machines
+
+  sparsebench compare resnet18/gmp-90 resnet18/acdc-90 --run runs/monday
 """
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="Folder of the first run.")],
-    b: Annotated[Path, typer.Argument(help="Folder of the second run.")],
+    a: Annotated[str, typer.Argument(help="A run's folder; with --run, a backbone or record id.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder that holds both A and B, for two of its cells.")
+    ] = None,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare speed-ups of different machines.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the speed-ups and accuracies of two runs, cell by cell."""
-    from bench.reporting import compare_folders
+    """Compare the speed-ups of two runs, or the times of two backbones of one run."""
+    from bench.comparisons import compare_folders, compare_within
+    from bench.records import RunFolder
 
-    result = compare_folders(a, b, across_machines=across_machines)
+    if run is not None:
+        result = compare_within(RunFolder.reading(run), a, b)
+    else:
+        left, right = RunFolder.reading(a), RunFolder.reading(b)
+        result = compare_folders(left, right, across_machines=across_machines)
     if as_json:
         import json
 
@@ -36,5 +46,7 @@ def compare(
         return
     from rich.console import Console
 
-    for item in result.render():
+    from bench.tables import compared_tables
+
+    for item in compared_tables(result):
         Console().print(item)

@@ -23,19 +23,24 @@ engines_app = typer.Typer(
 
 def doctor(as_json: Json = False) -> None:
     """Say what runs on this machine; for what does not: why, and the mend."""
+    from rich.console import Console
+
     from bench.machine import machine_facts
     from exporters.cache import cache_dir
     from exporters.launch import ENGINES, engine, probe
 
     machine = machine_facts()
-    found = {name: probe(name) for name in ENGINES}
+    found = {}
+    with Console(stderr=True).status("") as status:
+        for name in ENGINES:
+            status.update(f"asking {name} …")
+            found[name] = probe(name)
     if as_json:
         import json
 
         engines = {name: item.to_json() for name, item in found.items()}
         print(json.dumps({"machine": machine, "engines": engines}, indent=1, default=str))
         return
-    from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False)

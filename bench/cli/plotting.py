@@ -22,7 +22,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw speed-up against accuracy change, with intervals in both directions."""
+    from bench.records import RunFolder
     from bench.reporting import plot_runs
 
-    for path in plot_runs(runs, out):
+    for path in plot_runs([RunFolder.reading(run) for run in runs], out or runs[0]):
         typer.echo(str(path))

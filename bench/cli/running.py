@@ -117,8 +117,10 @@ def _partners(pairs: list[str]) -> dict[str, str]:
 
 def _absolute(task: str) -> str:
     """A path given on the command line, such that the resolved plan works elsewhere."""
+    from bench.tasks import TASKS
+
     path = Path(task).expanduser()
-    return str(path.resolve()) if path.exists() else task
+    return str(path.resolve()) if task not in TASKS and path.exists() else task
 
 
 def _fresh(plan: Plan) -> Path:

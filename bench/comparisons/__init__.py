@@ -6,9 +6,10 @@ from bench.comparisons.between import (
     compare_folders,
     compare_within,
 )
-from bench.comparisons.matching import best_dense, differing_keys, find_partner, must_match
+from bench.comparisons.dense import best_dense, dense_against_best
+from bench.comparisons.matching import differing_keys, find_partner, must_match
 from bench.comparisons.run import GENERATED, compare_run
-from bench.comparisons.times import CellTimes, cell_times, pair_blocks, ratio_of_cells
+from bench.comparisons.times import CellTimes, by_cell, pair_blocks, ratio_of_cells, run_times
 
 __all__ = [
     "GENERATED",
@@ -16,13 +17,15 @@ __all__ = [
     "ComparedCell",
     "ComparisonOfRuns",
     "best_dense",
-    "cell_times",
+    "by_cell",
     "compare_folders",
     "compare_run",
     "compare_within",
+    "dense_against_best",
     "differing_keys",
     "find_partner",
     "must_match",
     "pair_blocks",
     "ratio_of_cells",
+    "run_times",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from bench.comparisons.accuracy import accuracy_of
 from bench.comparisons.matching import describe, differing_keys, refuse_differences
 from bench.comparisons.run import compare_run
-from bench.comparisons.times import cell_times, ratio_of_cells
+from bench.comparisons.times import by_cell, ratio_of_cells, run_times
 from bench.records import Comparison, Delta, Estimate, Record, RunFolder, Trial
 from bench.records.plain import plain
 from bench.statistics import RatioEstimate, accuracy_delta, chain_ratios, verdict
@@ -202,10 +202,9 @@ def _compared_times(
     failed = [f"{describe(r)}: {r.reason}" for r in (one, two) if r.status != "ok"]
     if failed:
         return _cell(one, None, change, "; ".join(failed), describe(two))
-    by_cell: dict[str, list[Trial]] = {}
-    for trial in trials:
-        by_cell.setdefault(trial.cell, []).append(trial)
-    ratio = ratio_of_cells(cell_times(one, by_cell), cell_times(two, by_cell))
+    times = run_times((one, two), by_cell(trials))
+    both = one.id in times and two.id in times
+    ratio = ratio_of_cells(times[one.id], times[two.id]) if both else None
     reason = "No block has both measured." if ratio is None else None
     return _cell(one, ratio, change, reason, describe(two))
 

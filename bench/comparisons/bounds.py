@@ -3,11 +3,10 @@
 *inference*: every multiplication with a zero skipped, dense FLOPs / non-zero FLOPs.
 
 *linear-cached*: 1 / ((1-p) + p/s). p is the share of the stage ``extract`` in the dense
-partner's end-to-end time (geometric mean over blocks would change nothing visible: the median
-over its trials is taken), s the speed-up of the extraction by sparsity alone: measured by the
-run's own `inference` comparison of the same backbone on the same engine, or, where the run has
-none, the FLOP ratio. With a measured s the bound says what the other stages cost; with the
-FLOP ratio it says what theory allows.
+partner's end-to-end time, the median over its trials; s the speed-up of the extraction by
+sparsity alone: as measured by the run's own `inference` comparison of the same backbone on the
+same engine, or, where the run has none, the FLOP ratio. With a measured s the bound says what
+the other stages cost; with the FLOP ratio it says what theory allows.
 """
 
 from __future__ import annotations

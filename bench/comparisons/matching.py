@@ -1,15 +1,13 @@
-"""Which records may be compared: must-match keys, dense partners, the best dense engine."""
+"""Which records may be compared: must-match keys and dense partners."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.comparisons.times import CellTimes
 from bench.records import Record
 from models.errors import SparsebenchError
 
-REFERENCE_PRECISION = "fp32"
 CPU = "cpu"
 
 
@@ -113,45 +111,6 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
             )
         near = same
     return min(near, key=lambda record: len(differing_keys(sparse, record)))
-
-
-def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
-    """Measured dense records that a total may be taken against.
-
-    The partner's backbone on any engine, on the same device, threads, batch size, task and
-    settings, in the reference precision or in `precision`.
-    """
-    free = ("engine.name", "engine.version", "engine.options", "engine.precision")
-    return [
-        record
-        for record in records
-        if record.status == "ok"
-        and record.backbone.name == partner.backbone.name
-        and record.engine.precision in (REFERENCE_PRECISION, precision)
-        and not differing_keys(partner, record, ignore=free)
-    ]
-
-
-def best_dense(
-    partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes], precision: str
-) -> Record | None:
-    """The dense record with the highest throughput among the partner's peers.
-
-    Args:
-        partner: the dense partner (or any dense record) that asks.
-        records: all of the run.
-        times: record id -> times.
-        precision: of the sparse record, allowed beside the reference precision.
-
-    Returns:
-        None where no peer has a time.
-    """
-    peers = [
-        record
-        for record in dense_peers(partner, records, precision)
-        if record.id in times and times[record.id].blocks
-    ]
-    return min(peers, key=lambda record: times[record.id].level().mid, default=None)
 
 
 def _source(record: Record) -> str:

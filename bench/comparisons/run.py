@@ -17,14 +17,9 @@ from dataclasses import dataclass
 
 from bench.comparisons.accuracy import accuracy_change
 from bench.comparisons.bounds import INFERENCE, bound_of
-from bench.comparisons.matching import (
-    best_dense,
-    dense_peers,
-    describe,
-    find_partner,
-    refuse_differences,
-)
-from bench.comparisons.times import CellTimes, Pairing, cell_times, pair_blocks
+from bench.comparisons.dense import best_dense, dense_peers
+from bench.comparisons.matching import describe, find_partner, refuse_differences
+from bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from bench.records import (
     Comparison,
     EffectIntervals,
@@ -78,11 +73,8 @@ def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list
     Returns:
         Also the comparisons that were not possible, with status and reason.
     """
-    by_cell: dict[str, list[Trial]] = {}
-    for trial in trials:
-        by_cell.setdefault(trial.cell, []).append(trial)
-    times = {record.id: cell_times(record, by_cell) for record in records if record.status == "ok"}
-    run = _Run(records, by_cell, times)
+    grouped = by_cell(trials)
+    run = _Run(records, grouped, run_times(records, grouped))
     sparse = [record for record in records if not record.backbone.is_dense]
     # inference first: the bound of a training workload rests on its extraction's speed-up
     inference: dict[str, Comparison] = {}
@@ -106,8 +98,9 @@ def _compare(sparse: Record, run: _Run, inference: Mapping[str, Comparison]) -> 
         refuse_differences(sparse, dense)
     except SparsebenchError as error:
         return _impossible(sparse, dense, "refused", str(error))
-    pairing = pair_blocks(run.times[dense.id], run.times[sparse.id])
-    if not pairing.pairs:
+    ours, theirs = run.times.get(sparse.id), run.times.get(dense.id)
+    pairing = pair_blocks(theirs, ours) if ours and theirs else None
+    if pairing is None or not pairing.pairs:
         return _impossible(sparse, dense, "failed", "No block has both sides measured.")
     return _measured(sparse, dense, pairing, run, inference)
 
@@ -149,7 +142,7 @@ def _measured(
         efficiency=None if bound.value is None else speedup.median / bound.value,
         verdict=verdict(speedup),
         total_verdict=verdict(whole.total),
-        smallest_effect=speedup.smallest_effect,
+        smallest_effect=None if speedup.ci95 is None else speedup.smallest_effect,
         split_blocks=pairing.split,
         notes=tuple(notes),
     )
@@ -203,6 +196,7 @@ def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Reco
         if (
             record.engine.precision == best.engine.precision
             and record.engine.name == dense.engine.name
+            and record.id in run.times
             and run.times[record.id].blocks.keys()
             & run.times[best.id].blocks.keys()
             & pairing.pairs.keys()

@@ -73,6 +73,22 @@ def cell_times(record: Record, trials: Mapping[str, Sequence[Trial]]) -> CellTim
     return CellTimes(blocks)
 
 
+def by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Record id -> its trials, in written order."""
+    grouped: dict[str, list[Trial]] = {}
+    for trial in trials:
+        grouped.setdefault(trial.cell, []).append(trial)
+    return grouped
+
+
+def run_times(
+    records: Iterable[Record], trials: Mapping[str, Sequence[Trial]]
+) -> dict[str, CellTimes]:
+    """Record id -> times, of every measured cell of a run."""
+    timed = {record.id: cell_times(record, trials) for record in records if record.status == "ok"}
+    return {key: times for key, times in timed.items() if times.blocks}
+
+
 def pair_blocks(numerator: CellTimes, denominator: CellTimes) -> Pairing:
     """Pair two cells block by block.
 

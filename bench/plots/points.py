@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.comparisons import CellTimes, best_dense, cell_times, pair_blocks
+from bench.comparisons import best_dense, by_cell, dense_against_best, run_times
 from bench.records import Comparison, Estimate, Record, Trial
-from bench.statistics import estimate_ratio
+from bench.statistics import RatioEstimate
 
 Against = Literal["total", "speedup"]
+UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
 Span = tuple[float, float, float]  # low, point, high
 
 
@@ -117,24 +118,13 @@ def _one(comparison: Comparison, sparse: Record, against: Against) -> PointSet:
 
 def _dense_points(records: Sequence[Record], trials: Sequence[Trial]) -> list[Point]:
     """Dense cells against the best dense engine of their backbone; that one itself at 1."""
-    by_cell: dict[str, list[Trial]] = {}
-    for trial in trials:
-        by_cell.setdefault(trial.cell, []).append(trial)
-    times: dict[str, CellTimes] = {
-        record.id: timed
-        for record in records
-        if record.status == "ok" and (timed := cell_times(record, by_cell)).blocks
-    }
+    times = run_times(records, by_cell(trials))
     points = []
     for record in records:
         if not record.backbone.is_dense or record.id not in times:
             continue
         best = best_dense(record, records, times, record.engine.precision)
-        if best is None or best.id == record.id:
-            points.append(_point(record, Estimate(1.0, (1.0, 1.0), 1), (0.0, 0.0, 0.0)))
-            continue
-        pairs = list(pair_blocks(times[best.id], times[record.id]).pairs.values())
-        ratio = estimate_ratio(pairs) if pairs else None
+        ratio = UNITY if best is record else dense_against_best(record, records, times)
         if ratio is not None and ratio.ci95 is not None:
             stored = Estimate(ratio.median, ratio.ci95, ratio.blocks)
             points.append(_point(record, stored, (0.0, 0.0, 0.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ MARKER_SIZE = 6.0
 LOG_FROM = 2.5
 COLUMNS = 2
 CROWDED = 24
-NOTE_INCHES = 0.24
+NOTE_INCHES = 0.15  # a line of the footnote
 
 
 def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -> list[Path]:
@@ -58,16 +59,23 @@ def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -
 
 
 def draw(found: PointSet, against: Against = "total") -> Figure:
-    """The figure, on a canvas of its own: pyplot's global state stays untouched."""
+    """The figure, on a canvas of its own: pyplot and its global state stay untouched."""
+    import matplotlib as mpl
+
+    settings: Any = style.RC
+    with mpl.rc_context(settings):
+        return _figure(found, against)
+
+
+def _figure(found: PointSet, against: Against) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = _panels(found.points)
-    note = found.left_out()
     if not panels:
         figure = Figure(figsize=style.EMPTY_INCHES)
         FigureCanvasAgg(figure)
-        _nothing(figure, note)
+        _nothing(figure, found.left_out())
         return figure
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -75,8 +83,10 @@ def draw(found: PointSet, against: Against = "total") -> Figure:
     colours = style.method_colours(p.method for p in found.points if not p.is_dense)
     markers = style.engine_markers(p.engine for p in found.points)
     per_row = 4 * columns
-    below = 0.22 * math.ceil((len(colours) + len(markers) + 1) / per_row) + 0.12
-    below += NOTE_INCHES if note else 0.0
+    note = _wrapped(found.left_out(), width * columns)
+    note_height = NOTE_INCHES * len(note) + (0.08 if note else 0.0)
+    entries = len(colours) + len(markers) + 1
+    below = 0.22 * math.ceil(entries / per_row) + 0.12 + note_height
     total = height * rows + below
     figure = Figure(figsize=(width * columns, total), layout="constrained")
     FigureCanvasAgg(figure)
@@ -91,16 +101,20 @@ def draw(found: PointSet, against: Against = "total") -> Figure:
         axes.set_ylabel(AXIS["change"])
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
-    _legend(figure, colours, markers, per_row, NOTE_INCHES / total if note else 0.0)
-    if note:
-        figure.text(
-            0.5, 0.5 * NOTE_INCHES / total, f"Not shown: {note}.", fontsize=style.SMALL,
-            color="#555555", ha="center", va="center",
-        )  # fmt: skip
+    _legend(figure, colours, markers, per_row, note_height / total)
+    figure.text(
+        0.5, 0.5 * note_height / total, "\n".join(note), fontsize=style.SMALL, color="#555555",
+        ha="center", va="center",
+    )  # fmt: skip
     figure.draw_without_rendering()  # labels are placed on the final layout
     for axes, points in zip(grid.flat, panels.values(), strict=False):
         _labels(axes, points, colours)
     return figure
+
+
+def _wrapped(note: str, width: float) -> list[str]:
+    """The footnote in lines that fit a figure of so many inches."""
+    return textwrap.wrap(f"Not shown: {note}.", int(width / 0.065)) if note else []
 
 
 def _panels(points: Sequence[Point]) -> dict[str, list[Point]]:

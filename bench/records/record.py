@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,17 +90,18 @@ class Accuracy:
     def of(
         cls,
         metric: str,
-        per_seed: Sequence[float],
-        seeds: Sequence[int] | None = None,
-        best_epoch_per_seed: Sequence[float] | None = None,
+        per_seed: Iterable[float],
+        seeds: Iterable[int] | None = None,
+        best_epoch_per_seed: Iterable[float] | None = None,
     ) -> Accuracy:
         """Mean and t-interval of one accuracy a seed (fractions 0-1)."""
         from bench.statistics import mean_interval
 
-        interval = mean_interval(per_seed)
+        values = floats(per_seed)
+        interval = mean_interval(values)
         return cls(
             metric=metric,
-            per_seed=tuple(float(value) for value in per_seed),
+            per_seed=values,
             mean=interval.mid,
             ci95=interval.ci95,
             seeds=None if seeds is None else tuple(int(seed) for seed in seeds),

@@ -147,30 +147,30 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     count = len(pairs)
     chosen = rng.integers(0, count, size=(resamples, count))
-    first, second = np.empty((count, 2, resamples)), np.empty((count, 2, resamples))
+    trials = max(len(side) for pair in pairs for side in (pair.numerator, pair.denominator))
+    uniform = rng.random((2, trials, resamples, count))
+    logs = np.empty((2, resamples, count))
     for index, pair in enumerate(pairs):
-        draws = max(len(pair.numerator), len(pair.denominator))
-        uniform = rng.random((2, draws, resamples))
-        for swap in (0, 1):
-            first[index, swap] = _resampled_log_time(pair.numerator, uniform[swap])
-            second[index, swap] = _resampled_log_time(pair.denominator, uniform[1 - swap])
-    logs = first - second
-    rows = np.arange(resamples)[:, None]
-    means = np.concatenate([logs[chosen, swap, rows].mean(axis=1) for swap in (0, 1)])
+        here = chosen == index  # a block that is drawn twice has its samples drawn twice
+        ours, theirs = uniform[0][:, here], uniform[1][:, here]
+        for swap, (first, second) in enumerate(((ours, theirs), (theirs, ours))):
+            logs[swap, here] = _resampled_log_time(pair.numerator, first)
+            logs[swap, here] -= _resampled_log_time(pair.denominator, second)
+    means = logs.mean(axis=2)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return math.exp(low), math.exp(high)
 
 
 def _resampled_log_time(trials: Sequence[Samples], uniform: NDArray[np.float64]) -> Samples:
-    """log_time of resampled trials, float64 [resamples], without drawing every sample.
+    """log_time of resampled trials, float64 [draws], without drawing every sample.
 
     The median of n uniform numbers follows Beta((n+1)/2, (n+1)/2), so the median of n samples
     drawn with replacement is the sorted sample at that quantile: exact for odd n.
 
     Args:
         trials: one array of samples for each trial of a side.
-        uniform: random numbers in 0-1, float64 [at least len(trials), resamples].
+        uniform: random numbers in 0-1, float64 [at least len(trials), draws].
     """
     from scipy.special import betainc
 

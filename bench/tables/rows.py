@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.comparisons import GENERATED, CellTimes, best_dense, cell_times, pair_blocks
+from bench.comparisons import (
+    GENERATED,
+    CellTimes,
+    best_dense,
+    by_cell,
+    dense_against_best,
+    run_times,
+)
 from bench.comparisons.accuracy import accuracy_of
 from bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
-from bench.statistics import Interval, estimate_ratio, verdict
+from bench.statistics import Interval, verdict
 
 THROUGHPUT = ("inference",)
 """Workloads whose speed is read as pictures a second; the others as seconds end to end."""
@@ -82,14 +89,7 @@ def sections(
     records: Sequence[Record], trials: Sequence[Trial], comparisons: Sequence[Comparison]
 ) -> list[Section]:
     """All tables of a run, in the order in which the records name workloads and tasks."""
-    by_cell: dict[str, list[Trial]] = {}
-    for trial in trials:
-        by_cell.setdefault(trial.cell, []).append(trial)
-    times = {
-        record.id: timed
-        for record in records
-        if record.status == "ok" and (timed := cell_times(record, by_cell)).blocks
-    }
+    times = run_times(records, by_cell(trials))
     compared = {comparison.sparse: comparison for comparison in comparisons}
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -135,7 +135,11 @@ def _row(
     if comparison is not None:
         total, total_verdict = comparison.total, comparison.total_verdict
     elif record.backbone.is_dense:
-        total, total_verdict, best = _dense_total(record, records, times)
+        best = best_dense(record, records, times, record.engine.precision) is record
+        ratio = dense_against_best(record, records, times)
+        if ratio is not None:
+            total = Estimate(ratio.median, ratio.ci95, ratio.blocks)
+            total_verdict = verdict(ratio)
     return Row(
         record=record,
         comparison=comparison,
@@ -149,20 +153,6 @@ def _row(
         total_verdict=total_verdict,
         best=best,
     )
-
-
-def _dense_total(
-    record: Record, records: Sequence[Record], times: Mapping[str, CellTimes]
-) -> tuple[Estimate | None, str | None, bool]:
-    """A dense cell against the best dense engine."""
-    best = best_dense(record, records, times, record.engine.precision)
-    if best is None or best.id == record.id:
-        return None, None, True
-    pairs = list(pair_blocks(times[best.id], times[record.id]).pairs.values())
-    if not pairs:
-        return None, None, False
-    ratio = estimate_ratio(pairs)
-    return Estimate(ratio.median, ratio.ci95, ratio.blocks), verdict(ratio), False
 
 
 def _speed(record: Record, times: CellTimes) -> Interval:

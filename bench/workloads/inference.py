@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.heads.fit import fit_and_score
+from bench.workloads.linear_head import fit_and_score
 from bench.records import utc_now
 from bench.statistics import settled
 from bench.workloads.base import (

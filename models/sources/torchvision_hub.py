@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ def _load(spec: ArchitectureSpec) -> nn.Module:
     weights = get_weight(spec.torchvision.entry)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
     try:
-        with _patience(_CONNECT_SECONDS):
+        # torch announces its download on stdout, where others may read JSON.
+        with _patience(_CONNECT_SECONDS), redirect_stdout(sys.stderr):
             state_dict = weights.get_state_dict(progress=False, check_hash=True)
     # urllib, the unpickler and torchvision's hash check fail in many ways; all of them
     # mean that the weights could not be had.

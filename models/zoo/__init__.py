@@ -6,12 +6,16 @@ beside its weights in the compact format. Nothing here imports torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from models.architectures import find_architecture
 from models.cards import Card
 from models.errors import SparsebenchError, UnknownNameError
-from models.names import BackboneName
+from models.names import DENSE, BackboneName
 from models.oneshot import ONE_SHOT_METHODS, prune_found
-from models.sources import SOURCES, Found, Source, find_source
+from models.sources import DEFAULT, SOURCES, Found, Source, find_source
+from models.sources.generated import METHODS as GENERATED_METHODS
+from models.sparsify import METHODS
 
 
 def find_card(name: str | BackboneName) -> Card:
@@ -52,18 +56,18 @@ def find(name: str | BackboneName) -> Found:
 
 
 def _dense_of(name: BackboneName) -> BackboneName:
-    return BackboneName(name.arch, "dense", 0.0, name.source)
+    return BackboneName(name.arch, DENSE, 0.0, name.source)
 
 
 def _cards_of(source_name: str) -> list[Card]:
     source = find_source(source_name)
     cards = source.list_cards()
-    if source_name != "zoo":
+    if source_name != DEFAULT:
         return cards
     examples = [
         find(BackboneName(card.arch, method, 0.5))
         for card in cards
-        if card.method == "dense"
+        if card.method == DENSE
         for method in ONE_SHOT_METHODS
     ]
     have = {card.name for card in cards}
@@ -71,26 +75,26 @@ def _cards_of(source_name: str) -> list[Card]:
 
 
 def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
-    """Say what is missing: the method, the sparsity, or the weights to start from."""
-    from models.generated import GENERATED_METHODS
-
-    cards = source.list_cards()
-    methods = {card.method for card in cards} | set(ONE_SHOT_METHODS)
-    others = [s for s in ("torchvision", "generated") if s != source.name]
+    """Say what is missing: the weights here (and where they are), the method, the sparsity."""
     elsewhere = [
-        str(BackboneName(name.arch, name.method, name.sparsity, other))
-        for other in others
-        if _exists(BackboneName(name.arch, name.method, name.sparsity, other))
+        str(other)
+        for other in (replace(name, source=s) for s in (None, "torchvision", "generated"))
+        if find_source(other.source).name != source.name and _exists(other)
     ]
     if elsewhere:
+        shipped = source.name == DEFAULT
         return SparsebenchError(
             f"No weights are shipped for '{name}'."
-            if source.name == "zoo"
+            if shipped
             else f"The source '{source.name}' has no '{name}'.",
-            "They can be had as " + " or ".join(f"'{n}'" for n in elsewhere) + ".",
+            "They can be had as "
+            + " or ".join(f"'{n}'" for n in elsewhere)
+            + (" (random weights, for speed only)." if "@generated" in elsewhere[-1] else "."),
         )
-    if name.method not in methods | set(GENERATED_METHODS):
-        return UnknownNameError("method", name.method, methods | set(GENERATED_METHODS))
+    cards = source.list_cards()
+    methods = {*(card.method for card in cards), *ONE_SHOT_METHODS, *GENERATED_METHODS, *METHODS}
+    if name.method not in methods:
+        return UnknownNameError("method", name.method, methods)
     return UnknownNameError("backbone", str(name), [card.name for card in cards])
 
 

@@ -1,0 +1,64 @@
+"""The best dense engine of a run, and how the other dense cells stand against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.comparisons.matching import differing_keys
+from bench.comparisons.times import CellTimes, ratio_of_cells
+from bench.records import Record
+from bench.statistics import RatioEstimate
+
+REFERENCE_PRECISION = "fp32"
+
+
+def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
+    """Measured dense records that a total may be taken against.
+
+    The partner's backbone on any engine, on the same device, threads, batch size, task and
+    settings, in the reference precision or in `precision`.
+    """
+    free = ("engine.name", "engine.version", "engine.options", "engine.precision")
+    return [
+        record
+        for record in records
+        if record.status == "ok"
+        and record.backbone.name == partner.backbone.name
+        and record.engine.precision in (REFERENCE_PRECISION, precision)
+        and not differing_keys(partner, record, ignore=free)
+    ]
+
+
+def best_dense(
+    partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes], precision: str
+) -> Record | None:
+    """The dense record with the highest throughput among the partner's peers.
+
+    Args:
+        partner: the dense partner (or any dense record) that asks.
+        records: all of the run.
+        times: record id -> times.
+        precision: of the sparse record, allowed beside the reference precision.
+
+    Returns:
+        None where no peer has a time.
+    """
+    peers = [
+        record
+        for record in dense_peers(partner, records, precision)
+        if record.id in times and times[record.id].blocks
+    ]
+    return min(peers, key=lambda record: times[record.id].level().mid, default=None)
+
+
+def dense_against_best(
+    record: Record, records: Sequence[Record], times: Mapping[str, CellTimes]
+) -> RatioEstimate | None:
+    """The best dense engine's time over that of a dense cell; None for the best one itself.
+
+    Also None without a common block.
+    """
+    best = best_dense(record, records, times, record.engine.precision)
+    if best is None or best.id == record.id:
+        return None
+    return ratio_of_cells(times[best.id], times[record.id])

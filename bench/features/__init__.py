@@ -1,0 +1,16 @@
+"""Features: a backbone's outputs for a task, extracted once and kept, checksummed."""
+
+from __future__ import annotations
+
+from bench.features.cache import CachedFeatures, FeatureCache
+from bench.features.extract import BatchRunner, extract_batches, extract_features
+from bench.features.key import FeatureKey
+
+__all__ = [
+    "BatchRunner",
+    "CachedFeatures",
+    "FeatureCache",
+    "FeatureKey",
+    "extract_batches",
+    "extract_features",
+]

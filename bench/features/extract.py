@@ -1,0 +1,169 @@
+"""Extraction: pictures are decoded while the engine computes; memory stays flat.
+
+Decoding threads fill a ring of buffers, the engine has up to two batches in flight, and
+finished features are handed on as they come. Nothing grows with the number of pictures.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.decode import decoded_batches
+from bench.stages import StageClock
+from bench.tasks.base import Task
+from models.cards import Preprocessing
+from models.errors import SparsebenchError
+
+IN_FLIGHT = 2
+# One with the consumer, two being filled.
+_BUFFERS = 3
+
+
+class BatchRunner(Protocol):
+    """A compiled engine that takes batches and gives features back, in order.
+
+    Attributes:
+        batch_size: the compiled batch size.
+        feature_dim: values in a feature.
+        input_shape: ``(3, H, W)``.
+    """
+
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+
+    @property
+    def feature_dim(self) -> int: ...  # noqa: D102
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...  # noqa: D102
+
+    def submit(self, images: NDArray[np.float32]) -> None:
+        """Hand over ``[n, 3, H, W]``, n at most the batch size; copies; at most 2 in flight."""
+        ...
+
+    def collect(self) -> tuple[NDArray[np.float32], float]:
+        """Features ``[n, D]`` of the oldest batch, and the seconds inside the engine."""
+        ...
+
+
+def extract_batches(
+    task: Task,
+    split: str,
+    preprocessing: Preprocessing,
+    runner: BatchRunner,
+    *,
+    workers: int | None = None,
+    clock: StageClock | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Features of a split, batch by batch, in order.
+
+    Stages of the calling thread: ``decode`` (waiting for pictures), ``extract`` (handing
+    batches over, waiting for the engine). Busy: ``decode`` (CPU seconds of the decoding
+    threads), ``engine`` (seconds inside the engine).
+
+    Args:
+        task: the pictures.
+        split: ``train`` or ``test``.
+        preprocessing: of the backbone, at the runner's input size.
+        runner: the engine.
+        workers: decoding threads; None for the cores this process may use.
+        clock: of the calling thread; None measures nothing.
+
+    Yields:
+        Positions ``[n]`` and features ``[n, D]``.
+
+    Raises:
+        SparsebenchError: an unreadable picture, features of another shape or not finite.
+    """
+    clock = clock or StageClock()
+    shape = (3, preprocessing.size, preprocessing.size)
+    if tuple(runner.input_shape) != shape:
+        raise ValueError(f"the engine takes {runner.input_shape}, the pictures are {shape}")
+    size = min(runner.batch_size, max(1, len(task.split(split))))
+    buffers = [np.empty((size, *shape), np.float32) for _ in range(_BUFFERS)]
+    batches = decoded_batches(task, split, preprocessing, size, workers, into=buffers, clock=clock)
+    waiting: deque[NDArray[np.int64]] = deque()
+
+    def collect() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        indices = waiting.popleft()
+        features, seconds = runner.collect()
+        clock.busy("engine", seconds)
+        _check(features, (len(indices), runner.feature_dim), task, split, indices)
+        return indices, features
+
+    try:
+        while True:
+            with clock.stage("decode"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            finished = None
+            with clock.stage("extract"):
+                if len(waiting) == IN_FLIGHT:
+                    finished = collect()
+                runner.submit(batch[1])
+                waiting.append(batch[0])
+            if finished is not None:
+                yield finished
+        while waiting:
+            with clock.stage("extract"):
+                finished = collect()
+            yield finished
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+
+
+def extract_features(
+    task: Task,
+    split: str,
+    preprocessing: Preprocessing,
+    runner: BatchRunner,
+    out: NDArray[np.float32],
+    *,
+    workers: int | None = None,
+    clock: StageClock | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Extract a split into an array.
+
+    Args:
+        task: the pictures.
+        split: ``train`` or ``test``.
+        preprocessing: of the backbone, at the runner's input size.
+        runner: the engine.
+        out: ``[n, D]``, float32; filled.
+        workers: decoding threads; None for the cores this process may use.
+        clock: of the calling thread.
+        progress: told (pictures done, pictures in all) after every batch.
+
+    Raises:
+        SparsebenchError: as :func:`extract_batches`.
+    """
+    batches = extract_batches(task, split, preprocessing, runner, workers=workers, clock=clock)
+    for indices, features in batches:
+        out[indices[0] : indices[-1] + 1] = features
+        if progress:
+            progress(int(indices[-1]) + 1, len(out))
+
+
+def _check(
+    features: NDArray[np.float32],
+    shape: tuple[int, int],
+    task: Task,
+    split: str,
+    indices: NDArray[np.int64],
+) -> None:
+    if features.shape != shape:
+        raise SparsebenchError(f"The engine gave features {features.shape} instead of {shape}.")
+    if not np.isfinite(features).all():
+        row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+        item = task.split(split).items[int(indices[row])]
+        raise SparsebenchError(
+            f"The engine's features of the {split} picture {item} are not finite.",
+            "Check the backbone's weights and the engine's precision.",
+        )

@@ -1,0 +1,94 @@
+"""Where the time of a trial goes: stages that partition the wall time of one thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+OTHER = "other"
+
+
+class StageClock:
+    """Splits the wall time of the thread that made it into named stages.
+
+    The clock runs from its creation to :meth:`stop`. Every moment belongs to exactly one
+    stage: the innermost one that is open, or ``other`` outside of all. So the stages sum
+    to the total exactly, nested or not.
+
+    Work of other threads and processes overlaps with that and belongs to no partition;
+    :meth:`busy` counts it beside the stages.
+
+    Args:
+        now: seconds, never going back; for tests.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._seconds: dict[str, float] = {}
+        self._busy: dict[str, float] = {}
+        self._open: list[str] = []
+        self._stopped = False
+        self._start = self._mark = now()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Charge the time inside the block to a stage; inner stages take theirs out of it.
+
+        Raises:
+            RuntimeError: called from another thread, or after :meth:`stop`.
+        """
+        self._charge()
+        self._open.append(name)
+        self._seconds.setdefault(name, 0.0)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._open.pop()
+
+    def busy(self, name: str, seconds: float) -> None:
+        """Count work that overlaps with the stages; from any thread."""
+        with self._lock:
+            self._busy[name] = self._busy.get(name, 0.0) + seconds
+
+    def stop(self) -> float:
+        """Stop the clock; the total in seconds. Stopping again changes nothing."""
+        if not self._stopped:
+            self._charge()
+            self._stopped = True
+        return self.total
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each stage, in order of first use, ``other`` last; they sum to the total."""
+        if not self._stopped:
+            self._charge()
+        stages = {name: value for name, value in self._seconds.items() if name != OTHER}
+        return {**stages, OTHER: self._seconds.get(OTHER, 0.0)}
+
+    @property
+    def total(self) -> float:
+        """Seconds from creation to :meth:`stop`, or until now."""
+        if not self._stopped:
+            self._charge()
+        return self._mark - self._start
+
+    @property
+    def busy_seconds(self) -> dict[str, float]:
+        """What :meth:`busy` counted; not a partition of anything."""
+        with self._lock:
+            return dict(self._busy)
+
+    def _charge(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("a stage clock belongs to the thread that made it; use busy()")
+        if self._stopped:
+            raise RuntimeError("the clock was stopped")
+        name = self._open[-1] if self._open else OTHER
+        now = self._now()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._mark
+        self._mark = now

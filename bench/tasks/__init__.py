@@ -1,0 +1,99 @@
+"""Tasks: named data sets, one file each, and any folder or tar of pictures.
+
+A builder takes :class:`~bench.tasks.base.TaskOptions` and returns a
+:class:`~bench.tasks.base.Task`; the first line of its docstring is its description. The
+registry below is the one line that adds another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import SparsebenchError, UnknownNameError
+from models.registry import Registry
+
+if TYPE_CHECKING:
+    from bench.tasks.base import Task, TaskOptions
+
+TASKS = Registry(
+    "task",
+    "sparsebench.tasks",
+    {
+        "digits": "bench.tasks.digits:open_digits",
+        "cifar10": "bench.tasks.torchvision_sets:open_cifar10",
+        "fashion-mnist": "bench.tasks.torchvision_sets:open_fashion_mnist",
+    },
+)
+
+
+def open_task(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    metric: str | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    download: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Task:
+    """Open a task by its name, or a directory or tar of pictures by its path.
+
+    A registered name wins over a folder of that name (``./digits`` means the folder). A
+    path is looked up as it is, then below `data_dir`.
+
+    Args:
+        name: registered name or path.
+        data_dir: where downloadable data sets lie or go, and paths are looked up.
+        metric: ``top1`` or ``mean_per_class`` instead of the task's own.
+        limit: at most so many pictures (``bench.tasks.subset``).
+        strict: fail when a picture cannot be decoded, instead of skipping it.
+        workers: threads that check pictures; None for the cores this process may use.
+        cache: folder for what is remembered; None for the suite's own.
+        download: whether a missing data set may be fetched.
+        progress: told (pictures checked, pictures to check).
+
+    Raises:
+        UnknownNameError: neither a task's name nor a path; the nearest names are offered.
+        SparsebenchError: the pictures are not as a task needs them (``bench.tasks.layout``,
+            ``bench.tasks.folder``, ``bench.tasks.archive``), or cannot be fetched.
+    """
+    from bench.tasks.base import TaskOptions, known_metric
+    from bench.tasks.subset import limited
+
+    options = TaskOptions(
+        data_dir=Path(data_dir).expanduser() if data_dir else None,
+        cache=Path(cache).expanduser() if cache else None,
+        workers=workers,
+        strict=strict,
+        download=download,
+        progress=progress,
+    )
+    if metric is not None:
+        known_metric(metric)
+    task: Task = TASKS.load(name)(options) if name in TASKS else _open_path(name, options)
+    if metric is not None:
+        task = task.with_metric(metric)
+    return limited(task, limit) if limit is not None else task
+
+
+def _open_path(name: str, options: TaskOptions) -> Task:
+    from bench.tasks.archive import open_archive
+    from bench.tasks.folder import open_folder
+
+    path = Path(name).expanduser()
+    if not path.exists() and options.data_dir is not None:
+        path = options.data_dir / name
+    if path.is_dir():
+        return open_folder(path, options)
+    if path.is_file():
+        return open_archive(path, options)
+    if "/" in name or ".tar" in name:
+        raise SparsebenchError(
+            f"There is no folder or archive '{name}'.",
+            "Give a task's name, or a folder or tar with train/CLASS/ and test/CLASS/ in it.",
+        )
+    raise UnknownNameError("task", name, TASKS)

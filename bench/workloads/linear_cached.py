@@ -1,0 +1,44 @@
+"""``linear-cached``: extract every picture's features once, then train a linear head on them.
+
+One trial is the whole thing, end to end: read, decode, extract, train the head for all seeds
+at once, evaluate. Cells of a block take their turns in a random order; each has a fresh
+engine process that was compiled and verified before the clock starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.workloads.linear_head import fit_and_score
+from bench.records import utc_now
+from bench.workloads.base import BlockContext, Running, failures_become_trials, make_trial
+
+
+class LinearCached:
+    """Linear fine-tuning on features that are extracted once."""
+
+    name = "linear-cached"
+
+    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
+        """One end-to-end trial of every cell."""
+        dead: set[str] = set()
+        for place, index in enumerate(context.order(len(running), self.name)):
+            one = running[index]
+            context.say(one.cell.label)
+            started = utc_now()
+            with failures_become_trials(one, context, place, dead):
+                # The first call after a pause is an engine's slowest; it belongs to no trial.
+                one.worker.run(one.prepared.images)
+                fitted = fit_and_score(one, context, fresh=True)
+                trial = make_trial(
+                    one,
+                    context,
+                    order=place,
+                    started=started,
+                    seconds=[fitted.clock.total],
+                    items=len(context.task.train) + len(context.task.test),
+                    stages=fitted.clock.seconds,
+                    accuracy=fitted.accuracy,
+                    extra={"busy_seconds": fitted.clock.busy_seconds},
+                )
+                context.emit(trial)

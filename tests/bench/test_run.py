@@ -1,0 +1,244 @@
+"""A real run, end to end, on real engines: its files, its failures, its resumption."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from bench.workloads import WORKLOADS
+from tests.bench.conftest import Result
+
+Cli = Callable[..., Result]
+SCHEMAS = Path(__file__).parents[2] / "results/schema"
+BACKBONE = "resnet18/uniform-90@generated"
+SMALL = ("--backbone", BACKBONE, "--size", 32, "--batch-size", 8, "--threads", 1, "--epochs", 3)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def plan_file(folder: Path, **changes: Any) -> Path:
+    """A plan whose cells take a fraction of a second."""
+    path = folder / "small.toml"
+    path.write_text("min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The folder of a finished run of every registered workload on two engines."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, "-m", "bench", "run", str(plan_file(folder)), *map(str, SMALL)]
+    command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(pictures)]
+    for name in WORKLOADS:
+        command += ["--workload", name]
+    done = subprocess.run(
+        [*command, "--out", str(folder / "R")], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert "uniform-90" in done.stdout
+    return folder / "R"
+
+
+def test_every_line_is_valid_and_every_file_is_there(finished: Path) -> None:
+    for kind in ("trial", "record", "comparison"):
+        schema = json.loads((SCHEMAS / f"{kind}.v1.json").read_text())
+        found = lines(finished / f"{kind}s.jsonl")
+        assert found
+        for line in found:
+            jsonschema.validate(line, schema)
+    for name in ("plan.toml", "log.txt", "summary.md", "summary.csv"):
+        assert (finished / name).stat().st_size > 0
+    assert (finished / "speedup-accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (finished / "speedup-accuracy.svg").read_text()
+
+
+def test_each_cell_has_one_trial_in_each_block_and_one_record(finished: Path) -> None:
+    trials = lines(finished / "trials.jsonl")
+    records = lines(finished / "records.jsonl")
+    assert len(records) == 2 * 2 * len(WORKLOADS.names())  # dense and sparse, two engines
+    assert len(trials) == 2 * len(records)
+    assert len({(trial["cell"], trial["block"]) for trial in trials}) == len(trials)
+    assert {record["status"] for record in records} == {"ok"}
+    by_block: dict[int, set[str]] = {}
+    for trial in trials:
+        by_block.setdefault(trial["block"], set()).add(trial["launch"])
+    assert all(len(launches) == 1 for launches in by_block.values())
+
+
+def test_sparsity_and_outputs_are_proven_in_every_record(finished: Path) -> None:
+    for record in lines(finished / "records.jsonl"):
+        proof = record["proof"]
+        assert proof["checkpoint_mask"] == proof["onnx_mask"] == proof["after_training_mask"]
+        assert proof["argmax_agreement"] == 1.0
+        assert record["engine"]["threads"] == 1
+        assert record["machine"]["fingerprint"]
+        sparse = record["backbone"]["method"] != "dense"
+        assert (record["backbone"]["measured_sparsity"] > 0.85) == sparse
+
+
+def test_stages_sum_to_the_total_within_one_percent(finished: Path) -> None:
+    cached = [t for t in lines(finished / "trials.jsonl") if t["workload"] == "linear-cached"]
+    for trial in cached:
+        assert math.isclose(sum(trial["stages"].values()), trial["seconds"][0], rel_tol=0.01)
+        assert {"decode", "extract", "head", "evaluate"} <= set(trial["stages"])
+        assert trial["items"] == 24 + 12
+
+
+def test_effects_multiply_to_the_total_and_every_speedup_has_its_accuracy(finished: Path) -> None:
+    for item in lines(finished / "comparisons.jsonl"):
+        effects = item["effects"]
+        product = effects["engine"] * effects["sparsity"] * effects["precision"]
+        assert math.isclose(product, item["total"]["median"], rel_tol=1e-9)
+        low, high = item["speedup"]["ci95"]
+        assert low <= item["speedup"]["median"] <= high
+        assert item["accuracy_delta"]["ci95"] is not None
+        assert item["trained"] is False
+
+
+def test_warm_up_is_kept_apart_and_samples_are_raw(finished: Path) -> None:
+    for trial in lines(finished / "trials.jsonl"):
+        if trial["workload"] == "inference":
+            assert len(trial["warmup"]) >= 5
+            assert len(trial["seconds"]) >= 6
+            assert trial["items"] == 8
+
+
+def test_the_accuracy_is_that_of_an_independent_head_on_independent_features(
+    finished: Path, pictures: Path
+) -> None:
+    """The two classes differ in brightness: any working pipeline separates them."""
+    scores = [r["accuracy"]["mean"] for r in lines(finished / "records.jsonl")]
+    assert scores == pytest.approx([1.0] * len(scores))
+
+
+def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'min_seconds = 0.01\nrepeats = 1\nworkloads = ["inference"]\nsize = 32\nbatch_size = 4\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\n'
+        '[engines.onnxruntime]\n[engines.deepsparse]\npython = "/nonexistent/python"\n'
+    )
+    result = cli("run", path, "--out", tmp_path / "R")
+    assert result.code == 0
+    status = {
+        (r["backbone"]["name"].split("/")[1], r["engine"]["name"]): (r["status"], r["reason"])
+        for r in lines(tmp_path / "R/records.jsonl")
+    }
+    assert status["dense@generated", "onnxruntime"] == ("ok", None)
+    failed, reason = status["dense@generated", "deepsparse"]
+    assert failed == "failed"
+    assert "/nonexistent/python could not be started" in reason
+    assert "could not be started" in " ".join(result.out.split())
+
+
+def test_a_run_in_which_everything_fails_exits_three(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'repeats = 1\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nsize = 32\n'
+        '[engines.deepsparse]\npython = "/nonexistent/python"\n'
+    )
+    result = cli("run", path, "--out", tmp_path / "R")
+    assert result.code == 3
+    assert "Nothing was measured" in result.err
+    assert all(r["status"] == "failed" for r in lines(tmp_path / "R/records.jsonl"))
+
+
+def test_a_killed_run_resumes_without_losing_or_repeating_a_trial(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "R"
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    command = ["run", str(plan_file(tmp_path)), *options, "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    trials = out / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if trials.exists() and trials.read_text().count("\n") >= 3:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = trials.read_text()
+    assert before.count("\n") >= 3
+
+    # What a kill in the middle of a write leaves behind.
+    with trials.open("a") as file:
+        file.write('{"schema": "trial.v1", "cell": "torn')
+    result = cli(*command, "--resume")
+    assert result.code == 0, result.err
+    after = trials.read_text()
+    assert after.startswith(before[: before.rindex("\n") + 1])
+    done = [(line["cell"], line["block"]) for line in lines(trials)]
+    assert len(done) == len(set(done)) == 2 * 2 * 2
+    assert {r["status"] for r in lines(out / "records.jsonl")} == {"ok"}
+
+    again = trials.read_text()
+    assert cli(*command, "--resume").code == 0  # a finished run has nothing left to do
+    assert trials.read_text() == again
+
+    other = cli(*command, "--resume", "--batch-size", 4)
+    assert other.code == 2
+    assert "batch_size" in other.err
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
+    pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "R"
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", str(plan_file(tmp_path)), *options]
+        + ["--repeats", "50", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    trials = out / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (trials.exists() and trials.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert lines(trials)
+
+
+def test_the_same_backbone_against_itself_is_no_speedup(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    """A generated network of sparsity 0 is its dense partner: the interval contains 1."""
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'min_seconds = 0.05\nrepeats = 4\nworkloads = ["inference"]\nsize = 64\nbatch_size = 8\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["resnet18/uniform-0@generated"]\n'
+        f'tasks = ["{pictures}"]\nengines = ["onnxruntime"]\n'
+    )
+    assert cli("run", path, "--out", tmp_path / "R").code == 0
+    (item,) = lines(tmp_path / "R/comparisons.jsonl")
+    low, high = item["speedup"]["ci95"]
+    assert low <= 1 <= high or np.isclose(item["speedup"]["median"], 1, atol=0.05)
+    assert item["verdict"] == "inconclusive"
