@@ -195,4 +195,3 @@ def _machine() -> dict[str, Any]:
 @cache
 def _packages() -> dict[str, str | None]:
     return dict(package_versions())
-

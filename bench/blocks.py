@@ -140,4 +140,3 @@ def _reason(failure: Exception) -> str:
         return failure.reason
     text = str(failure).strip().splitlines()
     return text[0] if text else type(failure).__name__
-

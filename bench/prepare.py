@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from bench.decode import decoded_batches
@@ -18,6 +19,9 @@ from models.costs import count_costs, flops_ratio
 from models.errors import SparsebenchError
 from models.masks import sparsity
 from models.zoo.load import Backbone, load_backbone
+
+# A batch lies in two shared slots, in the parent, in decoding buffers, in the engine.
+COPIES = 8
 
 
 @dataclass(frozen=True)
@@ -87,21 +91,24 @@ def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDAr
     """The first ``count`` test pictures, preprocessed; repeated when there are fewer.
 
     Raises:
-        SparsebenchError: there is not enough memory for one batch.
+        SparsebenchError: there is not enough memory for batches of this size.
     """
+    side = preprocessing.size
+    needed, free = COPIES * count * 3 * side * side * 4, psutil.virtual_memory().available
+    if needed > free:
+        # Asked beforehand: the kernel grants what it does not have, and kills later.
+        raise SparsebenchError(
+            f"Batches of {count} pictures of {side} px need about {needed / 1e9:.1f} GB; "
+            f"{free / 1e9:.1f} GB are free.",
+            "Take a smaller --batch-size.",
+        )
     batches = []
     found = 0
-    try:
-        for _, images in decoded_batches(task, "test", preprocessing, min(count, 64), workers=2):
-            batches.append(np.array(images))
-            found += len(images)
-            if found >= count:
-                break
-        pictures = np.concatenate(batches)
-        times = -(-count // len(pictures))
-        return np.ascontiguousarray(np.concatenate([pictures] * times)[:count])
-    except MemoryError as error:
-        raise SparsebenchError(
-            f"A batch of {count} pictures of {preprocessing.size} px does not fit in memory.",
-            "Take a smaller --batch-size.",
-        ) from error
+    for _, images in decoded_batches(task, "test", preprocessing, min(count, 64), workers=2):
+        batches.append(images)
+        found += len(images)
+        if found >= count:
+            break
+    pictures = np.concatenate(batches)
+    times = -(-count // len(pictures))
+    return np.ascontiguousarray(np.concatenate([pictures] * times)[:count])

@@ -19,9 +19,7 @@ EPILOG = """Examples:
 
 
 def inspect(
-    target: Annotated[
-        str, typer.Argument(help="A checkpoint or ONNX file, or a backbone's name.")
-    ],
+    target: Annotated[str, typer.Argument(help="A checkpoint or ONNX file, or a backbone's name.")],
     size: Annotated[
         int, typer.Option(help="Input side in pixels for the FLOPs (0: the backbone's own).")
     ] = 0,

@@ -114,7 +114,7 @@ class FeatureCache:
         with runner_factory() as runner:
             self._build(key, task, split, preprocessing, runner, workers, clock, progress)
         with clock.stage("load"):
-            built = read_features(self.path(key), key.to_json(), rows)
+            built = read_features(self.path(key), key.to_json(), rows, check=False)
         return CachedFeatures(built, self.path(key), hit=False, damage=damage)
 
     def _build(
@@ -129,14 +129,17 @@ class FeatureCache:
         progress: Progress | None,
     ) -> None:
         rows = len(task.split(split))
-        with FeatureWriter(self.path(key), key.to_json(), rows, runner.feature_dim) as writer:
+        with clock.stage("store"):
+            writer = FeatureWriter(self.path(key), key.to_json(), rows, runner.feature_dim)
+        with writer:
             done = 0
-            batches = extract_batches(
+            for _, features in extract_batches(
                 task, split, preprocessing, runner, workers=workers, clock=clock
-            )
-            for _, features in batches:
+            ):
                 with clock.stage("store"):
                     writer.write(features)
                 done += len(features)
                 if progress:
                     progress(done, rows)
+            with clock.stage("store"):
+                writer.publish()

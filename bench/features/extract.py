@@ -114,6 +114,12 @@ def extract_batches(
             with clock.stage("extract"):
                 finished = collect()
             yield finished
+    except (GeneratorExit, SparsebenchError):
+        # Not the engine's fault: leave it without batches that nobody asked for.
+        while waiting:
+            waiting.popleft()
+            runner.collect()
+        raise
     finally:
         batches.close()  # type: ignore[attr-defined]
 

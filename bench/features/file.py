@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,8 @@ class DamagedEntryError(Exception):
 class FeatureWriter:
     """Writes an entry row by row; use as a context manager.
 
-    Leaving the block normally publishes the entry, leaving it through an error leaves
-    nothing. Memory use does not depend on the number of rows.
+    The entry appears with :meth:`publish`; leaving the block without it leaves nothing.
+    Memory use does not depend on the number of rows.
 
     Args:
         path: of the entry.
@@ -65,14 +65,10 @@ class FeatureWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+            self._file, self._temporary = _part_file(path)
         except OSError as error:
             raise self._cannot_write(error) from error
-        self._temporary = Path(name)
-        self._file = os.fdopen(handle, "wb")
         try:
-            # Held as long as the writer lives: what nobody holds is somebody's leftover.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._reserve(self._start + rows * columns * 4)
             self._file.seek(self._start)
         except OSError as error:
@@ -98,6 +94,25 @@ class FeatureWriter:
             raise self._cannot_write(error) from error
         self._written += len(rows)
 
+    def publish(self) -> None:
+        """Bring the entry safely to disk and give it its name.
+
+        Raises:
+            SparsebenchError: no room on the disk.
+            ValueError: fewer rows than announced.
+        """
+        if self._written != self.shape[0]:
+            raise ValueError(f"{self._written} rows written, {self.shape[0]} announced")
+        try:
+            self._file.seek(0)
+            self._file.write(self._header(self._digest.hexdigest()))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._temporary.replace(self.path)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        _sync_folder(self.path.parent)
+
     def __enter__(self) -> FeatureWriter:
         return self
 
@@ -107,23 +122,7 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            if kind is None:
-                self._publish()
-        except OSError as failure:
-            raise self._cannot_write(failure) from failure
-        finally:
-            self._discard()
-
-    def _publish(self) -> None:
-        if self._written != self.shape[0]:
-            raise ValueError(f"{self._written} rows written, {self.shape[0]} announced")
-        self._file.seek(0)
-        self._file.write(self._header(self._digest.hexdigest()))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._temporary.replace(self.path)
-        _sync_folder(self.path.parent)
+        self._discard()
 
     def _discard(self) -> None:
         try:
@@ -142,18 +141,7 @@ class FeatureWriter:
                 # Some file systems cannot reserve; then a full disk is found later.
 
     def _header(self, data_sha256: str) -> bytes:
-        rows, columns = self.shape
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "key": self._key,
-                "rows": rows,
-                "columns": columns,
-                "data_sha256": data_sha256,
-            }
-        ).encode()
-        header = MAGIC + len(text).to_bytes(8, "little") + text
-        return header + bytes(-len(header) % _PAGE)
+        return _header(self._key, *self.shape, data_sha256)
 
     def _cannot_write(self, error: OSError) -> SparsebenchError:
         folder = self.path.parent
@@ -173,13 +161,16 @@ class FeatureWriter:
         )
 
 
-def read_features(path: Path, key: Mapping[str, Any], rows: int) -> NDArray[np.float32]:
+def read_features(
+    path: Path, key: Mapping[str, Any], rows: int, *, check: bool = True
+) -> NDArray[np.float32]:
     """Open an entry and check all of it.
 
     Args:
         path: of the entry.
         key: that it must have.
         rows: that it must have.
+        check: compare the data's checksum too.
 
     Returns:
         Rows ``[rows, columns]``, float32, mapped read-only.
@@ -198,20 +189,28 @@ def read_features(path: Path, key: Mapping[str, Any], rows: int) -> NDArray[np.f
             raise DamagedEntryError("its header is cut short")
         try:
             header = json.loads(file.read(length))
-            found = (header["format"], header["key"], header["rows"])
-            columns = int(header["columns"])
-            digest = str(header["data_sha256"])
+            columns, digest = int(header["columns"]), str(header["data_sha256"])
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedEntryError("its header is damaged") from error
-        if found != (FORMAT, dict(key), rows) or columns < 1:
-            raise DamagedEntryError("its header belongs to something else")
-        start = len(MAGIC) + 8 + length
-        start += -start % _PAGE
-        if size != start + rows * columns * 4:
-            raise DamagedEntryError(f"it has {size} bytes, not {start + rows * columns * 4}")
-        if checksum(file.fileno(), start) != digest:
+        # What was written for this key, to the byte; so no change of it goes unnoticed.
+        expected = _header(key, rows, columns, digest)
+        file.seek(0)
+        if file.read(len(expected)) != expected:
+            raise DamagedEntryError("its header is damaged or belongs to something else")
+        whole = len(expected) + rows * columns * 4
+        if size != whole:
+            raise DamagedEntryError(f"it has {size} bytes, not {whole}")
+        if check and checksum(file.fileno(), len(expected)) != digest:
             raise DamagedEntryError("its checksum is wrong")
-        return np.memmap(file, dtype="<f4", mode="r", offset=start, shape=(rows, columns))
+        shape = (rows, columns)
+        return np.memmap(file, dtype="<f4", mode="r", offset=len(expected), shape=shape)
+
+
+def _header(key: Mapping[str, Any], rows: int, columns: int, data_sha256: str) -> bytes:
+    facts = {"rows": rows, "columns": columns, "data_sha256": data_sha256}
+    text = json.dumps({"format": FORMAT, "key": dict(key), **facts}, sort_keys=True).encode()
+    header = MAGIC + len(text).to_bytes(8, "little") + text
+    return header + bytes(-len(header) % _PAGE)
 
 
 def checksum(descriptor: int, start: int) -> str:
@@ -221,6 +220,20 @@ def checksum(descriptor: int, start: int) -> str:
         digest.update(block)
         start += len(block)
     return digest.hexdigest()
+
+
+def _part_file(path: Path) -> tuple[BinaryIO, Path]:
+    """A new unfinished file, locked: what no process holds is somebody's leftover."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+        file = os.fdopen(handle, "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # no locks on this file system; then leftovers stay
+        if Path(name).exists():
+            return file, Path(name)
+        file.close()  # another process swept it up before it was locked
 
 
 def sweep(folder: Path) -> None:

@@ -11,7 +11,7 @@ DENSE = "#000000"
 GUIDE = "#B8B8B8"
 
 # A method and an engine look the same in every figure; others take what is left.
-METHODS = ("acdc", "magnitude", "gmp", "rigl", "str", "woodfisher", "lth")
+METHODS = ("acdc", "magnitude", "magnitude_uniform", "gmp", "rigl", "str", "woodfisher", "lth")
 ENGINES = ("deepsparse", "onnxruntime", "openvino", "torch", "torch-compile", "native")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "8")
 

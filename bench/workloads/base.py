@@ -108,9 +108,7 @@ def make_trial(
     )
 
 
-def failed_or_ok(
-    cell: Cell, context: BlockContext, *, reason: str, **values: Any
-) -> Trial:
+def failed_or_ok(cell: Cell, context: BlockContext, *, reason: str, **values: Any) -> Trial:
     """A trial of a cell from its values."""
     return Trial(
         cell=cell.id,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.workloads.linear_head import fit_and_score
 from bench.records import utc_now
 from bench.statistics import settled
 from bench.workloads.base import (
@@ -18,6 +17,7 @@ from bench.workloads.base import (
     failures_become_trials,
     make_trial,
 )
+from bench.workloads.linear_head import fit_and_score
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0

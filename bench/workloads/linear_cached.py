@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.workloads.linear_head import fit_and_score
 from bench.records import utc_now
 from bench.workloads.base import BlockContext, Running, failures_become_trials, make_trial
+from bench.workloads.linear_head import fit_and_score
 
 
 class LinearCached:

@@ -46,8 +46,10 @@ def build_from(arch: str, checkpoint: LoadedCheckpoint, path: Path) -> nn.Module
     expected = module.state_dict()
     check_names_and_shapes(arch, expected, state_dict, path)
     check_finite(state_dict, path)
+    # Copied, since tensors of a safetensors file lie in the mapped file at any alignment,
+    # which changes the last bits of what is computed with them, and how fast.
     complete = {
-        name: state_dict[name].to(template.dtype)
+        name: state_dict[name].to(template.dtype, copy=True)
         if name in state_dict
         else torch.zeros(template.shape, dtype=template.dtype)
         for name, template in expected.items()

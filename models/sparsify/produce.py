@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -142,7 +143,7 @@ def sparsify(
         "epochs": str(epochs),
         "seed": str(seed),
         "recipe": json.dumps(asdict(settings)),
-        "start": str(start) if start is not None and not Path(start).exists() else "",
+        "start": _describe(start),
         "preprocessing": json.dumps(asdict(preprocessing)),
         "classes": json.dumps(pictures.classes),
         "upstream_data": f"{data.resolve().name}, {test_folder.name} split "
@@ -205,13 +206,22 @@ def _check(
         raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")
 
 
+def _describe(start: str | Path | None) -> str:
+    """A backbone's name, or a file's hash: paths of this machine tell nobody anything."""
+    if start is None:
+        return "random weights"
+    if Path(start).is_file():
+        return f"file with sha256 {hashlib.sha256(Path(start).read_bytes()).hexdigest()}"
+    return str(start)
+
+
 def _first_weights(arch: str, classes: int, seed: int, start: str | Path | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = build(arch, classes)
     if start is None:
         return module
-    if Path(start).exists():
+    if Path(start).is_file():
         state = load_checkpoint(start).state_dict
     else:
         from models.zoo.load import load_backbone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from models.cards import Card, Family, Preprocessing
 from models.checkpoints.compact import load_compact
@@ -78,5 +78,5 @@ def ship(
     return card
 
 
-def _tuples(values: dict[str, object]) -> dict[str, object]:
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -29,8 +29,9 @@ def test_run_folder_is_complete_and_valid_from_outside(tmp_path: Path) -> None:
     schemas = Path(results.__path__[0]) / "schema"
     for name in ("trial", "record", "comparison"):
         schema = json.loads((schemas / f"{name}.v1.json").read_text())
+        validator = jsonschema.Draft202012Validator(schema)
         for line in (folder.path / f"{name}s.jsonl").read_text().splitlines():
-            jsonschema.validate(json.loads(line), schema)
+            validator.validate(json.loads(line))
     for line in (folder.path / "comparisons.jsonl").read_text().splitlines():
         comparison = json.loads(line)
         if comparison["status"] != "ok":

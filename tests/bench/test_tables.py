@@ -1,7 +1,5 @@
 """Tables: complete, readable at 80 columns, and never a bare point."""
 
-# ruff: noqa: RUF001  (the tables are typeset with real minus, times and dash signs)
-
 from __future__ import annotations
 
 import csv

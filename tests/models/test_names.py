@@ -21,9 +21,7 @@ percents = st.integers(100, 10_000).map(lambda hundredths: hundredths / 10_000)
         ("resnet18/dense@generated", ("resnet18", "dense", 0.0, "generated")),
     ],
 )
-def test_a_name_is_taken_apart(
-    text: str, parts: tuple[str, str, float, str | None]
-) -> None:
+def test_a_name_is_taken_apart(text: str, parts: tuple[str, str, float, str | None]) -> None:
     name = BackboneName.parse(text)
     assert (name.arch, name.method, name.sparsity, name.source) == parts
     assert str(name) == text

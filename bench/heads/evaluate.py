@@ -1,0 +1,56 @@
+"""How good heads are on a split, in the task's metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Imported here, before any clock runs: it takes seconds.
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+from bench.heads.linear import LinearHeads
+from models.errors import UnknownNameError
+
+# mean_per_class is the mean over classes of correct / count: scikit-learn's balanced accuracy.
+_SCORES = {"top1": accuracy_score, "mean_per_class": balanced_accuracy_score}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Accuracy of several heads on one split.
+
+    Attributes:
+        metric: ``top1`` or ``mean_per_class``.
+        accuracy: percent (0-100) of each seed's head.
+        predictions: class numbers ``[S, n]``.
+    """
+
+    metric: str
+    accuracy: tuple[float, ...]
+    predictions: NDArray[np.int64]
+
+
+def evaluate(
+    heads: LinearHeads,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    metric: str,
+) -> Evaluation:
+    """Predict with every head and score.
+
+    Args:
+        heads: trained heads.
+        features: ``[n, D]``.
+        labels: ``[n]``.
+        metric: ``top1`` or ``mean_per_class``.
+
+    Raises:
+        UnknownNameError: no such metric.
+    """
+    if metric not in _SCORES:
+        raise UnknownNameError("metric", metric, _SCORES)
+    predictions = heads.predict(features)
+    accuracy = tuple(100 * float(_SCORES[metric](labels, found)) for found in predictions)
+    return Evaluation(metric, accuracy, predictions)

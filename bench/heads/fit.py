@@ -1,0 +1,62 @@
+"""One door to head training: the recipe says which solver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.heads.lbfgs import train_lbfgs
+from bench.heads.linear import LinearHeads
+from bench.heads.recipe import LinearRecipe
+from bench.heads.sgd import OnEpoch, train_sgd
+
+
+def fit_heads(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    *,
+    recipe: LinearRecipe | None = None,
+    seeds: Sequence[int] | None = None,
+    threads: int | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> LinearHeads:
+    """Train one head a seed.
+
+    Args:
+        features: ``[n, D]``, float32.
+        labels: ``[n]``, ``0 .. classes - 1``.
+        classes: number of classes.
+        recipe: settings; None for the paper's.
+        seeds: instead of the recipe's.
+        threads: PyTorch's threads during the training; None leaves them as they are.
+        on_epoch: see :func:`bench.heads.sgd.train_sgd`; ``lbfgs`` has no epochs and never
+            calls it.
+
+    Raises:
+        SparsebenchError: see the solvers.
+    """
+    recipe = recipe or LinearRecipe()
+    if seeds is not None:
+        recipe = replace(recipe, seeds=tuple(seeds))
+    with _threads(threads):
+        if recipe.solver == "lbfgs":
+            return train_lbfgs(features, labels, classes, recipe)
+        return train_sgd(features, labels, classes, recipe, on_epoch)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
