@@ -2,9 +2,9 @@
 
 Decoding shares the machine's cores with the engine, so what counts is CPU time a picture:
 
-- The resize is PyTorch's uint8 kernel, the one torchvision's transforms use on tensors. It
-  takes less than half of Pillow's time and gives the same values where it enlarges; where
-  it shrinks, some values differ by one step of 255 (a test holds both statements).
+- The resize is PyTorch's uint8 kernel: exactly what torchvision's transforms give on
+  tensors, in less than half of the time of Pillow, from which a few values in a hundred
+  differ by one step of 255 (a test holds it to both).
 - Pixels are normalised with one multiplication and one addition, straight into their place
   in the batch; no float picture exists in between.
 - JPEGs at least 4 times larger than needed are shrunk by the decoder

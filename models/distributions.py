@@ -44,6 +44,29 @@ def uniform(shapes: Shapes, sparsity: float, dense: Collection[str] = ()) -> dic
     return _round_to(wanted, sizes, keep)
 
 
+def spared_layers(shapes: Shapes, sparsity: float) -> set[str]:
+    """The layers that uniform and one-shot pruning leave whole: few weights, much harm.
+
+    These are the first convolution (the "uniform, first layer dense" of the literature)
+    and depthwise convolutions, whose filters have few weights each (dense in RigL's
+    MobileNets; EfficientNet-Lite0 pruned to 50 % by global magnitude recognises 29 % of
+    Imagenette with these layers whole and 6 % without). Where they would take more than
+    two thirds of the weights that may stay, depthwise layers are pruned like the others,
+    and if need be the first layer too.
+
+    Args:
+        shapes: of the layers' weights, in network order.
+        sparsity: overall share of zeros, 0..1.
+    """
+    first = next(iter(shapes))
+    depthwise = {n for n, s in shapes.items() if len(s) == 4 and s[1] == 1 and s[2] * s[3] > 1}
+    budget = (1 - sparsity) * sum(_sizes(shapes).values()) * 2 / 3
+    for spared in ({first} | depthwise, {first}):
+        if sum(math.prod(shapes[name]) for name in spared) <= budget:
+            return spared
+    return set()
+
+
 def erk(shapes: Shapes, sparsity: float) -> dict[str, int]:
     """Erdős-Rényi-Kernel: density in proportion to the sum over the product of the sides.
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.architectures import build, classifier_name, find_architecture, prunable_layers
-from models.distributions import Shapes, erk, global_threshold, uniform
+from models.distributions import Shapes, erk, global_threshold, spared_layers, uniform
 from models.errors import UnknownNameError
 
 # Trained networks have larger weights where the fan-in is smaller, but less so than an
@@ -35,22 +35,9 @@ Distribution = Callable[[Shapes, float], dict[str, int]]
 """(layer name -> weight shape, sparsity) -> layer name -> number of kept weights."""
 
 
-def uniform_but_small(shapes: Shapes, sparsity: float) -> dict[str, int]:
-    """Uniform sparsity with the first and the depthwise convolutions dense.
-
-    The "uniform, first layer dense" row of the literature; depthwise convolutions stay
-    dense too, as in RigL's MobileNets, having few weights, of which each filter needs
-    some. The classifier is pruned. Where the dense layers would take more than two thirds
-    of the weights that may stay, depthwise layers are pruned like the others, and if need
-    be the first layer.
-    """
-    first = next(iter(shapes))
-    depthwise = [n for n, s in shapes.items() if len(s) == 4 and s[1] == 1 and s[2] * s[3] > 1]
-    budget = (1 - sparsity) * sum(math.prod(s) for s in shapes.values()) * 2 / 3
-    for dense in ((first, *depthwise), (first,)):
-        if sum(math.prod(shapes[name]) for name in set(dense)) <= budget:
-            return uniform(shapes, sparsity, set(dense))
-    return uniform(shapes, sparsity)
+def uniform_but_spared(shapes: Shapes, sparsity: float) -> dict[str, int]:
+    """Uniform sparsity with the first and the depthwise convolutions dense."""
+    return uniform(shapes, sparsity, spared_layers(shapes, sparsity))
 
 
 def global_as_trained(shapes: Shapes, sparsity: float) -> dict[str, int]:
@@ -60,7 +47,7 @@ def global_as_trained(shapes: Shapes, sparsity: float) -> dict[str, int]:
 
 
 GENERATED_METHODS: Mapping[str, Distribution] = {
-    "uniform": uniform_but_small,
+    "uniform": uniform_but_spared,
     "erk": erk,
     "global": global_as_trained,
 }

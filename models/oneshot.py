@@ -40,7 +40,8 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         upstream_data=None,
         dense_partner=dense.card.name,
         notes=f"'{dense.card.name}' without the {format_percent(name.sparsity)} % of its weights "
-        "that are smallest, not retrained." + ("" if dense.card.trained else " Random weights."),
+        "that are smallest, not retrained; the first and the depthwise convolutions stay whole."
+        + ("" if dense.card.trained else " Random weights."),
     )
 
     def load() -> nn.Module:
@@ -54,53 +55,84 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
 
 
 def global_magnitude(module: nn.Module, sparsity: float) -> Mask:
-    """Keep the largest magnitudes of the whole network; prunes exactly round(S * N).
+    """Keep the largest magnitudes of the network, but for the spared layers.
+
+    Zeros over all prunable weights number exactly round(S * N), unless the network has
+    more of them already.
 
     Args:
         module: any network with Conv2d and Linear layers.
-        sparsity: share of zeros, 0..1.
+        sparsity: share of zeros over all prunable weights, 0..1.
     """
     import torch
 
-    from models.architectures import prunable_layers
     from models.masks import freeze_mask
 
-    weights = {f"{n}.weight": m.weight.detach() for n, m in prunable_layers(module).items()}
-    kept = _keep_largest(torch.cat([w.abs().reshape(-1) for w in weights.values()]), sparsity)
-    mask, start = {}, 0
-    for name, weight in weights.items():
+    weights, spared, pruned = _weights_to_prune(module, sparsity)
+    free = {name: weight for name, weight in weights.items() if name not in spared}
+    kept = _without_smallest(torch.cat([w.abs().reshape(-1) for w in free.values()]), pruned)
+    mask, start = {name: weights[name] != 0 for name in weights}, 0
+    for name, weight in free.items():
         mask[name] = kept[start : start + weight.numel()].reshape(weight.shape)
         start += weight.numel()
     return freeze_mask(mask)
 
 
 def uniform_magnitude(module: nn.Module, sparsity: float) -> Mask:
-    """Keep the largest magnitudes of each layer, every layer equally sparse.
+    """Keep the largest magnitudes of each layer, all but the spared ones equally sparse.
+
+    Zeros over all prunable weights number exactly round(S * N), unless the network has
+    more of them already.
 
     Args:
         module: any network with Conv2d and Linear layers.
-        sparsity: share of zeros, 0..1, in each layer.
+        sparsity: share of zeros over all prunable weights, 0..1.
     """
-    from models.architectures import prunable_layers
+    from models.distributions import uniform
     from models.masks import freeze_mask
 
-    weights = {f"{n}.weight": m.weight.detach() for n, m in prunable_layers(module).items()}
-    return freeze_mask(
-        {
-            n: _keep_largest(w.abs().reshape(-1), sparsity).reshape(w.shape)
-            for n, w in weights.items()
-        }
-    )
+    weights, spared, pruned = _weights_to_prune(module, sparsity)
+    total = sum(weight.numel() for weight in weights.values())
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    counts = uniform(shapes, pruned / total if total else 0.0, spared)
+    mask = {}
+    for name, weight in weights.items():
+        flat = weight.abs().reshape(-1)
+        kept = _without_smallest(flat, flat.numel() - counts[name])
+        mask[name] = kept.reshape(weight.shape)
+    return freeze_mask(mask)
 
 
-def _keep_largest(scores: Tensor, sparsity: float) -> Tensor:
-    """Bool tensor that is False at exactly round(S * N) of the smallest scores [N]."""
+def _weights_to_prune(
+    module: nn.Module, sparsity: float
+) -> tuple[dict[str, Tensor], set[str], int]:
+    """All weights, the names of the spared ones, and how many others to set to zero."""
     import torch
 
-    kept = torch.ones(scores.numel(), dtype=torch.bool)
-    pruned = round(sparsity * scores.numel())
-    # A stable sort breaks ties by position, so that the mask is the same everywhere.
-    kept[torch.argsort(scores, stable=True)[:pruned]] = False
+    from models.architectures import prunable_layers
+    from models.distributions import spared_layers
+
+    weights = {f"{n}.weight": m.weight.detach() for n, m in prunable_layers(module).items()}
+    spared = spared_layers({n: tuple(w.shape) for n, w in weights.items()}, sparsity)
+    total = sum(weight.numel() for weight in weights.values())
+    zeros = sum(weights[n].numel() - int(torch.count_nonzero(weights[n])) for n in spared)
+    return weights, spared, max(round(sparsity * total) - zeros, 0)
+
+
+def _without_smallest(scores: Tensor, pruned: int) -> Tensor:
+    """Bool tensor [N] that is False at the `pruned` smallest scores [N] and at zeros.
+
+    Of equal scores the first are pruned, so that the mask is the same everywhere.
+    """
+    import torch
+
+    kept = scores != 0
+    if pruned > 0:
+        threshold = torch.kthvalue(scores, pruned).values
+        below = scores < threshold
+        kept &= ~below
+        equal = (scores == threshold).nonzero().reshape(-1)
+        kept[equal[: pruned - int(below.sum())]] = False
     return kept
 
 

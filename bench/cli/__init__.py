@@ -54,6 +54,7 @@ def _print_error(error: SparsebenchError) -> None:
     from rich.text import Text
 
     console = Console(stderr=True)
-    console.print(Text("Error: ", style="bold red") + Text(error.cause))
+    # Soft wrapping: a path that is broken in two cannot be copied.
+    console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.mend:
-        console.print(Text(error.mend))
+        console.print(Text(error.mend), soft_wrap=True)

@@ -108,7 +108,9 @@ def compare_folders(
     ignore = (*ACROSS_RUNS, *(ACROSS_MACHINES if across_machines else ()))
     for key in common:
         refuse_differences(left.cells[key], right.cells[key], ignore)
-    notes = ["The ratio is that of the speed-ups, B over A: above 1, B gains more."]
+    notes = [
+        f"The ratio is that of the speed-ups, {b.name} over {a.name}: above 1, {b.name} gains more."
+    ]
     first = (left.cells[common[0]], right.cells[common[0]])
     if across_machines and differing_keys(*first, ignore=ACROSS_RUNS):
         notes.append("The runs are from different machines: ratios only, no times.")
@@ -153,7 +155,7 @@ def compare_within(folder: RunFolder, a: str, b: str) -> ComparisonOfRuns:
     for one, two in pairs:
         refuse_differences(one, two, ACROSS_CELLS)
     cells = tuple(_compared_times(one, two, records, trials) for one, two in pairs)
-    notes = ("The ratio is that of the times, A over B: above 1, B is faster.",)
+    notes = (f"The ratio is that of the times, {a} over {b}: above 1, {b} is faster.",)
     return ComparisonOfRuns(a=a, b=b, of="times", cells=cells, notes=notes)
 
 
@@ -200,13 +202,21 @@ def _compared_times(
 ) -> ComparedCell:
     change = _accuracy_change(one, two, records, records)
     failed = [f"{describe(r)}: {r.reason}" for r in (one, two) if r.status != "ok"]
+    name = _both(one, two)
     if failed:
-        return _cell(one, None, change, "; ".join(failed), describe(two))
+        return _cell(one, None, change, "; ".join(failed), name)
     times = run_times((one, two), by_cell(trials))
     both = one.id in times and two.id in times
     ratio = ratio_of_cells(times[one.id], times[two.id]) if both else None
     reason = "No block has both measured." if ratio is None else None
-    return _cell(one, ratio, change, reason, describe(two))
+    return _cell(one, ratio, change, reason, name)
+
+
+def _both(one: Record, two: Record) -> str:
+    """Two cells of a run in words, as briefly as what they share allows."""
+    if one.engine.name == two.engine.name:
+        return f"{one.engine.name} ({one.workload})"
+    return f"{describe(one)} / {describe(two)}"
 
 
 def _pairs(records: Sequence[Record], a: str, b: str) -> list[tuple[Record, Record]]:
@@ -234,7 +244,9 @@ def _select(records: Sequence[Record], name: str) -> list[Record]:
 def _accuracy_change(
     one: Record, two: Record, ours: Sequence[Record], theirs: Sequence[Record]
 ) -> Delta | None:
-    """B minus A in points, paired by seed where the seeds are the same."""
+    """B minus A in points, paired by seed where the seeds are the same; none if generated."""
+    if not (one.backbone.trained and two.backbone.trained):
+        return None
     found, other = accuracy_of(one, ours), accuracy_of(two, theirs)
     if found is None or other is None:
         return None
@@ -260,12 +272,11 @@ def _cell(
     ratio: RatioEstimate | None,
     change: Delta | None,
     reason: str | None,
-    other: str | None = None,
+    name: str | None = None,
 ) -> ComparedCell:
-    name = describe(record)
     failed = ratio is None and reason is not None
     return ComparedCell(
-        cell=name if other is None else f"{name} / {other}",
+        cell=name or describe(record),
         workload=record.workload,
         ratio=None if ratio is None else Estimate(ratio.median, ratio.ci95, ratio.blocks),
         verdict=None if ratio is None else verdict(ratio),

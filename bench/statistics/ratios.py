@@ -14,10 +14,10 @@ ratio(a, b) * ratio(b, c) = ratio(a, c) holds exactly, so effects multiply to th
 then samples within a trial) where that one is wider. The bootstrap alone is too narrow with
 few blocks: resampling n blocks understates their variance by (n-1)/n and cannot leave their
 range. Simulated coverage of the 95 % interval with a 2 % effect of each process, 0.5 % noise of
-each iteration and 30 samples in a trial (20,000 runs each, 10,000 with 20 blocks):
+each iteration and 30 samples in a trial (20,000 runs each):
 
     blocks                           3      5      8      20
-    bootstrap alone               74.3   84.2   88.4   92.6 %
+    bootstrap alone               74.3   84.0   88.4   92.6 %
     t-interval, widened (used)    95.0   95.2   94.6   94.9 %
 
 On two equal sides the interval excludes 1 in 4.8-5.4 % of runs, and a verdict, which also asks

@@ -16,11 +16,11 @@ NO_INTERVAL = "no interval"
 
 def ratio(estimate: Estimate) -> tuple[str, str]:
     """A ratio with the sign for times, and its interval from low to high."""
-    digits = _digits(estimate.median)
+    point = f"{estimate.median:.{_digits(estimate.median)}f}{TIMES}"
     if estimate.ci95 is None:
-        return f"{estimate.median:.{digits}f}{TIMES}", NO_INTERVAL
+        return point, NO_INTERVAL
     low, high = estimate.ci95
-    return f"{estimate.median:.{digits}f}{TIMES}", f"{low:.{digits}f}{DASH}{high:.{digits}f}"
+    return point, f"{_end(low)}{DASH}{_end(high)}"
 
 
 def percent(accuracy: Accuracy) -> tuple[str, str]:
@@ -52,12 +52,26 @@ def speed(interval: Interval) -> tuple[str, str]:
     if interval.ci95 is None:
         return point, NO_INTERVAL
     factor = max(interval.mid / interval.low, interval.high / interval.mid) - 1
-    return point, f"{PLUS_MINUS}{factor * 100:.0f}%" if factor >= 0.005 else f"{PLUS_MINUS}<1%"
+    return point, f"{PLUS_MINUS}{share(factor)}"
 
 
-def _digits(point: float) -> int:
+def share(fraction: float) -> str:
+    """A relative change in whole per cent."""
+    if fraction < 0.005:
+        return "<1%"
+    return f"{fraction * 100:.0f}%" if fraction < 9.995 else ">999%"
+
+
+def _end(value: float) -> str:
+    """An end of a ratio's interval; one of a run that was disturbed may be out of all bounds."""
+    if value < 0.005:
+        return "0"
+    return f"{value:.{_digits(value)}f}" if value < 999.5 else ">999"
+
+
+def _digits(value: float) -> int:
     """Decimals of a ratio: a hundredth is finer than any effect of interest; 15.1, 120."""
-    return 2 if point < 10 else 1 if point < 100 else 0
+    return 2 if value < 9.995 else 1 if value < 99.95 else 0
 
 
 def _significant(value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.records import Record
 from bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from bench.tables import numbers
 from bench.tables.rows import Row, Section
 
 DEEPSPARSE = "deepsparse"
@@ -38,7 +39,7 @@ def seen_words(row: Row) -> str:
     seen = row.comparison.smallest_effect
     if seen is None:
         return "none"
-    return f"{max(seen, SMALLEST_EFFECT_OF_INTEREST) * 100:.0f}%"
+    return numbers.share(max(seen, SMALLEST_EFFECT_OF_INTEREST))
 
 
 def how_to_read(found: Sequence[Section]) -> str:

@@ -37,8 +37,9 @@ SHRINK_MARGIN = 2
 
 Image.init()
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
-# Pillow only warns of what `_open` refuses; the warning would be a second message.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns of oddities (a bomb we refuse, a broken EXIF block of a fine picture); what
+# matters becomes a reason, the rest would be noise in the middle of a progress display.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadablePictureError(Exception):

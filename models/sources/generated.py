@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "generated"
 METHODS = {
-    "uniform": "Every layer equally sparse, the first convolution dense.",
+    "uniform": "Every layer equally sparse, the first and the depthwise convolutions dense.",
     "erk": "Layers sparse by Erdős-Rényi-Kernel, as RigL distributes zeros.",
     "global": "Layers sparse as one magnitude threshold over the whole network leaves them.",
 }

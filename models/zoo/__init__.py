@@ -46,17 +46,19 @@ def find(name: str | BackboneName) -> Found:
     parsed = BackboneName.parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
     source = find_source(parsed.source)
-    found = source.find(parsed)
-    if found is None and parsed.method in ONE_SHOT_METHODS:
-        dense = source.find(_dense_of(parsed))
-        found = prune_found(parsed, dense) if dense else None
+    found = _look_up(parsed, source)
     if found is None:
         raise _unknown(parsed, source)
     return found
 
 
-def _dense_of(name: BackboneName) -> BackboneName:
-    return BackboneName(name.arch, DENSE, 0.0, name.source)
+def _look_up(name: BackboneName, source: Source) -> Found | None:
+    """What the source has under this name, or what one-shot pruning makes of its dense."""
+    found = source.find(name)
+    if found is None and name.method in ONE_SHOT_METHODS:
+        dense = source.find(BackboneName(name.arch, DENSE, 0.0, name.source))
+        found = prune_found(name, dense) if dense else None
+    return found
 
 
 def _cards_of(source_name: str) -> list[Card]:
@@ -76,11 +78,11 @@ def _cards_of(source_name: str) -> list[Card]:
 
 def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
     """Say what is missing: the weights here (and where they are), the method, the sparsity."""
-    elsewhere = [
-        str(other)
-        for other in (replace(name, source=s) for s in (None, "torchvision", "generated"))
-        if find_source(other.source).name != source.name and _exists(other)
-    ]
+    elsewhere = []
+    for word in (None, "torchvision", "generated"):
+        other, there = replace(name, source=word), find_source(word)
+        if there.name != source.name and _look_up(other, there) is not None:
+            elsewhere.append(str(other))
     if elsewhere:
         shipped = source.name == DEFAULT
         return SparsebenchError(
@@ -96,10 +98,3 @@ def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
     if name.method not in methods:
         return UnknownNameError("method", name.method, methods)
     return UnknownNameError("backbone", str(name), [card.name for card in cards])
-
-
-def _exists(name: BackboneName) -> bool:
-    source = find_source(name.source)
-    if source.find(name) is not None:
-        return True
-    return name.method in ONE_SHOT_METHODS and source.find(_dense_of(name)) is not None

@@ -437,7 +437,7 @@ def test_two_runs_are_compared_by_their_speedups(tmp_path: Path) -> None:
     assert sum(holds) >= 16
     assert all(c.verdict == "inconclusive" for c in sparse[:3])
     changes = [c.accuracy_change.mean for c in sparse if c.accuracy_change]
-    assert changes == pytest.approx([0] * 18)
+    assert changes == pytest.approx([0] * 12)  # the generated ones have no accuracy to compare
     assert result.to_json()["cells"][0]["status"] == "ok"
 
 

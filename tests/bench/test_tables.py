@@ -198,6 +198,9 @@ def test_numbers() -> None:
     assert numbers.ratio(Estimate(4.043, (3.9, 4.2), 5)) == ("4.04×", "3.90–4.20")
     assert numbers.ratio(Estimate(15.13, (14.0, 16.0), 5)) == ("15.1×", "14.0–16.0")
     assert numbers.ratio(Estimate(123.4, None, 1)) == ("123×", "no interval")
+    assert numbers.ratio(Estimate(2.0, (0.0004, 1e7), 3)) == ("2.00×", "0–>999")
+    assert numbers.ratio(Estimate(9.999, (9.0, 10.5), 3)) == ("10.0×", "9.00–10.5")
+    assert [numbers.share(x) for x in (0.001, 0.05, 2.5, 80.0)] == ["<1%", "5%", "250%", ">999%"]
     assert numbers.points(Delta(-0.04, (-0.07, -0.01))) == ("0.0", "±<0.1")
     assert numbers.points(Delta(-1.26, (-1.5, -1.02))) == ("−1.3", "±0.2")
     assert numbers.points(Delta(0.5, None)) == ("+0.5", "no interval")

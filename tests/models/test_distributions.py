@@ -9,7 +9,7 @@ from models.architectures import build, prunable_layers
 from models.costs import LayerCost, count_costs
 from models.distributions import Shapes, erk, global_threshold, uniform
 from models.errors import SparsebenchError
-from models.generated import global_as_trained, uniform_but_small
+from models.generated import global_as_trained, uniform_but_spared
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_erk_reproduces_the_published_flops(
 def test_uniform_reproduces_the_published_flops(
     resnet50: dict[str, LayerCost], resnet50_shapes: Shapes, sparsity: float, share: float
 ) -> None:
-    kept = uniform_but_small(resnet50_shapes, sparsity)
+    kept = uniform_but_spared(resnet50_shapes, sparsity)
     assert flops_left(resnet50, kept) == pytest.approx(share, abs=0.0005)
     assert kept["conv1"] == resnet50["conv1"].params
     others = [1 - k / resnet50[n].params for n, k in kept.items() if n != "conv1"]
@@ -101,7 +101,7 @@ def test_every_distribution_is_exact_and_keeps_within_the_layers(
         erk(shapes, sparsity),
         uniform(shapes, sparsity),
         uniform(shapes, sparsity, dense=[min(shapes)]),
-        uniform_but_small(shapes, sparsity),
+        uniform_but_spared(shapes, sparsity),
         global_threshold(shapes, sparsity, scales),
     ):
         assert list(kept) == list(shapes)

@@ -123,6 +123,16 @@ def test_a_method_can_skip_the_optimizer() -> None:
     assert all(torch.equal(p, before[n]) for n, p in module.named_parameters())
 
 
+def test_pictures_are_as_large_as_the_recipe_says() -> None:
+    recipe = Recipe(batch_size=8, sides=((0.0, 4), (0.25, 6), (0.75, 8)))
+    module = fresh()
+    seen: list[int] = []
+    module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    train(module, weights_of(module), random_pictures(64), Method(), recipe, 1, execution=EXECUTION)
+    assert seen == [4, 4, 6, 6, 6, 6, 8, 8]
+    assert Recipe().side(0.3, 64) == 64
+
+
 def test_too_few_pictures_for_a_batch_are_refused() -> None:
     module = fresh()
     with pytest.raises(SparsebenchError, match="do not fill a batch"):

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.features import extract_batches, extract_features
+from bench.stages import StageClock
+from models.errors import SparsebenchError
+from tests.bench.features.runners import (
+    PREPROCESSING,
+    PoolingRunner,
+    expected_features,
+    noise_task,
+)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(16, 2), (1, 1), (7, 3), (90, 2), (1000, 1)])
+def test_features_are_those_of_each_picture_in_order(batch_size: int, workers: int) -> None:
+    task = noise_task()
+    runner = PoolingRunner(batch_size)
+    out = np.full((90, 27), np.nan, np.float32)
+    extract_features(task, "train", PREPROCESSING, runner, out, workers=workers)
+    assert np.abs(out - expected_features(task, "train")).max() < 1e-5
+    assert runner.idle
+
+
+def test_only_the_last_batch_is_partial_and_it_is_not_padded_here() -> None:
+    runner = PoolingRunner(16)
+    extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 27), "f4"))
+    assert runner.submitted == [16] * 5 + [10]
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
+    runner = PoolingRunner(64)
+    extract_features(noise_task(), "test", PREPROCESSING, runner, np.empty((10, 27), "f4"))
+    assert runner.submitted == [10]
+
+
+def test_stages_sum_to_the_wall_time_and_busy_lies_beside() -> None:
+    clock = StageClock()
+    out = np.empty((90, 27), np.float32)
+    extract_features(noise_task(), "train", PREPROCESSING, PoolingRunner(), out, clock=clock)
+    total = clock.stop()
+    assert sum(clock.seconds.values()) == pytest.approx(total, rel=1e-6)
+    assert {"decode", "extract"} <= set(clock.seconds)
+    assert clock.busy_seconds["engine"] == pytest.approx(0.006)
+    assert clock.busy_seconds["decode"] > 0
+
+
+def test_progress_counts_pictures() -> None:
+    seen: list[tuple[int, int]] = []
+    extract_features(
+        noise_task(),
+        "train",
+        PREPROCESSING,
+        PoolingRunner(32),
+        np.empty((90, 27), np.float32),
+        progress=lambda *step: seen.append(step),
+    )
+    assert seen == [(32, 90), (64, 90), (90, 90)]
+
+
+class Sick(PoolingRunner):
+    """Gives a NaN for the 40th picture."""
+
+    def collect(self) -> tuple[NDArray[np.float32], float]:
+        features, seconds = super().collect()
+        if len(self.submitted) >= 3:
+            features[40 - 32, 3] = np.nan
+        return features, seconds
+
+
+def test_features_that_are_not_finite_name_the_picture_and_stop() -> None:
+    runner = Sick(16)
+    with pytest.raises(SparsebenchError, match=r"train picture .* not finite"):
+        extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 27), "f4"))
+    assert runner.idle
+
+
+def test_features_of_another_width_are_refused() -> None:
+    runner = PoolingRunner(16, feature_dim=28)
+    with pytest.raises(SparsebenchError, match=r"\(16, 27\) instead of \(16, 28\)"):
+        extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 28), "f4"))
+
+
+def test_an_engine_of_another_input_size_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="the engine takes"):
+        next(
+            extract_batches(noise_task(), "train", replace(PREPROCESSING, size=8), PoolingRunner())
+        )
+
+
+def test_whoever_stops_early_leaves_an_idle_engine() -> None:
+    runner = PoolingRunner(8)
+    batches = extract_batches(noise_task(), "train", PREPROCESSING, runner)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert runner.idle
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from bench.features import FeatureCache
+from tests.bench.features.runners import PREPROCESSING, PoolingRunner, key, noise_task
+from dataclasses import replace
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def run(count, width):
+    task = noise_task(200)
+    many = replace(task, train=replace(task.train, items=list(task.train.items) * (count // 190),
+                   labels=task.train.labels.repeat(count // 190)))
+    wide = PoolingRunner(64, feature_dim=27 * width)
+    plain = PoolingRunner.collect
+    wide.collect = lambda: ((lambda f, s: (f.repeat(width, 1), s))(*plain(wide)))
+    cache = FeatureCache(Path(sys.argv[1]))
+    name = key(split=f"{count}")
+    cache.get_or_extract(name, many, "train", PREPROCESSING, lambda: wide, workers=2)
+
+run(1900, 40)
+small = peak()
+run(19000, 40)
+print(small, peak())
+"""
+
+
+def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
+    """Ten times the pictures: 82 MB of features, none of which may stay in memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    small, large = (float(number) for number in done.stdout.split())
+    assert large - small < 15, f"peak grew from {small:.0f} to {large:.0f} MB"

