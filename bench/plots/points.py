@@ -82,9 +82,9 @@ def points_of(
 ) -> PointSet:
     """The points of a run.
 
-    Only trained backbones with a speed-up and an accuracy change, both with intervals
-    (MEASUREMENT.md rules 1 and 9). The dense cells of other engines than the best are points
-    without accuracy change.
+    Only trained backbones with a speed-up and an accuracy change, both with intervals: a time
+    without an accuracy is incomplete, and a point without an interval says nothing. The dense
+    cells of other engines than the best are points without accuracy change.
 
     Args:
         records: of the run.
@@ -121,7 +121,8 @@ def _dense_points(records: Sequence[Record], trials: Sequence[Trial]) -> list[Po
     times = run_times(records, by_cell(trials))
     points = []
     for record in records:
-        if not record.backbone.is_dense or record.id not in times:
+        backbone = record.backbone
+        if not (backbone.is_dense and backbone.trained) or record.id not in times:
             continue
         best = best_dense(record, records, times, record.engine.precision)
         ratio = UNITY if best is record else dense_against_best(record, records, times)

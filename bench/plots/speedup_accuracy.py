@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.plots import style
+from bench.plots.axes import scale_axes
 from bench.plots.labels import Box, place
 from bench.plots.points import Against, Point, PointSet
 from models.errors import SparsebenchError
@@ -23,7 +24,6 @@ AXIS = {
     "change": "accuracy change, points (95% interval)",
 }
 MARKER_SIZE = 6.0
-LOG_FROM = 2.5
 COLUMNS = 2
 CROWDED = 24
 NOTE_INCHES = 0.15  # a line of the footnote
@@ -95,7 +95,7 @@ def _figure(found: PointSet, against: Against) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (title, points) in zip(grid.flat, panels.items(), strict=False):
         _points(axes, points, colours, markers)
-        _scales(axes, points)
+        scale_axes(axes, points)
         axes.set_title(title, fontweight="bold")
         axes.set_xlabel(AXIS[against])
         axes.set_ylabel(AXIS["change"])
@@ -156,43 +156,6 @@ def _points(
             capthick=1.0,
             zorder=3 if point.is_dense else 4,
         )
-
-
-def _scales(axes: Axes, points: Sequence[Point]) -> None:
-    """Room around the points; powers of two where speed-ups span more than a few."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-
-    lows = [min(point.speedup[0], 1.0) for point in points]
-    highs = [max(point.speedup[2], 1.0) for point in points]
-    low, high = min(lows), max(highs)
-    if high / low >= LOG_FROM:
-        room = (high / low) ** 0.12
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(_powers(low / room, high * room))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlim(low / room, high * room)
-    else:
-        room = max(0.12 * (high - low), 0.03)
-        axes.set_xlim(low - room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-    digits = ".2g" if axes.get_xscale() == "log" else "g"
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:{digits}}\N{MULTIPLICATION SIGN}")
-    )
-    bottom = min(min(point.change[0], 0.0) for point in points)
-    top = max(max(point.change[2], 0.0) for point in points)
-    room = max(0.14 * (top - bottom), 0.15)
-    axes.set_ylim(bottom - room, top + room)
-
-
-def _powers(low: float, high: float) -> list[float]:
-    """Powers of two in view; of the root of two where there are fewer than three."""
-    for step in (1.0, 0.5):
-        first, last = math.ceil(math.log2(low) / step), math.floor(math.log2(high) / step)
-        ticks = [2.0 ** (step * count) for count in range(first, last + 1)]
-        if len(ticks) >= 3:
-            break
-    return ticks
 
 
 def _labels(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> None:

@@ -147,7 +147,8 @@ class Record:
         proof: None where it did not come so far.
         machine: facts of the machine with their `fingerprint` (`bench.machine`).
         packages: distribution name -> version.
-        division: "closed" or "open" (MEASUREMENT.md rule 4).
+        division: "closed" (same checkpoint, preprocessing, batch, threads and precision on both
+            sides) or "open" (anything).
         settings: what else defines the cell (recipe, seeds, picture size, real or synthetic
             input); all of it must match between partners.
         extra: what no key above holds; nothing compares it.

@@ -32,7 +32,7 @@ def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:
 
 
 def relative_error_increase(sparse: Sequence[float], dense: Sequence[float]) -> Interval | None:
-    """r = ((100-S) - (100-D)) / (100-D) of the mean accuracies (MEASUREMENT.md rule 19).
+    """r = ((100-S) - (100-D)) / (100-D) of the mean accuracies.
 
     Args:
         sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.

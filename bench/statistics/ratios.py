@@ -1,6 +1,6 @@
 """Ratios of times over blocks: point, 95 % interval, verdict.
 
-The unit of analysis is the block, one launch of both sides together (MEASUREMENT.md rule 7).
+The unit of analysis is the block, one launch of both sides together.
 Inside a trial the median over its samples stands for the trial; inside a block the trials of
 one side (two of each in ABBA order) are averaged on the logarithmic scale; each block then
 gives one log-ratio.
@@ -221,7 +221,7 @@ def geometric_mean(ratios: Sequence[float] | Sequence[RatioEstimate]) -> RatioEs
 def verdict(
     estimate: RatioEstimate, smallest_effect_of_interest: float = SMALLEST_EFFECT_OF_INTEREST
 ) -> Verdict:
-    """Whether a speed-up counts (MEASUREMENT.md rule 10).
+    """Whether a speed-up counts.
 
     It does when its interval excludes 1 and the point lies beyond the smallest effect of
     interest, as a factor in either direction (5 %: above 1.05 or below 1/1.05).

@@ -95,7 +95,7 @@ def test_the_dense_partner_is_always_part_of_the_plan() -> None:
         backbones=("resnet18/uniform-90@generated",),
         dense={"resnet18/uniform-90@generated": "resnet18/dense@generated"},
     )
-    assert list(with_partners(other))[0] == "resnet18/dense@generated"
+    assert next(iter(with_partners(other))) == "resnet18/dense@generated"
 
 
 def test_cells_differ_in_identity_exactly_when_a_setting_differs() -> None:

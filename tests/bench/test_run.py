@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from bench.workloads import WORKLOADS
+from exporters.launch import ENGINES
 from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
@@ -184,6 +185,44 @@ def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
     assert "could not be started" in " ".join(result.out.split())
 
 
+def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
+    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, rogue in (("dies-midway", "DiesMidway"), ("wrong", "ComputesWrongly")):
+        target = f"tests.exporters.rogue_engines:{rogue}"
+        monkeypatch.setitem(ENGINES._targets, name, target)
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f"min_seconds = 0.01\nrepeats = 2\nsize = 32\nbatch_size = 4\nthreads = 1\nepochs = 2\n"
+        f'backbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nworkloads = ["inference"]\n'
+        'engines = ["dies-midway", "wrong", "onnxruntime"]\n'
+    )
+    assert cli("run", path, "--out", tmp_path / "R").code == 0
+    found: dict[str, set[tuple[str, str]]] = {}
+    for record in lines(tmp_path / "R/records.jsonl"):
+        reason = record["reason"] or ""
+        found.setdefault(record["engine"]["name"], set()).add((record["status"], reason))
+    assert found["onnxruntime"] == {("ok", "")}
+    assert all(s == "failed" and "SIGSEGV" in reason for s, reason in found["dies-midway"])
+    assert all(
+        s == "failed" and "verification failed" in reason and "differ from PyTorch" in reason
+        for s, reason in found["wrong"]
+    )
+    summary = (tmp_path / "R/summary.md").read_text()
+    assert "SIGSEGV" in summary
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_mend(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]
+    options += ["--task", pictures, "--batch-size", 10_000_000, "--out", tmp_path / "R"]
+    result = cli("run", "quick", *options)
+    assert result.code == 3
+    reasons = {r["reason"] for r in lines(tmp_path / "R/records.jsonl")}
+    assert all("smaller --batch-size" in reason for reason in reasons)
+
+
 def test_a_run_in_which_everything_fails_exits_three(
     cli: Cli, pictures: Path, tmp_path: Path
 ) -> None:
@@ -246,8 +285,18 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
     out = tmp_path / "R"
     options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", str(plan_file(tmp_path)), *options]
-        + ["--repeats", "50", "--out", str(out)],
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            str(plan_file(tmp_path)),
+            *options,
+            "--repeats",
+            "50",
+            "--out",
+            str(out),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.artifact import Artifact
-from exporters.engines.base import Availability, CompileRequest, EngineError
+from exporters.engines.base import Availability, CompileRequest, EngineError, Session
 
 
 class Good:
@@ -100,3 +100,40 @@ class Broken(Good):
             raise ImportError("libfoo.so.1: cannot open shared object file")
         except ImportError as error:
             return library_failed("Foo", error, "uv pip install foo")
+
+
+class DiesMidway:
+    """Passes the gate and the first calls, then crashes as native code does."""
+
+    name = "dies-midway"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("fp32",)
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        return Availability(True, version="1")
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> DyingSession:
+        from exporters.engines.onnxruntime import OnnxRuntimeEngine
+
+        return DyingSession(OnnxRuntimeEngine().compile(artifact, request))
+
+
+class DyingSession:
+    def __init__(self, inner: Session) -> None:
+        self.inner = inner
+        self.calls = 0
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.calls += 1
+        if self.calls > 5:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return self.inner.run(images)
+
+    def describe(self) -> dict[str, Any]:
+        return self.inner.describe()
+
+
+class ComputesWrongly(Good):
+    """Runs without complaint and returns nonsense."""

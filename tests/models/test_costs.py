@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -30,7 +32,7 @@ def test_totals_agree_with_what_torchvision_publishes(arch: str) -> None:
 
 
 def test_a_convolution_by_hand() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False))
+    network: Any = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False))
     network[0].weight.data.fill_(1.0)
     network[0].weight.data[:2] = 0
     (cost,) = count_costs(network, (3, 9, 8))
@@ -51,7 +53,7 @@ def test_depthwise_and_repeated_layers_by_hand() -> None:
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
-    module = build("resnet18").train()
+    module: Any = build("resnet18").train()
     before = {n: t.clone() for n, t in module.state_dict().items()}
     module.layer1.eval()
     count_costs(module, (3, 64, 64))

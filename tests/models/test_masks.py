@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from models.masks import (
 )
 
 
-def small_network() -> nn.Sequential:
+def small_network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)
@@ -51,7 +52,7 @@ def test_a_mask_covers_convolutions_and_linear_layers_only() -> None:
 
 
 def test_a_mask_shows_the_non_zeros_minus_zero_and_nan_included() -> None:
-    network = nn.Sequential(nn.Linear(4, 1))
+    network: Any = nn.Sequential(nn.Linear(4, 1))
     network[0].weight.data = torch.tensor([[0.0, -0.0, float("nan"), 1e-40]])
     assert mask_of(network)["0.weight"].tolist() == [[False, False, True, True]]
 
@@ -131,7 +132,7 @@ def test_applying_a_mask_makes_it_the_network_s_mask(density: float, seed: int) 
 
 
 def test_a_pruned_nan_becomes_zero() -> None:
-    network = nn.Sequential(nn.Linear(2, 1))
+    network: Any = nn.Sequential(nn.Linear(2, 1))
     network[0].weight.data = torch.tensor([[float("nan"), 1.0]])
     apply_mask(network, {"0.weight": torch.tensor([[False, True]])})
     assert network[0].weight.tolist() == [[0.0, 1.0]]

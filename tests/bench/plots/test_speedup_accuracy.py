@@ -91,6 +91,26 @@ def test_narrow_range_has_a_linear_axis(run: SyntheticRun) -> None:
     assert draw(PointSet(tuple(points))).axes[0].get_xscale() == "linear"
 
 
+def test_endless_whisker_does_not_squeeze_the_points() -> None:
+    wild = Point("inference", "digits", "a", "acdc", 0.9, "torch", (1e-4, 2.0, 1e5), (-90, -1, 80))
+    axes = draw(PointSet((wild,))).axes[0]
+    left, right = axes.get_xlim()
+    assert 0.1 < left < 0.5 and 4 < right < 20
+    assert 3 <= len(axes.get_xticks()) <= 7
+    bottom, top = axes.get_ylim()
+    assert bottom > -10 and top < 10
+
+
+def test_dense_cells_with_generated_weights_are_not_drawn(run: SyntheticRun) -> None:
+    records = [
+        replace(r, backbone=replace(r.backbone, trained=False)) if r.backbone.is_dense else r
+        for r in run.records
+    ]
+    found = all_points(SyntheticRun(records, run.trials))
+    assert found.points == ()
+    assert found.untrained == 18
+
+
 def test_crowded_panel_is_split_by_architecture() -> None:
     points = [
         Point(

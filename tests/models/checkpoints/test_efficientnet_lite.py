@@ -215,6 +215,6 @@ def batches(tar: Path, every: int, size: int = 50) -> list[tuple[Tensor, Tensor]
                 array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
             pictures.append(torch.from_numpy(array.transpose(2, 0, 1).copy()))
             labels.append(IMAGENET_CLASS[Path(member.name).parts[-2]])
-    return list(
-        zip(torch.stack(pictures).split(size), torch.tensor(labels).split(size), strict=True)
-    )
+    stacked, classes = torch.stack(pictures), torch.tensor(labels)
+    starts = range(0, len(labels), size)
+    return [(stacked[i : i + size], classes[i : i + size]) for i in starts]

@@ -39,14 +39,14 @@ def tiny_is_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tiny() -> nn.Module:
+def tiny() -> Any:
     torch.manual_seed(0)
     module = Tiny(5)
     module.conv1.weight.data[:, 0] = 0
     return module.eval()
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path) -> Any:
     return build_from("tiny", load_checkpoint(path), path)
 
 
@@ -71,16 +71,14 @@ def assert_same(loaded: nn.Module, original: nn.Module) -> None:
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_usual_wrappings_of_a_pickled_state_dict(
-    tmp_path: Path, tiny: nn.Module, wrap: Any, zipped: bool
+    tmp_path: Path, tiny: Any, wrap: Any, zipped: bool
 ) -> None:
     path = tmp_path / "a.pth"
     torch.save(wrap(tiny.state_dict()), path, _use_new_zipfile_serialization=zipped)
     assert_same(load(path), tiny)
 
 
-def test_safetensors_and_the_class_count_from_the_classifier(
-    tmp_path: Path, tiny: nn.Module
-) -> None:
+def test_safetensors_and_the_class_count_from_the_classifier(tmp_path: Path, tiny: Any) -> None:
     save_file(tiny.state_dict(), tmp_path / "a.safetensors")
     loaded = load(tmp_path / "a.safetensors")
     assert_same(loaded, tiny)
@@ -90,15 +88,16 @@ def test_safetensors_and_the_class_count_from_the_classifier(
 
 def test_weights_pruned_with_torch_s_own_tool(tmp_path: Path) -> None:
     module = Tiny(5)
-    prune.l1_unstructured(module.conv1, "weight", amount=0.9)
-    prune.l1_unstructured(module.fc, "weight", amount=0.5)
+    prune_smallest: Any = prune.l1_unstructured
+    prune_smallest(module.conv1, "weight", amount=0.9)
+    prune_smallest(module.fc, "weight", amount=0.5)
     torch.save(module.state_dict(), tmp_path / "a.pth")
     loaded = load(tmp_path / "a.pth")
     assert torch.equal(loaded.conv1.weight, module.conv1.weight)
     assert int((loaded.fc.weight == 0).sum()) == 5 * 16 // 2
 
 
-def test_masks_beside_the_weights_are_applied(tmp_path: Path, tiny: nn.Module) -> None:
+def test_masks_beside_the_weights_are_applied(tmp_path: Path, tiny: Any) -> None:
     state = dict(tiny.state_dict())
     state["fc.weight_mask"] = (torch.arange(16) % 2).expand(5, -1).clone()
     torch.save(state, tmp_path / "a.pth")
@@ -123,7 +122,7 @@ def test_masks_beside_the_weights_are_applied(tmp_path: Path, tiny: nn.Module) -
     ],
 )
 def test_a_state_dict_that_does_not_fit_is_refused_with_examples(
-    tmp_path: Path, tiny: nn.Module, change: Any, complaint: str
+    tmp_path: Path, tiny: Any, change: Any, complaint: str
 ) -> None:
     state = {k: v.clone() for k, v in tiny.state_dict().items()}
     change(state)
@@ -133,7 +132,7 @@ def test_a_state_dict_that_does_not_fit_is_refused_with_examples(
     assert "mine.pth" in caught.value.cause
 
 
-def test_another_architecture_is_refused(tmp_path: Path, tiny: nn.Module) -> None:
+def test_another_architecture_is_refused(tmp_path: Path, tiny: Any) -> None:
     torch.save({"state_dict": tiny.state_dict(), "arch": "resnet50"}, tmp_path / "a.pth")
     with pytest.raises(SparsebenchError, match="holds a resnet50, not a tiny"):
         load(tmp_path / "a.pth")
@@ -169,9 +168,7 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, payload: Any) ->
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.99])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_truncated_file_is_refused(
-    tmp_path: Path, tiny: nn.Module, suffix: str, share: float
-) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, tiny: Any, suffix: str, share: float) -> None:
     whole, part = tmp_path / f"whole{suffix}", tmp_path / f"part{suffix}"
     if suffix == ".pth":
         torch.save(tiny.state_dict(), whole)

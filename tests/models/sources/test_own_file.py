@@ -9,6 +9,7 @@ from models.errors import SparsebenchError
 from models.generated import generate
 from models.masks import apply_mask
 from models.oneshot import global_magnitude
+from models.sources import shipped
 from models.zoo import find_card
 from models.zoo.card_file import SCHEMA
 from models.zoo.load import load_backbone
@@ -48,7 +49,11 @@ def test_a_relative_path_works_and_a_known_method_has_its_family(
     assert "no sparse.json" in card.notes
 
 
-def test_the_dense_partner_is_the_shipped_one_or_torchvision_s(sparse_file: Path) -> None:
+def test_the_dense_partner_is_the_shipped_one_or_torchvision_s(
+    sparse_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_lite0 = [p for p in shipped.card_files(shipped.ZOO_FOLDER) if "lite0-dense" in p.name]
+    monkeypatch.setattr(shipped, "card_files", lambda folder: only_lite0)
     assert find_card(f"{ARCH}/mine-80@{sparse_file}").dense_partner == f"{ARCH}/dense@torchvision"
     lite = find_card(f"efficientnet_lite0/mine-80@{sparse_file}")
     assert lite.dense_partner == "efficientnet_lite0/dense"
