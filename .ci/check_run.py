@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 
@@ -20,11 +21,13 @@ FILES = (
 )
 
 
-def lines(path: Path) -> list[dict]:
+def lines(path: Path) -> list[dict[str, Any]]:
+    """One object a line."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def main(folder: Path) -> None:
+    """Fail with an assertion when the folder is not what the design promises."""
     for kind in ("trial", "record", "comparison"):
         schema = json.loads((ROOT / f"results/schema/{kind}.v1.json").read_text())
         found = lines(folder / f"{kind}s.jsonl")

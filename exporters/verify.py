@@ -82,7 +82,8 @@ def reference(backbone: Backbone, artifact: Artifact, images: NDArray[np.float32
     exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
     with torch.inference_mode():
         # In pieces: a large batch's activations may not fit where the batch itself does.
-        pieces = [module(piece).float() for piece in torch.from_numpy(images).split(CHUNK)]
+        starts = range(0, len(images), CHUNK)
+        pieces = [module(torch.from_numpy(images[i : i + CHUNK])).float() for i in starts]
         outputs = torch.cat(pieces).numpy()
     return Reference(
         outputs=outputs,
