@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from bench.features import extract_batches, extract_features
 from bench.stages import StageClock
+from bench.tasks.base import PictureStore
 from models.errors import SparsebenchError
 from tests.bench.features.runners import (
     PREPROCESSING,
@@ -143,3 +147,41 @@ def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
     )
     small, large = (float(number) for number in done.stdout.split())
     assert large - small < 15, f"peak grew from {small:.0f} to {large:.0f} MB"
+
+
+class SlowStore:
+    """Takes 4 ms of waiting for a picture."""
+
+    def __init__(self, store: PictureStore) -> None:
+        self.store = store
+
+    def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
+        time.sleep(0.004)
+        return self.store.read(item, at_least)
+
+
+class SlowRunner(PoolingRunner):
+    """Takes 40 ms a batch, one after the other, from when it was submitted."""
+
+    ready = 0.0
+
+    def submit(self, images: NDArray[np.float32]) -> None:
+        super().submit(images)
+        self.ready = max(self.ready, time.perf_counter()) + 0.040
+        self.submitted[-1] = int(self.ready * 1e6)
+
+    def collect(self) -> tuple[NDArray[np.float32], float]:
+        due = self.submitted[len(self.submitted) - len(self._pending)] / 1e6
+        time.sleep(max(0.0, due - time.perf_counter()))
+        return super().collect()
+
+
+def test_decoding_overlaps_with_the_engine() -> None:
+    """6 batches: 6 x 40 ms in the engine and 6 x 32 ms of decoding; 440 ms one by one."""
+    task = noise_task()
+    slow = replace(task, store=SlowStore(task.store))
+    start = time.perf_counter()
+    out = np.empty((90, 27), np.float32)
+    extract_features(slow, "train", PREPROCESSING, SlowRunner(16), out, workers=2)
+    assert time.perf_counter() - start < 0.41
+    assert np.abs(out - expected_features(task, "train")).max() < 1e-5

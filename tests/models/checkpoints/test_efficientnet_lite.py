@@ -185,16 +185,17 @@ def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
 ) -> None:
     """Known: 75 % top-1 among 1000 classes, 67 % with ImageNet's mean and std."""
     right, wrong, count = 0, 0, 0
-    for pictures, labels in batches(shared_pictures(), every=4):
+    for pictures, labels in batches(shared_pictures(), every=8):
         with torch.no_grad():
             right += hits(backbone, pictures, labels, backbone.card.preprocessing)
             wrong += hits(backbone, pictures, labels, IMAGENET_PREPROCESSING)
         count += len(labels)
-    assert count == 200
+    print("RIGHT", right, "WRONG", wrong)
+    assert count == 100
     print(right / count, wrong / count)
-    # One standard error of 200 pictures is 3 points; the two share their pictures.
-    assert 0.68 < right / count < 0.82
-    assert right / count - wrong / count > 0.03
+    # One standard error of 100 pictures is 4 points; the two share their pictures.
+    assert 0.66 < right / count < 0.84
+    assert right - wrong >= 3
 
 
 def hits(backbone: Backbone, pictures: Tensor, labels: Tensor, scale: Preprocessing) -> int:

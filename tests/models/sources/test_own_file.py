@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from models.architectures import build
 from models.errors import SparsebenchError
 from models.generated import generate
 from models.masks import apply_mask
@@ -17,18 +19,20 @@ from models.zoo.load import load_backbone
 ARCH = "mobilenet_v2"
 
 
-@pytest.fixture
-def dense_file(tmp_path: Path) -> Path:
-    torch.save(generate(ARCH, "dense", 0.0, 3).state_dict(), tmp_path / "dense.pth")
-    return tmp_path / "dense.pth"
+@pytest.fixture(scope="module")
+def dense_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "dense.pth"
+    torch.save(generate(ARCH, "dense", 0.0, 3).state_dict(), path)
+    return path
 
 
-@pytest.fixture
-def sparse_file(tmp_path: Path) -> Path:
-    module = generate(ARCH, "dense", 0.0, 3)
+@pytest.fixture(scope="module")
+def sparse_file(dense_file: Path) -> Path:
+    module = build(ARCH, 3)
+    module.load_state_dict(torch.load(dense_file, weights_only=True))
     apply_mask(module, global_magnitude(module, 0.8))
-    torch.save(module.state_dict(), tmp_path / "sparse.pth")
-    return tmp_path / "sparse.pth"
+    torch.save(module.state_dict(), dense_file.with_name("sparse.pth"))
+    return dense_file.with_name("sparse.pth")
 
 
 def test_a_file_loads_under_a_name_of_one_s_own(sparse_file: Path) -> None:
@@ -81,7 +85,7 @@ def test_a_dense_file_is_not_taken_for_sparse(dense_file: Path) -> None:
         load_backbone(f"{ARCH}/gmp-90@{dense_file}")
 
 
-def test_a_card_beside_the_file_tells_its_preprocessing(sparse_file: Path) -> None:
+def test_a_card_beside_the_file_tells_its_preprocessing(sparse_file: Path, tmp_path: Path) -> None:
     content = {
         "schema": SCHEMA,
         "name": f"{ARCH}/gmp-80",
@@ -89,8 +93,10 @@ def test_a_card_beside_the_file_tells_its_preprocessing(sparse_file: Path) -> No
         "preprocessing": {"size": 64, "resize": 64},
         "dense_partner": f"{ARCH}/dense@generated",
     }
-    sparse_file.with_suffix(".json").write_text(json.dumps(content))
-    card = find_card(f"{ARCH}/gmp-80@{sparse_file}")
+    mine = tmp_path / "mine.pth"
+    shutil.copy(sparse_file, mine)
+    mine.with_suffix(".json").write_text(json.dumps(content))
+    card = find_card(f"{ARCH}/gmp-80@{mine}")
     assert (card.preprocessing.size, card.preprocessing.resize) == (64, 64)
     assert (card.family, card.dense_partner) == ("progressive", f"{ARCH}/dense@generated")
 
