@@ -190,9 +190,7 @@ def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
             right += hits(backbone, pictures, labels, backbone.card.preprocessing)
             wrong += hits(backbone, pictures, labels, IMAGENET_PREPROCESSING)
         count += len(labels)
-    print("RIGHT", right, "WRONG", wrong)
     assert count == 100
-    print(right / count, wrong / count)
     # One standard error of 100 pictures is 4 points; the two share their pictures.
     assert 0.66 < right / count < 0.84
     assert right - wrong >= 3
