@@ -109,6 +109,7 @@ def _backbone(name: str, size: int | None) -> Inspection:
         f"mean {card.preprocessing.mean}, std {card.preprocessing.std}",
         "upstream top-1": card.upstream_accuracy,
         "licence": card.licence,
+        "notes": card.notes or None,
         "mask": mask_hash(backbone.mask),
         "weights": backbone.sha256,
     }

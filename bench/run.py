@@ -145,6 +145,7 @@ class _Run:
             strict=self.plan.strict,
             limit=self.plan.limit or None,
             metric=self.plan.metric or None,
+            progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
         )
         for skipped in task.skipped:
             log.warning("task %s: skipped %s", task.name, skipped)

@@ -130,7 +130,7 @@ def open_archive(path: Path, options: TaskOptions) -> Task:
     stamps = {name: [*stamp, *place] for name, place in index.places.items()}
     good = good_pictures(layout, store, stamps, path, options)
     return Task(
-        name=path.name.partition(".tar")[0].removesuffix(".tgz"),
+        name=printable(path.name).partition(".tar")[0].removesuffix(".tgz"),
         classes=layout.classes,
         metric="top1",
         train=labelled(good.train),

@@ -75,7 +75,7 @@ def open_folder(root: Path, options: TaskOptions) -> Task:
     store = FolderPictures(root)
     good = good_pictures(layout, store, files, root, options)
     return Task(
-        name=root.resolve().name,
+        name=printable(root.resolve().name),
         classes=layout.classes,
         metric="top1",
         train=labelled(good.train),

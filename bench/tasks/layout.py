@@ -104,7 +104,7 @@ def _wrapper(files: Sequence[str], folders: Sequence[str]) -> str:
 
 
 def _split_name(tops: Iterable[str], wanted: Sequence[str]) -> str | None:
-    by_lower = {name.lower(): name for name in sorted(tops, reverse=True)}
+    by_lower = {name.lower(): name for name in sorted(tops)}  # train wins over Train
     return next((by_lower[name] for name in wanted if name in by_lower), None)
 
 

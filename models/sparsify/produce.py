@@ -258,7 +258,7 @@ def _write(
     """
     exact = evaluate(module, test_folder, preprocessing)
     original = {n: t.clone() for n, t in module.state_dict().items()}
-    trial = out.with_name(f".{out.name}.trial")
+    trial = out.with_name(f".{out.stem}.trial.safetensors")
     dtype: torch.dtype | None = torch.float16
     try:
         save_compact(trial, original, metadata, dtype=dtype)
