@@ -312,9 +312,10 @@ class EngineWorker:
         return ": " + " | ".join(text[-lines:]) if text else ""
 
     def _kill(self) -> None:
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
+        """End the worker and whatever it has forked (some libraries do) with it."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            if self._process.poll() is None:
                 self._process.kill()
-            self._process.wait()
+        self._process.wait()

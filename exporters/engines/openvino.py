@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
@@ -26,6 +27,7 @@ class OpenVinoEngine:
 
     def available(self) -> Availability:
         """Imports the library."""
+        without_telemetry()
         try:
             import openvino
         except BaseException as error:
@@ -36,6 +38,7 @@ class OpenVinoEngine:
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> OpenVinoSession:
         """Reshape to the batch size and compile for latency on the threads given."""
+        without_telemetry()
         import openvino
 
         core = openvino.Core()
@@ -56,6 +59,11 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO could not compile the network: {error}") from error
         return OpenVinoSession(compiled)
+
+
+def without_telemetry() -> None:
+    """Keep OpenVINO from forking a process that reports its use; it then takes its own stub."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class OpenVinoSession:

@@ -88,10 +88,12 @@ def open_file(path: Path) -> OpenedFile:
 def _kind(path: Path, head: bytes) -> ContainerKind:
     if path.suffix == ".safetensors":
         return "safetensors"
+    # Asked first: the low byte of a header's length may be a pickle's first byte.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
+        return "safetensors"
     if head.startswith((b"PK\x03\x04", b"\x80")) or path.suffix in _TORCH_SUFFIXES:
         return "torch"
-    header_bytes = int.from_bytes(head[:8], "little")
-    return "safetensors" if head[8:9] == b"{" and header_bytes < 2**27 else "other"
+    return "other"
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

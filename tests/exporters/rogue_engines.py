@@ -42,7 +42,11 @@ class GoodSession:
         return np.repeat(means[:, None], self.outputs, axis=1)
 
     def describe(self) -> dict[str, Any]:
-        return {"threads": self.request.threads, "environ": dict(os.environ)}
+        return {
+            "threads": self.request.threads,
+            "environ": dict(os.environ),
+            **self.request.options,
+        }
 
 
 class Segfaults(Good):
@@ -137,3 +141,13 @@ class DyingSession:
 
 class ComputesWrongly(Good):
     """Runs without complaint and returns nonsense."""
+
+
+class Forks(Good):
+    """Leaves a child behind, as libraries that report their use do."""
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> GoodSession:
+        child = os.fork()
+        if child == 0:
+            time.sleep(3600)
+        return GoodSession(artifact, CompileRequest(4, 1, options={"child": child}))

@@ -159,6 +159,17 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     assert not _alive(pid)
 
 
+def test_what_a_library_forks_ends_with_its_worker() -> None:
+    """OpenVINO's telemetry left a process for every session."""
+    with compiled("Forks") as worker:
+        child = int(worker.describe["child"])
+        assert _alive(child)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(child):
+        time.sleep(0.05)
+    assert not _alive(child)
+
+
 def _alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
