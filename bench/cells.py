@@ -108,7 +108,8 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
 
 def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine: str) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
-    size = plan.size or find_card(name).preprocessing.size
+    # Both sides of a comparison see pictures of one size: the dense partner's.
+    size = plan.size or find_card(partner).preprocessing.size
     values: dict[str, Any] = {
         "backbone": name,
         "engine": engine,

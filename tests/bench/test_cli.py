@@ -75,9 +75,25 @@ def test_damaged_files_are_one_sentence(cli: Cli, tmp_path: Path) -> None:
         path.write_bytes(b"\x80\x02not what it says" * 20)
         wrong(cli("inspect", path), name)
     wrong(cli("inspect", tmp_path / "missing.pth"), "no file")
-    wrong(cli("run", "quick", "--backbone", f"resnet18/mine-50@{tmp_path}/broken.pth"), "broken")
     wrong(cli("plot", tmp_path), "no run")
     wrong(cli("compare", tmp_path, tmp_path), "no run")
+
+
+def test_a_damaged_checkpoint_in_a_run_costs_only_its_own_cells(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.pth"
+    path.write_bytes(b"\x80\x02not what it says" * 20)
+    options = ["--engine", "onnxruntime", "--workload", "inference", "--repeats", 1]
+    options += ["--task", pictures, "--epochs", 2, "--batch-size", 8]
+    backbone = f"resnet18/mine-50@{path}"
+    result = cli("run", "quick", "--backbone", backbone, *options, "--out", tmp_path / "R")
+    assert result.code == 0, result.err
+    records = [json.loads(line) for line in (tmp_path / "R/records.jsonl").read_text().splitlines()]
+    status = {r["backbone"]["method"]: (r["status"], r["reason"]) for r in records}
+    assert status["dense"] == ("ok", None)
+    assert status["mine"][0] == "failed"
+    assert "broken.pth" in status["mine"][1]
 
 
 @pytest.mark.parametrize("what", LISTS)
