@@ -13,9 +13,12 @@ from bench.assemble import finish_cells
 from bench.blocks import run_block
 from bench.cells import Cell, expand, launches
 from bench.features import FeatureCache
+from bench.forecast import Rates, rates_of
+from bench.forecast.rates import rates_path
+from bench.machine import machine_facts
 from bench.plans import Plan, load_plan, plan_to_toml
 from bench.prepare import Prepared, prepare
-from bench.records import RunFolder, Trial
+from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_summaries
 from bench.tasks import TASKS, open_task
 from bench.tasks.base import Task
@@ -116,6 +119,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
             run.measure(task, mine)
         write_summaries(folder)
         records = folder.records()
+        run.remember(records)
         wanted = {cell.id for cell in cells}
         status = {record.id: record.status for record in records if record.id in wanted}
         good = sum(value == "ok" for value in status.values())
@@ -135,6 +139,9 @@ class _Run:
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
+        self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
+        # As they were before this run: its forecast stands beside what it measures.
+        self.rates = Rates.load(self.rates_file)
         self.expected = set(plan.workloads)
 
     def open(self, name: str) -> Task:
@@ -164,7 +171,12 @@ class _Run:
                 self.display.step(gone)
                 if todo:
                     self._block(task, todo, block)
-            finish_cells(self.folder, self.plan, task, group, self._prepared)
+            finish_cells(self.folder, self.plan, task, group, self._prepared, self.rates)
+
+    def remember(self, records: Sequence[Record]) -> None:
+        """Keep what this run's cells cost, for the forecast of the next one."""
+        self.rates.known.update(rates_of(records).known)
+        self.rates.save(self.rates_file)
 
     def _block(self, task: Task, cells: Sequence[Cell], block: int) -> None:
         prefix = f"block {block + 1}/{self.plan.repeats} · "

@@ -18,6 +18,7 @@ class LinearCached:
     """Linear fine-tuning on features that are extracted once."""
 
     name = "linear-cached"
+    engines = None
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
