@@ -6,7 +6,7 @@ import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 
 from PIL import Image
 
@@ -25,7 +25,10 @@ class FolderPictures:
 
     def read_bytes(self, name: str) -> bytes:
         """The whole file."""
-        with open(self.root / name, "rb") as file:
+        path = self.root / name
+        if not S_ISREG(path.stat().st_mode):
+            raise OSError("it is no ordinary file")  # opening a pipe would wait for ever
+        with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
             return file.read()
@@ -47,12 +50,13 @@ def changed_picture(where: Path, name: str, error: Exception) -> SparsebenchErro
     )
 
 
-def open_folder(root: Path, options: TaskOptions) -> Task:
+def open_folder(root: Path, options: TaskOptions, only: tuple[str, ...] = ()) -> Task:
     """Open a directory with ``train/CLASS/`` and ``test/CLASS/`` (or ``val/``) in it.
 
     Args:
         root: the directory.
         options: see :class:`TaskOptions`.
+        only: folders directly in it to look into; others are not walked. () for all.
 
     Raises:
         SparsebenchError: another layout, classes that differ, a class without pictures,
@@ -61,7 +65,9 @@ def open_folder(root: Path, options: TaskOptions) -> Task:
     files: dict[str, Stamp] = {}
     folders: list[str] = []
     try:
-        for path, stamp in _walk(root, "", frozenset()):
+        for path, stamp in (
+            found for below in only or ("",) for found in _walk(root, below, frozenset())
+        ):
             if stamp is None:
                 folders.append(path)
             else:
