@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from bench.tasks.base import Task, TaskOptions, labelled, printable, shortened, task_digest
+from bench.tasks.download import reach
 from bench.tasks.folder import changed_picture
 from bench.tasks.layout import TEST_NAMES, TRAIN_NAMES, Layout
 from bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
@@ -120,8 +121,11 @@ def _load(name: str, options: TaskOptions) -> Any:
         raise SparsebenchError(
             f"'hf:{name}' is no name of a data set.", "Give hf:OWNER/NAME[@REVISION][#CONFIG]."
         )
+    why = None
+    if options.download and not Path(match["path"]).exists():
+        why = reach(datasets.config.HF_ENDPOINT)  # the library itself would try for long
     try:
-        with _offline(datasets, not options.download):
+        with _offline(datasets, why is not None or not options.download):
             return datasets.load_dataset(
                 match["path"],
                 match["config"],
@@ -129,8 +133,9 @@ def _load(name: str, options: TaskOptions) -> Any:
                 cache_dir=str(options.data_dir / "hub") if options.data_dir else None,
             )
     except Exception as error:  # the library and its network raise nearly anything
+        reason = f"the hub cannot be reached from here, {why}" if why else str(error)
         raise SparsebenchError(
-            f"'hf:{name}' cannot be had: {' '.join(str(error).split())[:300]}.",
+            f"'hf:{name}' cannot be had: {' '.join(reason.split())[:300]}.",
             "Check the name and the network; what broke off goes on when you start again.",
         ) from error
 

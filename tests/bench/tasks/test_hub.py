@@ -175,6 +175,7 @@ def test_configuration_and_revision_are_passed_on(
         raise FileNotFoundError("not here")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(hub, "reach", lambda url: None)
     for name in ("hf:a/b", "hf:a/b@v1", "hf:a/b#small", "hf:a/b@v1#small"):
         with pytest.raises(SparsebenchError, match="not here"):
             open_task(name, cache=tmp_path)
@@ -184,3 +185,21 @@ def test_configuration_and_revision_are_passed_on(
         ("a/b", "small", None),
         ("a/b", "small", "v1"),
     ]
+
+
+def test_a_hub_out_of_reach_is_said_instead_of_tried_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def load(*names: Any, **options: Any) -> Any:
+        asked.append(datasets.config.HF_HUB_OFFLINE)
+        raise ConnectionError("offline mode")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(hub, "reach", lambda url: "no such host")
+    before = datasets.config.HF_HUB_OFFLINE
+    with pytest.raises(SparsebenchError, match="cannot be reached from here, no such host"):
+        open_task("hf:a/b", cache=tmp_path)
+    assert asked == [True]
+    assert datasets.config.HF_HUB_OFFLINE == before
