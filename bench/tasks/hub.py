@@ -26,7 +26,7 @@ from bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_pictu
 from bench.tasks.scan import Stamp, good_pictures
 from models.errors import SparsebenchError
 
-INSTALL = "Install it: uv pip install 'sparsebench[hub]'."
+INSTALL = "Install it (uv pip install datasets), or the suite with its extra 'hub'."
 
 
 class HubPictures:

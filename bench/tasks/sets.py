@@ -236,6 +236,25 @@ def open_set(name: str, options: TaskOptions) -> Task:
             the readers raise.
     """
     root = options.data_dir or options.cache_folder("downloads")
+    try:
+        place, form = _found(name, root, options)
+        facts = FACTS[name]
+        if form.read is None:
+            sides = tuple(need.rstrip("/") for need in form.needs)
+            task = open_folder(place, options, only=sides)
+            task = replace(task, name=name, metric=facts.metric)
+        else:
+            task = open_listed(name, place, form.read(place), facts.metric, options)
+    except OSError as error:
+        raise SparsebenchError(
+            f"'{name}' cannot be looked for: {error.filename or root} cannot be read "
+            f"({error.strerror or error}).",
+            "Check its permissions.",
+        ) from error
+    return _compared(task, facts, place)
+
+
+def _found(name: str, root: Path, options: TaskOptions) -> tuple[Path, Form]:
     found = find_set(name, root)
     if found is None:
         _no_other_layout(name, root)
@@ -245,15 +264,7 @@ def open_set(name: str, options: TaskOptions) -> Task:
         raise SparsebenchError(
             f"What was fetched for '{name}' into {root} has an unknown layout.", _expected(name)
         )
-    place, form = found
-    facts = FACTS[name]
-    if form.read is None:
-        sides = tuple(need.rstrip("/") for need in form.needs)
-        task = open_folder(place, options, only=sides)
-        task = replace(task, name=name, metric=facts.metric)
-    else:
-        task = open_listed(name, place, form.read(place), facts.metric, options)
-    return _compared(task, facts, place)
+    return found
 
 
 def _places(name: str, root: Path) -> Iterator[Path]:

@@ -260,6 +260,21 @@ def cifar(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5})
 
 
+def fashion(root: Path) -> Path:
+    """40 + 20 pictures in LeCun's format: kind and rank, sizes, bytes."""
+    import struct
+
+    raw = root / ON_DISK["fashion-mnist"]
+    generator = np.random.default_rng(0)
+    for side, count in (("train", 40), ("t10k", 20)):
+        images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+            head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            write(raw / f"{side}-{name}-ubyte", head + values.tobytes())
+    return raw
+
+
 def small_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the facts of the data sets speak of their miniatures."""
     for name in CLASSES:

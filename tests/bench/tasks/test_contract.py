@@ -17,7 +17,7 @@ from tests.bench.tasks import miniatures
 
 @pytest.fixture(autouse=True)
 def _miniatures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's data sets are in the data folder in miniature."""
+    """The data sets that would have to be fetched are in the data folder, in miniature."""
     if "tmp_path" not in request.fixturenames:
         return
     name, data = request.node.callspec.params["name"], request.getfixturevalue("tmp_path") / "data"
@@ -26,6 +26,8 @@ def _miniatures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         miniatures.PAPER[name](data)
     elif name.startswith("cifar"):
         miniatures.cifar(name, data, monkeypatch)
+    elif name == "fashion-mnist":
+        miniatures.fashion(data)
 
 
 def opened(name: str, folder: Path) -> Task:

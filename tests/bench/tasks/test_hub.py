@@ -202,4 +202,4 @@ def test_a_hub_out_of_reach_is_said_instead_of_tried_for_long(
     with pytest.raises(SparsebenchError, match="cannot be reached from here, no such host"):
         open_task("hf:a/b", cache=tmp_path)
     assert asked == [True]
-    assert datasets.config.HF_HUB_OFFLINE == before
+    assert before == datasets.config.HF_HUB_OFFLINE

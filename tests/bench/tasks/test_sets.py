@@ -296,3 +296,17 @@ def test_other_folders_beside_a_data_set_are_not_walked(tmp_path: Path) -> None:
     place = PAPER["pets"](tmp_path / "data")
     miniatures.write(place / "else/big/1.jpg", b"x")
     assert opened("pets", tmp_path / "data").ignored == 0
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = PAPER["caltech101"](tmp_path / "data")
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(SparsebenchError, match="Permission denied") as caught:
+        opened("caltech101", tmp_path / "data")
+    assert str(place) in caught.value.cause
