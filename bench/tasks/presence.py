@@ -13,8 +13,7 @@ from bench.tasks.torchvision_sets import ON_DISK
 def origin(name: str) -> str:
     """Where the pictures of a registered task come from.
 
-    ``download``: from where torchvision fetches them; ``your copy``: their owners offer them
-    no more.
+    ``download``: from where torchvision fetches them; ``your copy``: there is no such place.
     """
     if name in ON_DISK:
         return "download"

@@ -54,7 +54,7 @@ class PictureSet:
         folders: names its folder goes by, below the data folder; the last word on where a
             download ends up is the archive's.
         forms: that are understood, the paper's first.
-        remotes: where it is fetched from; empty where its owners offer it no more.
+        remotes: where it is fetched from; empty where torchvision knows no place either.
     """
 
     folders: tuple[str, ...]
@@ -296,7 +296,7 @@ def _obtain(name: str, root: Path, options: TaskOptions) -> None:
     absent = f"The data set '{name}' is not in {root}"
     if not remotes:
         raise SparsebenchError(
-            f"{absent}, and its owners offer it for download no more.",
+            f"{absent}, and there is no archive of it to fetch.",
             f"Give its folder with --data-dir. {_expected(name)}",
         )
     if not options.download:
