@@ -1,6 +1,6 @@
 """How the owners of the paper's data sets lay them out: one reader each.
 
-A reader gets the data set's folder, in which the paths it needs exist (``bench.tasks.sets``
+A reader gets the data set's folder, in which the paths it needs exist (``bench.tasks.known``
 has looked), and returns the paper's split. The same files serve torchvision's classes; the
 tests compare the two.
 """

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.tasks.facts import FACTS
-from bench.tasks.sets import SETS, find_set
+from bench.tasks.known import SETS, find_set
 from bench.tasks.torchvision_sets import ON_DISK
 
 

@@ -12,7 +12,7 @@ import pytest
 from bench.tasks import open_task
 from bench.tasks.base import Task
 from bench.tasks.facts import FACTS, PAPER_TASKS
-from bench.tasks.sets import SETS
+from bench.tasks.known import SETS
 from models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.miniatures import OWNERS, PAPER, split_of

@@ -15,7 +15,7 @@ import pytest
 
 from bench.tasks import download, open_task
 from bench.tasks.base import Task
-from bench.tasks.sets import SETS
+from bench.tasks.known import SETS
 from models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.miniatures import OWNERS, PAPER
