@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ EPILOG = """Examples:
   sparsebench list backbones
 
   sparsebench list engines --json
+
+  sparsebench list tasks --data-dir path/to/data
 """
 Rows = tuple[list[str], list[list[Any]]]
 
@@ -23,12 +26,15 @@ def list_names(
     what: Annotated[
         str, typer.Argument(help="backbones, engines, tasks, workloads, plans or methods.")
     ],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where to look for data sets (tasks only).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List backbones, engines, tasks, workloads, plans or methods."""
     if what not in _LISTS:
         raise UnknownNameError("list", what, _LISTS)
-    head, rows = _LISTS[what]()
+    head, rows = _tasks(data_dir) if what == "tasks" else _LISTS[what]()
     if as_json:
         import json
 
@@ -37,13 +43,29 @@ def list_names(
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if what == "tasks" and console.width < _WIDE:
+        head, rows = head[:-1], [row[:-1] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
         # A name that is cut off cannot be typed.
         table.add_column(name, no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
+    if what == "tasks":
+        console.print("? reported for the paper's split, not verified", style="dim")
+
+
+# Eight columns in fewer cells would be words cut to pieces.
+_WIDE = 130
+
+
+class _Reported(int):
+    """A number that is shown with a question mark; in JSON it is a number."""
+
+    def __str__(self) -> str:
+        return f"{int(self)}?"
 
 
 def _backbones() -> Rows:
@@ -75,13 +97,42 @@ def _engines() -> Rows:
     return ["engine", "devices", "precisions", "reads", "environment"], rows
 
 
-def _tasks() -> Rows:
-    from bench.tasks import TASKS
+def _tasks(data_dir: Path | None = None) -> Rows:
+    from bench.tasks import HUB, TASKS
+    from bench.tasks.base import TaskOptions
+    from bench.tasks.facts import FACTS
+    from bench.tasks.presence import has_hub_library, is_here, origin
     from models.registry import load_target
 
-    rows = [[name, _first_line(load_target(TASKS.target(name)))] for name in TASKS]
-    rows.append(["DIRECTORY or TAR", "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg."])
-    return ["task", "what"], rows
+    root = data_dir.expanduser() if data_dir else TaskOptions().cache_folder("downloads")
+    words = {True: "yes", False: "no", None: "?"}
+    rows: list[list[Any]] = []
+    for name in TASKS:
+        facts = FACTS.get(name)
+        sizes: list[Any] = [None] * 4
+        if facts:
+            sides = {"train": facts.train, "test": facts.test}
+            sizes = [
+                facts.classes,
+                *(_Reported(n) if side in facts.unverified else n for side, n in sides.items()),
+                facts.metric,
+            ]
+        what = _first_line(load_target(TASKS.target(name)))
+        rows.append([name, *sizes, words[is_here(name, root)], origin(name), what])
+    library = None if has_hub_library() else "no"
+    rows.append(
+        [
+            *(f"{HUB}OWNER/NAME", None, None, None, "top1", library, "Hugging Face"),
+            "Any of its data sets of pictures and classes; needs the extra 'hub'.",
+        ]
+    )
+    rows.append(
+        [
+            *("DIRECTORY or TAR", None, None, None, "top1", None, "your copy"),
+            "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg.",
+        ]
+    )
+    return ["task", "classes", "train", "test", "metric", "here", "from", "what"], rows
 
 
 def _workloads() -> Rows:
