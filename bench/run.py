@@ -152,6 +152,7 @@ class _Run:
             strict=self.plan.strict,
             limit=self.plan.limit or None,
             metric=self.plan.metric or None,
+            say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
         )
         for skipped in task.skipped:

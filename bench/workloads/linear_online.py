@@ -14,7 +14,7 @@ from bench.records import utc_now
 from bench.stages import StageClock
 from bench.training.facts import mean_stages, trial_facts
 from bench.training.online import train_online
-from bench.training.recipe import training_recipe
+from bench.training.recipe import training_preprocessing, training_recipe
 from bench.training.source import decode_task
 from bench.workloads.base import (
     BlockContext,
@@ -51,7 +51,7 @@ class LinearOnline:
                     clock = StageClock()
                     data = decode_task(
                         task,
-                        one.prepared.preprocessing,
+                        training_preprocessing(one.prepared.preprocessing, recipe, task.name),
                         plan.validation,
                         threads=cell.threads,
                         clock=clock,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.training.recipe import training_recipe
+from bench.training.recipe import training_preprocessing, training_recipe
+from models.cards import Preprocessing
 from models.errors import SparsebenchError, UnknownNameError
 
 
@@ -19,6 +20,17 @@ def test_the_papers_full_recipe() -> None:
     for task in ("aircraft", "cars"):
         assert training_recipe("paper", "full", task).lr == 0.01
     assert training_recipe("paper", "linear-online", "pets").lr == 0.01
+
+
+def test_the_papers_pixel_statistics_belong_to_its_recipe_and_tasks() -> None:
+    card = Preprocessing(64, 72, "bilinear", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2))
+    paper = training_recipe("paper", "full", "pets")
+    made = training_preprocessing(card, paper, "pets")
+    # PAPER.md section 3.2, read in the released code.
+    assert made.mean == (0.4807, 0.4432, 0.3949) and made.std == (0.2598, 0.2537, 0.2597)
+    assert (made.size, made.resize) == (64, 72)
+    assert training_preprocessing(card, paper, "my-folder") == card
+    assert training_preprocessing(card, training_recipe("short", "full", "pets"), "pets") == card
 
 
 def test_the_short_recipe_warms_up_and_ends_at_zero() -> None:
