@@ -232,6 +232,10 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
         settings["solver"] = plan.solver
         if plan.solver == "sgd":
             settings["epochs"] = plan.epochs
+        if plan.weight_decays:
+            settings |= {"weight_decays": list(plan.weight_decays), "validation": plan.validation}
+        if plan.prepared:
+            settings["pictures"] = "prepared"
     if plan.limit:
         settings["limit"] = plan.limit
     return settings

@@ -148,6 +148,10 @@ def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine:
         "limit": plan.limit,
         "metric": plan.metric,
     }
+    if plan.prepared and workload == "linear-cached":  # no part of older identities
+        identity["prepared"] = True
+    if plan.weight_decays and workload in ("inference", "linear-cached"):
+        identity["weight_decays"] = [*plan.weight_decays, plan.validation]
     for key in _WORKLOAD_SETTINGS.get(workload, _HEAD):
         value = getattr(plan, key)
         identity[key] = list(value) if isinstance(value, tuple) else value

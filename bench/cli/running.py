@@ -60,6 +60,9 @@ def run(
     lr: Annotated[
         float | None, typer.Option(help="Their learning rate (default: its own).")
     ] = None,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="linear-cached starts from decoded pictures.")
+    ] = False,
     tune: Annotated[
         str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
     ] = None,
@@ -100,6 +103,7 @@ def run(
         train_epochs=train_epochs,
         lr=lr,
         tune=tune,
+        prepared=prepared or None,
         solver=solver,
         metric=metric,
         device=device,

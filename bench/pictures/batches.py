@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -85,10 +85,12 @@ def centred_batches(
     *,
     workers: int = 1,
     clock: StageClock | None = None,
+    into: Sequence[NDArray[np.float32]] | None = None,
 ) -> Iterator[Batch]:
     """All pictures in order, each cut in the middle: what the evaluation sees.
 
-    Arguments and yield as :func:`augmented_batches`; busy ``decode``.
+    Arguments and yield as :func:`augmented_batches`; busy ``decode``. `into` as in
+    :func:`bench.decode.decoded_batches`.
     """
     writer = PictureWriter(preprocessing)
 
@@ -97,7 +99,7 @@ def centred_batches(
             writer.write_pixels(source[index], place)
 
     order = np.arange(len(source))
-    return _ahead(order, batch_size, preprocessing.size, fill, workers, clock, "decode")
+    return _ahead(order, batch_size, preprocessing.size, fill, workers, clock, "decode", into)
 
 
 def _ahead(
@@ -108,12 +110,17 @@ def _ahead(
     workers: int,
     clock: StageClock | None,
     name: str,
+    into: Sequence[NDArray[np.float32]] | None = None,
 ) -> Iterator[Batch]:
+    ahead = max(_AHEAD, workers) if into is None else len(into) - 1
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
 
     def work(part: NDArray[np.int64], number: int) -> NDArray[np.float32]:
         began = time.thread_time()
-        images = np.empty((len(part), 3, size, size), np.float32)
+        if into is None:
+            images = np.empty((len(part), 3, size, size), np.float32)
+        else:
+            images = into[number % len(into)][: len(part)]
         fill(part, number, images)
         if clock is not None:
             clock.busy(name, time.thread_time() - began)
@@ -123,8 +130,12 @@ def _ahead(
     parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     try:
         for number, part in enumerate(parts):
+            # With buffers of the caller's, the one being used must not be filled yet.
+            if into is not None and len(pending) == ahead:
+                first, images = pending.popleft()
+                yield first, images.result()
             pending.append((part, pool.submit(work, part, number)))
-            if len(pending) > max(_AHEAD, workers):
+            if into is None and len(pending) > ahead:
                 first, images = pending.popleft()
                 yield first, images.result()
         while pending:
