@@ -17,5 +17,8 @@ METHODS = Registry(
         "dense": "models.sparsify.dense:Dense",
         "gmp": "models.sparsify.gmp:GradualMagnitude",
         "acdc": "models.sparsify.acdc:AlternatingCompression",
+        "rigl": "models.sparsify.rigl:RigLKernel",
+        "rigl_uniform": "models.sparsify.rigl:RigLUniform",
+        "str": "models.sparsify.str:SoftThreshold",
     },
 )

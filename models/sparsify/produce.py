@@ -144,6 +144,7 @@ def sparsify(
         "seed": str(seed),
         "recipe": json.dumps(asdict(settings)),
         "start": _describe(start),
+        "method_facts": json.dumps(chosen.facts()),
         "preprocessing": json.dumps(asdict(preprocessing)),
         "classes": json.dumps(pictures.classes),
         "upstream_data": f"{data.resolve().name}, {test_folder.name} split "

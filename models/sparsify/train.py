@@ -108,7 +108,10 @@ def train(
         total_steps=epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batches=lambda: _statistics_batches(pictures, recipe, seed, execution.device),
+        seed=seed,
+        bf16=execution.bf16,
     )
+    method.prepare(run)
     identity = {
         "version": VERSION,
         "method": method.name,
