@@ -10,7 +10,8 @@ The paper reaches a sparsity by trial: a weight decay is chosen, a whole network
 the sparsity it happens to have is reported. Here the decay of s is searched within the one
 training instead: it is set anew every few steps, such that the sparsity of the
 whole network follows a given rise to the one requested. Only this common pull is steered;
-the gradients decide which layers follow it more than others. In the last fifth of the
+the gradients decide which layers follow it more than others. For the sake of the search s
+has no momentum (whose delay makes it swing), but a learning rate as much higher. In the last fifth of the
 training the thresholds are shifted together, by what is missing to the exact number of
 zeros, and folded into the weights, whose zeros then stay. The file says
 what the search had reached before that (``str_reached``), and the mean decay that it used.
@@ -34,8 +35,8 @@ FIRST_THRESHOLD = -10.0  # sigmoid(-10) = 4.5e-5; less would leave s no time to 
 RISE_ENDS = 0.6  # share of the training; then the sparsity is held by the search
 SETTLES = 0.8  # share of the training
 CONTROLS = 100  # changes of the decay in a training
-# What a change of the decay may move s by, at most, until the next one.
-LONGEST_MOVE = 1.0
+FEWEST_STEPS = 5  # between two of them
+FASTEST = 0.1  # what the decay may move s by in a step, at most; more in a short training
 SAMPLE = 500_000  # weights that the search looks at
 
 
@@ -62,7 +63,12 @@ class SoftThreshold(Method):
             for name, w in run.weights.items()
         }
         run.optimizer.add_param_group(
-            {"params": list(self.thresholds.values()), "weight_decay": 0.0}
+            {
+                "params": list(self.thresholds.values()),
+                "weight_decay": 0.0,
+                "momentum": 0.0,
+                "nesterov": False,
+            }
         )
 
     def before_step(self, run: Run, step: int) -> None:
@@ -72,7 +78,9 @@ class SoftThreshold(Method):
         if step >= min(math.ceil(SETTLES * run.total_steps), run.total_steps - 1):
             self._settle(run)
             return
-        interval = max(1, run.total_steps // CONTROLS)
+        group = run.optimizer.param_groups[-1]
+        group["lr"] /= 1 - run.optimizer.param_groups[0]["momentum"]
+        interval = max(FEWEST_STEPS, run.total_steps // CONTROLS)
         if step % interval == 0:
             self._steer(run, step, interval)
         for name, weight in run.weights.items():
@@ -134,13 +142,13 @@ class SoftThreshold(Method):
         now = float(torch.stack([t.detach() for t in self.thresholds.values()]).mean())
         wanted = planned_sparsity((step + interval) / run.total_steps, self.sparsity)
         missing = common_shift(run.weights, self.thresholds, wanted)
-        # A decay d moves s by lr * d * |s| a step, 1 / (1 - momentum) times that in the end.
-        reach = group["lr"] * interval * abs(now) / (1 - group["momentum"])
+        reach = group["lr"] * interval * abs(now)  # a decay d moves s by d times this
         # What the gradients did since the last control, they will do again.
         own = 0.0
         if self._last is not None:
             own = now - self._last[0] - self._last[1]
-        move = max(-LONGEST_MOVE, min(LONGEST_MOVE, missing - own))
+        longest = max(FASTEST, -2 * FIRST_THRESHOLD / run.total_steps) * interval
+        move = max(-longest, min(longest, missing - own))
         decay = move / reach if reach > 0 else 0.0
         group["weight_decay"] = decay
         self._last = (now, move if reach > 0 else 0.0)
@@ -200,7 +208,7 @@ def common_shift(
 ) -> float:
     """What must be added to every s for a share ``sparsity`` of all weights to be zero.
 
-    Found by bisection on at most about ``SAMPLE`` of the weights, at most 20 up or down.
+    Found on about ``SAMPLE`` of the weights; at most 20 up or down.
     """
     total = sum(w.numel() for w in weights.values())
     stride = max(1, total // SAMPLE)
