@@ -25,7 +25,8 @@ from torch.nn import functional
 from models.errors import SparsebenchError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-TEST_FOLDERS = ("test", "val", "validation")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -54,28 +55,38 @@ def cache_root() -> Path:
 
 
 def split_folder(data: Path, split: str) -> Path:
-    """Folder of ``"train"`` or ``"test"`` (``val`` and ``validation`` count as test).
+    """Folder of ``"train"`` or ``"test"`` (``val`` and the like count as test).
 
     Raises:
         SparsebenchError: there is none.
     """
-    names = ("train",) if split == "train" else TEST_FOLDERS
+    names = TRAIN_FOLDERS if split == "train" else TEST_FOLDERS
     for name in names:
         if (data / name).is_dir():
             return data / name
     raise SparsebenchError(
-        f"{data} has no folder {' or '.join(names)}.",
+        f"{data} has no folder {'train' if split == 'train' else 'test or val'}."
+        if data.is_dir()
+        else f"There is no folder {data}.",
         "Lay the pictures out as train/CLASS/*.jpg and test/CLASS/*.jpg.",
     )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the class folders, sorted."""
+    names = (p.name for p in folder.iterdir() if p.is_dir())
+    return sorted(n for n in names if not n.startswith(".") and n != "__MACOSX")
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Paths, labels and class names of ``folder/CLASS/**/picture``, sorted by path.
 
+    Hidden folders and what archives leave behind (``__MACOSX``) are no classes.
+
     Raises:
         SparsebenchError: no class folder, or no picture in any of them.
     """
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    classes = class_folders(folder)
     paths: list[Path] = []
     labels: list[int] = []
     for index, name in enumerate(classes):

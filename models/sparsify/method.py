@@ -92,6 +92,7 @@ class Method:
     family: ClassVar[str] = "dense"
     source: ClassVar[str] = "ordinary training, no weight removed"
     needs_start: ClassVar[bool] = False
+    sparseml_note: ClassVar[str] = "SparseML 1.8 has no modifier for this."
     recipe: ClassVar[Recipe] = Recipe()
 
     def __init__(self, sparsity: float = 0.0) -> None:
@@ -121,6 +122,10 @@ class Method:
 
     def on_end(self, run: Run) -> None:
         """After the last step: leave in the module what shall be written."""
+
+    def sparseml(self, epochs: int) -> str | None:
+        """The SparseML 1.8 recipe (YAML) that does exactly this in ``epochs``, if one does."""
+        return None
 
     def facts(self) -> dict[str, str]:
         """What a reader of the finished file should know of how it came about."""

@@ -35,6 +35,10 @@ class MatrixFree(WoodFisher):
 
     name = "mfac"
     source = "Frantar, Kurtic & Alistarh 2021, arXiv:2107.03356"
+    sparseml_note = "SparseML 1.8's MFACPruningModifier takes one inverse a pruning, not several."
+
+    def sparseml(self, epochs: int) -> None:
+        """None does exactly this."""
 
     def prune(self, run: Run, target: float) -> None:
         """Several times: gradients, inverse, removal, update."""

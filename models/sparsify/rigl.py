@@ -45,6 +45,9 @@ class RigLKernel(Method):
     name = "rigl"
     family = "regularization"
     source = "Evci et al. 2020, arXiv:1911.11134"
+    sparseml_note = (
+        "SparseML 1.8's RigLPruningModifier updates weights in steps that move the mask."
+    )
 
     def on_start(self, run: Run) -> None:
         """Draw a random mask in each layer."""

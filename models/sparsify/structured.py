@@ -39,6 +39,10 @@ class StructuredFilters(WoodFisher):
     name = "structured"
     family = "structured"
     source = "Li et al. 2017, arXiv:1608.08710"
+    sparseml_note = "SparseML 1.8's StructuredPruningModifier cannot rank filters across layers."
+
+    def sparseml(self, epochs: int) -> None:
+        """None does exactly this."""
 
     def __init__(self, sparsity: float = 0.0) -> None:
         super().__init__(sparsity)

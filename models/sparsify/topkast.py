@@ -39,6 +39,7 @@ class TopKast(Method):
     name = "topkast"
     family = "regularization"
     source = "Jayakumar et al. 2020, arXiv:2106.03517"
+    sparseml_note = "SparseML 1.8's TopKASTPruningModifier decays past the momentum."
 
     def __init__(self, sparsity: float = 0.0) -> None:
         super().__init__(sparsity)

@@ -21,7 +21,7 @@ same sum of updates. What differs are its defaults (1,024 gradients, dampening 1
 from __future__ import annotations
 
 from models.sparsify.fisher import BlockInverse, collect_gradients
-from models.sparsify.gmp import FIRST_PRUNING, LAST_PRUNING
+from models.sparsify.gmp import FIRST_PRUNING, LAST_PRUNING, gradual_recipe
 from models.sparsify.method import Method, Recipe, Run
 from models.sparsify.schedule import cubic_sparsity, hold_then_decay
 from models.sparsify.surgeon import remove_cheapest
@@ -42,10 +42,25 @@ class WoodFisher(Method):
     source = "Singh & Alistarh 2020, arXiv:2004.14340"
     needs_start = True
     recipe = Recipe(learning_rate=0.1)
+    sparseml_note = "SparseML 1.8 does the same with this recipe, at much more memory."
 
     def learning_rate(self, progress: float) -> float:
         """Constant while weights are removed, then a linear fall to 0."""
         return hold_then_decay(progress, hold=LAST_PRUNING, warmup=FIRST_PRUNING)
+
+    def sparseml(self, epochs: int) -> str | None:
+        """The equivalent recipe of SparseML 1.8, without its optimizer."""
+        return gradual_recipe(
+            "OBSPruningModifier",
+            self.sparsity,
+            epochs,
+            PRUNINGS - 1,
+            global_sparsity=True,
+            num_grads=GRADIENTS,
+            damp=f"{DAMP:.5f}",  # YAML would take 1e-05 for a text
+            fisher_block_size=BLOCK,
+            grad_sampler_kwargs=f"{{batch_size: {PICTURES}}}",
+        )
 
     def before_step(self, run: Run, step: int) -> None:
         """Prune where the schedule says so."""
