@@ -139,7 +139,8 @@ def _train(
     from models.sparsify.two_stages import make, stages
 
     first, rest = stages(settings["method"], settings["epochs"], settings.get("start"))
-    settings["size"] = settings.get("size") or _own_size(settings.get("start"))
+    if "size" not in settings:
+        settings["size"] = _own_size(settings.get("start"))
     with TrainingDisplay(quiet=as_json) as display:
         if first:
             display.say(

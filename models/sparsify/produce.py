@@ -37,6 +37,7 @@ from models.sparsify.train import Execution, train
 # A small folder is cut into at least so many batches an epoch, of at least so many pictures.
 FEWEST_STEPS = 16
 SMALLEST_BATCH = 8
+SMALLEST_SIZE = 8  # pixels
 
 # 16-bit values are kept if they move the accuracy by no more than this.
 ROUNDING_TOLERANCE = 0.001
@@ -125,6 +126,7 @@ def sparsify(
     chosen = make_method(method, sparsity)
     find_architecture(arch)
     changed_recipe(chosen.recipe, recipe or {})
+    _check_numbers(size, seed, recipe or {})
     _check(chosen, epochs, out, start, overwrite)
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
@@ -250,6 +252,23 @@ def changed_recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
     if "sides" in changes:  # lists, where they come from TOML
         changes = {**changes, "sides": tuple((float(a), int(b)) for a, b in changes["sides"])}
     return replace(default, **changes)
+
+
+def _check_numbers(size: int, seed: int, recipe: dict[str, Any]) -> None:
+    if size < SMALLEST_SIZE:
+        raise SparsebenchError(
+            f"Pictures of size {size} are too small.", f"Give {SMALLEST_SIZE} pixels or more."
+        )
+    if seed < 0:
+        raise SparsebenchError(f"The seed {seed} is negative.", "Give 0 or more.")
+    if recipe.get("batch_size", 2) < 2:
+        raise SparsebenchError(
+            f"A batch of {recipe['batch_size']} cannot be trained on.", "Give 2 or more."
+        )
+    if recipe.get("learning_rate", 1.0) <= 0:
+        raise SparsebenchError(
+            f"A learning rate of {recipe['learning_rate']:g} trains nothing.", "Give more than 0."
+        )
 
 
 def _check(
