@@ -135,8 +135,14 @@ def open_pictures(folder: Path, size: int, cache: Path | None = None) -> Picture
     cache = cache or cache_root()
     target = cache / f"{_fingerprint(folder, paths, size)}.npy"
     if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _decode_all(paths, size, target)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _decode_all(paths, size, target)
+        except OSError as error:
+            raise SparsebenchError(
+                f"The decoded pictures cannot be kept in {cache}: {error.strerror}.",
+                "Make room there, or name another place with XDG_CACHE_HOME.",
+            ) from error
     images = np.load(target, mmap_mode="r")
     whole = np.load(target.with_suffix(".ok.npy"))
     skipped = tuple(str(p) for p, ok in zip(paths, whole, strict=True) if not ok)
@@ -163,23 +169,26 @@ def _decode_all(paths: list[Path], size: int, target: Path) -> None:
     whole = np.zeros(len(paths), dtype=bool)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shape = (len(paths), 3, size, size)
-    images = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
-    kept = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for index, picture in enumerate(pool.map(decode, paths)):
-            if picture is not None:
-                images[kept] = picture
-                whole[index] = True
-                kept += 1
-    images.flush()
-    if kept < len(paths):  # the file holds whole pictures only
-        full = np.array(images[:kept])
-        del images
-        with open(temporary, "wb") as stream:
-            np.save(stream, full)
-    with open(target.with_suffix(".ok.npy"), "wb") as stream:
-        np.save(stream, whole)
-    temporary.replace(target)
+    try:
+        images = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
+        kept = 0
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for index, picture in enumerate(pool.map(decode, paths)):
+                if picture is not None:
+                    images[kept] = picture
+                    whole[index] = True
+                    kept += 1
+        images.flush()
+        if kept < len(paths):  # the file holds whole pictures only
+            full = np.array(images[:kept])
+            del images
+            with open(temporary, "wb") as stream:
+                np.save(stream, full)
+        with open(target.with_suffix(".ok.npy"), "wb") as stream:
+            np.save(stream, whole)
+        temporary.replace(target)
+    finally:  # an interrupt leaves nothing behind
+        temporary.unlink(missing_ok=True)
 
 
 def epoch_batches(

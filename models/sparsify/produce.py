@@ -19,7 +19,6 @@ from models.checkpoints.compact import load_compact, save_compact
 from models.errors import SparsebenchError
 from models.masks import mask_of
 from models.masks import sparsity as mask_sparsity
-from models.sparsify import METHODS
 from models.sparsify.data import (
     MEAN,
     STD,
@@ -30,14 +29,16 @@ from models.sparsify.data import (
 )
 from models.sparsify.distill import load_teacher
 from models.sparsify.evaluate import check_pictures, evaluate
-from models.sparsify.method import Method, Recipe
 from models.sparsify.resume import Progress
+from models.sparsify.settings import (
+    changed_recipe,
+    check_numbers,
+    check_place,
+    check_wish,
+    fitting,
+    make_method,
+)
 from models.sparsify.train import Execution, train
-
-# A small folder is cut into at least so many batches an epoch, of at least so many pictures.
-FEWEST_STEPS = 16
-SMALLEST_BATCH = 8
-SMALLEST_SIZE = 8  # pixels
 
 # 16-bit values are kept if they move the accuracy by no more than this.
 ROUNDING_TOLERANCE = 0.001
@@ -126,8 +127,9 @@ def sparsify(
     chosen = make_method(method, sparsity)
     find_architecture(arch)
     changed_recipe(chosen.recipe, recipe or {})
-    _check_numbers(size, seed, recipe or {})
-    _check(chosen, epochs, out, start, overwrite)
+    check_place(out)
+    check_numbers(size, seed, recipe or {})
+    check_wish(chosen, epochs, out, start, overwrite)
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
         checkpoint.unlink(missing_ok=True)
@@ -148,7 +150,6 @@ def sparsify(
     distillation = load_teacher(str(teacher), len(names), device) if teacher is not None else None
     layers = prunable_layers(module)
     weights = {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in layers}
-    out.parent.mkdir(parents=True, exist_ok=True)
     history = train(
         module,
         weights,
@@ -200,91 +201,6 @@ def sparsify(
         tuple(history),
         chosen.facts(),
     )
-
-
-def fitting(recipe: Recipe, pictures: int, given: dict[str, Any]) -> Recipe:
-    """The recipe with a batch size for so many pictures, and the learning rate scaled with it.
-
-    Raises:
-        SparsebenchError: fewer than two pictures.
-    """
-    if pictures < 2:
-        raise SparsebenchError(f"{pictures} picture is too few to train on.", "Give more.")
-    wanted = min(recipe.batch_size, max(SMALLEST_BATCH, pictures // FEWEST_STEPS), pictures)
-    if "batch_size" in given or wanted == recipe.batch_size:
-        return recipe
-    rate = recipe.learning_rate * wanted / recipe.batch_size
-    return replace(recipe, batch_size=wanted, learning_rate=rate)
-
-
-def make_method(name: str, sparsity: float) -> Method:
-    """The method of a name, for a sparsity of 0 to 1.
-
-    Raises:
-        UnknownNameError: no such method.
-        SparsebenchError: a sparsity that it cannot have.
-    """
-    chosen = METHODS.load(name)
-    if name == "dense" and sparsity != 0.0:
-        raise SparsebenchError("Dense training has sparsity 0.", "Leave the sparsity out.")
-    if name != "dense" and not 0.0 < sparsity < 1.0:
-        raise SparsebenchError(
-            f"A sparsity of {sparsity:g} cannot be reached by pruning.",
-            "Give a share between 0 and 1, for example 0.9.",
-        )
-    made = chosen(sparsity)
-    assert isinstance(made, Method)
-    return made
-
-
-def changed_recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe with some fields changed.
-
-    Raises:
-        SparsebenchError: it has no such field.
-    """
-    unknown = sorted(set(changes) - set(asdict(default)))
-    if unknown:
-        raise SparsebenchError(
-            f"A recipe has no setting {', '.join(unknown)}.",
-            f"It has {', '.join(asdict(default))}.",
-        )
-    if "sides" in changes:  # lists, where they come from TOML
-        changes = {**changes, "sides": tuple((float(a), int(b)) for a, b in changes["sides"])}
-    return replace(default, **changes)
-
-
-def _check_numbers(size: int, seed: int, recipe: dict[str, Any]) -> None:
-    if size < SMALLEST_SIZE:
-        raise SparsebenchError(
-            f"Pictures of size {size} are too small.", f"Give {SMALLEST_SIZE} pixels or more."
-        )
-    if seed < 0:
-        raise SparsebenchError(f"The seed {seed} is negative.", "Give 0 or more.")
-    if recipe.get("batch_size", 2) < 2:
-        raise SparsebenchError(
-            f"A batch of {recipe['batch_size']} cannot be trained on.", "Give 2 or more."
-        )
-    if recipe.get("learning_rate", 1.0) <= 0:
-        raise SparsebenchError(
-            f"A learning rate of {recipe['learning_rate']:g} trains nothing.", "Give more than 0."
-        )
-
-
-def _check(
-    method: Method, epochs: int, out: Path, start: str | Path | None, overwrite: bool
-) -> None:
-    if epochs < 1:
-        raise SparsebenchError(f"{epochs} epochs are no training.", "Give 1 or more.")
-    if method.needs_start and start is None:
-        raise SparsebenchError(
-            f"{method.name} prunes a network that is trained already.",
-            "Name a dense checkpoint or backbone to start from.",
-        )
-    if out.suffix != ".safetensors":
-        raise SparsebenchError(f"{out} is no *.safetensors file.", "Name one.")
-    if out.exists() and not overwrite:
-        raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")
 
 
 def _describe(start: str | Path | None, nothing: str = "random weights") -> str:

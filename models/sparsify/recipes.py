@@ -9,7 +9,7 @@ import tomli_w
 
 from models.architectures import find_architecture
 from models.sparsify.method import Method
-from models.sparsify.produce import changed_recipe, make_method
+from models.sparsify.settings import changed_recipe, make_method
 
 EPOCHS = 12  # where none are given
 

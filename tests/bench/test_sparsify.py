@@ -166,6 +166,8 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     wrong(sparsify("--method", "acdc", *good, "--batch-size", 0), "batch")
     wrong(sparsify("--method", "acdc", *good, "--size", 0), "size")
     wrong(sparsify("--method", "acdc", *good, "--out", tmp_path / "w.pth"), "safetensors")
+    (tmp_path / "file").write_text("")
+    wrong(sparsify("--method", "acdc", *good, "--out", tmp_path / "file" / "w.safetensors"), "file")
     wrong(cli("sparsify", "resnet81", "--method", "acdc", *good), "'resnet18'")
     (data / "val" / "bright" / "bad.png").write_bytes(b"no picture")
     wrong(sparsify("--method", "acdc", *good), "bad.png", "cannot be decoded")
