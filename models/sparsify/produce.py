@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.architectures import build, classifier_name, find_architecture, prunable_layers
+from models.architectures import build, classifier_name, prunable_layers
 from models.cards import Preprocessing
 from models.checkpoints import load_checkpoint
 from models.checkpoints.compact import load_compact, save_compact
@@ -30,14 +30,7 @@ from models.sparsify.data import (
 from models.sparsify.distill import load_teacher
 from models.sparsify.evaluate import check_pictures, evaluate
 from models.sparsify.resume import Progress
-from models.sparsify.settings import (
-    changed_recipe,
-    check_numbers,
-    check_place,
-    check_wish,
-    fitting,
-    make_method,
-)
+from models.sparsify.settings import changed_recipe, check_settings, fitting
 from models.sparsify.train import Execution, train
 
 # 16-bit values are kept if they move the accuracy by no more than this.
@@ -124,12 +117,9 @@ def sparsify(
         SparsebenchError: anything that the user can put right.
     """
     data, out = Path(data), Path(out)
-    chosen = make_method(method, sparsity)
-    find_architecture(arch)
-    changed_recipe(chosen.recipe, recipe or {})
-    check_place(out)
-    check_numbers(size, seed, recipe or {})
-    check_wish(chosen, epochs, out, start, overwrite)
+    chosen = check_settings(
+        arch, method, sparsity, epochs, out, start, overwrite, size, seed, recipe or {}
+    )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
         checkpoint.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from models.architectures import find_architecture
 from models.errors import SparsebenchError
 from models.sparsify import METHODS
 from models.sparsify.method import Method, Recipe
@@ -67,6 +68,33 @@ def fitting(recipe: Recipe, pictures: int, given: dict[str, Any]) -> Recipe:
         return recipe
     rate = recipe.learning_rate * wanted / recipe.batch_size
     return replace(recipe, batch_size=wanted, learning_rate=rate)
+
+
+def check_settings(
+    arch: str,
+    method: str,
+    sparsity: float,
+    epochs: int,
+    out: Path,
+    start: str | Path | None,
+    overwrite: bool,
+    size: int,
+    seed: int,
+    recipe: dict[str, Any],
+) -> Method:
+    """The method, once nothing is known that would end its training late.
+
+    Raises:
+        SparsebenchError: whatever is wrong with the arguments of
+            :func:`models.sparsify.produce.sparsify`.
+    """
+    chosen = make_method(method, sparsity)
+    find_architecture(arch)
+    changed_recipe(chosen.recipe, recipe)
+    check_wish(chosen, epochs, out, start, overwrite)
+    check_place(out)
+    check_numbers(size, seed, recipe)
+    return chosen
 
 
 def check_place(out: Path) -> None:

@@ -52,7 +52,7 @@ class SoftThreshold(Method):
         self.thresholds: dict[str, nn.Parameter] = {}
         self._raw: dict[str, Tensor] = {}
         self._soft: dict[str, Tensor] = {}
-        self._decays: list[float] = []
+        self._decays: list[list[float]] = []  # each with the learning rate that it had
         self._last: tuple[float, float] | None = None  # mean s and rate at the last control
         self._reached: float | None = None
 
@@ -113,7 +113,8 @@ class SoftThreshold(Method):
         """The sparsity that learning alone had reached, and the decay that led there."""
         if self._reached is None:
             return {}
-        mean = sum(self._decays) / max(1, len(self._decays))
+        rates = sum(rate for _, rate in self._decays)
+        mean = sum(decay * rate for decay, rate in self._decays) / rates if rates else 0.0
         return {"str_reached": f"{self._reached:.4f}", "str_mean_decay": f"{mean:.3g}"}
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class SoftThreshold(Method):
         decay = move / reach if reach > 0 else 0.0
         group["weight_decay"] = decay
         self._last = (now, move if reach > 0 else 0.0)
-        self._decays.append(decay)
+        self._decays.append([decay, group["lr"]])
 
     @torch.no_grad()
     def _settle(self, run: Run) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 from models.checkpoints.compact import load_compact
 from models.errors import SparsebenchError
 from models.sparsify import METHODS
-from models.sparsify.data import open_pictures, split_folder
+from models.sparsify.data import class_folders, open_pictures, split_folder
+from models.sparsify.distill import load_teacher
 from models.sparsify.produce import Produced, sparsify
+from models.sparsify.settings import check_settings
 
 DENSE_SHARE = 0.5  # of the epochs
 
@@ -92,6 +94,22 @@ def make(
         made = sparsify(arch, method, sparsity, data, rest, out, start=start, **settings)
         return Made(made)
     dense_out = out.with_name(f"{out.stem}.dense.safetensors")
+    # What the second stage would refuse is refused before the first.
+    check_settings(
+        arch,
+        method,
+        sparsity,
+        rest,
+        out,
+        dense_out,
+        settings.get("overwrite", False),
+        settings.get("size", 64),
+        settings.get("seed", 0),
+        settings.get("recipe") or {},
+    )
+    if settings.get("teacher") is not None:
+        classes = class_folders(split_folder(Path(data), "train"))
+        load_teacher(str(settings["teacher"]), len(classes), "cpu")
     dense = None
     fresh = not settings.get("resume", True)
     if fresh or not _is_done(dense_out, arch, first, data, settings):

@@ -159,6 +159,10 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     wrong(sparsify("--method", "acdc", *good, "--sparsity", 90), "between 0 and 1")
     wrong(sparsify("--method", "acdc", *good, "--epochs", 0), "no training")
     wrong(sparsify("--method", "gmp", *good, "--epochs", 1), "--start")
+    # Refused before the dense stage, not after it.
+    wrong(sparsify("--method", "gmp", *good, "--sparsity", 90), "between 0 and 1")
+    wrong(sparsify("--method", "gmp", *good, "--teacher", "resnet18/dense"), "classes apart")
+    assert not list(tmp_path.glob("*.safetensors"))
     wrong(sparsify("--method", "acdc", *good, "--device", "gpu"), "no device 'gpu'")
     wrong(sparsify("--method", "acdc", *good, "--precision", "fp8"), "no precision 'fp8'")
     wrong(sparsify("--method", "acdc", *good, "--data", tmp_path / "none"), "no folder")
