@@ -80,7 +80,7 @@ def inspect_target(target: str, *, size: int | None = None) -> Inspection:
         return _onnx(path)
     if path.is_file():
         return _checkpoint(path)
-    if path.suffix in (".pth", ".pt", ".safetensors", ".bin", ".net"):
+    if "@" not in target and path.suffix in (".pth", ".pt", ".safetensors", ".bin", ".net"):
         raise SparsebenchError(f"There is no file {path}.")
     return _backbone(target, size)
 

@@ -156,10 +156,13 @@ def _methods() -> Rows:
     rows: list[list[Any]] = []
     for name in METHODS:
         method = METHODS.load(name)
-        rows.append([name, getattr(method, "family", ""), _first_line(method)])
-    rows += [[name, "one-shot", "Of any dense backbone."] for name in ONE_SHOT_METHODS]
-    rows += [[name, "generated", "NAME@generated: untrained."] for name in GENERATED_METHODS]
-    return ["method", "family", "what"], rows
+        start = "start" if method.needs_start else ""
+        rows.append([name, method.family, start, method.source, _first_line(method)])
+    for name, function in ONE_SHOT_METHODS.items():
+        rows.append([name, "one-shot", "start", "no training", _first_line(function)])
+    for name in GENERATED_METHODS:
+        rows.append([name, "generated", "", "no training", "NAME@generated: random weights."])
+    return ["method", "family", "needs", "source", "what"], rows
 
 
 def _first_line(thing: Any) -> str:

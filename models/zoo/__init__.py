@@ -7,13 +7,14 @@ beside its weights in the compact format. Nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from models.architectures import find_architecture
 from models.cards import Card
 from models.errors import SparsebenchError, UnknownNameError
 from models.names import DENSE, BackboneName
 from models.oneshot import ONE_SHOT_METHODS, prune_found
-from models.sources import DEFAULT, SOURCES, Found, Source, find_source
+from models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
 from models.sources.generated import METHODS as GENERATED_METHODS
 from models.sparsify import METHODS
 
@@ -23,7 +24,8 @@ def find_card(name: str | BackboneName) -> Card:
 
     Args:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
-            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``.
+            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``; the path
+            alone of a file that ``sparsebench sparsify`` wrote.
 
     Raises:
         UnknownNameError: the architecture, method, source or backbone is unknown.
@@ -43,13 +45,22 @@ def list_cards() -> list[Card]:
 
 def find(name: str | BackboneName) -> Found:
     """A backbone's card together with the way to its weights; raises like find_card."""
-    parsed = BackboneName.parse(name) if isinstance(name, str) else name
+    parsed = _parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
     source = find_source(parsed.source)
     found = _look_up(parsed, source)
     if found is None:
         raise _unknown(parsed, source)
     return found
+
+
+def _parse(name: str) -> BackboneName:
+    path = Path(name).expanduser()
+    if "@" in name or not (is_path(path.name) and path.is_file()):
+        return BackboneName.parse(name)
+    from models.sources.own_file import name_of_file
+
+    return name_of_file(path)
 
 
 def _look_up(name: BackboneName, source: Source) -> Found | None:
