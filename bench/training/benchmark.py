@@ -36,6 +36,8 @@ Step = Callable[[Tensor, Tensor], None]
 
 
 class _TimesMask(nn.Module):
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask.float())
