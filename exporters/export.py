@@ -23,6 +23,7 @@ from exporters.torch_module import BUILDER
 from models.architectures import build, classifier_name, feature_dim, feature_extractor
 from models.errors import SparsebenchError
 from models.masks import Mask, mask_hash
+from models.widths import load_with_widths
 from models.zoo.load import Backbone
 
 OPSET = 13
@@ -74,7 +75,7 @@ def export_backbone(
         onnx_path = temporary / "model.onnx"
         # A fresh copy of the network: exporting must not leave traces in the caller's.
         module = build(backbone.card.arch, num_classes)
-        module.load_state_dict(backbone.module.state_dict())
+        load_with_widths(module, backbone.module.state_dict())
         module.eval()
         if output == "features":
             module = feature_extractor(module, backbone.card.arch)

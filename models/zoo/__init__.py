@@ -16,6 +16,7 @@ from models.oneshot import ONE_SHOT_METHODS, prune_found
 from models.sources import DEFAULT, SOURCES, Found, Source, find_source
 from models.sources.generated import METHODS as GENERATED_METHODS
 from models.sparsify import METHODS
+from models.variants import vary
 
 
 def find_card(name: str | BackboneName) -> Card:
@@ -23,10 +24,11 @@ def find_card(name: str | BackboneName) -> Card:
 
     Args:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
-            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``.
+            ``resnet18/acdc-90+compact``, ``resnet50/erk-90@generated`` or
+            ``resnet18/mine-80@weights/mine.pth``.
 
     Raises:
-        UnknownNameError: the architecture, method, source or backbone is unknown.
+        UnknownNameError: the architecture, method, variant, source or backbone is unknown.
         SparsebenchError: the name does not follow the grammar, or a card is wrong.
     """
     return find(name).card
@@ -45,6 +47,8 @@ def find(name: str | BackboneName) -> Found:
     """A backbone's card together with the way to its weights; raises like find_card."""
     parsed = BackboneName.parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
+    if parsed.variant is not None:
+        return vary(parsed, find(replace(parsed, variant=None)))
     source = find_source(parsed.source)
     found = _look_up(parsed, source)
     if found is None:
