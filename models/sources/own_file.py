@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.architectures import find_architecture
-from models.cards import Card, Family
+from models.cards import Card, Family, Preprocessing
 from models.errors import SparsebenchError
 from models.names import BackboneName, format_percent
 from models.oneshot import ONE_SHOT_METHODS
@@ -51,17 +51,23 @@ def _find(name: BackboneName) -> Found | None:
         raise SparsebenchError(
             f"There is no checkpoint file '{path}' (named by '{name}').", "Check the path."
         )
-    described = _beside(path)
+    described = card_beside(path)
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
     if name.method in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
-    return Found(card, partial(_load, card, path))
+    onnx = path if path.suffix == ".onnx" else None
+    return Found(card, partial(_load, card, path), onnx)
 
 
-def _beside(path: Path) -> Card | None:
+def card_beside(path: Path) -> Card | None:
+    """What a card file beside a checkpoint says, None if there is none.
+
+    Raises:
+        SparsebenchError: the card file is wrong.
+    """
     card_path = path.with_suffix(".json")
     if not card_path.is_file():
         return None
@@ -88,7 +94,7 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         method=name.method,
         family=family,
         sparsity=name.sparsity,
-        preprocessing=spec.preprocessing,
+        preprocessing=fixed_preprocessing(path) or spec.preprocessing,
         source=str(path),
         sha256=None,
         licence="unknown",
@@ -99,6 +105,15 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         notes=f"A file of one's own; no {path.with_suffix('.json').name} beside it tells its "
         "preprocessing, so that of the architecture's usual ImageNet weights is assumed.",
     )
+
+
+def fixed_preprocessing(path: Path) -> Preprocessing | None:
+    """What a file's format fixes, None where the architecture's usual one is as good."""
+    if path.suffix == ".net":
+        from models.architectures.squeezenet import CAFFE_PREPROCESSING
+
+        return CAFFE_PREPROCESSING
+    return None
 
 
 def _dense_partner(arch: str) -> str:
@@ -114,7 +129,7 @@ def _load(card: Card, path: Path) -> nn.Module:
     from models.checkpoints.fit import build_from
     from models.masks import mask_of, sparsity
 
-    module = build_from(card.arch, load_checkpoint(path), path)
+    module = build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
     zeros = sparsity(mask_of(module))
     if card.method == "dense" and zeros > _DENSE_AT_MOST:
         raise SparsebenchError(
