@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import SparsebenchError
+from models.sources import FILE_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,12 +102,10 @@ def inspect_target(target: str, *, size: int | None = None) -> Inspection:
         SparsebenchError: no such file or backbone, or a damaged file.
     """
     path = Path(target)
-    if path.suffix == ".onnx":
-        return _onnx(path, size)
     if path.is_file():
-        return _checkpoint(path, size)
-    if path.suffix in (".pth", ".pt", ".safetensors", ".bin", ".net", ".ckpt", ".tar"):
-        raise SparsebenchError(f"There is no file {path}.")
+        return _onnx(path, size) if path.suffix == ".onnx" else _checkpoint(path, size)
+    if "@" not in target and path.suffix in FILE_SUFFIXES:
+        raise SparsebenchError(f"There is no file {path}.", "Check the path.")
     return _backbone(target, size)
 
 
@@ -182,8 +181,6 @@ def _onnx(path: Path, size: int | None) -> Inspection:
     from exporters.onnx_weights import weighted_nodes
     from models.checkpoints.onnx_weights import read_onnx
 
-    if not path.is_file():
-        raise SparsebenchError(f"There is no file {path}.")
     nodes = weighted_nodes(path)
     try:
         read_onnx(path)

@@ -33,7 +33,7 @@ SOURCES = Registry(
 )
 DEFAULT = "zoo"
 _FILE = "models.sources.own_file:OWN_FILE"
-_FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx"}
+FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx"}
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def find_source(source: str | None) -> Source:
 
 def is_path(source: str) -> bool:
     """Whether a source is meant as a file: it has a folder or a checkpoint's suffix."""
-    return "/" in source or "\\" in source or Path(source).suffix in _FILE_SUFFIXES
+    return "/" in source or "\\" in source or Path(source).suffix in FILE_SUFFIXES

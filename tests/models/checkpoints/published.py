@@ -6,6 +6,7 @@ do, written down from the model definitions and save functions of their reposito
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import sys
@@ -17,32 +18,35 @@ import torch
 from torch import Tensor, nn
 
 from models.architectures import build, prunable_layers
-from models.generated import generate
-from models.masks import apply_mask
-from models.oneshot import global_magnitude
 
 CLASSES = 10
 
 
 @functools.cache
 def _network(arch: str) -> nn.Module:
-    module = generate(arch, "dense", 0.0, CLASSES)
+    with torch.device("meta"):
+        module = build(arch, CLASSES)
+    module = module.to_empty(device="cpu").eval()
     draw = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for norm in module.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.bias.copy_(torch.randn(norm.bias.shape, generator=draw) * 0.1)
-        layers = prunable_layers(module)
-        layers[list(layers)[-1]].bias.data.normal_(generator=draw)  # type: ignore[union-attr]
-    apply_mask(module, global_magnitude(module, 0.8))
-    return module.eval()
+        for name, tensor in module.state_dict().items():
+            if tensor.dim() in (2, 4):
+                kept = torch.rand(tensor.shape, generator=draw) < 0.2
+                fan = 0.2 * tensor[0].numel()
+                tensor.copy_(torch.randn(tensor.shape, generator=draw) * kept * (2 / fan) ** 0.5)
+            elif name.endswith("running_var"):
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=draw))
+            elif name.endswith("num_batches_tracked"):
+                tensor.zero_()
+            else:
+                tensor.copy_(torch.randn(tensor.shape, generator=draw) * 0.1)
+                tensor += float(name.endswith("weight"))
+    return module
 
 
 def sparse(arch: str) -> nn.Module:
     """A network with 80 % zeros, ten classes, and norms that are not neutral."""
-    copy = build(arch, CLASSES)
-    copy.load_state_dict(_network(arch).state_dict())
-    return copy.eval()
+    return copy.deepcopy(_network(arch))
 
 
 def unbiased(arch: str) -> nn.Module:

@@ -17,7 +17,9 @@ from torchvision.models import squeezenet1_0
 
 from models.architectures import build, prunable_layers
 from models.checkpoints import FORMATS, load_checkpoint
-from models.checkpoints.fit import build_from
+from models.checkpoints.containers import OpenedFile
+from models.checkpoints.fit import build_from, check_names_and_shapes
+from models.checkpoints.rigl import RIGL
 from models.errors import SparsebenchError
 from models.masks import mask_of, sparsity
 from tests.models.checkpoints import published as make
@@ -33,14 +35,14 @@ def assert_reads(path: Path, arch: str, name: str, original: nn.Module) -> None:
     checkpoint = load_checkpoint(path)
     assert checkpoint.format == name
     assert checkpoint.metadata.get("arch", arch) == arch
-    loaded = build_from(arch, checkpoint, path).state_dict()
-    for key, tensor in original.state_dict().items():
-        if not key.endswith("num_batches_tracked"):
-            assert torch.allclose(loaded[key], tensor, rtol=0, atol=1e-6), key
-            assert torch.equal(loaded[key] == 0, tensor == 0), key
+    expected = original.state_dict()
+    check_names_and_shapes(arch, expected, checkpoint.state_dict, path)
+    for key, tensor in checkpoint.state_dict.items():
+        assert torch.allclose(tensor, expected[key], rtol=0, atol=1e-6), key
+        assert torch.equal(tensor == 0, expected[key] == 0), key
 
 
-RESNET_WRAPPINGS: dict[str, Any] = {
+WRAPPINGS: dict[str, Any] = {
     "plain": make.state,
     "wrapped": make.wrapped,
     "weights that the mask hides": lambda m: make.wrapped(m, noise=0.3),
@@ -56,17 +58,17 @@ RESNET_WRAPPINGS: dict[str, Any] = {
     },
     "a bias mask without a bias": lambda m: {
         **make.wrapped(m),
-        "conv1._bias_mask": torch.ones(64),
+        "model.0.0._bias_mask": torch.ones(32),
     },
 }
 
 
-@pytest.mark.parametrize("wrapping", RESNET_WRAPPINGS)
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_the_common_format(tmp_path: Path, wrapping: str) -> None:
-    module = make.sparse("resnet18")
-    payload = make.common(RESNET_WRAPPINGS[wrapping](module), "resnet18")
-    path = saved(tmp_path / "gmp_80.pth", payload)
-    assert_reads(path, "resnet18", "sparse_transfer", module)
+    module = make.sparse("mobilenet_v1")
+    payload = make.common(WRAPPINGS[wrapping](module), "mobilenet")
+    path = saved(tmp_path / "acdc_75.pth", payload)
+    assert_reads(path, "mobilenet_v1", "sparse_transfer", module)
 
 
 def test_the_common_format_with_str_s_classifier(tmp_path: Path) -> None:
@@ -76,17 +78,18 @@ def test_the_common_format_with_str_s_classifier(tmp_path: Path) -> None:
     assert_reads(path, "mobilenet_v1", "sparse_transfer", module)
 
 
-def test_rigl_wrapped_in_the_common_format_and_bare(tmp_path: Path) -> None:
+def test_rigl_in_the_common_format_and_bare(tmp_path: Path) -> None:
     module = make.sparse("resnet50_rigl")
-    tensors = {
-        n.replace(".weight_mask", "._weight_mask"): t for n, t in module.state_dict().items()
-    }
-    bare = make.rigl_names(tensors)
+    bare = make.rigl_names(make.state(module))
     path = saved(tmp_path / "rigl.pth", make.common(bare, "resnet50_rigl"))
     assert_reads(path, "resnet50_rigl", "sparse_transfer", module)
-    assert_reads(saved(tmp_path / "bare.pth", bare), "resnet50_rigl", "rigl", module)
+    opened = OpenedFile(path, "torch", b"")
+    vars(opened)["payload"] = {f"module.{name}": tensor for name, tensor in bare.items()}
+    assert RIGL.recognises(opened)
+    checkpoint = RIGL.load(opened)
+    assert checkpoint.state_dict.keys() == module.state_dict().keys()
     with pytest.raises(SparsebenchError, match="holds a resnet50_rigl, not a resnet50"):
-        build_from("resnet50", load_checkpoint(path), path)
+        build_from("resnet50", checkpoint, path)
 
 
 @pytest.mark.parametrize("size", [64, 224])
@@ -100,8 +103,8 @@ def test_rigl_s_max_pool_is_tensorflow_s(size: int) -> None:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_ac_dc_s_original_with_its_optimizer_s_class(tmp_path: Path, zipped: bool) -> None:
-    module = make.sparse("resnet18")
-    payload = make.common(make.behind_module(make.wrapped(module)), "resnet18")
+    module = make.sparse("mobilenet_v1")
+    payload = make.common(make.behind_module(make.wrapped(module)), "mobilenet")
     optimizer = make.foreign_class("optimization.sgd", "SGD")
     scheduler = make.foreign_class("optimization.lr_schedulers", "CosineWarmup")
     payload["optimizer"] = {"type": optimizer, "state_dict": {"state": {0: torch.ones(2)}}}
@@ -111,11 +114,10 @@ def test_ac_dc_s_original_with_its_optimizer_s_class(tmp_path: Path, zipped: boo
     path = saved(tmp_path / "acdc_90.ckpt", payload, zipped=zipped)
     make.forget("optimization.sgd")
     make.forget("optimization.lr_schedulers")
-    assert_reads(path, "resnet18", "acdc", module)
+    assert_reads(path, "mobilenet_v1", "acdc", module)
 
 
-@pytest.mark.parametrize("logit", [-3.0, -6.0])
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v1"])
+@pytest.mark.parametrize(("arch", "logit"), [("resnet18", -3.0), ("mobilenet_v1", -6.0)])
 def test_str_s_original_with_thresholds(tmp_path: Path, arch: str, logit: float) -> None:
     module = make.unbiased(arch)
     tensors = make.with_thresholds(make.conv_classifier(make.state(module)), logit)
@@ -126,10 +128,10 @@ def test_str_s_original_with_thresholds(tmp_path: Path, arch: str, logit: float)
 
 
 def test_str_s_dense_files_have_no_thresholds(tmp_path: Path) -> None:
-    module = make.unbiased("resnet18")
+    module = make.unbiased("mobilenet_v1")
     tensors = make.behind_module(make.conv_classifier(make.state(module)))
-    path = saved(tmp_path / "dense.pth", {"epoch": 1, "arch": "ResNet18", "state_dict": tensors})
-    assert_reads(path, "resnet18", "str", module)
+    path = saved(tmp_path / "dense.pth", {"epoch": 1, "arch": "MobileNetV1", "state_dict": tensors})
+    assert_reads(path, "mobilenet_v1", "str", module)
 
 
 def test_m_fac_s_flat_mask_over_the_parameters_that_its_script_takes(tmp_path: Path) -> None:
@@ -303,4 +305,4 @@ def test_every_format_is_described() -> None:
     for name in FORMATS:
         one = FORMATS.load(name)
         assert one.name == name and one.description
-    assert sparsity(mask_of(make.sparse("resnet18"))) == pytest.approx(0.8, abs=1e-4)
+    assert sparsity(mask_of(make.sparse("resnet18"))) == pytest.approx(0.8, abs=1e-3)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from models.zoo.load import load_backbone
@@ -51,7 +52,7 @@ def test_the_published_file_recognises_imagenette(data: Path) -> None:
     seen = backbone.card.preprocessing
     mean, std = (np.array(v, np.float32) for v in (seen.mean, seen.std))
     right, total = 0, 0
-    batch: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
+    batch: list[NDArray[np.float32]] = []
     truth: list[int] = []
     with tarfile.open(data / "imagenette-224-sample.tar") as archive:
         for member in archive:
@@ -64,7 +65,7 @@ def test_the_published_file_recognises_imagenette(data: Path) -> None:
             # The sample's pictures are centre crops already: no second crop.
             picture = picture.resize((seen.size, seen.size), Image.Resampling.BILINEAR)
             pixels = np.asarray(picture, np.float32) / 255
-            batch.append(((pixels - mean) / std).transpose(2, 0, 1))
+            batch.append(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))
             truth.append(IMAGENETTE[parts[-2]])
     for start in range(0, len(batch), 50):
         images = torch.from_numpy(np.stack(batch[start : start + 50]))

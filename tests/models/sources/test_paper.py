@@ -58,8 +58,11 @@ def test_a_file_in_the_folder_loads_and_must_be_as_sparse_as_its_name(
     torch.save(payload, tmp_path / "mobilenet_v1" / "acdc_75.pth")
     torch.save(payload, tmp_path / "acdc_90.ckpt")
     monkeypatch.setenv("SPARSEBENCH_PAPER", str(tmp_path))
-    found = {one.sparsity: file_of(one) for one in PUBLISHED if one.arch == "mobilenet_v1"}
-    assert found[0.75] is not None and found[0.9] is not None and found[0.3] is None
+    found = {
+        (one.method, one.sparsity): file_of(one) for one in PUBLISHED if one.arch != "resnet50"
+    }
+    assert found["acdc", 0.75] is not None and found["acdc", 0.9] is not None
+    assert found["acdc", 0.3] is None and found["str", 0.9] is None
     with pytest.raises(SparsebenchError, match=r"acdc_90\.ckpt' is 80\.0% sparse"):
         load_backbone("mobilenet_v1/acdc-90@paper")
     (tmp_path / "mobilenet_v1" / "acdc_75.pth").rename(tmp_path / "mobilenet_v1" / "x.pth")
@@ -80,5 +83,5 @@ def test_a_published_layout_loads_as_a_backbone(
     monkeypatch.setattr(paper, "PUBLISHED", (*PUBLISHED, one))
     monkeypatch.setenv("SPARSEBENCH_PAPER", str(tmp_path))
     backbone = load_backbone("mobilenet_v1/mfac-80@paper")
-    assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-4)
+    assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-3)
     assert backbone.card.upstream_accuracy == 0.7
