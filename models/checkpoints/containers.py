@@ -146,13 +146,17 @@ def _refuse_zip_bomb(path: Path) -> None:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            deflated = sum(
-                entry.file_size
-                for entry in archive.infolist()
-                if entry.compress_type != zipfile.ZIP_STORED
-            )
+            entries = archive.infolist()
+            deflated = sum(e.file_size for e in entries if e.compress_type != zipfile.ZIP_STORED)
+            stored = sum(e.compress_size for e in entries)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise damaged(path, error) from None
+    if stored > path.stat().st_size:
+        raise SparsebenchError(
+            f"'{path}' lists entries of {stored / 2**20:.0f} MiB, more than the whole file has: "
+            "they lie over each other, which torch.save never writes.",
+            "Do not trust this file; get it from where it was published.",
+        )
     if deflated > _LARGEST_DEFLATED_BYTES:
         raise SparsebenchError(
             f"'{path}' unpacks to {deflated / 2**20:.0f} MiB of compressed entries, which "

@@ -27,25 +27,25 @@ def with_dead(module: nn.Module, layer: str, count: int) -> nn.Module:
 
 @pytest.fixture
 def acdc(tmp_path: Path) -> Path:
-    module = with_dead(make.sparse("resnet18"), "layer1.0.conv1", 16)
+    module = with_dead(make.sparse("mobilenet_v1"), "model.2.3", 16)
     path = tmp_path / "acdc_80.pth"
-    torch.save(make.common(make.wrapped(module), "resnet18"), path)
+    torch.save(make.common(make.wrapped(module), "mobilenet"), path)
     return path
 
 
 def test_a_published_file_tells_its_format_architecture_and_what_is_missing(acdc: Path) -> None:
     report = inspect_target(str(acdc), size=64)
     assert report.facts["format"].startswith("sparse_transfer (")
-    assert (report.facts["arch"], report.facts["dataset"]) == ("resnet18", "imagenet")
+    assert (report.facts["arch"], report.facts["dataset"]) == ("mobilenet_v1", "imagenet")
     assert {"preprocessing", "pruning method", "upstream accuracy"} == set(report.unknown)
     assert "assumed" in report.facts["input"]
     layers = {layer.name: layer for layer in report.layers}
-    module = with_dead(make.sparse("resnet18"), "layer1.0.conv1", 16)
+    module = with_dead(make.sparse("mobilenet_v1"), "model.2.3", 16)
     for name, layer in prunable_layers(module).items():
         rows = (layer.weight == 0).flatten(1).all(1)
         assert layers[name].dead_filters == int(rows.sum())
         assert layers[name].nonzero_macs is not None
-    assert layers["layer1.0.conv1"].dead_filters >= 16
+    assert layers["model.2.3"].dead_filters >= 16
 
 
 def test_names_that_fit_two_architectures_are_told_apart_by_none() -> None:
@@ -72,11 +72,11 @@ def test_untouched_statistics_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_compact_network_is_held_against_the_full_one(acdc: Path) -> None:
-    whole = inspect_target(f"resnet18/acdc-80@{acdc}", size=64)
-    small = inspect_target(f"resnet18/acdc-80+compact@{acdc}", size=64)
+    whole = inspect_target(f"mobilenet_v1/acdc-80@{acdc}", size=64)
+    small = inspect_target(f"mobilenet_v1/acdc-80+compact@{acdc}", size=64)
     assert whole.flops_ratio is not None and small.flops_ratio is not None
-    # Removing zeros does not change what is left, but for a carrier's column or two.
-    assert small.flops_ratio == pytest.approx(whole.flops_ratio, rel=0.02)
+    # What reads only constants goes as well; a carrier's column may come, no more.
+    assert 0.5 * whole.flops_ratio < small.flops_ratio < 1.02 * whole.flops_ratio
     assert small.sparsity < whole.sparsity
     assert sum(layer.shape[0] for layer in small.layers) < sum(
         layer.shape[0] for layer in whole.layers
@@ -86,22 +86,22 @@ def test_a_compact_network_is_held_against_the_full_one(acdc: Path) -> None:
 @pytest.fixture
 def dense(tmp_path: Path) -> Path:
     """Another network: not as sparse, no dead filter but those of chance."""
-    module = make.sparse("resnet18")
+    module = make.sparse("mobilenet_v1")
     with torch.no_grad():
-        module.get_submodule("layer4.1.conv2").weight.fill_(0.01)  # type: ignore[operator]
+        module.get_submodule("model.12.3").weight.fill_(0.01)  # type: ignore[operator]
     torch.save(module.state_dict(), tmp_path / "denser.pth")
     return tmp_path / "denser.pth"
 
 
 def test_networks_side_by_side(acdc: Path, dense: Path, tmp_path: Path) -> None:
     one = inspect_target(str(acdc), size=64)
-    two = inspect_target(f"resnet18/mine-60@{dense}", size=64)
+    two = inspect_target(f"mobilenet_v1/mine-60@{dense}", size=64)
     rows = totals([two, one])
-    assert [row["label"] for row in rows] == ["resnet18/mine-60@denser.pth", "acdc_80.pth"]
+    assert [row["label"] for row in rows] == ["mobilenet_v1/mine-60@denser.pth", "acdc_80.pth"]
     assert rows[0]["sparsity"] < rows[1]["sparsity"]
     shares = dict(dead_by_layer(one))
-    assert shares["layer1.0.conv1"] >= 16 / 64 and "fc" not in shares
-    assert label(two) == "resnet18/mine-60@denser.pth"
+    assert shares["model.2.3"] >= 16 / 128 and "fc" not in shares
+    assert label(two) == "mobilenet_v1/mine-60@denser.pth"
     path = save([one, two], tmp_path / "plots" / "side.png")
     with Image.open(path) as picture:
         assert picture.width > 1000
@@ -120,6 +120,6 @@ def test_the_command(
     assert len(said["networks"]) == 2 and Path(said["plot"]).is_file()
     assert set(said["dead_filters"]) == {"acdc_80.pth", "denser.pth"}
     inspect(names, size=64, compare=True, plot=tmp_path / "side.svg", as_json=False)
-    assert "layer1.0.conv1" in capsys.readouterr().out
+    assert "model.2.3" in capsys.readouterr().out
     with pytest.raises(SparsebenchError, match="--compare"):
         inspect(names)

@@ -1,4 +1,5 @@
 import argparse
+import copy
 import os
 import zipfile
 from pathlib import Path
@@ -264,6 +265,18 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", bytes(80 * 2**20))
     assert path.stat().st_size < 2**20
     with pytest.raises(SparsebenchError, match="80 MiB"):
+        load_checkpoint(path)
+
+
+def test_entries_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data/0", bytes(2**20))
+        for number in range(1, 50):
+            twin = copy.copy(archive.filelist[0])
+            twin.filename = f"archive/data/{number}"
+            archive.filelist.append(twin)
+    with pytest.raises(SparsebenchError, match="50 MiB, more than the whole file"):
         load_checkpoint(path)
 
 
