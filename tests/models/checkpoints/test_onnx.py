@@ -55,15 +55,15 @@ def write(module: nn.Module, path: Path, *, fold: bool, dynamic: bool) -> Path:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    module = LogitsAndClasses(make.sparse("resnet18"))
+    module = LogitsAndClasses(make.sparse("mobilenet_v1"))
     return write(module, tmp_path_factory.mktemp("zoo") / "model.onnx", fold=True, dynamic=False)
 
 
 @pytest.mark.parametrize("fold", [True, False])
 def test_weights_come_back_with_their_zeros(tmp_path: Path, fold: bool) -> None:
-    module = make.sparse("resnet18")
+    module = make.sparse("mobilenet_v1")
     path = write(LogitsAndClasses(module), tmp_path / "a.onnx", fold=fold, dynamic=True)
-    backbone = load_backbone(f"resnet18/gmp-80@{path}")
+    backbone = load_backbone(f"mobilenet_v1/gmp-80@{path}")
     assert load_checkpoint(path).format == "onnx"
     images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_the_file_itself_is_run_and_passes_the_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
-    backbone = load_backbone(f"resnet18/gmp-80@{file}")
+    backbone = load_backbone(f"mobilenet_v1/gmp-80@{file}")
     artifact = export_backbone(backbone, size=SIZE)
     ours, theirs = onnx.load(artifact.onnx), onnx.load(str(file))
     cut = [node.SerializeToString() for node in ours.graph.node]
@@ -89,7 +89,9 @@ def test_the_file_itself_is_run_and_passes_the_gate(
     session = onnxruntime.InferenceSession(artifact.onnx, providers=["CPUExecutionProvider"])
     (features,) = session.run(None, {session.get_inputs()[0].name: images})
     with torch.no_grad():
-        expected = feature_extractor(make.sparse("resnet18"), "resnet18")(torch.from_numpy(images))
+        expected = feature_extractor(make.sparse("mobilenet_v1"), "mobilenet_v1")(
+            torch.from_numpy(images)
+        )
     assert np.allclose(features, expected.numpy(), rtol=1e-3, atol=1e-4)
     verdict = check_outputs(
         backbone, artifact, reference(backbone, artifact, images), features, "fp32"
@@ -105,7 +107,9 @@ def test_a_network_that_computes_something_else_is_refused(tmp_path: Path, file:
         if node.op_type == "Relu":
             node.op_type = "Sigmoid"
     onnx.save(model, str(tmp_path / "other.onnx"))
-    with pytest.raises(SparsebenchError, match="layers of resnet18, but computes something else"):
+    with pytest.raises(
+        SparsebenchError, match="layers of mobilenet_v1, but computes something else"
+    ):
         load_checkpoint(tmp_path / "other.onnx")
 
 
@@ -128,7 +132,7 @@ def test_quantized_damaged_and_unknown_files_are_refused(tmp_path: Path, file: P
 
 def test_inspect_counts_an_onnx_file_of_a_known_network(file: Path) -> None:
     report = inspect_target(str(file), size=SIZE)
-    assert report.facts["arch"] == "resnet18"
+    assert report.facts["arch"] == "mobilenet_v1"
     assert report.sparsity == pytest.approx(0.8, abs=1e-3)
     assert report.flops_ratio is not None and 0 < report.flops_ratio < 0.5
     assert "preprocessing" in report.unknown

@@ -233,10 +233,11 @@ def test_timm_s_names(tmp_path: Path) -> None:
     assert_reads(path, "mobilenet_v2", "timm_mobilenet", module)
     save_file(theirs.state_dict(), tmp_path / "timm.safetensors")
     assert_reads(tmp_path / "timm.safetensors", "mobilenet_v2", "timm_mobilenet", module)
-    resnet = timm.create_model("resnet18", num_classes=make.CLASSES)
-    resnet.load_state_dict(make.sparse("resnet18").state_dict())
-    path = saved(tmp_path / "resnet.pth", resnet.state_dict())
-    assert_reads(path, "resnet18", "state_dict", make.sparse("resnet18"))
+    with torch.device("meta"):  # its ResNets need no format
+        resnet = timm.create_model("resnet18").state_dict()
+        assert {n: t.shape for n, t in resnet.items()} == {
+            n: t.shape for n, t in build("resnet18").state_dict().items()
+        }
 
 
 def test_torchvision_s_squeezenet(tmp_path: Path) -> None:
