@@ -18,20 +18,25 @@ EPILOG = """Examples:
   sparsebench list engines --json
 
   sparsebench list tasks --data-dir path/to/data
+
+  SPARSEBENCH_PAPER=~/checkpoints sparsebench list paper
 """
 Rows = tuple[list[str], list[list[Any]]]
 
 
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="backbones, engines, tasks, workloads, plans or methods.")
+        str,
+        typer.Argument(
+            help="backbones, paper (its checkpoints), engines, tasks, workloads, plans or methods."
+        ),
     ],
     data_dir: Annotated[
         Path | None, typer.Option(help="Where to look for data sets (tasks only).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List backbones, engines, tasks, workloads, plans or methods."""
+    """List backbones, the paper's checkpoints, engines, tasks, workloads, plans or methods."""
     if what not in _LISTS:
         raise UnknownNameError("list", what, _LISTS)
     head, rows = _tasks(data_dir) if what == "tasks" else _LISTS[what]()
@@ -84,6 +89,25 @@ def _backbones() -> Rows:
             ]
         )
     return ["backbone", "family", "trained", "px", "top-1"], rows
+
+
+def _paper() -> Rows:
+    from models.sources.paper import file_of, name_of
+    from models.sources.paper_list import PUBLISHED
+
+    rows: list[list[Any]] = []
+    for one in PUBLISHED:
+        accuracy = None if one.top1 is None else f"{one.top1:.2%}"
+        path = file_of(one)
+        rows.append(
+            [
+                name_of(one),
+                accuracy,
+                f"missing: {one.stems[0]}.pth" if path is None else path.name,
+                one.where,
+            ]
+        )
+    return ["backbone", "top-1", "file", "published"], rows
 
 
 def _engines() -> Rows:
@@ -171,6 +195,7 @@ def _first_line(thing: Any) -> str:
 
 _LISTS: dict[str, Callable[[], Rows]] = {
     "backbones": _backbones,
+    "paper": _paper,
     "engines": _engines,
     "tasks": _tasks,
     "workloads": _workloads,

@@ -55,14 +55,15 @@ def _find(name: BackboneName) -> Found | None:
         raise SparsebenchError(
             f"There is no checkpoint file '{path}' (named by '{name}').", "Check the path."
         )
-    described = _beside(path) or _within(path)
+    described = card_beside(path) or _within(path)
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
     if name.method in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
-    return Found(card, partial(_load, card, path))
+    onnx = path if path.suffix == ".onnx" else None
+    return Found(card, partial(_load, card, path), onnx)
 
 
 def name_of_file(path: Path) -> BackboneName:
@@ -126,7 +127,12 @@ def _partner_of(arch: str, path: Path) -> str:
     return f"{arch}/dense@{beside}" if beside.is_file() else _dense_partner(arch)
 
 
-def _beside(path: Path) -> Card | None:
+def card_beside(path: Path) -> Card | None:
+    """What a card file beside a checkpoint says, None if there is none.
+
+    Raises:
+        SparsebenchError: the card file is wrong.
+    """
     card_path = path.with_suffix(".json")
     if not card_path.is_file():
         return None
@@ -153,7 +159,7 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         method=name.method,
         family=family,
         sparsity=name.sparsity,
-        preprocessing=spec.preprocessing,
+        preprocessing=fixed_preprocessing(path) or spec.preprocessing,
         source=str(path),
         sha256=None,
         licence="unknown",
@@ -164,6 +170,15 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         notes=f"A file of one's own; no {path.with_suffix('.json').name} beside it tells its "
         "preprocessing, so that of the architecture's usual ImageNet weights is assumed.",
     )
+
+
+def fixed_preprocessing(path: Path) -> Preprocessing | None:
+    """What a file's format fixes, None where the architecture's usual one is as good."""
+    if path.suffix == ".net":
+        from models.architectures.squeezenet import CAFFE_PREPROCESSING
+
+        return CAFFE_PREPROCESSING
+    return None
 
 
 def _dense_partner(arch: str) -> str:
@@ -179,7 +194,7 @@ def _load(card: Card, path: Path) -> nn.Module:
     from models.checkpoints.fit import build_from
     from models.masks import mask_of, sparsity
 
-    module = build_from(card.arch, load_checkpoint(path), path)
+    module = build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
     zeros = sparsity(mask_of(module))
     if card.method == "dense" and zeros > _DENSE_AT_MOST:
         raise SparsebenchError(
