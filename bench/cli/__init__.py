@@ -12,7 +12,16 @@ import sys
 
 import typer
 
-from bench.cli import comparing, doctoring, exporting, inspecting, listing, plotting, running
+from bench.cli import (
+    checking,
+    comparing,
+    doctoring,
+    exporting,
+    inspecting,
+    listing,
+    plotting,
+    running,
+)
 from models.errors import SparsebenchError
 
 app = typer.Typer(
@@ -31,6 +40,8 @@ app.command(name="export", epilog=exporting.EPILOG)(exporting.export)
 app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
+app.command(name="check", epilog=checking.EPILOG)(checking.check)
+app.add_typer(checking.baseline_app, name="baseline")
 app.add_typer(doctoring.engines_app, name="engines")
 
 

@@ -14,7 +14,7 @@ from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
 LISTS = ("backbones", "engines", "tasks", "workloads", "plans", "methods")
-COMMANDS = ("run", "list", "doctor", "export", "inspect", "compare", "plot", "engines")
+COMMANDS = ("run", "list", "doctor", "export", "inspect", "compare", "plot", "engines", "check")
 
 
 def wrong(result: Result, *words: str) -> None:
