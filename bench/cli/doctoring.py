@@ -21,7 +21,12 @@ engines_app = typer.Typer(
 )
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    machine_only: Annotated[
+        bool, typer.Option("--machine", help="Only the machine, without asking the engines.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Say what runs on this machine; for what does not: why, and the mend."""
     from rich.console import Console
 
@@ -32,7 +37,7 @@ def doctor(as_json: Json = False) -> None:
     machine = machine_facts()
     found = {}
     with Console(stderr=True).status("") as status:
-        for name in ENGINES:
+        for name in () if machine_only else ENGINES:
             status.update(f"asking {name} …")
             found[name] = probe(name)
     if as_json:
@@ -49,6 +54,8 @@ def doctor(as_json: Json = False) -> None:
         if isinstance(value, str | int | float):
             console.print(f"  {key}: {escape(str(value))}")
     console.print(f"  cache: {cache_dir()}")
+    if machine_only:
+        return
     console.print("\n[bold]Engines[/bold]")
     for name, item in found.items():
         home = f" (environment {engine(name).environment})" if engine(name).environment else ""
