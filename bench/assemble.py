@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -31,7 +32,12 @@ FindPrepared = Callable[[Cell], Prepared | None]
 
 
 def finish_cells(
-    folder: RunFolder, plan: Plan, task: Task, cells: Sequence[Cell], find: FindPrepared
+    folder: RunFolder,
+    plan: Plan,
+    task: Task,
+    cells: Sequence[Cell],
+    find: FindPrepared,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of every cell that has none yet, or a failed one.
 
@@ -41,6 +47,7 @@ def finish_cells(
         task: the opened task of the cells.
         cells: cells whose blocks are over.
         find: what was prepared for a cell, None where that failed.
+        facts: cell id -> what else its record's `extra` says of its blocks.
     """
     trials: dict[str, list[Trial]] = {}
     for trial in folder.trials():
@@ -54,7 +61,12 @@ def finish_cells(
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)
-        folder.append_record(_record(folder, plan, task, cell, mine, lender, prepared))
+        more = {
+            "discarded": sum(trial.status == "discarded" for trial in mine),
+            **(facts or {}).get(cell.id, {}),
+        }
+        record = _record(folder, plan, task, cell, mine, lender, prepared)
+        folder.append_record(replace(record, extra={**record.extra, **more}))
 
 
 def _record(
@@ -70,7 +82,7 @@ def _record(
     complete = len({trial.block for trial in good}) >= plan.repeats
     reason = None
     if not complete:
-        failed = [trial for trial in mine if trial.status != "ok"]
+        failed = [trial for trial in mine if trial.status == "failed"]
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good) or _scores(lender)

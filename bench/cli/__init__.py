@@ -19,6 +19,7 @@ from bench.cli import (
     exporting,
     inspecting,
     listing,
+    noising,
     plotting,
     running,
 )
@@ -41,6 +42,7 @@ app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
 app.command(name="check", epilog=checking.EPILOG)(checking.check)
+app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
 app.add_typer(checking.baseline_app, name="baseline")
 app.add_typer(doctoring.engines_app, name="engines")
 

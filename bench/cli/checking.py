@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json
+from bench.cli.options import Json, fraction
 from models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -122,21 +122,6 @@ def update(
         for cell in previous.cells:
             if tuple(cell.key.values()) not in kept:
                 typer.echo(f"  no longer gated: {' · '.join(map(str, cell.key.values()))}")
-
-
-def fraction(text: str, option: str) -> float:
-    """``5%`` or ``0.05`` as a fraction.
-
-    Raises:
-        SparsebenchError: it is neither, or not between 0 and 1.
-    """
-    try:
-        value = float(text.rstrip("% ")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise SparsebenchError(f"'{option} {text}' is no share.", "Write it as 5% or 0.05.")
-    return value
 
 
 def write(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ def doctor(
     from rich.console import Console
 
     from bench.machine import machine_facts
+    from bench.noise import stored_noise
     from exporters.cache import cache_dir
     from exporters.launch import ENGINES, engine, probe
 
@@ -54,6 +55,11 @@ def doctor(
         if isinstance(value, str | int | float):
             console.print(f"  {key}: {escape(str(value))}")
     console.print(f"  cache: {cache_dir()}")
+    floor = stored_noise(machine["fingerprint"])
+    if floor is None:
+        console.print("  noise: not measured (`sparsebench noise`)")
+    else:
+        console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
     if machine_only:
         return
     console.print("\n[bold]Engines[/bold]")
