@@ -17,6 +17,7 @@ from bench.cli import (
     comparing,
     doctoring,
     exporting,
+    following,
     inspecting,
     listing,
     noising,
@@ -43,6 +44,7 @@ app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
 app.command(name="check", epilog=checking.EPILOG)(checking.check)
 app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
+app.command(name="history", epilog=following.EPILOG)(following.history)
 app.add_typer(checking.baseline_app, name="baseline")
 app.add_typer(doctoring.engines_app, name="engines")
 

@@ -73,6 +73,7 @@ class CellVerdict:
         accuracy_change: percentage points against the baseline.
         reasons: what is wrong, as sentences.
         moved: what moved, of a cell that got slower.
+        repeat: the command that repeats it, where it is not that of a run and its baseline.
     """
 
     key: Mapping[str, Any]
@@ -87,6 +88,7 @@ class CellVerdict:
     accuracy_change: Interval | None = None
     reasons: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    repeat: str = ""
 
     @property
     def name(self) -> str:

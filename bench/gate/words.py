@@ -22,6 +22,7 @@ MARKS = {
     "missing": "MISSING",
     "new": "new",
 }
+_KINDS = {"speedup": "speed-up", "engines": "against other engines", "times": "base over head"}
 # A repetition is there to be sure, so it takes more blocks than the run did.
 MORE_BLOCKS = 5
 
@@ -48,7 +49,7 @@ def line_of(verdict: CellVerdict) -> Line:
         name=verdict.name,
         short=f"{verdict.key['backbone']} on {verdict.key['engine']}",
         mark=MARKS[verdict.status],
-        kind="speed-up" if verdict.kind == "speedup" else "against other engines",
+        kind=_KINDS[verdict.kind],
         before="" if verdict.before is None else f"{verdict.before.median:.2f}×",
         now="" if verdict.now is None else f"{verdict.now.median:.2f}×",
         change="" if change is None else f"{percent(change.ratio)} ({interval(verdict)})",
@@ -84,7 +85,8 @@ def details(verdict: CellVerdict, report: GateReport, baseline: Path) -> list[st
         )
     lines += [f"moved: {what}" for what in verdict.moved]
     if verdict.status != "new":
-        lines.append(f"repeat: {repeat_command(verdict, report, baseline)}")
+        again = verdict.repeat or repeat_command(verdict, report, baseline)
+        lines.append(f"repeat: {again}")
     return lines
 
 

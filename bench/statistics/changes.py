@@ -71,7 +71,7 @@ def change_of(before: RatioEstimate, now: RatioEstimate) -> Change:
         ratio=point,
         low=math.exp(log - half),
         high=math.exp(log + half) if log + half < 100 else math.inf,
-        p=_two_sided(log / error, degrees),
+        p=two_sided(log / error, degrees),
         smallest_effect=math.expm1(seen) if seen < 100 else math.inf,
     )
 
@@ -102,7 +102,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _two_sided(t: float, degrees: float) -> float:
+def two_sided(t: float, degrees: float) -> float:
+    """p-value of a t-statistic."""
     from scipy.special import stdtr
 
     return float(min(1.0, 2 * stdtr(degrees, -abs(t))))

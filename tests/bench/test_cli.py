@@ -14,7 +14,19 @@ from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
 LISTS = ("backbones", "engines", "tasks", "workloads", "plans", "methods")
-COMMANDS = ("run", "list", "doctor", "export", "inspect", "compare", "plot", "engines", "check")
+COMMANDS = (
+    "run",
+    "list",
+    "doctor",
+    "export",
+    "inspect",
+    "compare",
+    "plot",
+    "engines",
+    "check",
+    "noise",
+    "history",
+)
 
 
 def wrong(result: Result, *words: str) -> None:
