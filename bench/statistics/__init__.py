@@ -4,6 +4,7 @@ from bench.statistics.accuracy import accuracy_delta, relative_error_increase
 from bench.statistics.bounds import amdahl_bound, stage_fraction
 from bench.statistics.changes import FAMILY_ERROR, Change, change_of, holm, log_error
 from bench.statistics.intervals import Interval, geometric_interval, mean_interval
+from bench.statistics.profiles import Profile, performance_profiles
 from bench.statistics.ratios import (
     SMALLEST_EFFECT_OF_INTEREST,
     BlockPair,
@@ -22,6 +23,7 @@ __all__ = [
     "BlockPair",
     "Change",
     "Interval",
+    "Profile",
     "RatioEstimate",
     "accuracy_delta",
     "amdahl_bound",
@@ -34,6 +36,7 @@ __all__ = [
     "holm",
     "log_error",
     "mean_interval",
+    "performance_profiles",
     "relative_error_increase",
     "settled",
     "settling_point",

@@ -13,7 +13,7 @@ from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
 HERE = "tests.bench.gate.steady_engine"
-BACKBONE = "resnet18/uniform-90@generated"
+BACKBONE = "resnet18/dense@generated"
 
 
 def measure(cli: Cli, pictures: Path, out: Path) -> Path:
@@ -21,7 +21,7 @@ def measure(cli: Cli, pictures: Path, out: Path) -> Path:
     plan.write_text(
         f'backbones = ["{BACKBONE}"]\nengines = ["steady", "other-steady"]\n'
         f'workloads = ["inference"]\ntasks = ["{pictures}"]\nsize = 32\nbatch_size = 4\n'
-        f"threads = 1\nepochs = 2\nrepeats = 4\nmin_seconds = 0.15\ndiscards = 0\n"
+        f"threads = 1\nepochs = 2\nrepeats = 3\nmin_seconds = 0.2\ndiscards = 0\n"
     )
     result = cli("run", plan, "--out", out)
     assert result.code == 0, result.err
@@ -45,9 +45,7 @@ def test_a_planted_sleep_of_ten_percent_is_caught_and_an_a_a_run_passes(
     caught = cli("check", slow, "--baseline", baseline, "--json")
     assert caught.code == 1, caught.out
     failing = [line for line in json.loads(caught.out)["verdicts"] if line["failing"]]
-    # Dense and sparse slow down alike; the other engine is the yardstick that shows it.
-    names = {(line["key"]["engine"], line["kind"]) for line in failing}
-    assert ("steady", "engines") in names
-    (dense,) = [line for line in failing if line["key"]["engine"] == "steady"]
-    assert dense["change"]["low"] < 1 / 1.1 + 0.03
-    assert dense["change"]["high"] > 1 / 1.1 - 0.03
+    # The other engine is the yardstick; a slowdown of dense and sparse alike has no other.
+    (slowed,) = failing
+    assert (slowed["key"]["engine"], slowed["kind"]) == ("steady", "engines")
+    assert slowed["change"]["low"] - 0.02 < 1 / 1.1 < slowed["change"]["high"] + 0.02
