@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from bench.cells import Cell
+from bench.hardware import clock_facts, gpu_facts
 from bench.machine import machine_facts, package_versions
 from bench.plans import Plan
 from bench.prepare import Prepared
@@ -114,6 +115,7 @@ def _record(
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
             "affinity": facts.get("affinity"),
+            "openmp": facts.get("openmp"),
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good) else None,
         },
@@ -201,7 +203,7 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 @cache
 def _machine() -> dict[str, Any]:
-    return dict(machine_facts())
+    return {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
 
 
 @cache

@@ -30,12 +30,13 @@ def doctor(
     """Say what runs on this machine; for what does not: why, and the mend."""
     from rich.console import Console
 
+    from bench.hardware import clock_facts, gpu_facts
     from bench.machine import machine_facts
     from bench.noise import stored_noise
     from exporters.cache import cache_dir
     from exporters.launch import ENGINES, engine, probe
 
-    machine = machine_facts()
+    machine = {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
     found = {}
     with Console(stderr=True).status("") as status:
         for name in () if machine_only else ENGINES:
@@ -54,6 +55,9 @@ def doctor(
     for key, value in machine.items():
         if isinstance(value, str | int | float):
             console.print(f"  {key}: {escape(str(value))}")
+    for key, value in machine["clock"].items():
+        if value is not None:
+            console.print(f"  clock {key}: {escape(str(value))}")
     console.print(f"  cache: {cache_dir()}")
     floor = stored_noise(machine["fingerprint"])
     if floor is None:
