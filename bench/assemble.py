@@ -10,6 +10,7 @@ from typing import Any
 from bench.cells import Cell
 from bench.forecast import Rates, predict
 from bench.forecast.plan import amounts_for
+from bench.hardware import clock_facts, gpu_facts
 from bench.machine import machine_facts, package_versions
 from bench.plans import Plan
 from bench.prepare import Prepared
@@ -42,6 +43,7 @@ def finish_cells(
     cells: Sequence[Cell],
     find: FindPrepared,
     rates: Rates,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of every cell that has none yet, or a failed one.
 
@@ -52,6 +54,7 @@ def finish_cells(
         cells: cells whose blocks are over.
         find: what was prepared for a cell, None where that failed.
         rates: of this machine before the run, for the forecast beside the measurement.
+        facts: cell id -> what else its record's `extra` says of its blocks.
     """
     trials: dict[str, list[Trial]] = {}
     for trial in folder.trials():
@@ -65,10 +68,13 @@ def finish_cells(
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)
+        more = {
+            "discarded": sum(trial.status == "discarded" for trial in mine),
+            **(facts or {}).get(cell.id, {}),
+            **_forecast(plan, cell, task, rates),
+        }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
-        folder.append_record(
-            replace(record, extra={**record.extra, **_forecast(plan, cell, task, rates)})
-        )
+        folder.append_record(replace(record, extra={**record.extra, **more}))
 
 
 def _record(
@@ -84,7 +90,7 @@ def _record(
     complete = len({trial.block for trial in good}) >= plan.repeats
     reason = None
     if not complete:
-        failed = [trial for trial in mine if trial.status != "ok"]
+        failed = [trial for trial in mine if trial.status == "failed"]
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good, plan) or _scores(lender, plan)
@@ -120,6 +126,7 @@ def _record(
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
             "affinity": facts.get("affinity"),
+            "openmp": facts.get("openmp"),
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
@@ -243,7 +250,7 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 @cache
 def _machine() -> dict[str, Any]:
-    return dict(machine_facts())
+    return {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
 
 
 @cache

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from bench.cells import Cell
+from bench.hardware import openmp_runtimes
 from bench.prepare import Prepared
 from bench.records import utc_now
 from bench.workloads import WORKLOADS
@@ -150,6 +151,7 @@ def _compile(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, 
         "export_seconds": prepared.export_seconds,
         "engine": {**available.to_json(), "describe": answer["describe"]},
         "affinity": answer["affinity"],
+        "openmp": openmp_runtimes(worker.pid),
         "verification": verdict.to_json(),
     }
 

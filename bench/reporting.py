@@ -31,12 +31,15 @@ def write_summaries(folder: RunFolder) -> None:
     from bench.plots.points import points_of
     from bench.plots.speedup_accuracy import save
     from bench.tables import sections, summary_csv, summary_markdown
+    from bench.tables.over_tasks import markdown, over_tasks
 
     records, trials = folder.records(), folder.trials()
     comparisons = compare_run(records, trials)
     folder.replace_comparisons(comparisons)
     found = sections(records, trials, comparisons)
-    folder.write_text(SUMMARY_MARKDOWN, summary_markdown(folder.name, found, records))
+    text = summary_markdown(folder.name, found, records)
+    text += markdown(over_tasks(records, trials, comparisons))
+    folder.write_text(SUMMARY_MARKDOWN, text)
     folder.write_text(SUMMARY_CSV, summary_csv(found))
     save(points_of(records, comparisons, trials), folder.path, PLOT)
 

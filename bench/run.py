@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.assemble import finish_cells
 from bench.blocks import run_block
 from bench.cells import Cell, expand, launches
+from bench.drift import disturbance, note_block, noted_blocks, read_sentinel
 from bench.features import FeatureCache
 from bench.forecast import Rates, rates_of
 from bench.forecast.rates import rates_path
@@ -20,6 +22,7 @@ from bench.plans import Plan, load_plan, plan_to_toml
 from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_summaries
+from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import TASKS, open_task
 from bench.tasks.base import Task
 from bench.workloads import WORKLOADS
@@ -142,6 +145,7 @@ class _Run:
         self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
         # As they were before this run: its forecast stands beside what it measures.
         self.rates = Rates.load(self.rates_file)
+        self.launched: list[Trial] = []
         self.expected = set(plan.workloads)
 
     def open(self, name: str) -> Task:
@@ -162,24 +166,42 @@ class _Run:
     def measure(self, task: Task, cells: Sequence[Cell]) -> None:
         """All blocks of one task; finished trials of a resumed run are not repeated."""
         for group in launches(list(cells), self._most_workers()):
-            for block in range(self.plan.repeats):
-                todo = [
-                    cell
-                    for cell in group
-                    if (cell.id, block) not in self.done and cell.id not in self.failed
-                ]
-                gone = len(group) - len(todo)
-                self.display.step(gone)
-                if todo:
-                    self._block(task, todo, block)
-            finish_cells(self.folder, self.plan, task, group, self._prepared, self.rates)
+            started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
+            for block in range(most_blocks(self.plan)):
+                if self.plan.half_width:
+                    seconds = time.monotonic() - started
+                    ended = stops(group, self.plan, self.folder.trials(), seconds)
+                self.display.step(len(group) - len(self._todo(group, block, ended)))
+                todo = self._todo(group, block, ended)
+                while todo and self._block(task, todo, block, spare > 0):
+                    spare -= 1
+                    todo = self._todo(group, block, ended)
+            finish_cells(
+                self.folder,
+                self.plan,
+                task,
+                group,
+                self._prepared,
+                self.rates,
+                self._facts(group, ended),
+            )
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
         self.rates.known.update(rates_of(records).known)
         self.rates.save(self.rates_file)
 
-    def _block(self, task: Task, cells: Sequence[Cell], block: int) -> None:
+    def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
+        return [
+            cell
+            for cell in group
+            if (cell.id, block) not in self.done
+            and cell.id not in self.failed
+            and cell.id not in ended
+        ]
+
+    def _block(self, task: Task, cells: Sequence[Cell], block: int, may_discard: bool) -> bool:
+        """One launch of a block; whether the drift rule has discarded it."""
         prefix = f"block {block + 1}/{self.plan.repeats} · "
         context = BlockContext(
             run=self.folder.name,
@@ -193,7 +215,48 @@ class _Run:
             say=lambda text: self.display.say(prefix + text),
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
+        self.launched = []
+        before = read_sentinel()
         run_block(cells, lambda cell: self._prepare(task, cell), context)
+        after = read_sentinel()
+        reason = disturbance(before, after)
+        discarded = reason is not None and may_discard
+        note_block(
+            self.folder.path,
+            block=block,
+            launch=context.launch,
+            before=before,
+            after=after,
+            reason=reason,
+            discarded=discarded,
+        )
+        if reason is not None:
+            log.warning("%sdisturbed: %s%s", prefix, reason, "; discarded" * discarded)
+        if discarded:
+            self._discard(str(reason))
+        return discarded
+
+    def _discard(self, reason: str) -> None:
+        """Take back the good trials of the last launch; they stay on disk with the reason."""
+        for trial in self.launched:
+            if trial.status != "ok":
+                continue
+            self.folder.append_trial(replace(trial, status="discarded", reason=reason))
+            self.done.discard((trial.cell, trial.block))
+            self.accurate.discard(trial.cell)
+            self.display.step(-1)
+
+    def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
+        """What a record says of its blocks: why there are no more, what disturbed them."""
+        noted = noted_blocks(self.folder.path)
+        disturbed = {key: line["disturbed"] for key, line in noted.items() if line["disturbed"]}
+        return {
+            cell.id: {
+                "stopped": ended[cell.id].to_json() if cell.id in ended else None,
+                "disturbed_launches": disturbed,
+            }
+            for cell in group
+        }
 
     def _prepare(self, task: Task, cell: Cell) -> Prepared:
         key = (cell.task, cell.backbone, cell.size)
@@ -213,6 +276,7 @@ class _Run:
 
     def _emit(self, trial: Trial) -> None:
         self.folder.append_trial(trial)
+        self.launched.append(trial)
         if trial.accuracy_per_seed is not None:
             self.accurate.add(trial.cell)
         if trial.status == "ok":

@@ -122,6 +122,11 @@ class EngineWorker:
                 pass  # it died already; the first request says why
         self._unread = b""
 
+    @property
+    def pid(self) -> int:
+        """Process id of the worker."""
+        return self._process.pid
+
     def available(self) -> Availability:
         """Availability of the engine under the worker's interpreter."""
         self.ask_available()

@@ -13,11 +13,14 @@ import sys
 import typer
 
 from bench.cli import (
+    checking,
     comparing,
     doctoring,
     exporting,
+    following,
     inspecting,
     listing,
+    noising,
     plotting,
     running,
     sparsifying,
@@ -41,6 +44,10 @@ app.command(name="sparsify", epilog=sparsifying.EPILOG)(sparsifying.sparsify)
 app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
+app.command(name="check", epilog=checking.EPILOG)(checking.check)
+app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
+app.command(name="history", epilog=following.EPILOG)(following.history)
+app.add_typer(checking.baseline_app, name="baseline")
 app.add_typer(doctoring.engines_app, name="engines")
 
 

@@ -21,18 +21,25 @@ engines_app = typer.Typer(
 )
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    machine_only: Annotated[
+        bool, typer.Option("--machine", help="Only the machine, without asking the engines.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Say what runs on this machine; for what does not: why, and the mend."""
     from rich.console import Console
 
+    from bench.hardware import clock_facts, gpu_facts
     from bench.machine import machine_facts
+    from bench.noise import stored_noise
     from exporters.cache import cache_dir
     from exporters.launch import ENGINES, engine, probe
 
-    machine = machine_facts()
+    machine = {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
     found = {}
     with Console(stderr=True).status("") as status:
-        for name in ENGINES:
+        for name in () if machine_only else ENGINES:
             status.update(f"asking {name} …")
             found[name] = probe(name)
     if as_json:
@@ -48,7 +55,17 @@ def doctor(as_json: Json = False) -> None:
     for key, value in machine.items():
         if isinstance(value, str | int | float):
             console.print(f"  {key}: {escape(str(value))}")
+    for key, value in machine["clock"].items():
+        if value is not None:
+            console.print(f"  clock {key}: {escape(str(value))}")
     console.print(f"  cache: {cache_dir()}")
+    floor = stored_noise(machine["fingerprint"])
+    if floor is None:
+        console.print("  noise: not measured (`sparsebench noise`)")
+    else:
+        console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
+    if machine_only:
+        return
     console.print("\n[bold]Engines[/bold]")
     for name, item in found.items():
         home = f" (environment {engine(name).environment})" if engine(name).environment else ""

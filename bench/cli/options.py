@@ -6,4 +6,21 @@ from typing import Annotated
 
 import typer
 
+from models.errors import SparsebenchError
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+
+
+def fraction(text: str, option: str) -> float:
+    """``5%`` or ``0.05`` as a fraction.
+
+    Raises:
+        SparsebenchError: it is neither, or not between 0 and 1.
+    """
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise SparsebenchError(f"'{option} {text}' is no share.", "Write it as 5% or 0.05.")
+    return value

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import Json
+from bench.cli.options import Json, fraction
 from bench.plans import Plan, load_plan
 from models.errors import NothingMeasuredError, SparsebenchError
 
@@ -23,6 +23,8 @@ EPILOG = """Examples:
   sparsebench run quick --workload full --workload linear-online --recipe short
 
   sparsebench run my-plan.toml --dry-run
+
+  sparsebench run quick --half-width 3% --budget 60
 
   sparsebench run my-plan.toml --out R --resume
 """
@@ -48,6 +50,12 @@ def run(
         int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Blocks of fresh processes.")] = None,
+    half_width: Annotated[
+        str | None, typer.Option(help="Measure until speed-ups are within ± this: 3% or 0.03.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="With --half-width: seconds for each comparison.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of a head; once for each.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many pictures of a task.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the linear head.")] = None,
@@ -96,6 +104,8 @@ def run(
         batch_size=batch_size,
         size=size,
         repeats=repeats,
+        half_width=None if half_width is None else fraction(half_width, "--half-width"),
+        budget_seconds=budget,
         seeds=tuple(seed or ()),
         limit=limit,
         epochs=epochs,

@@ -96,8 +96,15 @@ class RunFolder:
         self._append("comparison", COMPARISONS, comparison)
 
     def trials(self) -> list[Trial]:
-        """Every trial, in written order."""
-        return [Trial.from_json(line) for line in self._lines("trial", TRIALS)]
+        """Every trial, in written order; a later line about the same launch replaces its trial.
+
+        That is how the drift rule discards a trial which is on disk already.
+        """
+        latest = {
+            (line["cell"], line["block"], line["launch"]): line
+            for line in self._lines("trial", TRIALS)
+        }
+        return [Trial.from_json(line) for line in latest.values()]
 
     def records(self) -> list[Record]:
         """One record a cell: where a cell was measured again, the later one."""

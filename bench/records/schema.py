@@ -14,9 +14,9 @@ from models.errors import SparsebenchError
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-Kind = Literal["trial", "record", "comparison"]
+Kind = Literal["trial", "record", "comparison", "baseline"]
 
-CURRENT: dict[str, int] = {"trial": 1, "record": 1, "comparison": 1}
+CURRENT: dict[str, int] = {"trial": 1, "record": 1, "comparison": 1, "baseline": 1}
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(kind, version) -> function that turns a line of that version into the next one."""
 

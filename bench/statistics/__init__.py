@@ -2,7 +2,9 @@
 
 from bench.statistics.accuracy import accuracy_delta, relative_error_increase
 from bench.statistics.bounds import amdahl_bound, stage_fraction
+from bench.statistics.changes import FAMILY_ERROR, Change, change_of, holm, log_error
 from bench.statistics.intervals import Interval, geometric_interval, mean_interval
+from bench.statistics.profiles import Profile, performance_profiles
 from bench.statistics.ratios import (
     SMALLEST_EFFECT_OF_INTEREST,
     BlockPair,
@@ -16,18 +18,25 @@ from bench.statistics.ratios import (
 from bench.statistics.warmup import settled, settling_point
 
 __all__ = [
+    "FAMILY_ERROR",
     "SMALLEST_EFFECT_OF_INTEREST",
     "BlockPair",
+    "Change",
     "Interval",
+    "Profile",
     "RatioEstimate",
     "accuracy_delta",
     "amdahl_bound",
     "bootstrap_interval",
     "chain_ratios",
+    "change_of",
     "estimate_ratio",
     "geometric_interval",
     "geometric_mean",
+    "holm",
+    "log_error",
     "mean_interval",
+    "performance_profiles",
     "relative_error_increase",
     "settled",
     "settling_point",

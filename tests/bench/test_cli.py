@@ -14,7 +14,20 @@ from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
 LISTS = ("backbones", "engines", "tasks", "workloads", "plans", "methods")
-COMMANDS = ("run", "sparsify", "list", "doctor", "export", "inspect", "compare", "plot", "engines")
+COMMANDS = (
+    "run",
+    "sparsify",
+    "list",
+    "doctor",
+    "export",
+    "inspect",
+    "compare",
+    "plot",
+    "engines",
+    "check",
+    "noise",
+    "history",
+)
 
 
 def wrong(result: Result, *words: str) -> None:

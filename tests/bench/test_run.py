@@ -34,8 +34,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def plan_file(folder: Path, **changes: Any) -> Path:
     """A plan whose cells take a fraction of a second."""
     path = folder / "small.toml"
+    # Trials are counted below: nothing may be thrown away because the machine is busy.
     path.write_text(
-        'min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\nrecipe = "short"\ntrain_epochs = 1\n'
+        "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
+        'recipe = "short"\ntrain_epochs = 1\n'
     )
     return path
 

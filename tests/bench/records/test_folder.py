@@ -76,8 +76,9 @@ def test_whole_line_without_its_newline_is_kept(folder: Path, run: SyntheticRun)
     path = folder / "trials.jsonl"
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))
     with RunFolder.open(folder, resume=True) as writer:
-        writer.append_trial(run.trials[0])
-    assert RunFolder.reading(folder).trials() == [*run.trials, run.trials[0]]
+        again = replace(run.trials[0], launch="again")
+        writer.append_trial(again)
+    assert RunFolder.reading(folder).trials() == [*run.trials, again]
 
 
 def test_zeros_after_a_power_cut_are_a_torn_end(folder: Path, run: SyntheticRun) -> None:

@@ -1,0 +1,237 @@
+"""``sparsebench check`` and ``sparsebench baseline``: the gate and what it gates against."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import Json, fraction
+from models.errors import SparsebenchError
+
+if TYPE_CHECKING:
+    from bench.gate import GateReport, Settings
+
+EPILOG = """Examples:
+
+  sparsebench check runs/today --baseline results/baselines/ci.toml
+
+  sparsebench check runs/today --baseline ci.toml --effect 3% --junit check.xml --markdown check.md
+
+  sparsebench check --base main --head . --run-options "--engine deepsparse --workload inference"
+
+Exit codes: 0 no regression, 1 a regressed, failed or missing cell, 2 refused (another machine,
+other settings, a limit below the noise), 3 nothing was measured.
+"""
+UPDATE_EPILOG = """Examples:
+
+  sparsebench baseline update runs/today --out ci.toml --reason "DeepSparse 1.8.0 on the new runner"
+"""
+
+baseline_app = typer.Typer(help="Baselines of the gate.", no_args_is_help=True)
+
+
+def check(
+    run: Annotated[Path | None, typer.Argument(help="Folder of the run to judge.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Baseline file (`baseline update` writes one).")
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="Instead of a run: git commit to measure head against.")
+    ] = "",
+    head: Annotated[
+        str, typer.Option(help="With --base: commit, or '.' for the working tree.")
+    ] = ".",
+    plan: Annotated[str, typer.Option(help="With --base: preset or TOML file to run.")] = "quick",
+    blocks: Annotated[int, typer.Option(help="With --base: blocks of either side.")] = 5,
+    run_options: Annotated[
+        str, typer.Option(help="With --base: options of `run`, such as '--engine deepsparse'.")
+    ] = "",
+    effect: Annotated[
+        str, typer.Option(help="Smallest change of a ratio that counts: 5% or 0.05.")
+    ] = "5%",
+    max_accuracy_loss: Annotated[
+        float, typer.Option(help="Points of accuracy that may be lost against the baseline.")
+    ] = 0.5,
+    only: Annotated[str, typer.Option(help="Regular expression: judge only such cells.")] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on a cell too noisy to show the effect.")
+    ] = False,
+    across_machines: Annotated[
+        bool,
+        typer.Option("--across-machines", help="Judge accuracies, floors and missing cells only."),
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write Markdown for a pull request here.")
+    ] = None,
+    github: Annotated[
+        bool | None,
+        typer.Option(help="Print GitHub annotations (default: inside GitHub Actions)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a run by a baseline, or one commit by another: ratios and accuracies."""
+    from bench.gate import Settings
+
+    settings = Settings(
+        effect=fraction(effect, "--effect"),
+        max_accuracy_loss=max_accuracy_loss,
+        across_machines=across_machines,
+        only=only,
+        strict=strict,
+    )
+    outputs = Outputs(junit, markdown, github, as_json)
+    if base:
+        if run is not None or baseline is not None:
+            raise SparsebenchError("--base measures by itself: it takes no run and no baseline.")
+        report = _check_refs(base, head, plan, blocks, run_options, settings)
+        raise typer.Exit(show(report, Path(base), outputs))
+    if run is None or baseline is None:
+        raise SparsebenchError(
+            "A check needs a run and its baseline, or two commits.",
+            "`sparsebench check RUN --baseline FILE`, or `sparsebench check --base REF`.",
+        )
+    report = _check_baseline(run, baseline, settings)
+    raise typer.Exit(show(report, baseline, outputs))
+
+
+def _check_baseline(run: Path, baseline: Path, settings: Settings) -> GateReport:
+    from dataclasses import replace
+
+    from bench.gate import check_run, read_baseline
+    from bench.noise import stored_noise
+    from bench.records import RunFolder
+
+    folder = RunFolder.reading(run)
+    accepted = read_baseline(baseline)
+    noise = stored_noise(accepted.fingerprint)
+    known = replace(settings, noise=None if noise is None else noise.log_sd)
+    return check_run(folder, accepted, known)
+
+
+def _check_refs(
+    base: str, head: str, plan: str, blocks: int, run_options: str, settings: Settings
+) -> GateReport:
+    import shlex
+    import tempfile
+
+    from bench.gate import GateReport
+    from bench.gate.refs import check_out, compare_refs, drop, run_in_turns, top_of
+    from bench.plans import load_plan
+
+    if blocks < 2:
+        raise SparsebenchError(f"--blocks must be 2 or more, not {blocks}.")
+    name = plan
+    if Path(plan).suffix == ".toml":
+        name = str(Path(plan).resolve())
+    load_plan(name)
+    words = ["sparsebench", "check", "--base", base, "--head", head, "--plan", plan]
+    words += ["--blocks", str(2 * blocks)]
+    if run_options:
+        words += ["--run-options", run_options]
+    out = Path(tempfile.mkdtemp(prefix="sparsebench-check-"))
+    repository = top_of(Path.cwd())
+    sides = []
+    try:
+        for role, ref in (("base", base), ("head", head)):
+            sides.append(check_out(repository, ref, out / f"checkout-{role}"))
+        runs = run_in_turns(
+            sides,
+            [name, *shlex.split(run_options)],
+            blocks,
+            out,
+            say=lambda text: typer.echo(text, err=True),
+        )
+        verdicts = compare_refs(runs, settings, shlex.join(words))
+    finally:
+        for side in sides:
+            drop(repository, side)
+    return GateReport(
+        run=str(out),
+        reason=f"{sides[1].name} ({sides[1].commit}) against {sides[0].name} ({sides[0].commit})",
+        verdicts=tuple(verdicts),
+        settings=settings,
+        notes=(f"Times of head against base, in turns in one job; the runs are in {out}.",),
+    )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where and how a report goes out; see the options of `check`."""
+
+    junit: Path | None
+    markdown: Path | None
+    github: bool | None
+    as_json: bool
+
+
+def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
+    """Write and print a report in every form that was asked for; the exit code."""
+    from bench.gate.machines import github_annotations, junit_xml, report_json
+    from bench.gate.render import markdown_report, terminal_report
+
+    if outputs.junit is not None:
+        write(outputs.junit, junit_xml(report, baseline))
+    if outputs.markdown is not None:
+        write(outputs.markdown, markdown_report(report, baseline))
+    if outputs.as_json:
+        import json
+
+        print(json.dumps(report_json(report), indent=1))
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        if not console.is_terminal:  # a log is as wide as it needs to be
+            console.width = max(console.width, 110)
+        for item in terminal_report(report, baseline):
+            console.print(item)
+    in_actions = os.environ.get("GITHUB_ACTIONS") == "true" and not outputs.as_json
+    if in_actions if outputs.github is None else outputs.github:
+        for line in github_annotations(report, baseline):
+            print(line)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(markdown_report(report, baseline))
+    return report.exit_code
+
+
+@baseline_app.command("update", epilog=UPDATE_EPILOG)
+def update(
+    run: Annotated[Path, typer.Argument(help="Folder of the run whose numbers are accepted.")],
+    out: Annotated[Path, typer.Option(help="Baseline file; its limits and reasons are kept.")],
+    reason: Annotated[str, typer.Option(help="Why: it is written into the file.")],
+) -> None:
+    """Accept a run's numbers as the baseline of the gate."""
+    from bench.gate import baseline_of, read_baseline, write_baseline
+    from bench.records import RunFolder
+
+    previous = read_baseline(out) if out.exists() else None
+    made = baseline_of(RunFolder.reading(run), reason, previous)
+    write_baseline(out, made.baseline)
+    typer.echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    for name, why in made.left_out:
+        typer.echo(f"  left out: {name}: {why}")
+    if previous:
+        kept = {tuple(cell.key.values()) for cell in made.baseline.cells}
+        for cell in previous.cells:
+            if tuple(cell.key.values()) not in kept:
+                typer.echo(f"  no longer gated: {' · '.join(map(str, cell.key.values()))}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write one report file.
+
+    Raises:
+        SparsebenchError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SparsebenchError(f"{path} cannot be written ({error.strerror}).") from error

@@ -1,0 +1,18 @@
+"""The gate: a run against a stored baseline, on ratios and accuracy."""
+
+from bench.gate.baseline import Baseline, BaselineCell, Limits, read_baseline, write_baseline
+from bench.gate.check import CellVerdict, GateReport, Settings, check_run
+from bench.gate.update import baseline_of
+
+__all__ = [
+    "Baseline",
+    "BaselineCell",
+    "CellVerdict",
+    "GateReport",
+    "Limits",
+    "Settings",
+    "baseline_of",
+    "check_run",
+    "read_baseline",
+    "write_baseline",
+]

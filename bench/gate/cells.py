@@ -1,0 +1,192 @@
+"""The gated ratio of every cell of a run.
+
+Each cell has one ratio, taken inside its own run, so that a machine that is slower today cancels:
+
+- a sparse cell: its dense partner's time over its own, on the same engine;
+- a dense cell: the geometric mean of the same dense backbone's times on the *other* engines over
+  its own. A slowdown of a whole engine leaves the first ratio alone and shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from bench.comparisons import by_cell, differing_keys, find_partner, pair_blocks, run_times
+from bench.comparisons.accuracy import accuracy_of
+from bench.comparisons.matching import must_match
+from bench.comparisons.times import CellTimes
+from bench.gate.baseline import ENGINES, SPEEDUP
+from bench.records import Accuracy, Record, Trial
+from bench.statistics import BlockPair, RatioEstimate, estimate_ratio
+from bench.statistics.ratios import log_time
+from models.errors import SparsebenchError
+
+KEY = (
+    "workload", "task", "backbone", "engine", "device", "precision", "threads", "batch_size",
+)  # fmt: skip
+# Not part of what a run must share with its baseline: what the gate is there to judge, what the
+# key holds already, and the machine, which is compared as a whole.
+_LEFT_OUT = (
+    "engine.version", "engine.options", "machine.fingerprint", "workload", "task.name",
+    "engine.name", "engine.device", "engine.precision", "engine.threads", "engine.batch_size",
+    "backbone.arch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GatedCell:
+    """One cell of a run as the gate sees it.
+
+    Args:
+        record: the cell, whatever its status.
+        kind: "speedup" or "engines".
+        against: the dense partner's name, or the other engines; empty where there is none.
+        ratio: None where it could not be had.
+        accuracy: its own or its training workload's.
+        stages: stage -> seconds in units of the reference's whole time.
+        reason: why there is no ratio.
+    """
+
+    record: Record
+    kind: str
+    against: tuple[str, ...]
+    ratio: RatioEstimate | None
+    accuracy: Accuracy | None
+    stages: Mapping[str, float]
+    reason: str | None = None
+
+
+def key_of(record: Record) -> dict[str, Any]:
+    """What identifies a cell across runs; its values are strings and numbers."""
+    engine = record.engine
+    values = (
+        record.workload, record.task.name, record.backbone.name, engine.name, engine.device,
+        engine.precision, engine.threads, engine.batch_size,
+    )  # fmt: skip
+    return dict(zip(KEY, values, strict=True))
+
+
+def name_of(key: Mapping[str, Any]) -> str:
+    """A cell in words; batch and threads only where a table needs them."""
+    return f"{key['workload']} · {key['task']} · {key['backbone']} · {key['engine']}"
+
+
+def keys_to_match(record: Record) -> dict[str, Any]:
+    """What a run must share with its baseline besides the key and the machine."""
+    keys = must_match(record)
+    return {key: value for key, value in keys.items() if key not in _LEFT_OUT}
+
+
+def gated_cells(
+    records: Sequence[Record],
+    trials: Sequence[Trial],
+    against: Mapping[tuple[Any, ...], Sequence[str]] | None = None,
+) -> list[GatedCell]:
+    """All cells of a run with their gated ratios.
+
+    Args:
+        records: one a cell.
+        trials: of the run; a cell without any uses those of its record.
+        against: key's values -> the other engines that a dense cell is to be held against;
+            without it, all that the run has.
+    """
+    times = run_times(records, by_cell(trials))
+    return [_gated(record, records, times, against or {}) for record in records]
+
+
+def _gated(
+    record: Record,
+    records: Sequence[Record],
+    times: Mapping[str, CellTimes],
+    against: Mapping[tuple[Any, ...], Sequence[str]],
+) -> GatedCell:
+    found = accuracy_of(record, records)
+    accuracy = None if found is None else found[0]
+    sparse = not record.backbone.is_dense
+    kind = SPEEDUP if sparse else ENGINES
+    if record.status != "ok":
+        return GatedCell(record, kind, (), None, accuracy, {}, f"{record.status}: {record.reason}")
+    if record.id not in times:
+        return GatedCell(record, kind, (), None, accuracy, {}, "it has no timed block")
+    try:
+        references = (
+            [find_partner(record, records)]
+            if sparse
+            else _peers(record, records, times, against.get(tuple(key_of(record).values())))
+        )
+    except SparsebenchError as error:
+        return GatedCell(record, kind, (), None, accuracy, {}, error.cause)
+    names = tuple(r.backbone.name if sparse else r.engine.name for r in references)
+    usable = [reference for reference in references if reference.id in times]
+    if not usable or len(usable) < len(references):
+        missing = "its dense partner was not measured" if sparse else "no other engine to judge by"
+        return GatedCell(record, kind, names, None, accuracy, {}, missing)
+    pairs = _pairs([times[reference.id] for reference in usable], times[record.id])
+    if not pairs:
+        return GatedCell(record, kind, names, None, accuracy, {}, "no block has both sides")
+    return GatedCell(record, kind, names, estimate_ratio(pairs), accuracy, _stages(record, usable))
+
+
+def _peers(
+    record: Record,
+    records: Sequence[Record],
+    times: Mapping[str, CellTimes],
+    wanted: Sequence[str] | None,
+) -> list[Record]:
+    """The same dense backbone on other engines, in the same settings."""
+    free = ("engine.name", "engine.version", "engine.options")
+    peers = [
+        other
+        for other in records
+        if other.engine.name != record.engine.name
+        and other.backbone.name == record.backbone.name
+        and (wanted is None or other.engine.name in wanted)
+        and (wanted is not None or other.id in times)
+        and not differing_keys(record, other, ignore=free)
+    ]
+    lost = set(wanted or ()) - {other.engine.name for other in peers}
+    if lost:
+        raise SparsebenchError(f"it was judged by {', '.join(sorted(lost))}, now missing")
+    return sorted(peers, key=lambda other: other.engine.name)
+
+
+def _pairs(references: Sequence[CellTimes], mine: CellTimes) -> list[BlockPair]:
+    """Block pairs of a cell against one reference, or against several at once.
+
+    Several stand in the numerator with their geometric mean: `log_time` averages the logarithms
+    of a side's trials, so all trials of a block together are just that, provided that each
+    reference gives as many; the median of each is taken beforehand to make it so.
+    """
+    if len(references) == 1:
+        return list(pair_blocks(references[0], mine).pairs.values())
+    pairings = [pair_blocks(reference, mine).pairs for reference in references]
+    blocks = set.intersection(*(set(pairing) for pairing in pairings))
+    return [
+        BlockPair(
+            tuple(np.array([np.exp(log_time(pairing[block].numerator))]) for pairing in pairings),
+            pairings[0][block].denominator,
+        )
+        for block in sorted(blocks)
+    ]
+
+
+def _stages(record: Record, references: Sequence[Record]) -> dict[str, float]:
+    """Median seconds of each stage over the reference's median total."""
+    totals = [
+        median(sum(trial.stages.values()) for trial in reference.trials)
+        for reference in references
+        if reference.trials
+    ]
+    names = {name for trial in record.trials for name in trial.stages}
+    if not names or not totals or min(totals) <= 0:
+        return {}
+    unit = float(np.exp(np.mean(np.log(totals))))
+    return {
+        name: median(trial.stages.get(name, 0.0) for trial in record.trials) / unit
+        for name in sorted(names)
+    }

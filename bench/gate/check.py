@@ -1,0 +1,327 @@
+"""The gate's judgement: every cell of a baseline against the same cell of a run.
+
+A cell has regressed when the change of its ratio is significant over the whole suite (Holm) *and*
+larger than the effect of interest, or when its accuracy has fallen by more than is allowed. A cell
+that is missing or failed fails the gate; one that was too noisy to show the effect is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.gate.accuracy import judge_accuracy
+from bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
+from bench.gate.causes import what_moved
+from bench.gate.cells import KEY, GatedCell, gated_cells, key_of, name_of
+from bench.gate.refusals import refuse_below_noise, refuse_other_machine, refuse_other_settings
+from bench.records import Record, RunFolder, Trial
+from bench.statistics import (
+    FAMILY_ERROR,
+    SMALLEST_EFFECT_OF_INTEREST,
+    Change,
+    Interval,
+    RatioEstimate,
+    change_of,
+    holm,
+)
+from models.errors import NothingMeasuredError, SparsebenchError
+
+MAX_ACCURACY_LOSS = 0.5
+FAILING = ("regressed", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How strict the gate is.
+
+    Args:
+        effect: smallest relative change that counts, fraction.
+        max_accuracy_loss: percentage points against the baseline.
+        across_machines: judge a run of another machine by accuracies and floors only.
+        only: a regular expression; cells whose names do not match are left out.
+        strict: a cell too noisy to show the effect fails.
+        noise: of this machine: standard deviation of the log-ratio of two equal processes in one
+            block; None where it was never measured.
+    """
+
+    effect: float = SMALLEST_EFFECT_OF_INTEREST
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS
+    across_machines: bool = False
+    only: str = ""
+    strict: bool = False
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """What the gate says about one cell.
+
+    Args:
+        key: what identifies it.
+        status: "same", "better", "blind" (too noisy to show the effect), "regressed", "failed",
+            "missing" or "new".
+        kind: what its ratio is, see `bench.gate.cells`.
+        against: the dense partner, or the other engines.
+        before: the ratio of the baseline.
+        now: the ratio of the run.
+        change: now over before; below 1 is slower.
+        p: of no change, adjusted for the number of cells.
+        effect: smallest change that counts for this cell.
+        accuracy_change: percentage points against the baseline.
+        reasons: what is wrong, as sentences.
+        moved: what moved, of a cell that got slower.
+        repeat: the command that repeats it, where it is not that of a run and its baseline.
+    """
+
+    key: Mapping[str, Any]
+    status: str
+    kind: str
+    against: tuple[str, ...] = ()
+    before: RatioEstimate | None = None
+    now: RatioEstimate | None = None
+    change: Change | None = None
+    p: float | None = None
+    effect: float | None = None
+    accuracy_change: Interval | None = None
+    reasons: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    repeat: str = ""
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        return name_of(self.key)
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """All verdicts of a check.
+
+    Args:
+        run: path of the run.
+        reason: why the baseline's numbers were accepted.
+        verdicts: of the baseline's cells, then of new ones.
+        settings: of the check.
+        notes: what to know when reading it.
+    """
+
+    run: str
+    reason: str
+    verdicts: tuple[CellVerdict, ...]
+    settings: Settings
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failing(self) -> list[CellVerdict]:
+        """Cells that fail the gate."""
+        bad = (*FAILING, "blind") if self.settings.strict else FAILING
+        return [verdict for verdict in self.verdicts if verdict.status in bad]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing fails, else 1."""
+        return 1 if self.failing else 0
+
+
+def check_run(folder: RunFolder, baseline: Baseline, settings: Settings) -> GateReport:
+    """Judge a run's folder by a baseline; see `judge`."""
+    return judge(folder.records(), folder.trials(), baseline, settings, str(folder.path))
+
+
+def judge(
+    records: Sequence[Record],
+    trials: Sequence[Trial],
+    baseline: Baseline,
+    settings: Settings,
+    run: str,
+) -> GateReport:
+    """Judge a run by a baseline.
+
+    Args:
+        records: of the run, one a cell.
+        trials: of the run.
+        baseline: what it must not fall behind.
+        settings: how strictly.
+        run: its path, for messages.
+
+    Raises:
+        NothingMeasuredError: the run has no measured cell.
+        SparsebenchError: another machine, other settings, an effect below the noise floor, or a
+            run in which no cell could have shown the effect.
+    """
+    measured = [record for record in records if record.status == "ok"]
+    if not measured:
+        raise NothingMeasuredError(
+            f"{run} holds no measured cell: nothing was checked.",
+            f"The reasons are in {run}/summary.md.",
+        )
+    if not settings.across_machines:
+        refuse_other_machine(baseline, measured[0].machine)
+    chosen = _chosen(baseline.cells, settings.only)
+    engines = {_id(cell): cell.against for cell in chosen if cell.kind == ENGINES}
+    gated = {
+        tuple(key_of(cell.record).values()): cell for cell in gated_cells(records, trials, engines)
+    }
+    both = [(cell, gated[_id(cell)]) for cell in chosen if _id(cell) in gated]
+    refuse_other_settings([(cell, now.record) for cell, now in both])
+    if settings.noise is not None and not settings.across_machines:
+        pairs = [(cell, now.ratio) for cell, now in both]
+        refuse_below_noise(pairs, settings.effect, settings.noise)
+    verdicts = _judged(chosen, gated, settings)
+    known = {_id(cell) for cell in baseline.cells}
+    new = [
+        CellVerdict(key_of(cell.record), "new", cell.kind, cell.against, now=cell.ratio)
+        for key, cell in gated.items()
+        if key not in known and not settings.only and cell.ratio is not None
+    ]
+    report = GateReport(
+        run=run,
+        reason=baseline.reason,
+        verdicts=(*verdicts, *new),
+        settings=settings,
+        notes=tuple(_notes(gated, settings)),
+    )
+    _refuse_blind(report)
+    return report
+
+
+def _judged(
+    cells: Sequence[BaselineCell],
+    gated: Mapping[tuple[Any, ...], GatedCell],
+    settings: Settings,
+) -> list[CellVerdict]:
+    changes: dict[int, Change] = {}
+    for index, cell in enumerate(cells):
+        now = gated.get(_id(cell))
+        if now is not None and now.ratio is not None:
+            changes[index] = change_of(cell.ratio, now.ratio)
+    adjusted = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
+    verdicts = [
+        _verdict(cell, gated.get(_id(cell)), changes.get(index), adjusted.get(index), settings)
+        for index, cell in enumerate(cells)
+    ]
+    return sorted(verdicts, key=lambda verdict: _place(verdict, cells))
+
+
+def _verdict(
+    cell: BaselineCell,
+    now: GatedCell | None,
+    change: Change | None,
+    p: float | None,
+    settings: Settings,
+) -> CellVerdict:
+    effect = cell.limits.effect or settings.effect
+    if now is None:
+        gone = "it is in the baseline and not in the run: removed or renamed"
+        return CellVerdict(
+            cell.key, "missing", cell.kind, cell.against, cell.ratio, reasons=(gone,)
+        )
+    if now.ratio is None or change is None or p is None:
+        return CellVerdict(
+            cell.key, "failed", cell.kind, cell.against, cell.ratio,
+            reasons=(now.reason or "it has no ratio",),
+        )  # fmt: skip
+    reasons, slower = [], False
+    status = "same"
+    if not settings.across_machines:
+        significant = p < FAMILY_ERROR
+        if significant and change.ratio <= 1 / (1 + effect):
+            slower = True
+            reasons.append(_slower(cell, change))
+        elif significant and change.ratio >= 1 + effect:
+            status = "better"
+        elif change.smallest_effect > effect:
+            status = "blind"
+    floor = cell.limits.min_ratio
+    if floor is not None and now.ratio.median < floor:
+        slower = True
+        reasons.append(f"its ratio {now.ratio.median:.2f}× is below the least allowed, {floor:g}×")
+    loss, accuracy_reasons = judge_accuracy(cell, now, settings.max_accuracy_loss)
+    reasons += accuracy_reasons
+    return CellVerdict(
+        key=cell.key,
+        status="regressed" if reasons else status,
+        kind=cell.kind,
+        against=cell.against,
+        before=cell.ratio,
+        now=now.ratio,
+        change=change,
+        p=p,
+        effect=effect,
+        accuracy_change=loss,
+        reasons=tuple(reasons),
+        moved=what_moved(cell.facts, now) if slower else (),
+    )
+
+
+def _slower(cell: BaselineCell, change: Change) -> str:
+    low, high = change.low, change.high
+    what = (
+        f"its speed-up over {cell.against[0]}"
+        if cell.kind == SPEEDUP
+        else f"its speed relative to {', '.join(cell.against)}"
+    )
+    return f"{what} is {change.ratio:.3f} of what it was (95 % interval {low:.3f} to {high:.3f})"
+
+
+def _notes(gated: Mapping[tuple[Any, ...], GatedCell], settings: Settings) -> list[str]:
+    notes = []
+    if settings.across_machines:
+        notes.append(
+            "Another machine may be meant: ratios are shown, and only accuracies, floors and "
+            "missing cells are judged."
+        )
+    elif settings.noise is None:
+        notes.append(
+            "The noise of this machine is not known; `sparsebench noise` measures and stores it."
+        )
+    if len({cell.record.engine.name for cell in gated.values()}) == 1:
+        notes.append(
+            "One engine only: a slowdown common to dense and sparse cannot be seen. A second "
+            "engine in the plan would be the yardstick."
+        )
+    return notes
+
+
+def _refuse_blind(report: GateReport) -> None:
+    """Stop where in no cell a change of the asked size could even have been significant."""
+    judged = [verdict for verdict in report.verdicts if verdict.status != "new"]
+    if report.failing or any(verdict.status != "blind" for verdict in judged):
+        return
+    halves = [
+        verdict.change.high / verdict.change.ratio - 1 for verdict in judged if verdict.change
+    ]
+    if not halves or min(halves) <= report.settings.effect:
+        return
+    raise SparsebenchError(
+        f"No cell of this run could have shown a change of {report.settings.effect:.1%}: the "
+        f"narrowest interval is ± {min(halves):.1%}.",
+        "Measure more blocks (--repeats), quiet the machine, or take a larger --effect.",
+    )
+
+
+def _chosen(cells: Sequence[BaselineCell], only: str) -> list[BaselineCell]:
+    try:
+        pattern = re.compile(only)
+    except re.error as error:
+        raise SparsebenchError(f"--only '{only}' is no regular expression: {error}.") from error
+    chosen = [cell for cell in cells if pattern.search(name_of(cell.key))]
+    if not chosen:
+        raise SparsebenchError(
+            f"No cell of the baseline matches '{only}'.",
+            "The first is called: " + name_of(cells[0].key),
+        )
+    return chosen
+
+
+def _place(verdict: CellVerdict, cells: Sequence[BaselineCell]) -> int:
+    """Keep a workload's cells together, in the order in which workloads first appear."""
+    groups = list(dict.fromkeys((cell.key["task"], cell.key["workload"]) for cell in cells))
+    return groups.index((verdict.key["task"], verdict.key["workload"]))
+
+
+def _id(cell: BaselineCell) -> tuple[Any, ...]:
+    return tuple(cell.key[name] for name in KEY)

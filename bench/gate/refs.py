@@ -1,0 +1,263 @@
+"""``sparsebench check --base REF --head REF``: two versions of this project, in turns, in one job.
+
+Each version is a checkout of its own (a git worktree); in every block both run the same plan with
+one block of fresh processes, in changing order, so that what the machine does weighs on both.
+Times are compared directly, base over head, block by block: no baseline, no other machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.comparisons import by_cell, run_times
+from bench.comparisons.accuracy import accuracy_of
+from bench.gate.cells import key_of, name_of
+from bench.gate.check import CellVerdict, Settings
+from bench.records import Accuracy, RunFolder
+from bench.statistics import (
+    FAMILY_ERROR,
+    BlockPair,
+    Change,
+    Interval,
+    RatioEstimate,
+    accuracy_delta,
+    estimate_ratio,
+    holm,
+    log_error,
+)
+from bench.statistics.changes import two_sided
+from models.errors import NothingMeasuredError, SparsebenchError
+
+TIMES = "times"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One version: its name as given, its commit, where it is checked out."""
+
+    name: str
+    commit: str
+    folder: Path
+
+
+def check_out(repository: Path, ref: str, where: Path) -> Side:
+    """A worktree of a commit; "." stands for the working tree as it is.
+
+    Raises:
+        SparsebenchError: this is no git repository, or it has no such commit.
+    """
+    if ref == ".":
+        return _checked(Side(ref, "working tree", repository))
+    commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if not commit:
+        raise SparsebenchError(
+            f"There is no commit '{ref}' in {repository}.",
+            "Fetch it first, or write '.' for the working tree.",
+        )
+    _git(repository, "worktree", "add", "--detach", "--force", str(where), commit)
+    if not where.is_dir():
+        raise SparsebenchError(f"{ref} could not be checked out into {where}.")
+    return _checked(Side(ref, commit[:12], where))
+
+
+def _checked(side: Side) -> Side:
+    # Without it, Python would find the installed suite and measure that on both sides.
+    if not (side.folder / "bench" / "__init__.py").is_file():
+        raise SparsebenchError(f"'{side.name}' is no checkout of sparsebench.")
+    return side
+
+
+def top_of(folder: Path) -> Path:
+    """The top folder of the git repository around a folder.
+
+    Raises:
+        SparsebenchError: there is none.
+    """
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if not top:
+        raise SparsebenchError(f"{folder} is in no git repository.", "Go into a checkout first.")
+    return Path(top)
+
+
+def drop(repository: Path, side: Side) -> None:
+    """Remove the worktree of a side."""
+    if side.folder != repository:
+        _git(repository, "worktree", "remove", "--force", str(side.folder))
+
+
+def run_in_turns(
+    sides: Sequence[Side], arguments: Sequence[str], blocks: int, out: Path, say: Say
+) -> dict[str, list[RunFolder]]:
+    """Run a plan with one block on either side, in turns; side's name -> a run a block.
+
+    Raises:
+        NothingMeasuredError: a side measured nothing, or broke.
+    """
+    found: dict[str, list[RunFolder]] = {"base": [], "head": []}
+    named = dict(zip(found, sides, strict=True))
+    for block in range(blocks):
+        order = ("base", "head") if block % 2 == 0 else ("head", "base")
+        for role in order:
+            side = named[role]
+            folder = out / f"{role}-{block}"
+            say(f"block {block + 1}/{blocks}: {role} ({side.name}, {side.commit})")
+            done = _run(side, [*arguments, "--repeats", "1", "--out", str(folder)])
+            if done.returncode:
+                tail = done.stderr.strip().splitlines()[-3:]
+                raise NothingMeasuredError(
+                    f"{side.name} measured nothing (exit {done.returncode}): {' '.join(tail)}",
+                    f"Look into {folder}.",
+                )
+            found[role].append(RunFolder.reading(folder))
+    return found
+
+
+def compare_refs(
+    runs: Mapping[str, Sequence[RunFolder]], settings: Settings, repeat: str
+) -> list[CellVerdict]:
+    """Judge head by base, cell by cell.
+
+    Args:
+        runs: "base" and "head" -> one run a block, in the order of blocks.
+        settings: effect, accuracy loss and `only`.
+        repeat: the command that repeats this comparison.
+
+    Returns:
+        Verdicts of kind "times": their ratio is base over head, below 1 where head is slower.
+
+    Raises:
+        NothingMeasuredError: base measured no cell.
+    """
+    base, head = (_cells(runs[role]) for role in ("base", "head"))
+    base = {key: cell for key, cell in base.items() if re.search(settings.only, cell.name)}
+    if not base:
+        raise NothingMeasuredError("The base measured no cell.", "Nothing was checked.")
+    ratios: dict[tuple[Any, ...], RatioEstimate] = {}
+    for key, times in base.items():
+        blocks = [b for b in times.blocks if key in head and b in head[key].blocks]
+        if blocks:
+            pairs = [BlockPair(times.blocks[b], head[key].blocks[b]) for b in blocks]
+            ratios[key] = estimate_ratio(pairs)
+    p_values = [_p_of(ratio) for ratio in ratios.values()]
+    adjusted = dict(zip(ratios, holm(p_values), strict=True))
+    return [
+        _verdict(cell, head.get(key), ratios.get(key), adjusted.get(key, 1.0), settings, repeat)
+        for key, cell in base.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    key: Mapping[str, Any]
+    blocks: dict[int, tuple[Any, ...]]
+    accuracy: Accuracy | None
+
+    @property
+    def name(self) -> str:
+        return name_of(self.key)
+
+
+def _cells(folders: Sequence[RunFolder]) -> dict[tuple[Any, ...], _Cell]:
+    cells: dict[tuple[Any, ...], _Cell] = {}
+    for block, folder in enumerate(folders):
+        records = folder.records()
+        times = run_times(records, by_cell(folder.trials()))
+        for record in records:
+            if record.id not in times:
+                continue
+            key = key_of(record)
+            found = accuracy_of(record, records)
+            fresh = _Cell(key, {}, found[0] if found else None)
+            cell = cells.setdefault(tuple(key.values()), fresh)
+            cell.blocks[block] = times[record.id].of(next(iter(times[record.id].blocks)))
+    return cells
+
+
+def _verdict(
+    before: _Cell,
+    after: _Cell | None,
+    ratio: RatioEstimate | None,
+    p: float,
+    settings: Settings,
+    repeat: str,
+) -> CellVerdict:
+    if after is None or ratio is None:
+        gone = "it is in base and was not measured in head"
+        return CellVerdict(before.key, "missing", TIMES, reasons=(gone,), repeat=repeat)
+    reasons, status, effect = [], "same", settings.effect
+    if p < FAMILY_ERROR and ratio.median <= 1 / (1 + effect):
+        reasons.append(
+            f"head takes {1 / ratio.median:.3f} times as long "
+            f"(95 % interval {1 / ratio.high:.3f} to {1 / ratio.low:.3f})"
+        )
+    elif p < FAMILY_ERROR and ratio.median >= 1 + effect:
+        status = "better"
+    elif ratio.smallest_effect > effect:
+        status = "blind"
+    change = _accuracy_change(before.accuracy, after.accuracy)
+    if change is not None and -change.mid > settings.max_accuracy_loss:
+        reasons.append(f"its accuracy fell by {-change.mid:.2f} points")
+    return CellVerdict(
+        before.key,
+        "regressed" if reasons else status,
+        TIMES,
+        change=Change(ratio.median, ratio.low, ratio.high, p, ratio.smallest_effect),
+        p=p,
+        effect=effect,
+        accuracy_change=change,
+        reasons=tuple(reasons),
+        repeat=repeat,
+    )
+
+
+def _accuracy_change(before: Accuracy | None, after: Accuracy | None) -> Interval | None:
+    """Head minus base in points, paired by seed where both have the same ones."""
+    if before is None or after is None:
+        return None
+    if before.seeds == after.seeds and len(before.per_seed) == len(after.per_seed):
+        return accuracy_delta(after.per_seed, before.per_seed)
+    return Interval((after.mean - before.mean) * 100, -math.inf, math.inf, 1)
+
+
+def _p_of(ratio: RatioEstimate) -> float:
+    error = log_error(ratio)
+    if math.isinf(error):
+        return 1.0
+    if error == 0:
+        return 1.0 if ratio.median == 1 else 0.0
+    return two_sided(math.log(ratio.median) / error, ratio.blocks - 1)
+
+
+def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    # The checkout goes before what this interpreter has installed; -P keeps the caller's
+    # folder out.
+    environment = {**os.environ, "PYTHONPATH": str(side.folder)}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "bench", "run", *arguments, "--json"],
+        env=environment,
+        cwd=side.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise SparsebenchError(
+            "git is not installed.", "Comparing two versions needs it."
+        ) from error
+    return done.stdout.strip() if done.returncode == 0 else ""

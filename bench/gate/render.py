@@ -1,0 +1,85 @@
+"""A gate's report for people: a table in the terminal, and Markdown for a pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.gate.check import GateReport
+from bench.gate.words import details, headline, line_of, spoken_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_COLOURS = {
+    "regressed": "bold red",
+    "failed": "bold red",
+    "missing": "bold red",
+    "better": "green",
+    "blind": "yellow",
+    "new": "cyan",
+}
+
+
+def terminal_report(report: GateReport, baseline: Path) -> list[RenderableType]:
+    """The table, what is wrong with each failing cell, and the headline."""
+    from rich.text import Text
+
+    items: list[RenderableType] = []
+    group, table = None, _table("")
+    for verdict in report.verdicts:
+        here = f"{verdict.key['workload']} on {verdict.key['task']}"
+        if here != group:
+            group, table = here, _table(here)
+            items += [table, ""]
+        line = line_of(verdict)
+        change, _, spread = line.change.partition(" (")
+        mark = Text(line.mark, style=_COLOURS.get(verdict.status, ""))
+        cells = (line.before, line.now, change, spread.rstrip(")"), line.sees, line.accuracy)
+        table.add_row(line.short, *cells, mark)
+    for verdict in spoken_of(report):
+        items.append(Text(verdict.name, style="bold"))
+        items += [Text(f"  {line}") for line in details(verdict, report, baseline)]
+        items.append("")
+    items += [Text(f"Note: {note}", style="dim") for note in report.notes]
+    style = "bold red" if report.failing else "bold green"
+    items.append(Text(f"{headline(report)}", style=style))
+    return items
+
+
+def _table(title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("cell", overflow="fold")
+    for column in ("before", "now", "change", "95 %", "sees", "accuracy"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    return table
+
+
+def markdown_report(report: GateReport, baseline: Path) -> str:
+    """The same for a pull request comment or a job's summary."""
+    sign = ":x:" if report.failing else ":white_check_mark:"
+    lines = [
+        f"### sparsebench: {headline(report)} {sign}",
+        "",
+        f"Baseline `{baseline}`: {report.reason}",
+        "",
+        "| verdict | cell | baseline | now | change (95 %) | accuracy, points |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for verdict in report.verdicts:
+        line = line_of(verdict)
+        mark = f"**{line.mark}**" if verdict in report.failing else line.mark
+        cells = (mark, line.name, line.before, line.now, line.change, line.accuracy)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for verdict in spoken_of(report):
+        lines += ["", f"**{verdict.name}**", ""]
+        for text in details(verdict, report, baseline):
+            head, colon, command = text.partition("repeat: ")
+            lines.append(f"- repeat: `{command}`" if colon and not head else f"- {text}")
+    if report.notes:
+        lines += ["", *(f"> {note}" for note in report.notes)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,142 @@
+"""The gate's verdicts in words, and the command that repeats one cell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.gate.check import CellVerdict, GateReport
+from bench.plans import Plan, load_plan
+from bench.tables.numbers import MINUS, share
+from models.errors import SparsebenchError
+
+MARKS = {
+    "same": "no change",
+    "better": "better",
+    "blind": "cannot tell",
+    "regressed": "REGRESSED",
+    "failed": "FAILED",
+    "missing": "MISSING",
+    "new": "new",
+}
+_KINDS = {"speedup": "speed-up", "engines": "against other engines", "times": "base over head"}
+# A repetition is there to be sure, so it takes more blocks than the run did.
+MORE_BLOCKS = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One verdict as text, for every form of output."""
+
+    name: str
+    short: str
+    mark: str
+    kind: str
+    before: str
+    now: str
+    change: str
+    accuracy: str
+    sees: str
+
+
+def line_of(verdict: CellVerdict) -> Line:
+    """A verdict's numbers as text."""
+    change = verdict.change
+    return Line(
+        name=verdict.name,
+        short=f"{verdict.key['backbone']} on {verdict.key['engine']}",
+        mark=MARKS[verdict.status],
+        kind=_KINDS[verdict.kind],
+        before="" if verdict.before is None else f"{verdict.before.median:.2f}×",
+        now="" if verdict.now is None else f"{verdict.now.median:.2f}×",
+        change="" if change is None else f"{percent(change.ratio)} ({interval(verdict)})",
+        accuracy=(
+            ""
+            if verdict.accuracy_change is None
+            else f"{verdict.accuracy_change.mid:+.2f}".replace("-", MINUS)
+        ),
+        sees="" if change is None else share(change.smallest_effect),
+    )
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a signed change in per cent."""
+    return f"{(ratio - 1) * 100:+.1f} %".replace("-", MINUS)
+
+
+def interval(verdict: CellVerdict) -> str:
+    """The 95 % interval of a change in per cent."""
+    if verdict.change is None or verdict.change.ci95 is None:
+        return "no interval"
+    low, high = (percent(end).removesuffix(" %") for end in verdict.change.ci95)
+    return f"{low} to {high}"
+
+
+def details(verdict: CellVerdict, report: GateReport, baseline: Path) -> list[str]:
+    """What to say below the table about a cell that fails: why, what moved, how to repeat."""
+    lines = [*verdict.reasons]
+    if verdict.status == "blind" and verdict.change is not None:
+        lines.append(
+            f"it was too noisy: of this cell a change of {verdict.change.smallest_effect:.0%} "
+            f"would have been seen, and {verdict.effect:.0%} is asked for"
+        )
+    lines += [f"moved: {what}" for what in verdict.moved]
+    if verdict.status != "new":
+        again = verdict.repeat or repeat_command(verdict, report, baseline)
+        lines.append(f"repeat: {again}")
+    return lines
+
+
+def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> str:
+    """A shell line that measures this cell and its references again, and checks it."""
+    folder = Path(report.run)
+    again = f"{folder}-again"
+    key = verdict.key
+    engines = [key["engine"]]
+    if verdict.kind == "engines":
+        engines += verdict.against
+    words = ["sparsebench", "run", str(folder / "plan.toml"), "--backbone", key["backbone"]]
+    for engine in engines:
+        words += ["--engine", engine]
+    words += ["--workload", key["workload"], *_task(key, folder)]
+    blocks = verdict.now.blocks if verdict.now else 0
+    words += ["--repeats", str(max(MORE_BLOCKS, 2 * blocks)), "--out", again]
+    check = ["sparsebench", "check", again, "--baseline", str(baseline), "--only"]
+    check.append(f"{key['workload']} .* {key['backbone']} · {key['engine']}$")
+    return f"{shlex.join(words)} && {shlex.join(check)}"
+
+
+def spoken_of(report: GateReport) -> list[CellVerdict]:
+    """Verdicts that need more than their line in the table."""
+    return report.failing
+
+
+def headline(report: GateReport) -> str:
+    """The whole check in one sentence."""
+    failing, total = len(report.failing), len(report.verdicts)
+    blind = sum(verdict.status == "blind" for verdict in report.verdicts)
+    unseen = (
+        f"; {blind} too noisy to tell (see 'sees'; more blocks make it smaller)" if blind else ""
+    )
+    if failing:
+        return f"{failing} of {total} cells failed{unseen}"
+    return f"no regression in {total} cells{unseen}"
+
+
+def _task(key: Mapping[str, Any], folder: Path) -> list[str]:
+    """`--task` where the plan has several; a record knows a folder's name, not its path."""
+    tasks = _plan_of(folder).tasks
+    if len(tasks) < 2:
+        return []
+    name = str(key["task"])
+    return ["--task", next((task for task in tasks if Path(task).stem == Path(name).stem), name)]
+
+
+def _plan_of(folder: Path) -> Plan:
+    try:
+        return load_plan(str(folder / "plan.toml"))
+    except SparsebenchError:  # a run that was put together by hand has none
+        return Plan()

@@ -1,0 +1,153 @@
+"""The fixture: measure a cell, report it to pytest-benchmark, hold the test's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_sparsebench.runs import STATE, SparseResult, find_cell, run_once
+
+KEY = "sparsebench"
+
+
+@pytest.fixture
+def sparse_benchmark(request: pytest.FixtureRequest) -> SparseBenchmark:
+    """Measure a sparse backbone against its dense partner; see `SparseBenchmark`."""
+    if not request.config.pluginmanager.hasplugin("benchmark"):
+        pytest.fail("sparse_benchmark needs pytest-benchmark: pip install pytest-benchmark", False)
+    return SparseBenchmark(request)
+
+
+class SparseBenchmark:
+    """Callable that measures, reports to pytest-benchmark and holds the limits of a test.
+
+    Args:
+        request: of the test.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self._config = request.config
+
+    def __call__(
+        self,
+        backbone: str,
+        *,
+        dense: str | None = None,
+        engine: str = "deepsparse",
+        task: str = "digits",
+        workload: str = "inference",
+        max_accuracy_loss: float | None = None,
+        min_speedup: float | None = None,
+        **options: Any,
+    ) -> SparseResult:
+        """Measure one cell and its dense partner, and fail the test beyond its limits.
+
+        Args:
+            backbone: name, or ``ARCH/METHOD-PERCENT@FILE``.
+            dense: its dense partner, where not the usual one.
+            engine: engine name.
+            task: task name, or a folder with train/CLASS/*.jpg and test/CLASS/*.jpg.
+            workload: workload name.
+            max_accuracy_loss: percentage points that may be lost against the dense partner.
+            min_speedup: least speed-up; fails where the whole interval lies below it.
+            options: further options of ``sparsebench run``: batch_size, size, repeats, ...
+        """
+        arguments = ["quick", "--backbone", backbone, "--engine", engine, "--task", str(task)]
+        arguments += ["--workload", workload]
+        if dense is not None:
+            arguments += ["--dense", f"{backbone}={dense}"]
+        for name, value in {**session_options(self._config), **options}.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        return self.from_run(
+            run_once(self._request, arguments),
+            backbone=backbone,
+            engine=engine,
+            workload=workload,
+            max_accuracy_loss=max_accuracy_loss,
+            min_speedup=min_speedup,
+        )
+
+    def from_run(
+        self,
+        folder: Path,
+        *,
+        backbone: str,
+        engine: str,
+        workload: str,
+        task: str | None = None,
+        max_accuracy_loss: float | None = None,
+        min_speedup: float | None = None,
+    ) -> SparseResult:
+        """Report one cell of a finished run's folder; arguments as of the call itself."""
+        result = find_cell(folder, backbone, engine, workload, task)
+        self._report(result)
+        hold(result, max_accuracy_loss, min_speedup)
+        return result
+
+    def _report(self, result: SparseResult) -> None:
+        """Hand the samples to pytest-benchmark, whose own timer is replaced by a replay."""
+        info = result.info
+        group = f"{info['workload']} on {info['task']}"
+        mark = pytest.mark.benchmark(timer=Replay(result.samples), group=group)
+        self._request.node.add_marker(mark)
+        benchmark = self._request.getfixturevalue("benchmark")
+        benchmark.extra_info[KEY] = info
+        # Flat copies: tools that read the JSON show extra_info as it stands.
+        for key in ("accuracy", "accuracy_change", "speedup"):
+            benchmark.extra_info[key] = info[key]
+        benchmark.pedantic(lambda: None, rounds=len(result.samples))
+        self._config.stash[STATE].recorded[self._request.node.nodeid] = result
+
+
+class Replay:
+    """A timer that replays measured seconds: of each pair of calls, the second is a sample."""
+
+    # pytest-benchmark names the timer of each benchmark in its JSON by these.
+    __name__ = "worker_clock"
+    __module__ = "pytest_sparsebench"
+
+    def __init__(self, samples: Sequence[float]) -> None:
+        self._samples: Iterator[float] = iter(samples)
+        self._running = False
+
+    def __call__(self) -> float:
+        """Seconds since the last start."""
+        self._running = not self._running
+        return 0.0 if self._running else next(self._samples)
+
+
+def session_options(config: pytest.Config) -> dict[str, Any]:
+    """Options of ``sparsebench run`` that hold for the whole session."""
+    names = ("repeats", "threads", "batch_size", "limit", "epochs")
+    values = {name: config.getoption(f"sparsebench_{name}") for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def hold(result: SparseResult, max_accuracy_loss: float | None, min_speedup: float | None) -> None:
+    """Fail the test where a limit is broken."""
+    info, wrong = result.info, []
+    name = f"{info['backbone']} on {info['engine']['name']}"
+    if max_accuracy_loss is not None:
+        change = info["accuracy_change"]
+        if change is None:
+            wrong.append(f"{name}: its accuracy change against a dense partner is not known")
+        elif -change > max_accuracy_loss:
+            wrong.append(
+                f"{name} loses {-change:.2f} points of accuracy; {max_accuracy_loss:g} are allowed"
+            )
+    if min_speedup is not None:
+        interval = info["speedup_ci95"]
+        if interval is None:
+            wrong.append(f"{name}: its speed-up has no interval")
+        elif interval[1] < min_speedup:
+            low, high = interval
+            wrong.append(
+                f"{name} is {info['speedup']:.2f}x as fast as its dense partner "
+                f"({low:.2f} to {high:.2f}); at least {min_speedup:g}x is asked for"
+            )
+    if wrong:
+        pytest.fail("; ".join(wrong), False)

@@ -1,0 +1,151 @@
+"""Running ``sparsebench`` as a process, and reading what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class SparseResult:
+    """One measured cell.
+
+    Args:
+        samples: seconds by the worker's clock, in measured order, all blocks.
+        info: what goes into ``extra_info["sparsebench"]``.
+    """
+
+    samples: list[float]
+    info: dict[str, Any]
+
+    @property
+    def speedup(self) -> float | None:
+        """Dense partner's time over this one's; None for a dense cell."""
+        value: float | None = self.info["speedup"]
+        return value
+
+    @property
+    def accuracy_change(self) -> float | None:
+        """Percentage points against the dense partner; None for a dense cell."""
+        value: float | None = self.info["accuracy_change"]
+        return value
+
+
+@dataclass
+class State:
+    """What one pytest session has seen of this plugin."""
+
+    runs: dict[tuple[str, ...], Path] = field(default_factory=dict)
+    recorded: dict[str, SparseResult] = field(default_factory=dict)
+
+
+STATE = pytest.StashKey[State]()
+
+
+def run_once(request: pytest.FixtureRequest, arguments: Sequence[str]) -> Path:
+    """Run ``sparsebench run`` with these arguments, once a session.
+
+    Returns:
+        The run's folder. A run in which every cell failed is one too: the records say why.
+    """
+    state = request.config.stash[STATE]
+    key = tuple(arguments)
+    if key not in state.runs:
+        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        folder = factory.mktemp("sparsebench") / "run"
+        done = sparsebench(request.config, ["run", *arguments, "--out", str(folder), "--json"])
+        if done.returncode not in (0, 3):
+            pytest.fail(f"sparsebench run ended with {done.returncode}: {done.stderr}", False)
+        state.runs[key] = folder
+    return state.runs[key]
+
+
+def sparsebench(
+    config: pytest.Config, arguments: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the command; that of this environment, on the path, or of the ini option."""
+    command = shlex.split(config.getini("sparsebench_command"))
+    if not command:
+        beside = Path(sys.executable).with_name("sparsebench")
+        found = str(beside) if beside.exists() else shutil.which("sparsebench")
+        if found is None:
+            pytest.fail(
+                "There is no command sparsebench; set the ini option sparsebench_command, "
+                "for example to 'uvx sparsebench'.",
+                False,
+            )
+        command = [found]
+    # Not the tests' own path: a folder `models` on it would hide the suite's.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def find_cell(
+    folder: Path, backbone: str, engine: str, workload: str, task: str | None
+) -> SparseResult:
+    """One measured cell of a run; fails the test where it is missing or was not measured."""
+    for record in reversed(_lines(folder / "records.jsonl")):  # the latest of a cell counts
+        names = (record["backbone"]["name"], record["engine"]["name"], record["workload"])
+        if names != (backbone, engine, workload):
+            continue
+        if task is not None and record["task"]["name"] not in (task, Path(task).name):
+            continue
+        if record["status"] != "ok":
+            pytest.fail(f"{backbone} on {engine}: {record['reason']}", False)
+        return _result(folder, record)
+    pytest.fail(f"The run in {folder} has no cell {backbone} on {engine} ({workload}).", False)
+
+
+def _result(folder: Path, record: dict[str, Any]) -> SparseResult:
+    found = [c for c in _lines(folder / "comparisons.jsonl") if c["sparse"] == record["id"]]
+    comparison: dict[str, Any] = found[0] if found else {}
+    if found and comparison["status"] != "ok":
+        pytest.fail(f"{record['backbone']['name']}: {comparison['reason']}", False)
+    accuracy = record["accuracy"] or {}
+    speedup, total, change = (
+        comparison.get(key) or {} for key in ("speedup", "total", "accuracy_delta")
+    )
+    engine = record["engine"]
+    info = {
+        "cell": record["id"],
+        "comparison": f"{record['id']}/{comparison['dense']}" if found else None,
+        "workload": record["workload"],
+        "task": record["task"]["name"],
+        "backbone": record["backbone"]["name"],
+        "trained": record["backbone"]["trained"],
+        "engine": {key: engine[key] for key in ("name", "version", "batch_size", "threads")},
+        "pictures_per_sample": record["trials"][0]["items"],
+        "blocks": len(record["trials"]),
+        "speedup": speedup.get("median"),
+        "speedup_ci95": speedup.get("ci95"),
+        "total": total.get("median"),
+        "total_ci95": total.get("ci95"),
+        "verdict": comparison.get("verdict"),
+        "accuracy": accuracy.get("mean"),
+        "accuracy_ci95": accuracy.get("ci95"),
+        "accuracy_change": change.get("mean"),
+        "accuracy_change_ci95": change.get("ci95"),
+        "measured_sparsity": record["backbone"]["measured_sparsity"],
+        "proof": record["proof"],
+        "machine": record["machine"]["fingerprint"],
+    }
+    samples = [second for trial in record["trials"] for second in trial["seconds"]]
+    return SparseResult(samples, info)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]

@@ -1,0 +1,1 @@
+"""pytest-benchmark sessions of the suite's workloads: ``uv run pytest bench/sessions``."""

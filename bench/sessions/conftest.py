@@ -1,0 +1,80 @@
+"""Cells of a session: the product of the chosen backbones, engines and tasks, dense ones too.
+
+All cells are measured in one run at the first test, in turns inside common blocks; each test then
+reports its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytest_sparsebench.fixture import session_options
+from pytest_sparsebench.runs import run_once
+
+from bench.cells import with_partners
+from bench.plans import Plan, load_plan
+
+BACKBONES = ("resnet18/gmp-90",)
+ENGINES = ("deepsparse", "onnxruntime")
+TASKS = ("digits",)
+FILES = {
+    "test_inference": "inference",
+    "test_linear_cached": "linear-cached",
+    "test_linear_online": "linear-online",
+    "test_full": "full",
+}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the sessions of workloads that were not chosen, or that the suite lacks."""
+    workload = FILES.get(collection_path.stem)
+    return True if workload is not None and workload not in _workloads(config) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise a session over the chosen cells."""
+    if "measured" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    cells = [
+        (backbone, engine, task)
+        for task in _chosen(config, "task", TASKS)
+        for backbone in with_partners(_plan(config))
+        for engine in _chosen(config, "engine", ENGINES)
+    ]
+    ids = [f"{backbone}-{engine}-{Path(task).name}" for backbone, engine, task in cells]
+    metafunc.parametrize(("backbone", "engine", "task"), cells, ids=ids)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Path:
+    """The folder of the one run that all sessions share."""
+    config = request.config
+    arguments = ["quick"]
+    for name, default in (("backbone", BACKBONES), ("engine", ENGINES), ("task", TASKS)):
+        for value in _chosen(config, name, default):
+            arguments += [f"--{name}", value]
+    # Only what the selected tests (-k, a single file) ask for is measured.
+    for stem in dict.fromkeys(item.path.stem for item in request.session.items):
+        if stem in FILES:
+            arguments += ["--workload", FILES[stem]]
+    for option, number in session_options(config).items():
+        arguments += [f"--{option.replace('_', '-')}", str(number)]
+    return run_once(request, arguments)
+
+
+def _plan(config: pytest.Config) -> Plan:
+    return load_plan("quick").with_changes(backbones=_chosen(config, "backbone", BACKBONES))
+
+
+def _workloads(config: pytest.Config) -> tuple[str, ...]:
+    """The chosen ones, or all that the suite has and a session file is there for."""
+    from bench.workloads import WORKLOADS
+
+    known = tuple(name for name in WORKLOADS.names() if name in FILES.values())
+    return _chosen(config, "workload", known)
+
+
+def _chosen(config: pytest.Config, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(config.getoption(f"sparsebench_{name}")) or default

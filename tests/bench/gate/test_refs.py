@@ -1,0 +1,108 @@
+"""`check --base REF --head REF` on a small repository whose `bench` hands out synthetic runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.bench.conftest import Result
+from tests.bench.gate.test_gate import QUIET, TWO, slowed
+from tests.bench.synthetic import make_run
+
+Cli = Callable[..., Result]
+BLOCKS = 3
+MAIN = """
+import os, shutil, sys
+from pathlib import Path
+assert sys.argv[1:3] == ["run", "quick"] and "--engine" in sys.argv, sys.argv
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+version = Path(__file__).with_name("version").read_text().strip()
+with open(os.environ["ORDER"], "a") as order:
+    order.write(out.name + chr(10))
+shutil.copytree(Path(os.environ["RUNS"]) / version / out.name.rpartition("-")[2], out)
+"""
+
+
+def git(repository: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=repository, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one block for each version and block: `slow` has its sparse cells 20 % slower."""
+    root = tmp_path_factory.mktemp("runs")
+    for number, version in enumerate(("same", "again", "slow")):
+        for block in range(BLOCKS):
+            run = make_run(
+                seed=10 * number + block, blocks=1, backbones=TWO, engines=["torch"], **QUIET
+            )
+            if version == "slow":
+                run = slowed(run, 1.2, lambda r: not r.backbone.is_dense)
+            # The drift of a block is a run's own here, as machines drift between runs too;
+            # it is taken out, because both sides of a real block run within seconds.
+            level = next(t for t in run.trials if t.workload == "inference").seconds[0]
+            run = slowed(run, 0.07 / level, lambda r: True)
+            run.write(root / version / str(block))
+    return root
+
+
+@pytest.fixture
+def repository(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNS", str(runs))
+    monkeypatch.setenv("ORDER", str(tmp_path / "order"))
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    repository = tmp_path / "repository"
+    (repository / "bench").mkdir(parents=True)
+    (repository / "bench/__init__.py").write_text("")
+    (repository / "bench/__main__.py").write_text(MAIN)
+    git(repository, "init", "--quiet")
+    for version in ("same", "again", "slow"):
+        (repository / "bench/version").write_text(version)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "-m", version)
+        git(repository, "tag", version)
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def check(cli: Cli, *options: object) -> Result:
+    return cli("check", *options, "--blocks", BLOCKS, "--run-options", "--engine torch")
+
+
+def test_a_slower_head_fails_and_the_same_commit_does_not(cli: Cli, repository: Path) -> None:
+    same = check(cli, "--base", "same", "--head", "same")
+    assert same.code == 0, same.out
+    slower = check(cli, "--base", "same", "--head", "slow", "--json")
+    assert slower.code == 1
+    report = json.loads(slower.out)
+    failing = {line["key"]["backbone"] for line in report["verdicts"] if line["failing"]}
+    assert failing == {"resnet18/acdc-90"}
+    for line in report["verdicts"]:
+        if line["failing"]:
+            assert line["change"]["low"] < 1 / 1.2 < line["change"]["high"]
+            assert line["repeat"].startswith("sparsebench check --base same --head slow")
+    assert check(cli, "--base", "slow", "--head", "same").code == 0
+
+
+def test_sides_take_turns_and_leave_no_worktree(cli: Cli, repository: Path, tmp_path: Path) -> None:
+    check(cli, "--base", "same", "--head", ".")
+    order = (tmp_path / "order").read_text().split()
+    assert order == ["base-0", "head-0", "head-1", "base-1", "base-2", "head-2"]
+    assert git(repository, "worktree", "list").count("\n") == 0
+
+
+def test_wrong_usage_is_explained(cli: Cli, repository: Path) -> None:
+    assert "no commit 'nowhere'" in check(cli, "--base", "nowhere").err
+    assert check(cli, "run", "--base", "same").code == 2
+    assert cli("check").code == 2
+    broken = cli("check", "--base", "same", "--blocks", 2)  # this `bench` wants --engine
+    assert broken.code == 3
+    assert "measured nothing" in broken.err

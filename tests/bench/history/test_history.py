@@ -1,0 +1,85 @@
+"""Nightly series with planted changes, false ones, and other machines between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.history import Series, change_points
+from tests.bench.conftest import Result
+from tests.bench.gate.test_gate import TWO, slowed
+from tests.bench.synthetic import MACHINE, make_run
+
+Cli = Callable[..., Result]
+
+
+def series(ratios: list[float], name: str = "cell") -> Series:
+    count = len(ratios)
+    return Series(
+        name, "speedup", tuple(f"n{i:02}" for i in range(count)),
+        tuple(f"2026-01-{i + 1:02}" for i in range(count)), tuple(ratios),
+        (None,) * count, ("1.0",) * count,
+    )  # fmt: skip
+
+
+def noisy(rng: np.random.Generator, count: int, level: float) -> list[float]:
+    return list(level * np.exp(rng.normal(0, 0.012, count)))
+
+
+def test_a_lasting_change_is_found_where_it_is() -> None:
+    rng = np.random.default_rng(0)
+    (point,) = change_points([series(noisy(rng, 12, 2.4) + noisy(rng, 8, 2.1))])
+    assert point.run == "n12"
+    assert point.change == pytest.approx(2.1 / 2.4 - 1, abs=0.02)
+
+
+def test_noise_a_single_bad_night_and_small_changes_are_none() -> None:
+    rng = np.random.default_rng(1)
+    quiet = [series(noisy(rng, 20, 3.0), f"cell {i}") for i in range(30)]
+    assert change_points(quiet) == []
+    one_bad = noisy(rng, 20, 3.0)
+    one_bad[9] *= 0.7
+    assert change_points([series(one_bad)]) == []
+    assert change_points([series(noisy(rng, 10, 3.0) + noisy(rng, 10, 2.95))]) == []
+    assert change_points([series([3.0, 3.0, 2.0])]) == []
+
+
+def test_ten_percent_is_found_in_nine_of_ten_series() -> None:
+    rng = np.random.default_rng(2)
+    found = [change_points([series(noisy(rng, 10, 2) + noisy(rng, 5, 1.8))]) for _ in range(50)]
+    assert sum(len(points) == 1 for points in found) >= 45
+
+
+def test_the_command_follows_one_machine_and_fails_on_a_worse_level(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for night in range(8):
+        run = make_run(
+            seed=night, blocks=3, process=0.004, backbones=TWO, engines=["torch"],
+            workloads=["inference"],
+        )  # fmt: skip
+        if night >= 5:
+            run = slowed(run, 1.2, lambda r: not r.backbone.is_dense)
+        records = [replace(r, created=f"2026-01-0{night + 1}T00:00:00Z") for r in run.records]
+        replace(run, records=records).write(tmp_path / f"night-{night}")
+    other = make_run(machine={**MACHINE, "fingerprint": "f" * 16}, backbones=TWO)
+    other.write(tmp_path / "laptop")
+
+    result = cli("history", tmp_path)
+    assert result.code == 1, result.err
+    assert "since night-5 (2026-01-06)" in result.out
+    assert "laptop: another machine" in result.out
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads(cli("history", tmp_path, "--json").out)
+    (change,) = data["changes"]
+    assert change["change"] == pytest.approx(1 / 1.2 - 1, abs=0.02)
+    assert cli("history", tmp_path, "--effect", "30%").code == 0
+
+
+def test_a_folder_without_runs_exits_three(cli: Cli, tmp_path: Path) -> None:
+    assert cli("history", tmp_path).code == 3
