@@ -66,6 +66,10 @@ class LotteryTicket(Method):
         """The last round ends with its rewinding."""
         self._prune_and_rewind(run, self._levels(run)[-1])
 
+    def facts(self) -> dict[str, str]:
+        """What a reader must know before judging the accuracy."""
+        return {"ticket": "the start's weights times the mask, not trained since; fine-tune it"}
+
     def state_dict(self) -> dict[str, Any]:
         """The pre-trained network beside the masks."""
         return {**super().state_dict(), "start": self._start}
