@@ -8,6 +8,7 @@ where an uninterrupted one would have ended.
 from __future__ import annotations
 
 import math
+import platform
 import signal
 import threading
 import time
@@ -55,8 +56,10 @@ class Execution:
             return bool(torch.cuda.is_bf16_supported())
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
-        # oneDNN also emulates bf16 on processors that have no instructions for it, slowly.
-        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+        if platform.machine().lower() not in ("x86_64", "amd64"):
+            return True
+        # Here oneDNN also emulates bf16, slowly, on processors without instructions for it.
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         known = [getattr(torch.cpu, name) for name in probes if hasattr(torch.cpu, name)]
         return not known or any(probe() for probe in known)
 
