@@ -26,9 +26,10 @@ def accuracy(report: Inspection) -> float | None:
 
 def label(report: Inspection) -> str:
     """A short name: of the backbone, or of the file without its folders."""
-    name = str(report.facts.get("backbone") or report.target)
-    head, at, source = name.partition("@")
-    return head + at + source.rpartition("/")[2] if at else name.rpartition("/")[2] or name
+    if "backbone" in report.facts:
+        head, at, source = str(report.facts["backbone"]).partition("@")
+        return head + at + source.rpartition("/")[2]
+    return report.target.rpartition("/")[2]
 
 
 def dead_by_layer(report: Inspection) -> list[tuple[str, float]]:

@@ -209,6 +209,8 @@ class _Builder:
             return opaque
         same = self.shapes[node][1] == sources[0].width and len(sources) == 1
         if node.op == "call_module":
+            if len(self.shapes[sources[0].node]) == 3:
+                return opaque  # a layer over sequences: channels stand elsewhere
             return self._module_kind(str(node.target), same)
         if node.op == "call_function":
             function: Callable[..., Any] = node.target  # type: ignore[assignment]
