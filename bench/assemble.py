@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
 from bench.cells import Cell
+from bench.forecast import Rates, predict
+from bench.forecast.plan import amounts_for
 from bench.hardware import clock_facts, gpu_facts
 from bench.machine import machine_facts, package_versions
 from bench.plans import Plan
@@ -24,6 +26,8 @@ from bench.records import (
     utc_now,
 )
 from bench.tasks.base import Task
+from bench.training.facts import best_epoch_scores, training_facts
+from bench.training.recipe import training_recipe
 from models.zoo import find_card
 
 # One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
@@ -38,6 +42,7 @@ def finish_cells(
     task: Task,
     cells: Sequence[Cell],
     find: FindPrepared,
+    rates: Rates,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of every cell that has none yet, or a failed one.
@@ -48,6 +53,7 @@ def finish_cells(
         task: the opened task of the cells.
         cells: cells whose blocks are over.
         find: what was prepared for a cell, None where that failed.
+        rates: of this machine before the run, for the forecast beside the measurement.
         facts: cell id -> what else its record's `extra` says of its blocks.
     """
     trials: dict[str, list[Trial]] = {}
@@ -65,6 +71,7 @@ def finish_cells(
         more = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
+            **_forecast(plan, cell, task, rates),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
         folder.append_record(replace(record, extra={**record.extra, **more}))
@@ -86,7 +93,7 @@ def _record(
         failed = [trial for trial in mine if trial.status == "failed"]
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
-    scores = _scores(good) or _scores(lender)
+    scores = _scores(good, plan) or _scores(lender, plan)
     return Record(
         id=cell.id,
         run=folder.name,
@@ -106,26 +113,53 @@ def _record(
         engine=_engine(cell, facts),
         machine=_machine(),
         trials=tuple(trial.times for trial in good) if complete else (),
-        accuracy=Accuracy.of(task.metric, scores, plan.seeds) if scores and complete else None,
-        proof=_proof(facts, prepared),
+        accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
+        proof=_proof(cell, facts, prepared),
         packages=_packages(),
         settings=_settings(plan, cell),
         extra={
-            **{key: [trial.extra[key] for trial in good] for key in ONE_OFF if good},
+            **{
+                key: [trial.extra[key] for trial in good]
+                for key in ONE_OFF
+                if good and key in good[0].extra
+            },
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "task_skipped": len(task.skipped),
-            "accuracy_from": lender[0].cell if lender and not _scores(good) else None,
+            "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
+            **training_facts(good),
         },
     )
 
 
-def _scores(trials: Sequence[Trial]) -> tuple[float, ...] | None:
-    """Accuracy by seed: the same in every block, for the seeds fix everything."""
-    found = [trial.accuracy_per_seed for trial in trials if trial.accuracy_per_seed is not None]
-    return found[0] if found else None
+def _forecast(plan: Plan, cell: Cell, task: Task, rates: Rates) -> dict[str, Any]:
+    amounts, _ = amounts_for(plan, cell, len(task.train), len(task.test))
+    found = predict(cell, amounts, 1, plan.min_seconds, rates)
+    return {"predicted_seconds": found.seconds, "prediction_basis": found.basis}
+
+
+def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
+    """Accuracy by seed. A seed fixes everything, so the first trial that has it counts."""
+    found: dict[int, float] = {}
+    for trial in trials:
+        if trial.accuracy_per_seed is not None:
+            seeds = trial.extra.get("seeds", plan.seeds)
+            for seed, accuracy in zip(seeds, trial.accuracy_per_seed, strict=True):
+                found.setdefault(int(seed), accuracy)
+    return found or None
+
+
+def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -> Accuracy:
+    best = best_epoch_scores(good)
+    seeds = sorted(scores)
+    return Accuracy.of(
+        metric,
+        [scores[seed] for seed in seeds],
+        seeds,
+        [best[seed] for seed in seeds] if best and set(best) >= set(seeds) else None,
+    )
 
 
 def _lender(
@@ -171,16 +205,18 @@ def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:
     )
 
 
-def _proof(facts: Mapping[str, Any], prepared: Prepared | None) -> Proof | None:
+def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> Proof | None:
     if prepared is None:
         return None
     verified = facts.get("verification", {})
+    # Where only a head is trained, the backbone's weights, and so its mask, stay the file's.
+    after: str | None = prepared.reference.onnx_mask
+    if cell.workload == "full":
+        after = facts.get("after_training_mask")
     return Proof(
         checkpoint_mask=prepared.reference.checkpoint_mask,
         onnx_mask=prepared.reference.onnx_mask,
-        # The workloads so far train a new head on features: the backbone's weights, and so
-        # its mask, are the file's own.
-        after_training_mask=prepared.reference.onnx_mask,
+        after_training_mask=after,
         max_abs_error=verified.get("max_abs_error"),
         argmax_agreement=verified.get("argmax_agreement"),
     )
@@ -192,10 +228,21 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
         "size": cell.size,
         "input": "real pictures",
         "seeds": list(plan.seeds),
-        "solver": plan.solver,
     }
-    if plan.solver == "sgd":
-        settings["epochs"] = plan.epochs
+    if cell.workload in ("linear-online", "full"):
+        recipe = training_recipe(
+            plan.recipe, cell.workload, cell.task, epochs=plan.train_epochs, lr=plan.lr
+        )
+        settings |= {"training": asdict(recipe), "validation": plan.validation}
+        settings["target_margin"] = plan.target_margin
+    else:
+        settings["solver"] = plan.solver
+        if plan.solver == "sgd":
+            settings["epochs"] = plan.epochs
+        if plan.weight_decays:
+            settings |= {"weight_decays": list(plan.weight_decays), "validation": plan.validation}
+        if plan.prepared:
+            settings["pictures"] = "prepared"
     if plan.limit:
         settings["limit"] = plan.limit
     return settings

@@ -12,12 +12,7 @@ from bench.hardware import openmp_runtimes
 from bench.prepare import Prepared
 from bench.records import utc_now
 from bench.workloads import WORKLOADS
-from bench.workloads.base import (
-    BlockContext,
-    Running,
-    Workload,
-    failed_or_ok,
-)
+from bench.workloads.base import BlockContext, Ready, Running, failed_or_ok
 from exporters.client import EngineWorker, WorkerFailed
 from exporters.engines.base import CompileRequest
 from exporters.launch import start_worker
@@ -34,13 +29,34 @@ def run_block(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     Cells that differ only in their workload share a worker. Whatever goes wrong with a
     cell becomes a failed trial with its reason.
     """
+    workloads = {name: WORKLOADS.load(name)() for name in dict.fromkeys(c.workload for c in cells)}
+    on_engines = {n: w for n, w in workloads.items() if hasattr(w, "run_block")}
     with ExitStack() as stack:
-        running = _launch(cells, prepare, context, stack)
-        for name in dict.fromkeys(cell.workload for cell in cells):
-            chosen = [one for one in running if one.cell.workload == name]
-            if chosen:
-                workload: Workload = WORKLOADS.load(name)()
-                workload.run_block(chosen, context)
+        chosen = [cell for cell in cells if cell.workload in on_engines]
+        running = _launch(chosen, prepare, context, stack) if chosen else []
+        for name, workload in on_engines.items():
+            mine = [one for one in running if one.cell.workload == name]
+            if mine:
+                workload.run_block(mine, context)
+    # The engines' processes are gone: training has the machine for itself.
+    for name, workload in workloads.items():
+        if name not in on_engines:
+            ready = _prepared([cell for cell in cells if cell.workload == name], prepare, context)
+            if ready:
+                workload.train_block(ready, context)
+
+
+def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) -> list[Ready]:
+    """Cells whose backbone could be loaded and checked; the others are emitted as failed."""
+    ready = []
+    for cell in cells:
+        try:
+            prepared = prepare(cell)
+        except SparsebenchError as failure:
+            _emit_failed(cell, str(failure), context)
+            continue
+        ready.append(Ready(cell, prepared, {"export_seconds": prepared.export_seconds}))
+    return ready
 
 
 def _launch(
@@ -82,25 +98,29 @@ def _launch(
             failures[key] = _reason(failure)
             workers[key].close()  # a broken or refused session must not idle beside the others
             continue
-        running += [Running(one, workers[key], prepared, facts) for one in (cell, *others)]
+        running += [Running(one, prepared, facts, worker=workers[key]) for one in (cell, *others)]
     for key, reason in failures.items():
         for cell in sharing[key]:
-            context.emit(
-                failed_or_ok(
-                    cell,
-                    context,
-                    reason=reason,
-                    order=0,
-                    started=utc_now(),
-                    seconds=(),
-                    warmup=(),
-                    items=0,
-                    stages={},
-                    accuracy_per_seed=None,
-                    extra={},
-                )
-            )
+            _emit_failed(cell, reason, context)
     return running
+
+
+def _emit_failed(cell: Cell, reason: str, context: BlockContext) -> None:
+    context.emit(
+        failed_or_ok(
+            cell,
+            context,
+            reason=reason,
+            order=0,
+            started=utc_now(),
+            seconds=(),
+            warmup=(),
+            items=0,
+            stages={},
+            accuracy_per_seed=None,
+            extra={},
+        )
+    )
 
 
 def _compile(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, Any]:

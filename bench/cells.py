@@ -8,13 +8,18 @@ from typing import Any
 
 from bench.plans import EngineSettings, Plan, usable_cpus
 from bench.records import cell_id
+from bench.workloads import WORKLOADS
+from models.errors import SparsebenchError
 from models.zoo import find_card
 
 # The settings besides those of a cell that change what a workload computes.
+_HEAD = ("seeds", "solver", "epochs")
+_TRAINING = ("seeds", "recipe", "train_epochs", "lr", "validation", "repeats")
 _WORKLOAD_SETTINGS = {
-    "inference": ("min_seconds",),
+    "inference": ("min_seconds", *_HEAD),
+    "linear-online": _TRAINING,
+    "full": (*_TRAINING, "tune", "deterministic"),
 }
-_HEAD_SETTINGS = ("seeds", "solver", "epochs")
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,24 @@ def expand(plan: Plan) -> list[Cell]:
         for task in plan.tasks
         for name, partner in backbones.items()
         for workload in plan.workloads
-        for engine in plan.engines
+        for engine in engines_for(workload, plan)
     ]
+
+
+def engines_for(workload: str, plan: Plan) -> tuple[str, ...]:
+    """The plan's engines that can do a workload: not every engine can train.
+
+    Raises:
+        SparsebenchError: none of them can.
+    """
+    able = WORKLOADS.load(workload).engines
+    chosen = plan.engines if able is None else tuple(e for e in plan.engines if e in able)
+    if not chosen:
+        raise SparsebenchError(
+            f"None of the plan's engines ({', '.join(plan.engines)}) can do '{workload}'.",
+            f"Add --engine {able[0]}.",
+        )
+    return chosen
 
 
 def with_partners(plan: Plan) -> dict[str, str]:
@@ -127,7 +148,11 @@ def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine:
         "limit": plan.limit,
         "metric": plan.metric,
     }
-    for key in (*_WORKLOAD_SETTINGS.get(workload, ()), *_HEAD_SETTINGS):
+    if plan.prepared and workload == "linear-cached":  # no part of older identities
+        identity["prepared"] = True
+    if plan.weight_decays and workload in ("inference", "linear-cached"):
+        identity["weight_decays"] = [*plan.weight_decays, plan.validation]
+    for key in _WORKLOAD_SETTINGS.get(workload, _HEAD):
         value = getattr(plan, key)
         identity[key] = list(value) if isinstance(value, tuple) else value
     return Cell(id=cell_id(identity), dense=partner, settings=settings, **values)

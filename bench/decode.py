@@ -140,28 +140,54 @@ class PictureWriter:
             picture: RGB.
             out: ``[3, size, size]``, float32; overwritten.
         """
-        out[...] = self._cropped(picture)
+        self.write_pixels(resized_pixels(picture, self.resize, self.interpolation), out)
+
+    def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+        """Cut out the middle and normalise a picture that is resized already.
+
+        Args:
+            pixels: ``[H, W, 3]``, uint8, its short side :attr:`resize`.
+            out: ``[3, size, size]``, float32; overwritten.
+        """
+        # Rounded as torchvision's centre crop rounds.
+        left = round((pixels.shape[1] - self.size) / 2)
+        top = round((pixels.shape[0] - self.size) / 2)
+        cut = pixels[top : top + self.size, left : left + self.size]
+        out[...] = cut.transpose(2, 0, 1)
+        self.normalise(out)
+
+    def normalise(self, out: NDArray[np.float32]) -> None:
+        """Values 0-255 ``[3, H, W]``, float32, to the network's scale, in place."""
         np.multiply(out, self._factor, out=out)
         np.add(out, self._offset, out=out)
 
-    def _cropped(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Resized and cropped pixels ``[3, size, size]``, uint8, as a view."""
-        picture = _without_far_ends(picture)
-        width, height = picture.size
-        target = _resized(width, height, self.resize)
-        pixels = np.array(picture)
-        if target != (width, height):
-            # Channels stay last in memory: the kernel's fast case.
-            image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-            image = torch.nn.functional.interpolate(
-                image, size=target[::-1], mode=self.interpolation, antialias=True
-            )
-            pixels = image[0].permute(1, 2, 0).numpy()
-        # Rounded as torchvision's centre crop rounds.
-        left = round((target[0] - self.size) / 2)
-        top = round((target[1] - self.size) / 2)
-        cut: NDArray[np.uint8] = pixels[top : top + self.size, left : left + self.size]
-        return cut.transpose(2, 0, 1)
+
+def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:
+    """A picture whose short side has `short` pixels, as ``[H, W, 3]``, uint8.
+
+    Args:
+        picture: RGB.
+        short: pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
+    """
+    picture = _without_far_ends(picture)
+    target = _resized(*picture.size, short)
+    if target == picture.size:
+        return np.array(picture)
+    return resample(np.array(picture), target[1], target[0], interpolation)
+
+
+def resample(
+    pixels: NDArray[np.uint8], height: int, width: int, interpolation: str
+) -> NDArray[np.uint8]:
+    """Pixels ``[H, W, 3]`` at another size, antialiased: PyTorch's uint8 kernel."""
+    # Channels stay last in memory: the kernel's fast case.
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    image = torch.nn.functional.interpolate(
+        image, size=(height, width), mode=interpolation, antialias=True
+    )
+    result: NDArray[np.uint8] = image[0].permute(1, 2, 0).numpy()
+    return result
 
 
 def _without_far_ends(picture: Image.Image) -> Image.Image:

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import SparsebenchError
+from models.sources import FILE_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import RenderableType
+    from torch import nn
+
+    from models.cards import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,22 @@ class Layer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All layers of one thing, and what else is known of it."""
+    """All layers of one thing, and what else is known of it.
+
+    Attributes:
+        target: what was asked for.
+        facts: what it says of itself, or its card does.
+        layers: in the network's order.
+        unknown: what could not be told.
+        full_macs: dense multiplications of the full architecture, which a network with
+            removed channels has fewer of; None where unknown.
+    """
 
     target: str
     facts: dict[str, Any]
     layers: list[Layer]
     unknown: list[str] = field(default_factory=list)
+    full_macs: int | None = None
 
     @property
     def sparsity(self) -> float:
@@ -55,14 +69,26 @@ class Inspection:
 
     @property
     def flops_ratio(self) -> float | None:
-        """Non-zero over dense FLOPs, None where they are unknown."""
+        """Non-zero FLOPs over the full architecture's dense ones, None where unknown."""
         counted = [layer for layer in self.layers if layer.macs is not None]
-        dense = sum(layer.macs or 0 for layer in counted)
+        dense = self.full_macs or sum(layer.macs or 0 for layer in counted)
         return sum(layer.nonzero_macs or 0 for layer in counted) / dense if dense else None
+
+    @property
+    def dead_filters(self) -> float:
+        """Share of the convolutions' filters that are all zero, 0-1."""
+        convolutions = [layer for layer in self.layers if len(layer.shape) == 4]
+        filters = sum(layer.shape[0] for layer in convolutions)
+        return sum(layer.dead_filters for layer in convolutions) / filters if filters else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of everything, with the totals."""
-        return {**asdict(self), "sparsity": self.sparsity, "flops_ratio": self.flops_ratio}
+        totals = {
+            "sparsity": self.sparsity,
+            "flops_ratio": self.flops_ratio,
+            "dead_filters": self.dead_filters,
+        }
+        return {**asdict(self), **totals}
 
 
 def inspect_target(target: str, *, size: int | None = None) -> Inspection:
@@ -76,68 +102,117 @@ def inspect_target(target: str, *, size: int | None = None) -> Inspection:
         SparsebenchError: no such file or backbone, or a damaged file.
     """
     path = Path(target)
-    if path.suffix == ".onnx":
-        return _onnx(path)
     if path.is_file():
-        return _checkpoint(path)
-    if path.suffix in (".pth", ".pt", ".safetensors", ".bin", ".net"):
-        raise SparsebenchError(f"There is no file {path}.")
+        return _onnx(path, size) if path.suffix == ".onnx" else _checkpoint(path, size)
+    if "@" not in target and path.suffix in FILE_SUFFIXES:
+        raise SparsebenchError(f"There is no file {path}.", "Check the path.")
     return _backbone(target, size)
 
 
 def _backbone(name: str, size: int | None) -> Inspection:
-    from models.architectures import prunable_layers
-    from models.costs import count_costs
     from models.masks import mask_hash
     from models.zoo.load import load_backbone
 
     backbone = load_backbone(name)
     card = backbone.card
     side = size or card.preprocessing.size
-    costs = {cost.name: cost for cost in count_costs(backbone.module, (3, side, side))}
-    layers = []
-    for layer_name, module in prunable_layers(backbone.module).items():
-        cost = costs[layer_name]
-        weight = module.weight.detach().numpy()
-        layers.append(_layer(layer_name, weight, cost.macs, cost.nonzero_macs))
+    layers, full = _counted(backbone.module, card.arch, side)
     facts = {
         "backbone": card.name,
         "arch": card.arch,
         "method": f"{card.method} ({card.family})",
         "trained": card.trained,
-        "input": f"{side} px, {card.preprocessing.interpolation}, "
-        f"mean {card.preprocessing.mean}, std {card.preprocessing.std}",
+        "input": input_line(card.preprocessing, side),
         "upstream top-1": card.upstream_accuracy,
         "licence": card.licence,
         "notes": card.notes or None,
         "mask": mask_hash(backbone.mask),
         "weights": backbone.sha256,
     }
-    return Inspection(name, facts, layers)
+    return Inspection(name, facts, layers, full_macs=full)
 
 
-def _checkpoint(path: Path) -> Inspection:
-    from models.checkpoints import load_checkpoint
+def _checkpoint(path: Path, size: int | None) -> Inspection:
+    from models.architectures import find_architecture
+    from models.checkpoints import FORMATS, load_checkpoint
+    from models.checkpoints.fit import build_from, matching_architectures
+    from models.sources.own_file import card_beside, fixed_preprocessing
 
     loaded = load_checkpoint(path)
-    layers = [
-        _layer(name.removesuffix(".weight"), tensor.float().numpy())
-        for name, tensor in loaded.state_dict.items()
-        if name.endswith("weight") and tensor.dim() in (2, 4)
-    ]
-    facts = {"format": loaded.format, **loaded.metadata}
-    unknown = [] if "arch" in loaded.metadata else ["architecture"]
-    unknown.append("FLOPs: `sparsebench inspect ARCH/METHOD-PERCENT@FILE` counts them")
-    return Inspection(str(path), facts, layers, unknown)
+    card = card_beside(path)
+    fitting = matching_architectures(loaded.state_dict)
+    claimed = card.arch if card is not None else loaded.metadata.get("arch")
+    arch = claimed if claimed in fitting else (fitting[0] if fitting else None)
+    facts: dict[str, Any] = {
+        "format": f"{loaded.format} ({FORMATS.load(loaded.format).description})",
+        **loaded.metadata,
+        "arch": arch or claimed,
+    }
+    unknown = []
+    if arch is None:
+        layers = [
+            _layer(name.removesuffix(".weight"), tensor.float().numpy())
+            for name, tensor in loaded.state_dict.items()
+            if name.endswith("weight") and tensor.dim() in (2, 4)
+        ]
+        unknown.append("architecture" + (f" (it says '{claimed}')" if claimed else ""))
+        return Inspection(str(path), facts, layers, [*unknown, "preprocessing", "FLOPs"])
+    if claimed is None and len(fitting) > 1:
+        unknown.append(f"architecture for certain: {' or '.join(fitting)}, names alone do not tell")
+    trained = card is None or card.trained
+    module = build_from(arch, loaded, path, trained=trained)
+    fixed = fixed_preprocessing(path)
+    preprocessing = fixed or (card or find_architecture(arch)).preprocessing
+    side = size or preprocessing.size
+    layers, full = _counted(module, arch, side)
+    assumed = "" if fixed or card is not None else " (assumed: usual for the architecture)"
+    facts["input"] = input_line(preprocessing, side) + assumed
+    facts["upstream top-1"] = card.upstream_accuracy if card else facts.get("upstream_accuracy")
+    if assumed:
+        unknown.append("preprocessing")
+    if card is None and "method" not in loaded.metadata:
+        unknown.append("pruning method")
+    if facts["upstream top-1"] is None:
+        unknown.append("upstream accuracy")
+    return Inspection(str(path), facts, layers, unknown, full)
 
 
-def _onnx(path: Path) -> Inspection:
+def _onnx(path: Path, size: int | None) -> Inspection:
     from exporters.onnx_weights import weighted_nodes
+    from models.checkpoints.onnx_weights import read_onnx
 
-    if not path.is_file():
-        raise SparsebenchError(f"There is no file {path}.")
-    layers = [_layer(node.name, node.weight) for node in weighted_nodes(path)]
-    return Inspection(str(path), {"format": "onnx"}, layers, ["preprocessing", "FLOPs"])
+    nodes = weighted_nodes(path)
+    try:
+        read_onnx(path)
+    except SparsebenchError as error:
+        layers = [_layer(node.name, node.weight) for node in nodes]
+        unknown = [f"architecture: {error.cause}", "preprocessing", "FLOPs"]
+        return Inspection(str(path), {"format": "onnx"}, layers, unknown)
+    return _checkpoint(path, size)
+
+
+def _counted(module: nn.Module, arch: str, side: int) -> tuple[list[Layer], int]:
+    """Layers with their multiplications, and those of the full dense architecture."""
+    from models.architectures import classifier_name, prunable_layers
+    from models.costs import count_costs, dense_macs
+
+    shape = (3, side, side)
+    costs = {cost.name: cost for cost in count_costs(module, shape)}
+    layers = [
+        _layer(name, layer.weight.detach().numpy(), costs[name].macs, costs[name].nonzero_macs)
+        for name, layer in prunable_layers(module).items()
+    ]
+    classes = next(layer.shape[0] for layer in layers if layer.name == classifier_name(arch))
+    return layers, dense_macs(arch, classes, shape)
+
+
+def input_line(preprocessing: Preprocessing, side: int) -> str:
+    """Preprocessing in one line."""
+    mean, std = (
+        "/".join(f"{value:.3f}" for value in values)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return f"{side} px, {preprocessing.interpolation}, mean {mean}, std {std}"
 
 
 def _layer(
@@ -175,6 +250,7 @@ def render(report: Inspection) -> Iterable[RenderableType]:
     yield table
     ratio = report.flops_ratio
     flops = f", {ratio:.3f} of the dense FLOPs" if ratio is not None else ""
-    yield f"in all: {report.sparsity:.2%} zeros over {len(report.layers)} layers{flops}"
+    dead = f", {report.dead_filters:.1%} of the convolutions' filters are all zero"
+    yield f"in all: {report.sparsity:.2%} zeros over {len(report.layers)} layers{flops}{dead}"
     for missing in report.unknown:
         yield f"could not tell: {missing}"

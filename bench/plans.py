@@ -18,6 +18,8 @@ PRESETS = Path(__file__).parent / "presets"
 PRECISIONS = ("fp32", "bf16", "int8")
 DEVICES = ("cpu", "cuda")
 SOLVERS = ("sgd", "lbfgs")
+RECIPES = ("paper", "short")
+TUNING = ("on", "off")
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -64,7 +66,20 @@ class Plan:
         metric: ``top1`` or ``mean_per_class``; empty for each task's own.
         strict: a picture that cannot be decoded fails the task instead of being skipped.
         solver: ``sgd`` (the paper's recipe) or ``lbfgs``.
-        epochs: epochs of the head under ``sgd``.
+        epochs: epochs of the head under ``sgd`` in ``inference`` and ``linear-cached``.
+        recipe: ``paper`` or ``short``: how ``linear-online`` and ``full`` train.
+        train_epochs: their epochs; 0 stands for the recipe's own (paper 150, short 5).
+        lr: their largest learning rate; 0 stands for the recipe's own.
+        validation: share of the training pictures (0 to below 1) that ``linear-online`` and
+            ``full`` hold out to choose the best epoch and the target.
+        target_margin: points below the dense partner's validation accuracy that count as target.
+        tune: ``on`` tries out how ``full`` runs fastest here; ``off`` runs it the plain way.
+        weight_decays: strengths of regularization that ``linear-cached`` tries out, all at once,
+            on a validation split of the training pictures; the best one trains the heads.
+            Empty for the paper's 0.0005.
+        prepared: ``linear-cached`` starts from pictures that an earlier run decoded and resized;
+            the first run makes them outside the clock.
+        deterministic: only kernels that give the same bits every time, in ``full``.
         dense: sparse backbone name -> name of its dense partner, where not the usual one.
         engine_settings: per-engine settings.
         min_seconds: least time per visit of a cell in ``inference``.
@@ -95,6 +110,15 @@ class Plan:
     strict: bool = False
     solver: str = "sgd"
     epochs: int = 150
+    recipe: str = "paper"
+    train_epochs: int = 0
+    lr: float = 0.0
+    validation: float = 0.1
+    target_margin: float = 1.0
+    tune: str = "on"
+    deterministic: bool = False
+    weight_decays: tuple[float, ...] = ()
+    prepared: bool = False
     dense: dict[str, str] = field(default_factory=dict)
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
     min_seconds: float = 0.4
@@ -178,13 +202,17 @@ def validate(plan: Plan) -> Plan:
         ("repeats", plan.repeats, 1),
         ("threads", plan.threads, 0),
         ("epochs", plan.epochs, 1),
+        ("train_epochs", plan.train_epochs, 0),
+        ("lr", plan.lr, 0),
+        ("validation", plan.validation, 0),
+        ("target_margin", plan.target_margin, 0),
         ("size", plan.size, 0),
         ("limit", plan.limit, 0),
         ("max_repeats", plan.max_repeats, 0),
         ("budget_seconds", plan.budget_seconds, 0),
         ("discards", plan.discards, 0),
     ):
-        if value < least:
+        if not value >= least:
             raise SparsebenchError(f"'{key}' must be {least} or more, not {value}.")
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
@@ -194,12 +222,19 @@ def validate(plan: Plan) -> Plan:
         ("device", plan.device, DEVICES),
         ("precision", plan.precision, PRECISIONS),
         ("solver", plan.solver, SOLVERS),
+        ("recipe", plan.recipe, RECIPES),
+        ("tune", plan.tune, TUNING),
         ("metric", plan.metric or "top1", ("top1", "mean_per_class")),
     ):
         if chosen not in choices:
             raise UnknownNameError(kind, chosen, choices)
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds):
         raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
+    for value in plan.weight_decays:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise SparsebenchError(f"'weight_decays' must be numbers from 0, not {value!r}.")
+    if plan.validation >= 1:
+        raise SparsebenchError(f"'validation' must be below 1, not {plan.validation}.")
     if plan.threads > usable_cpus():
         raise SparsebenchError(
             f"{plan.threads} threads on {usable_cpus()} usable CPUs would time the scheduler.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
+import torch
 from numpy.typing import NDArray
 
 from bench.decode import decoded_batches
@@ -14,8 +15,9 @@ from bench.tasks.base import Task
 from exporters.artifact import Artifact
 from exporters.export import export_backbone
 from exporters.verify import Reference, reference
+from models.architectures import classifier_name
 from models.cards import Preprocessing
-from models.costs import count_costs, flops_ratio
+from models.costs import count_costs, dense_macs, total_cost
 from models.errors import SparsebenchError
 from models.masks import sparsity
 from models.zoo.load import Backbone, load_backbone
@@ -35,7 +37,8 @@ class Prepared:
         images: one full batch of real test pictures ``[B, 3, H, W]``, float32.
         reference: PyTorch's outputs for ``images`` and the mask's proof.
         measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
-        flops_ratio: non-zero over dense FLOPs (0-1) at this size.
+        flops_ratio: non-zero FLOPs over those of the full dense architecture (0-1) at this
+            size.
         export_seconds: what loading, exporting and checking took; a one-off cost.
     """
 
@@ -66,7 +69,8 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
     images = first_pictures(task, preprocessing, batch_size)
-    costs = count_costs(backbone.module, (3, size, size))
+    costs = total_cost(count_costs(backbone.module, (3, size, size)))
+    whole = dense_macs(backbone.card.arch, _classes(backbone), (3, size, size))
     return Prepared(
         backbone=backbone,
         artifact=artifact,
@@ -74,9 +78,15 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         images=images,
         reference=reference(backbone, artifact, images),
         measured_sparsity=sparsity(backbone.mask),
-        flops_ratio=flops_ratio(costs),
+        flops_ratio=costs.nonzero_macs / whole,
         export_seconds=time.perf_counter() - start,
     )
+
+
+def _classes(backbone: Backbone) -> int:
+    classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
+    assert isinstance(classifier.weight, torch.Tensor)
+    return int(classifier.weight.shape[0])
 
 
 def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:

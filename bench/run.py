@@ -13,11 +13,14 @@ from typing import Any, Protocol
 from bench.assemble import finish_cells
 from bench.blocks import run_block
 from bench.cells import Cell, expand, launches
-from bench.drift import disturbance, note_block, noted_blocks, read_sentinel
+from bench.drift import Watch, noted_blocks
 from bench.features import FeatureCache
+from bench.forecast import Rates, rates_of
+from bench.forecast.rates import rates_path
+from bench.machine import machine_facts
 from bench.plans import Plan, load_plan, plan_to_toml
 from bench.prepare import Prepared, prepare
-from bench.records import RunFolder, Trial
+from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_summaries
 from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import TASKS, open_task
@@ -119,6 +122,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
             run.measure(task, mine)
         write_summaries(folder)
         records = folder.records()
+        run.remember(records)
         wanted = {cell.id for cell in cells}
         status = {record.id: record.status for record in records if record.id in wanted}
         good = sum(value == "ok" for value in status.values())
@@ -139,6 +143,9 @@ class _Run:
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
         self.launched: list[Trial] = []
+        self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
+        # As they were before this run: its forecast stands beside what it measures.
+        self.rates = Rates.load(self.rates_file)
         self.expected = set(plan.workloads)
 
     def open(self, name: str) -> Task:
@@ -149,6 +156,7 @@ class _Run:
             strict=self.plan.strict,
             limit=self.plan.limit or None,
             metric=self.plan.metric or None,
+            say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
         )
         for skipped in task.skipped:
@@ -169,8 +177,19 @@ class _Run:
                     spare -= 1
                     todo = self._todo(group, block, ended)
             finish_cells(
-                self.folder, self.plan, task, group, self._prepared, self._facts(group, ended)
+                self.folder,
+                self.plan,
+                task,
+                group,
+                self._prepared,
+                self.rates,
+                self._facts(group, ended),
             )
+
+    def remember(self, records: Sequence[Record]) -> None:
+        """Keep what this run's cells cost, for the forecast of the next one."""
+        self.rates.known.update(rates_of(records).known)
+        self.rates.save(self.rates_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
         return [
@@ -197,25 +216,12 @@ class _Run:
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
-        before = read_sentinel()
+        watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
-        after = read_sentinel()
-        reason = disturbance(before, after)
-        discarded = reason is not None and may_discard
-        note_block(
-            self.folder.path,
-            block=block,
-            launch=context.launch,
-            before=before,
-            after=after,
-            reason=reason,
-            discarded=discarded,
-        )
+        reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
         if reason is not None:
-            log.warning("%sdisturbed: %s%s", prefix, reason, "; discarded" * discarded)
-        if discarded:
-            self._discard(str(reason))
-        return discarded
+            self._discard(reason)
+        return reason is not None
 
     def _discard(self, reason: str) -> None:
         """Take back the good trials of the last launch; they stay on disk with the reason."""

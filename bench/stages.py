@@ -50,6 +50,21 @@ class StageClock:
             self._charge()
             self._open.pop()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time inside the block out: a one-off cost that is reported apart.
+
+        Raises:
+            RuntimeError: called from another thread, or after :meth:`stop`.
+        """
+        self._charge()
+        began = self._mark
+        try:
+            yield
+        finally:
+            self._mark = self._now()
+            self._start += self._mark - began
+
     def busy(self, name: str, seconds: float) -> None:
         """Count work that overlaps with the stages; from any thread."""
         with self._lock:

@@ -19,10 +19,12 @@ from torch import nn
 
 from exporters.artifact import ARTIFACT_FILE, Artifact
 from exporters.cache import cache_dir
+from exporters.foreign_onnx import write_cut
 from exporters.torch_module import BUILDER
 from models.architectures import build, classifier_name, feature_dim, feature_extractor
 from models.errors import SparsebenchError
 from models.masks import Mask, mask_hash
+from models.widths import load_with_widths
 from models.zoo.load import Backbone
 
 OPSET = 13
@@ -53,6 +55,8 @@ def export_backbone(
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]
     key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
     key.append(torch.__version__)
+    if backbone.onnx is not None:
+        key.append(hashlib.sha256(backbone.onnx.read_bytes()).hexdigest())
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
     root = cache_dir("artifacts")
     folder = root / digest
@@ -65,7 +69,7 @@ def export_backbone(
         "num_classes": num_classes,
         "weights_sha256": backbone.sha256,
         "mask_sha256": mask_hash(kept),
-        "exporter": EXPORTER,
+        "exporter": EXPORTER if backbone.onnx is None else "none: the file as it is",
         "opset": OPSET,
         "torch": torch.__version__,
     }
@@ -74,11 +78,14 @@ def export_backbone(
         onnx_path = temporary / "model.onnx"
         # A fresh copy of the network: exporting must not leave traces in the caller's.
         module = build(backbone.card.arch, num_classes)
-        module.load_state_dict(backbone.module.state_dict())
+        load_with_widths(module, backbone.module.state_dict())
         module.eval()
         if output == "features":
             module = feature_extractor(module, backbone.card.arch)
-        write_onnx(module, onnx_path, side)
+        if backbone.onnx is not None:
+            write_cut(backbone.onnx, onnx_path, side, output)
+        else:
+            write_onnx(module, onnx_path, side)
         _write_weights(backbone.module, temporary / "weights.safetensors")
         artifact = Artifact(
             folder=str(temporary),

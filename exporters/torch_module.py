@@ -21,11 +21,12 @@ def build_module(artifact: Artifact) -> nn.Module:
     from safetensors.torch import load_file
 
     from models.architectures import build, feature_extractor
+    from models.widths import load_with_widths
 
     if artifact.weights is None:
         raise ValueError(f"{artifact.folder} has no PyTorch weights")
     arch = str(artifact.facts["arch"])
     module = build(arch, int(artifact.facts["num_classes"]))
-    module.load_state_dict(load_file(artifact.weights))
+    load_with_widths(module, load_file(artifact.weights))
     module.eval()
     return feature_extractor(module, arch) if artifact.output == "features" else module

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.architectures import prunable_layers
+from models.architectures import build, prunable_layers
 from models.errors import SparsebenchError
 
 LayerKind = Literal["conv", "depthwise", "linear"]
@@ -109,6 +109,19 @@ def flops_ratio(costs: Sequence[LayerCost]) -> float:
     return total.nonzero_macs / total.macs if total.macs else 1.0
 
 
+def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of an architecture in its full, dense shape, for one picture.
+
+    What a network with removed channels is held against. Only shapes are computed.
+
+    Raises:
+        UnknownNameError: no architecture has this name.
+        SparsebenchError: the architecture does not accept this input size.
+    """
+    with torch.device("meta"):
+        return sum(cost.macs for cost in count_costs(build(arch, num_classes), input_size))
+
+
 def _count_positions(positions: dict[str, int], name: str) -> Any:
     """A hook that counts the places where a layer's filters are applied."""
 
@@ -122,7 +135,8 @@ def _count_positions(positions: dict[str, int], name: str) -> Any:
 def _cost(name: str, layer: nn.Conv2d | nn.Linear, positions: int) -> LayerCost:
     # Each weight is used once at each place: filters do not mix their groups.
     params = math.prod(layer.weight.shape)
-    nonzeros = int(torch.count_nonzero(layer.weight.detach()))
+    meta = layer.weight.is_meta  # shapes only: nothing to count
+    nonzeros = params if meta else int(torch.count_nonzero(layer.weight.detach()))
     return LayerCost(name, _kind(layer), params, nonzeros, params * positions, nonzeros * positions)
 
 

@@ -1,6 +1,7 @@
-"""The grammar of backbone names: ``<arch>/<method>-<sparsity>[@<source>]``.
+"""The grammar of backbone names: ``<arch>/<method>-<sparsity>[+<variant>][@<source>]``.
 
-Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. The source
+Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. A variant
+(``+compact``) is the same backbone in another shape (``models/variants.py``). The source
 is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
 the weights are those that the suite ships.
 """
@@ -17,9 +18,10 @@ _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
 _PERCENT = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+_VARIANT = re.compile(r"[a-z][a-z0-9_]*")
 _GRAMMAR = (
-    "Names read <arch>/<method>-<percent>[@<source>], like resnet18/acdc-90, "
-    "resnet18/dense or resnet50/erk-90@generated."
+    "Names read <arch>/<method>-<percent>[+<variant>][@<source>], like resnet18/acdc-90, "
+    "resnet18/dense, resnet18/acdc-90+compact or resnet50/erk-90@generated."
 )
 
 
@@ -32,12 +34,14 @@ class BackboneName:
         method: pruning method, ``dense`` for none.
         sparsity: 0..1, in whole millionths of a percent; 0 for ``dense``.
         source: where the weights come from, None for what the suite ships.
+        variant: another shape of the same backbone (``compact``), None for its own.
     """
 
     arch: str
     method: str
     sparsity: float
     source: str | None = None
+    variant: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> BackboneName:
@@ -48,11 +52,13 @@ class BackboneName:
                 outside 0..100 percent.
         """
         name, at, source = text.strip().partition("@")
-        arch, slash, variant = name.partition("/")
-        if not slash or not _ARCH.fullmatch(arch) or (at and not source):
+        arch, slash, recipe = name.partition("/")
+        recipe, plus, variant = recipe.partition("+")
+        wrong = (at and not source) or (plus and not _VARIANT.fullmatch(variant))
+        if not slash or not _ARCH.fullmatch(arch) or wrong:
             raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
-        method, sparsity = _parse_variant(text, variant)
-        return cls(arch, method, sparsity, source or None)
+        method, sparsity = _parse_recipe(text, recipe)
+        return cls(arch, method, sparsity, source or None, variant or None)
 
     @property
     def is_dense(self) -> bool:
@@ -60,8 +66,9 @@ class BackboneName:
         return self.method == DENSE
 
     def __str__(self) -> str:
-        variant = DENSE if self.is_dense else f"{self.method}-{format_percent(self.sparsity)}"
-        return f"{self.arch}/{variant}" + (f"@{self.source}" if self.source else "")
+        recipe = DENSE if self.is_dense else f"{self.method}-{format_percent(self.sparsity)}"
+        variant = f"+{self.variant}" if self.variant else ""
+        return f"{self.arch}/{recipe}{variant}" + (f"@{self.source}" if self.source else "")
 
 
 def format_percent(sparsity: float) -> str:
@@ -70,15 +77,15 @@ def format_percent(sparsity: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def _parse_variant(text: str, variant: str) -> tuple[str, float]:
-    if variant == DENSE:
+def _parse_recipe(text: str, recipe: str) -> tuple[str, float]:
+    if recipe == DENSE:
         return DENSE, 0.0
-    match = _METHOD_AND_PERCENT.fullmatch(variant)
+    match = _METHOD_AND_PERCENT.fullmatch(recipe)
     if match is None:
-        if _METHOD.fullmatch(variant):
+        if _METHOD.fullmatch(recipe):
             raise SparsebenchError(
                 f"'{text}' does not say how sparse it is.",
-                f"Write the sparsity in percent, like {variant}-90.",
+                f"Write the sparsity in percent, like {recipe}-90.",
             )
         raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
     method, percent_text = match["method"], match["percent"]

@@ -23,6 +23,7 @@ from bench.cli import (
     noising,
     plotting,
     running,
+    sparsifying,
 )
 from models.errors import SparsebenchError
 
@@ -39,6 +40,7 @@ app.command(name="run", epilog=running.EPILOG)(running.run)
 app.command(name="list", epilog=listing.EPILOG)(listing.list_names)
 app.command(name="doctor", epilog=doctoring.EPILOG)(doctoring.doctor)
 app.command(name="export", epilog=exporting.EPILOG)(exporting.export)
+app.command(name="sparsify", epilog=sparsifying.EPILOG)(sparsifying.sparsify)
 app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,20 +16,30 @@ EPILOG = """Examples:
   sparsebench list backbones
 
   sparsebench list engines --json
+
+  sparsebench list tasks --data-dir path/to/data
+
+  SPARSEBENCH_PAPER=~/checkpoints sparsebench list paper
 """
 Rows = tuple[list[str], list[list[Any]]]
 
 
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="backbones, engines, tasks, workloads, plans or methods.")
+        str,
+        typer.Argument(
+            help="backbones, paper (its checkpoints), engines, tasks, workloads, plans or methods."
+        ),
     ],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where to look for data sets (tasks only).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List backbones, engines, tasks, workloads, plans or methods."""
+    """List backbones, the paper's checkpoints, engines, tasks, workloads, plans or methods."""
     if what not in _LISTS:
         raise UnknownNameError("list", what, _LISTS)
-    head, rows = _LISTS[what]()
+    head, rows = _tasks(data_dir) if what == "tasks" else _LISTS[what]()
     if as_json:
         import json
 
@@ -37,13 +48,29 @@ def list_names(
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if what == "tasks" and console.width < _WIDE:
+        head, rows = head[:-1], [row[:-1] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
         # A name that is cut off cannot be typed.
         table.add_column(name, no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
+    if what == "tasks":
+        console.print("? reported for the paper's split, not verified", style="dim")
+
+
+# Eight columns in fewer cells would be words cut to pieces.
+_WIDE = 130
+
+
+class _Reported(int):
+    """A number that is shown with a question mark; in JSON it is a number."""
+
+    def __str__(self) -> str:
+        return f"{int(self)}?"
 
 
 def _backbones() -> Rows:
@@ -64,6 +91,25 @@ def _backbones() -> Rows:
     return ["backbone", "family", "trained", "px", "top-1"], rows
 
 
+def _paper() -> Rows:
+    from models.sources.paper import file_of, name_of
+    from models.sources.paper_list import PUBLISHED
+
+    rows: list[list[Any]] = []
+    for one in PUBLISHED:
+        accuracy = None if one.top1 is None else f"{one.top1:.2%}"
+        path = file_of(one)
+        rows.append(
+            [
+                name_of(one),
+                accuracy,
+                f"missing: {one.stems[0]}.pth" if path is None else path.name,
+                one.where,
+            ]
+        )
+    return ["backbone", "top-1", "file", "published"], rows
+
+
 def _engines() -> Rows:
     from exporters.launch import ENGINES, engine
 
@@ -75,13 +121,42 @@ def _engines() -> Rows:
     return ["engine", "devices", "precisions", "reads", "environment"], rows
 
 
-def _tasks() -> Rows:
-    from bench.tasks import TASKS
+def _tasks(data_dir: Path | None = None) -> Rows:
+    from bench.tasks import HUB, TASKS
+    from bench.tasks.base import TaskOptions
+    from bench.tasks.facts import FACTS
+    from bench.tasks.presence import has_hub_library, is_here, origin
     from models.registry import load_target
 
-    rows = [[name, _first_line(load_target(TASKS.target(name)))] for name in TASKS]
-    rows.append(["DIRECTORY or TAR", "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg."])
-    return ["task", "what"], rows
+    root = data_dir.expanduser() if data_dir else TaskOptions().cache_folder("downloads")
+    words = {True: "yes", False: "no", None: "?"}
+    rows: list[list[Any]] = []
+    for name in TASKS:
+        facts = FACTS.get(name)
+        sizes: list[Any] = [None] * 4
+        if facts:
+            sides = {"train": facts.train, "test": facts.test}
+            sizes = [
+                facts.classes,
+                *(_Reported(n) if side in facts.unverified else n for side, n in sides.items()),
+                facts.metric,
+            ]
+        what = _first_line(load_target(TASKS.target(name)))
+        rows.append([name, *sizes, words[is_here(name, root)], origin(name), what])
+    library = None if has_hub_library() else "no"
+    rows.append(
+        [
+            *(f"{HUB}OWNER/NAME", None, None, None, "top1", library, "Hugging Face"),
+            "Any of its data sets of pictures and classes; needs the extra 'hub'.",
+        ]
+    )
+    rows.append(
+        [
+            *("DIRECTORY or TAR", None, None, None, "top1", None, "your copy"),
+            "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg.",
+        ]
+    )
+    return ["task", "classes", "train", "test", "metric", "here", "from", "what"], rows
 
 
 def _workloads() -> Rows:
@@ -105,10 +180,13 @@ def _methods() -> Rows:
     rows: list[list[Any]] = []
     for name in METHODS:
         method = METHODS.load(name)
-        rows.append([name, getattr(method, "family", ""), _first_line(method)])
-    rows += [[name, "one-shot", "Of any dense backbone."] for name in ONE_SHOT_METHODS]
-    rows += [[name, "generated", "NAME@generated: untrained."] for name in GENERATED_METHODS]
-    return ["method", "family", "what"], rows
+        start = "start" if method.needs_start else ""
+        rows.append([name, method.family, start, method.source, _first_line(method)])
+    for name, function in ONE_SHOT_METHODS.items():
+        rows.append([name, "one-shot", "start", "no training", _first_line(function)])
+    for name in GENERATED_METHODS:
+        rows.append([name, "generated", "", "no training", "NAME@generated: random weights."])
+    return ["method", "family", "needs", "source", "what"], rows
 
 
 def _first_line(thing: Any) -> str:
@@ -117,6 +195,7 @@ def _first_line(thing: Any) -> str:
 
 _LISTS: dict[str, Callable[[], Rows]] = {
     "backbones": _backbones,
+    "paper": _paper,
     "engines": _engines,
     "tasks": _tasks,
     "workloads": _workloads,

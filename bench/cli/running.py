@@ -22,6 +22,10 @@ EPILOG = """Examples:
 
   sparsebench run quick --half-width 3% --budget 60
 
+  sparsebench run quick --workload full --workload linear-online --recipe short
+
+  sparsebench run my-plan.toml --dry-run
+
   sparsebench run my-plan.toml --out R --resume
 """
 
@@ -55,6 +59,21 @@ def run(
     seed: Annotated[list[int] | None, typer.Option(help="Seed of a head; once for each.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many pictures of a task.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the linear head.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How linear-online and full train: paper or short.")
+    ] = None,
+    train_epochs: Annotated[
+        int | None, typer.Option(help="Their epochs (default: the recipe's).")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Their learning rate (default: its own).")
+    ] = None,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="linear-cached starts from decoded pictures.")
+    ] = False,
+    tune: Annotated[
+        str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -68,6 +87,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells and how long they will take.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -87,6 +109,11 @@ def run(
         seeds=tuple(seed or ()),
         limit=limit,
         epochs=epochs,
+        recipe=recipe,
+        train_epochs=train_epochs,
+        lr=lr,
+        tune=tune,
+        prepared=prepared or None,
         solver=solver,
         metric=metric,
         device=device,
@@ -94,11 +121,16 @@ def run(
         dense=_partners(dense or []) or None,
         strict=strict or None,
     )
-    folder = out or (_newest(chosen) if resume else _fresh(chosen))
     from bench.run import check, execute
     from bench.terminal import RunDisplay, print_outcome
 
     check(chosen)
+    if dry_run:
+        from bench.cli.forecasting import print_forecast
+
+        print_forecast(chosen, as_json=as_json)
+        return
+    folder = out or (_newest(chosen) if resume else _fresh(chosen))
     with RunDisplay(quiet=as_json) as display:
         try:
             outcome = execute(chosen, folder, resume=resume, display=display)

@@ -20,6 +20,7 @@ from bench.comparisons.bounds import INFERENCE, bound_of
 from bench.comparisons.dense import best_dense, dense_peers
 from bench.comparisons.matching import describe, find_partner, refuse_differences
 from bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
+from bench.comparisons.training import training_comparison
 from bench.records import (
     Comparison,
     EffectIntervals,
@@ -137,6 +138,7 @@ def _measured(
         accuracy_from=change.borrowed_from,
         effects=Effects(whole.engine.median, speedup.median, whole.precision.median),
         effect_intervals=EffectIntervals(whole.engine.ci95, speedup.ci95, whole.precision.ci95),
+        training=training_comparison(sparse, dense, run.records),
         amdahl_bound=bound.value,
         bound_from=bound.source,
         efficiency=None if bound.value is None else speedup.median / bound.value,

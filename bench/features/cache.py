@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.features.extract import BatchRunner, extract_batches
 from bench.features.file import DamagedEntryError, FeatureWriter, read_features
 from bench.features.key import FeatureKey
+from bench.pictures import Source
 from bench.stages import StageClock
 from bench.tasks.base import Task
 from models.cards import Preprocessing
@@ -81,6 +82,7 @@ class FeatureCache:
         clock: StageClock | None = None,
         progress: Progress | None = None,
         fresh: bool = False,
+        source: Source | None = None,
     ) -> CachedFeatures:
         """The features of a split, from the cache or else from the engine.
 
@@ -98,6 +100,7 @@ class FeatureCache:
             clock: of the calling thread.
             progress: told (pictures done, pictures in all) after every batch.
             fresh: extract even if the features are there (to time the extraction).
+            source: the split's pictures, decoded already; None decodes them.
 
         Raises:
             SparsebenchError: no room or no permission to write (nothing half-written is
@@ -112,7 +115,7 @@ class FeatureCache:
             if found is not None:
                 return CachedFeatures(found, self.path(key), hit=True)
         with runner_factory() as runner:
-            self._build(key, task, split, preprocessing, runner, workers, clock, progress)
+            self._build(key, task, split, preprocessing, runner, workers, clock, progress, source)
         with clock.stage("load"):
             built = read_features(self.path(key), key.to_json(), rows, check=False)
         return CachedFeatures(built, self.path(key), hit=False, damage=damage)
@@ -127,6 +130,7 @@ class FeatureCache:
         workers: int | None,
         clock: StageClock,
         progress: Progress | None,
+        source: Source | None,
     ) -> None:
         rows = len(task.split(split))
         with clock.stage("store"):
@@ -134,7 +138,7 @@ class FeatureCache:
         with writer:
             done = 0
             for _, features in extract_batches(
-                task, split, preprocessing, runner, workers=workers, clock=clock
+                task, split, preprocessing, runner, workers=workers, clock=clock, source=source
             ):
                 with clock.stage("store"):
                     writer.write(features)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.decode import decoded_batches
+from bench.pictures import Source, centred_batches
 from bench.stages import StageClock
 from bench.tasks.base import Task
 from models.cards import Preprocessing
@@ -59,6 +60,7 @@ def extract_batches(
     *,
     workers: int | None = None,
     clock: StageClock | None = None,
+    source: Source | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Features of a split, batch by batch, in order.
 
@@ -73,6 +75,7 @@ def extract_batches(
         runner: the engine.
         workers: decoding threads; None for the cores this process may use.
         clock: of the calling thread; None measures nothing.
+        source: the split's pictures, decoded already; None decodes them.
 
     Yields:
         Positions ``[n]`` and features ``[n, D]``.
@@ -86,7 +89,14 @@ def extract_batches(
         raise ValueError(f"the engine takes {runner.input_shape}, the pictures are {shape}")
     size = min(runner.batch_size, max(1, len(task.split(split))))
     buffers = [np.empty((size, *shape), np.float32) for _ in range(_BUFFERS)]
-    batches = decoded_batches(task, split, preprocessing, size, workers, into=buffers, clock=clock)
+    if source is None:
+        batches = decoded_batches(
+            task, split, preprocessing, size, workers, into=buffers, clock=clock
+        )
+    else:
+        batches = centred_batches(
+            source, preprocessing, size, workers=workers or 1, into=buffers, clock=clock
+        )
     waiting: deque[NDArray[np.int64]] = deque()
 
     def collect() -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -44,14 +44,15 @@ def fit_heads(
     recipe = recipe or LinearRecipe()
     if seeds is not None:
         recipe = replace(recipe, seeds=tuple(seeds))
-    with _threads(threads):
+    with torch_threads(threads):
         if recipe.solver == "lbfgs":
             return train_lbfgs(features, labels, classes, recipe)
         return train_sgd(features, labels, classes, recipe, on_epoch)
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
+    """PyTorch's threads inside the block; None leaves them as they are."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

@@ -47,6 +47,8 @@ def train_sgd(
     classes: int,
     recipe: LinearRecipe,
     on_epoch: OnEpoch | None = None,
+    *,
+    weight_decays: Sequence[float] | None = None,
 ) -> LinearHeads:
     """Train one head a seed with the same recipe, all at once.
 
@@ -59,15 +61,21 @@ def train_sgd(
         recipe: settings; ``recipe.seeds`` gives S heads.
         on_epoch: called after every epoch (from 0) with the heads as they are then; they
             share memory with the training and are only valid during the call.
+        weight_decays: instead of one head a seed, one head for each of these weight decays,
+            all with the recipe's first seed.
 
     Raises:
         SparsebenchError: labels or features no head can be trained on; a loss that is no
             longer a finite number (says at which seed, epoch, step and rate).
     """
     check_training_set(features, labels, classes)
+    decays = None
+    if weight_decays is not None:
+        # The same seed for all: LinearHeads then names it once a head.
+        decays = torch.tensor(weight_decays, dtype=torch.float32).view(-1, 1, 1)
     with torch.inference_mode():
-        training = _Training(features, labels, classes, recipe)
-        losses = np.zeros((recipe.epochs, len(recipe.seeds)))
+        training = _Training(features, labels, classes, recipe, decays)
+        losses = np.zeros((recipe.epochs, len(training.seeds)))
         for epoch, rate in enumerate(recipe.rates()):
             losses[epoch] = training.epoch(epoch, rate)
             if on_epoch:
@@ -76,7 +84,7 @@ def train_sgd(
     finite = np.isfinite(now.weights).all(axis=(1, 2)) & np.isfinite(now.bias).all(axis=1)
     if not finite.all():  # the very last step did it
         steps = -(-len(features) // recipe.batch_size)
-        seed = recipe.seeds[int(np.flatnonzero(~finite)[0])]
+        seed = training.seeds[int(np.flatnonzero(~finite)[0])]
         raise _diverged(recipe, seed, recipe.epochs - 1, steps - 1, recipe.rates()[-1])
     return LinearHeads(now.weights.copy(), now.bias.copy(), now.seeds, losses)
 
@@ -107,10 +115,13 @@ class _Training:
         labels: NDArray[np.int64],
         classes: int,
         recipe: LinearRecipe,
+        decays: torch.Tensor | None,
     ) -> None:
         self.recipe = recipe
         self.count, self.width = features.shape
-        seeds = len(recipe.seeds)
+        self.decays = decays
+        self.seeds = recipe.seeds if decays is None else recipe.seeds[:1] * len(decays)
+        seeds = len(self.seeds)
         padded = -(-(self.width + 1) // _ALIGN) * _ALIGN
         self.features = torch.zeros(self.count, padded)
         self.features.numpy()[:, : self.width] = features
@@ -118,7 +129,7 @@ class _Training:
         self.labels = torch.tensor(labels, dtype=torch.int64)
         self.weights = torch.zeros(seeds, classes, padded)
         self.velocity = torch.zeros_like(self.weights)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in recipe.seeds]
+        self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         for head, generator in zip(self.weights, self.generators, strict=True):
             _initialise(head, self.width, generator)
         size = min(recipe.batch_size, self.count)
@@ -146,17 +157,18 @@ class _Training:
                     beta=recipe.momentum,
                     alpha=1 / buffers.size,
                 )
-                velocity.add_(weights, alpha=recipe.weight_decay)
+                if self.decays is None:
+                    velocity.add_(weights, alpha=recipe.weight_decay)
+                else:
+                    velocity.addcmul_(weights, self.decays)
                 weights.add_(velocity, alpha=-rate)
-            kept.append(hits.view(len(hits), len(recipe.seeds), buffers.size))
+            kept.append(hits.view(len(hits), len(self.seeds), buffers.size))
         return self._losses(kept, epoch, rate)
 
     def heads(self, losses: NDArray[np.float64]) -> LinearHeads:
         """The heads as they are now; shares memory."""
         weights = self.weights[:, :, : self.width].numpy()
-        return LinearHeads(
-            weights, self.weights[:, :, self.width].numpy(), self.recipe.seeds, losses
-        )
+        return LinearHeads(weights, self.weights[:, :, self.width].numpy(), self.seeds, losses)
 
     def _batches(
         self,
@@ -185,13 +197,13 @@ class _Training:
         Raises:
             SparsebenchError: one of them is not a number any more.
         """
-        total = torch.zeros(len(self.recipe.seeds), dtype=torch.float64)
+        total = torch.zeros(len(self.seeds), dtype=torch.float64)
         step = 0
         for hits in kept:
             bad = hits.isnan().any(dim=2)
             if bad.any():
                 first, seed = (int(i) for i in bad.nonzero()[0])
-                raise _diverged(self.recipe, self.recipe.seeds[seed], epoch, step + first, rate)
+                raise _diverged(self.recipe, self.seeds[seed], epoch, step + first, rate)
             # A probability that underflows counts as the smallest there is: 87.3 nats.
             total -= hits.double().clamp_min(torch.finfo(hits.dtype).tiny).log().sum(dim=(0, 2))
             step += len(hits)

@@ -76,6 +76,8 @@ class Comparison:
         accuracy_from: sparse record whose accuracy stands here instead of the own one.
         bound_from: "inference" or "flops": where the bound's speed-up comes from.
         notes: caveats, as sentences.
+        training: time to target, epochs and break-even of step-by-step training
+            (:func:`bench.comparisons.training.training_comparison`); None for other workloads.
     """
 
     run: str
@@ -102,6 +104,7 @@ class Comparison:
     accuracy_from: str | None = None
     bound_from: str | None = None
     notes: tuple[str, ...] = ()
+    training: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -113,12 +116,14 @@ class Comparison:
         plain_keys: dict[str, Any] = {
             key: line[key]
             for key in cls.__dataclass_fields__
-            if key not in _NESTED and key != "notes"
+            if key not in _NESTED and key not in ("notes", "training")
         }
         nested: dict[str, Any] = {
             key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
         }
-        return cls(**plain_keys, **nested, notes=tuple(line["notes"]))
+        return cls(
+            **plain_keys, **nested, notes=tuple(line["notes"]), training=line.get("training")
+        )
 
 
 def _estimate(line: Mapping[str, Any]) -> Estimate:

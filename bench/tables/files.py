@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from bench.machine import describe_machine
 from bench.records import Record
 from bench.tables import numbers
 from bench.tables.rows import Row, Section
+from bench.tables.training import markdown_lines
 from bench.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -37,6 +39,7 @@ def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Reco
         if section.rows:
             lines += [*_table(section), "", caption(section)]
             lines += [f"\n> {note}" for note in section.notes]
+            lines += markdown_lines(section)
         else:
             lines.append("Nothing was measured.")
         if section.missing:
@@ -44,9 +47,29 @@ def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Reco
             lines += [f"- `{name}`: {_one_line(reason)}" for name, reason in section.missing]
     if any(section.rows for section in found):
         lines += ["", how_to_read(found)]
+    lines += _forecasts(records)
     for text in warnings(records):
         lines += ["", f"**{text}**"]
     return "\n".join(lines) + "\n"
+
+
+def _forecasts(records: Sequence[Record]) -> list[str]:
+    """What was predicted before the run beside what was measured."""
+    rows = []
+    for record in records:
+        predicted = record.extra.get("predicted_seconds")
+        if predicted is None or not record.trials:
+            continue
+        measured = median(median(trial.seconds) for trial in record.trials)
+        rows.append(
+            f"| {record.workload} | {record.backbone.name} | {record.engine.name} "
+            f"| {predicted:.3g} | {measured:.3g} | {predicted / measured:.2f} "
+            f"| {record.extra.get('prediction_basis', '')} |"
+        )
+    if not rows:
+        return []
+    head = "| workload | backbone | engine | predicted s | measured s | ratio | basis |"
+    return ["", "## Forecast and measurement", "", head, "|---|---|---|---:|---:|---:|---|", *rows]
 
 
 def summary_csv(found: Sequence[Section]) -> str:

@@ -15,6 +15,7 @@ from rich.text import Text
 from bench.records import Record
 from bench.tables import numbers
 from bench.tables.rows import Row, Section
+from bench.tables.training import HEADER, training_caption, training_cells
 from bench.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -54,6 +55,7 @@ def _one(section: Section) -> RenderableType:
     if section.rows:
         parts += [_Rows(section), Text(caption(section), style="dim")]
         parts += [Text(f"Note: {note}", style="dim") for note in section.notes]
+        parts += _training(section)
     else:
         parts.append(Text("Nothing was measured."))
     if section.missing:
@@ -63,6 +65,18 @@ def _one(section: Section) -> RenderableType:
             for name, reason in section.missing
         ]
     return Padding(Group(*parts), (1, 0, 0, 0))
+
+
+def _training(section: Section) -> list[RenderableType]:
+    cells = training_cells(section)
+    if not cells:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, name in enumerate(HEADER):
+        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return [table, Text(training_caption(section), style="dim")]
 
 
 @dataclass(frozen=True)

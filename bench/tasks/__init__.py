@@ -1,4 +1,4 @@
-"""Tasks: named data sets, one file each, and any folder or tar of pictures.
+"""Tasks: named data sets, data sets of the Hugging Face hub, any folder or tar of pictures.
 
 A builder takes :class:`~bench.tasks.base.TaskOptions` and returns a
 :class:`~bench.tasks.base.Task`; the first line of its docstring is its description. The
@@ -7,6 +7,7 @@ registry below is the one line that adds another.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,37 @@ from models.registry import Registry
 if TYPE_CHECKING:
     from bench.tasks.base import Task, TaskOptions
 
-TASKS = Registry(
+log = logging.getLogger("sparsebench")
+
+HUB = "hf:"
+"""What the name of a data set on the Hugging Face hub begins with here."""
+
+
+class TaskRegistry(Registry):
+    """The named tasks; a name with the hub's prefix always stands for something."""
+
+    def target(self, name: str) -> str:
+        """As :meth:`Registry.target`; ``hf:…`` is the hub's builder."""
+        return "bench.tasks.hub:open_hub" if name.startswith(HUB) else super().target(name)
+
+
+TASKS = TaskRegistry(
     "task",
     "sparsebench.tasks",
     {
         "digits": "bench.tasks.digits:open_digits",
+        "aircraft": "bench.tasks.sets:open_aircraft",
+        "birdsnap": "bench.tasks.sets:open_birdsnap",
+        "caltech101": "bench.tasks.sets:open_caltech101",
+        "caltech256": "bench.tasks.sets:open_caltech256",
+        "cars": "bench.tasks.sets:open_cars",
         "cifar10": "bench.tasks.torchvision_sets:open_cifar10",
+        "cifar100": "bench.tasks.torchvision_sets:open_cifar100",
+        "dtd": "bench.tasks.sets:open_dtd",
+        "flowers102": "bench.tasks.sets:open_flowers102",
+        "food101": "bench.tasks.sets:open_food101",
+        "pets": "bench.tasks.sets:open_pets",
+        "sun397": "bench.tasks.sets:open_sun397",
         "fashion-mnist": "bench.tasks.torchvision_sets:open_fashion_mnist",
     },
 )
@@ -39,11 +65,13 @@ def open_task(
     cache: str | Path | None = None,
     download: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Task:
     """Open a task by its name, or a directory or tar of pictures by its path.
 
-    A registered name wins over a folder of that name (``./digits`` means the folder). A
-    path is looked up as it is, then below `data_dir`.
+    ``hf:…`` is a data set of the Hugging Face hub (``bench.tasks.hub``). A registered name
+    wins over a folder of that name (``./digits`` means the folder). A path is looked up as it
+    is, then below `data_dir`.
 
     Args:
         name: registered name or path.
@@ -55,6 +83,7 @@ def open_task(
         cache: folder for what is remembered; None for the suite's own.
         download: whether a missing data set may be fetched.
         progress: told (pictures checked, pictures to check).
+        say: told in words what takes time, such as a download; None for the log.
 
     Raises:
         UnknownNameError: neither a task's name nor a path; the nearest names are offered.
@@ -71,13 +100,24 @@ def open_task(
         strict=strict,
         download=download,
         progress=progress,
+        say=say,
     )
     if metric is not None:
         known_metric(metric)
-    task: Task = TASKS.load(name)(options) if name in TASKS else _open_path(name, options)
+    if name.startswith(HUB):
+        from bench.tasks.hub import open_hub
+
+        task = open_hub(name.removeprefix(HUB), options)
+    else:
+        task = TASKS.load(name)(options) if name in TASKS else _open_path(name, options)
     if metric is not None:
         task = task.with_metric(metric)
-    return limited(task, limit) if limit is not None else task
+    if limit is not None:
+        task = limited(task, limit)
+    task = task.with_notes()
+    for note in task.notes:
+        log.warning("task %s: %s", task.name, note)
+    return task
 
 
 def _open_path(name: str, options: TaskOptions) -> Task:

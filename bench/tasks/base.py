@@ -53,6 +53,7 @@ class TaskOptions:
         strict: fail on the first picture that cannot be decoded, instead of skipping it.
         download: whether a missing data set may be fetched.
         progress: told (pictures checked, pictures to check) while a task is opened.
+        say: told in words what takes time (a download); None for the log.
     """
 
     data_dir: Path | None = None
@@ -61,6 +62,7 @@ class TaskOptions:
     strict: bool = False
     download: bool = True
     progress: Callable[[int, int], None] | None = None
+    say: Callable[[str], None] | None = None
 
     def cache_folder(self, *parts: str) -> Path:
         """A folder below the cache, made if it is missing."""
@@ -114,6 +116,7 @@ class Task:
         store: reads the pictures.
         skipped: pictures that are left out, each ``"name: reason"``.
         ignored: number of files that are no pictures.
+        notes: what whoever reads its accuracies should know.
 
     Raises:
         SparsebenchError: fewer than two classes, or a class without pictures.
@@ -128,6 +131,7 @@ class Task:
     store: PictureStore
     skipped: tuple[str, ...] = ()
     ignored: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -161,6 +165,23 @@ class Task:
     def with_metric(self, metric: str) -> Task:
         """The same task under another metric."""
         return replace(self, metric=known_metric(metric))
+
+    def with_notes(self) -> Task:
+        """The same task, with notes on classes of which a side has a single picture."""
+        notes = []
+        for side, split in (("train", self.train), ("test", self.test)):
+            counts = class_counts(split.labels, len(self.classes), self.name)
+            lone = [self.classes[i] for i in np.flatnonzero(counts == 1)]
+            if lone:
+                meaning = {
+                    "train": "nothing of them can be held out for validation",
+                    "test": "their own accuracy is 0 or 100 %",
+                }[side]
+                notes.append(
+                    f"{len(lone)} class(es) with a single {side} picture "
+                    f"({shortened(lone)}): {meaning}"
+                )
+        return replace(self, notes=(*self.notes, *notes))
 
     def describe(self) -> dict[str, Any]:
         """The record's ``task`` entry."""

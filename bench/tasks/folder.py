@@ -6,12 +6,12 @@ import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 
 from PIL import Image
 
 from bench.tasks.base import Task, TaskOptions, labelled, printable, task_digest
-from bench.tasks.layout import find_layout
+from bench.tasks.layout import find_layout, split_folders
 from bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
 from bench.tasks.scan import Stamp, good_pictures
 from models.errors import SparsebenchError
@@ -25,7 +25,10 @@ class FolderPictures:
 
     def read_bytes(self, name: str) -> bytes:
         """The whole file."""
-        with open(self.root / name, "rb") as file:
+        path = self.root / name
+        if not S_ISREG(path.stat().st_mode):
+            raise OSError("it is no ordinary file")  # opening a pipe would wait for ever
+        with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
             return file.read()
@@ -47,12 +50,13 @@ def changed_picture(where: Path, name: str, error: Exception) -> SparsebenchErro
     )
 
 
-def open_folder(root: Path, options: TaskOptions) -> Task:
+def open_folder(root: Path, options: TaskOptions, only: tuple[str, ...] = ()) -> Task:
     """Open a directory with ``train/CLASS/`` and ``test/CLASS/`` (or ``val/``) in it.
 
     Args:
         root: the directory.
         options: see :class:`TaskOptions`.
+        only: its train and its test folder; () to find them.
 
     Raises:
         SparsebenchError: another layout, classes that differ, a class without pictures,
@@ -61,11 +65,13 @@ def open_folder(root: Path, options: TaskOptions) -> Task:
     files: dict[str, Stamp] = {}
     folders: list[str] = []
     try:
-        for path, stamp in _walk(root, "", frozenset()):
-            if stamp is None:
-                folders.append(path)
-            else:
-                files[path] = stamp
+        # Nothing else is walked: it may be somebody's whole home.
+        for side in only or split_folders(*_top(root), str(root)):
+            for path, stamp in _walk(root, side.rstrip("/"), frozenset()):
+                if stamp is None:
+                    folders.append(path)
+                else:
+                    files[path] = stamp
     except OSError as error:
         raise SparsebenchError(
             f"The folder {printable(str(error.filename))} cannot be read ({error.strerror}).",
@@ -85,6 +91,22 @@ def open_folder(root: Path, options: TaskOptions) -> Task:
         skipped=good.skipped,
         ignored=layout.ignored,
     )
+
+
+def _top(root: Path) -> tuple[list[str], list[str]]:
+    """Files and folders in a root, and in the one folder in it if there is but one."""
+    files: list[str] = []
+    folders: list[str] = []
+    for below in ("", None):
+        if below is None:
+            visible = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+            if len(visible) != 1:
+                break
+            below = f"{visible[0]}/"
+        with os.scandir(root / below) as entries:
+            for entry in entries:
+                (folders if entry.is_dir() else files).append(f"{below}{entry.name}")
+    return files, folders
 
 
 def _walk(

@@ -54,8 +54,7 @@ def find_layout(files: Collection[str], folders: Collection[str], where: str) ->
     """
     paths = [path for path in files if not _hidden(path)]
     below = [path for path in folders if not _hidden(path)]
-    prefix = _wrapper(paths, below)
-    train, test = _split_folders(paths, below, prefix, where)
+    train, test = _split_folders(paths, below, _wrapper(paths, below), where)
     pictures: dict[str, dict[str, list[str]]] = {}
     for side in (train, test):
         found: dict[str, list[str]] = {name: [] for name in _children(below, paths, side)}
@@ -78,6 +77,22 @@ def find_layout(files: Collection[str], folders: Collection[str], where: str) ->
         )
     used = len(sides[0]) + len(sides[1])
     return Layout(classes, sides[0], sides[1], ignored=len(files) - used)
+
+
+def split_folders(files: Collection[str], folders: Collection[str], where: str) -> tuple[str, str]:
+    """The train and the test folder, each with its slash, told from the top of a tree.
+
+    Args:
+        files: paths in the root, and in the one folder in it if there is but one.
+        folders: likewise.
+        where: how messages call the root.
+
+    Raises:
+        SparsebenchError: one of the two is missing.
+    """
+    paths = [path for path in files if not _hidden(path)]
+    below = [path for path in folders if not _hidden(path)]
+    return _split_folders(paths, below, _wrapper(paths, below), where)
 
 
 def _hidden(path: str) -> bool:

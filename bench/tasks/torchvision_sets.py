@@ -1,13 +1,9 @@
-"""CIFAR-10 and Fashion-MNIST, through torchvision, fetched where the machine can."""
+"""CIFAR and Fashion-MNIST: arrays, read by torchvision, fetched where the machine can."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +11,74 @@ import numpy as np
 
 from bench.tasks.arrays import array_task
 from bench.tasks.base import Task, TaskOptions
+from bench.tasks.download import Remote, reach
 from models.errors import SparsebenchError
 
-REACH_SECONDS = 5.0
-"""How long a server may take to answer at all, so that an offline machine is told soon."""
-STALL_SECONDS = 60.0
-"""How long a download may stand still."""
+log = logging.getLogger("sparsebench")
 
 
 def open_cifar10(options: TaskOptions) -> Task:
-    """CIFAR-10: 50,000 + 10,000 photographs of 10 kinds of things, 32 x 32 pixels."""
+    """CIFAR-10: photographs of 10 kinds of things, 32 x 32 pixels."""
     from torchvision.datasets import CIFAR10
 
-    return _open("cifar10", CIFAR10, CIFAR10.url, "170 MB", options)
+    return _open("cifar10", CIFAR10, _archive(CIFAR10), "170 MB", options)
+
+
+def open_cifar100(options: TaskOptions) -> Task:
+    """CIFAR-100: photographs of 100 kinds of things, 32 x 32 pixels."""
+    from torchvision.datasets import CIFAR100
+
+    return _open("cifar100", CIFAR100, _archive(CIFAR100), "170 MB", options)
 
 
 def open_fashion_mnist(options: TaskOptions) -> Task:
-    """Fashion-MNIST: 60,000 + 10,000 grey pictures of 10 kinds of clothes, 28 x 28 pixels."""
+    """Fashion-MNIST: grey pictures of 10 kinds of clothes, 28 x 28 pixels."""
     from torchvision.datasets import FashionMNIST
 
-    return _open("fashion-mnist", FashionMNIST, FashionMNIST.mirrors[0], "30 MB", options)
+    remotes = [
+        Remote(f"{FashionMNIST.mirrors[0]}{file}", file, md5, "FashionMNIST/raw")
+        for file, md5 in FashionMNIST.resources
+    ]
+    return _open("fashion-mnist", FashionMNIST, remotes, "30 MB", options)
+
+
+ON_DISK = {
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "fashion-mnist": "FashionMNIST/raw",
+}
+"""Where each lies below the data folder, by torchvision's custom."""
+
+
+def _archive(dataset: Any) -> list[Remote]:
+    return [Remote(dataset.url, dataset.filename, dataset.tgz_md5)]
 
 
 def _open(
-    name: str, dataset: Callable[..., Any], url: str, size: str, options: TaskOptions
+    name: str,
+    dataset: Callable[..., Any],
+    remotes: Sequence[Remote],
+    size: str,
+    options: TaskOptions,
 ) -> Task:
     root = options.data_dir or options.cache_folder("downloads")
     sides = _load(dataset, root)
     if sides is None:
-        place = f"The data set '{name}' is not in {root}"
+        state = "is damaged" if (root / ON_DISK[name]).is_dir() else "is not there"
+        place = f"The data set '{name}' in {root} {state}"
         if not options.download:
-            raise SparsebenchError(f"{place}.", f"Allow the download ({size}), or copy it there.")
-        _reach(url, place, root)
-        _download(dataset, root, place)
+            raise SparsebenchError(
+                f"{place}.", f"Allow the download ({size}), or copy {ON_DISK[name]}/ there."
+            )
+        if (reason := reach(remotes[0].url)) is not None:
+            raise SparsebenchError(
+                f"{place} and cannot be downloaded from here ({reason}).",
+                f"Copy torchvision's folder {ON_DISK[name]}/ of it into {root}, or take the "
+                "task 'digits'.",
+            )
+        from bench.tasks.unpacking import fetch_and_unpack
+
+        fetch_and_unpack(name, remotes, root, options.say or log.info)
         sides = _load(dataset, root)
     if sides is None:
         raise SparsebenchError(
@@ -67,62 +98,3 @@ def _load(dataset: Callable[..., Any], root: Path) -> tuple[Any, Any] | None:
         return dataset(root, train=True), dataset(root, train=False)
     except (RuntimeError, OSError, ValueError, EOFError, AssertionError):
         return None  # torchvision's ways to say: not found, wrong checksum, cut short
-
-
-def _reach(url: str, place: str, root: Path) -> None:
-    """Find out within seconds whether the server can be had at all.
-
-    Raises:
-        SparsebenchError: it cannot.
-    """
-    outcome: list[object] = []
-    # In a thread, because looking up a name obeys no timeout.
-    thread = threading.Thread(target=lambda: outcome.append(_knock(url)), daemon=True)
-    thread.start()
-    thread.join(2 * REACH_SECONDS)
-    reason = outcome[0] if outcome else "no answer"
-    if reason is not None:
-        raise SparsebenchError(
-            f"{place} and cannot be downloaded from here ({reason}).",
-            f"Copy torchvision's folder of it into {root}, or take the task 'digits'.",
-        )
-
-
-def _knock(url: str) -> object:
-    """None when a server answers, else why not."""
-    try:
-        request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
-    except urllib.error.HTTPError:
-        return None  # it answers; some servers do not know HEAD
-    except OSError as error:
-        return getattr(error, "reason", error)
-    return None
-
-
-def _download(dataset: Callable[..., Any], root: Path, place: str) -> None:
-    """Fetch both sides. torchvision checks sums and fetches a broken file anew.
-
-    Raises:
-        SparsebenchError: the download broke or the folder cannot be written.
-    """
-    try:
-        with _socket_timeout(STALL_SECONDS):
-            dataset(root, train=True, download=True)
-            dataset(root, train=False, download=True)
-    except (RuntimeError, OSError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise SparsebenchError(
-            f"{place} and its download broke off ({text}).", "Start again; it begins anew."
-        ) from error
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no timeout of its own and would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

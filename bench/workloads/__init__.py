@@ -9,6 +9,8 @@ WORKLOADS = Registry(
     "sparsebench.workloads",
     {
         "inference": "bench.workloads.inference:Inference",
+        "full": "bench.workloads.full:Full",
         "linear-cached": "bench.workloads.linear_cached:LinearCached",
+        "linear-online": "bench.workloads.linear_online:LinearOnline",
     },
 )

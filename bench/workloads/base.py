@@ -20,20 +20,29 @@ from models.errors import SparsebenchError
 
 
 @dataclass
-class Running:
-    """A cell whose worker is compiled and has passed the verification gate.
+class Ready:
+    """A cell that is exported and checked.
 
     Attributes:
         cell: what is measured.
-        worker: its fresh process.
         prepared: the backbone's artifact, pictures and proofs.
         facts: one-off costs and what the engine reported, for the trial's ``extra``.
     """
 
     cell: Cell
-    worker: EngineWorker
     prepared: Prepared
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Running(Ready):
+    """A cell whose worker is compiled and has passed the verification gate.
+
+    Attributes:
+        worker: its fresh process.
+    """
+
+    worker: EngineWorker = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class BlockContext:
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
 
+    def say_of(self, cell: Cell) -> Callable[[str], None]:
+        """Receives what a cell is doing."""
+        return lambda text: self.say(f"{cell.label} · {text}")
+
     def order(self, count: int, name: str) -> list[int]:
         """The order of ``count`` cells in this block: random, the same for the same seed."""
         seed = [self.plan.order_seed, self.block, *name.encode()]
@@ -69,17 +82,47 @@ class BlockContext:
 
 
 class Workload(Protocol):
-    """One kind of work whose time is measured."""
+    """One kind of work whose time is measured.
+
+    Attributes:
+        name: as plans call it.
+        engines: names of the engines that can do it; None for every engine.
+    """
 
     name: str
+    engines: tuple[str, ...] | None
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
         ...
 
 
+class Training(Protocol):
+    """A workload without an engine session: it trains the network itself, in its own process.
+
+    It takes its turn when the engines' processes of the block are gone.
+    """
+
+    name: str
+    engines: tuple[str, ...] | None
+
+    def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
+        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
+        ...
+
+
+def seeds_of_block(plan: Plan, block: int) -> tuple[int, ...]:
+    """The seeds that step-by-step training takes in a block: all are dealt over the blocks.
+
+    So every block is one more seed as well as one more time. With more blocks than seeds they
+    begin anew.
+    """
+    dealt = plan.seeds[block :: plan.repeats]
+    return dealt or (plan.seeds[block % len(plan.seeds)],)
+
+
 def make_trial(
-    running: Running,
+    running: Ready,
     context: BlockContext,
     *,
     order: int,
@@ -124,7 +167,7 @@ def failed_or_ok(cell: Cell, context: BlockContext, *, reason: str, **values: An
 
 @contextmanager
 def failures_become_trials(
-    running: Running, context: BlockContext, order: int, dead: set[str]
+    running: Ready, context: BlockContext, order: int, dead: set[str]
 ) -> Iterator[None]:
     """Turn what goes wrong with one cell into a failed trial; the block goes on.
 

@@ -32,6 +32,7 @@ class Inference:
     """Throughput and latency of a compiled batch."""
 
     name = "inference"
+    engines = None
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """Warm up every cell, then visit all of them in order and back."""

@@ -18,6 +18,7 @@ class LinearCached:
     """Linear fine-tuning on features that are extracted once."""
 
     name = "linear-cached"
+    engines = None
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
@@ -39,6 +40,9 @@ class LinearCached:
                     items=len(context.task.train) + len(context.task.test),
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
-                    extra={"busy_seconds": fitted.clock.busy_seconds},
+                    extra={
+                        "busy_seconds": fitted.clock.busy_seconds,
+                        "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
+                    },
                 )
                 context.emit(trial)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.features import FeatureKey
 from bench.heads import evaluate, fit_heads
 from bench.heads.recipe import LinearRecipe
+from bench.heads.sweep import strongest, sweep
+from bench.pictures import PictureStore, ResizedPictures
 from bench.plans import Plan
 from bench.stages import StageClock
 from bench.workloads.base import BlockContext, Running
+from exporters.cache import cache_dir
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,12 @@ class Fitted:
     Attributes:
         clock: the stopped stage clock of the whole.
         accuracy: one a seed, fractions 0-1, on the test pictures.
+        strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
+    strengths: dict[float, float]
 
 
 def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -> Fitted:
@@ -38,6 +43,8 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
         WorkerFailed: the engine died.
         SparsebenchError: unreadable pictures, a full disk, a diverging head.
     """
+    if context.plan.prepared:
+        _prepare_pictures(one, context)  # a one-off, beside the clock
     clock = StageClock()
     task = context.task
     features = {
@@ -50,22 +57,54 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
             clock=clock,
             fresh=fresh,
             workers=one.cell.threads,
+            source=_pictures(one, context, split, clock),
         ).array
         for split in ("train", "test")
     }
+    chosen = recipe(context.plan)
+    strengths: dict[float, float] = {}
     with clock.stage("head"):
+        if context.plan.weight_decays:
+            strengths = sweep(
+                features["train"],
+                task.train.labels,
+                len(task.classes),
+                chosen,
+                context.plan.weight_decays,
+                share=context.plan.validation,
+                metric=task.metric,
+                threads=one.cell.threads,
+            )
+            chosen = replace(chosen, weight_decay=strongest(strengths))
         heads = fit_heads(
             features["train"],
             task.train.labels,
             len(task.classes),
             seeds=context.plan.seeds,
-            recipe=recipe(context.plan),
+            recipe=chosen,
             threads=one.cell.threads,
         )
     with clock.stage("evaluate"):
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
-    return Fitted(clock, tuple(score / 100 for score in scores.accuracy))
+    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths)
+
+
+def _prepare_pictures(one: Running, context: BlockContext) -> None:
+    for split in ("train", "test"):
+        _pictures(one, context, split, StageClock())
+
+
+def _pictures(
+    one: Running, context: BlockContext, split: str, clock: StageClock
+) -> ResizedPictures | None:
+    """A split's prepared pictures if the plan wants them, else None."""
+    if not context.plan.prepared:
+        return None
+    store = PictureStore(cache_dir("pictures"))
+    return store.get_or_decode(
+        context.task, split, one.prepared.preprocessing, workers=one.cell.threads, clock=clock
+    )
 
 
 def feature_key(one: Running, context: BlockContext, split: str) -> FeatureKey:

@@ -25,8 +25,11 @@ ARCHITECTURES = Registry(
         "resnet18": "models.architectures.resnet:RESNET18",
         "resnet34": "models.architectures.resnet:RESNET34",
         "resnet50": "models.architectures.resnet:RESNET50",
+        "resnet50_rigl": "models.architectures.resnet:RESNET50_RIGL",
+        "mobilenet_v1": "models.architectures.mobilenet_v1:MOBILENET_V1",
         "mobilenet_v2": "models.architectures.mobilenet:MOBILENET_V2",
         "efficientnet_lite0": "models.architectures.efficientnet:EFFICIENTNET_LITE0",
+        "squeezenet1_0": "models.architectures.squeezenet:SQUEEZENET1_0",
     },
 )
 
@@ -111,7 +114,7 @@ def feature_dim(arch: str) -> int:
 
 
 def classifier_name(arch: str) -> str:
-    """Dotted name of the classifier's Linear layer, e.g. ``fc``."""
+    """Dotted name of the classifier, e.g. ``fc``."""
     return find_architecture(arch).classifier
 
 

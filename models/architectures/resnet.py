@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from models.architectures import ArchitectureSpec, TorchvisionWeights
+from models.cards import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,6 +16,16 @@ def _torchvision_resnet(num_classes: int, *, depth: int) -> nn.Module:
     from torchvision.models import get_model
 
     module: nn.Module = get_model(f"resnet{depth}", weights=None, num_classes=num_classes)
+    return module
+
+
+def _rigl_resnet50(num_classes: int) -> nn.Module:
+    from torch import nn
+
+    module = _torchvision_resnet(num_classes, depth=50)
+    # TensorFlow's "SAME" pads below and to the right only; a window that hangs over does
+    # the same.
+    module.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
     return module
 
 
@@ -40,4 +51,12 @@ RESNET50 = ArchitectureSpec(
     classifier="fc",
     feature_dim=2048,
     torchvision=TorchvisionWeights("ResNet50_Weights.IMAGENET1K_V1", 0.76130),
+)
+# RigL's ResNet-50, trained in TensorFlow: other padding of the max pool, bicubic resize.
+RESNET50_RIGL = ArchitectureSpec(
+    "resnet50_rigl",
+    _rigl_resnet50,
+    classifier="fc",
+    feature_dim=2048,
+    preprocessing=Preprocessing(interpolation="bicubic"),
 )

@@ -27,6 +27,18 @@ FORMATS = Registry(
     {
         "compact": "models.checkpoints.compact:COMPACT",
         "efficientnet_lite": "models.checkpoints.efficientnet_lite:EFFICIENTNET_LITE",
+        "deep_compression": "models.checkpoints.deep_compression:DEEP_COMPRESSION",
+        "onnx": "models.checkpoints.onnx_weights:ONNX",
+        "acdc": "models.checkpoints.acdc:ACDC",
+        "sparse_transfer": "models.checkpoints.sparse_transfer:SPARSE_TRANSFER",
+        "mfac": "models.checkpoints.mfac:MFAC",
+        "str": "models.checkpoints.str_threshold:STR",
+        "lth": "models.checkpoints.lth:LTH",
+        "torch_prune": "models.checkpoints.torch_prune:TORCH_PRUNE",
+        "sparseml": "models.checkpoints.sparseml:SPARSEML",
+        "rigl": "models.checkpoints.rigl:RIGL",
+        "mobilenet_v1": "models.checkpoints.mobilenet_v1:MOBILENET_V1",
+        "timm_mobilenet": "models.checkpoints.timm_mobilenet:TIMM_MOBILENET",
         "state_dict": "models.checkpoints.state_dict:STATE_DICT",
     },
 )

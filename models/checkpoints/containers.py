@@ -1,22 +1,21 @@
 """Containers: the outer layer of a checkpoint file, read without executing anything.
 
 A format looks into an :class:`OpenedFile`; the file is read once however many formats
-look. Pickles go through torch's restricted unpickler (``weights_only=True``).
+look. Pickles go through torch's restricted unpickler (``models/checkpoints/unpickle.py``).
 """
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from models.checkpoints.unpickle import load_plain
 from models.errors import SparsebenchError
 
 ContainerKind = Literal["safetensors", "torch", "other"]
@@ -134,16 +133,9 @@ def read_pickle(path: Path) -> Any:
     """
     _refuse_zip_bomb(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
-            raise SparsebenchError(
-                f"'{path}' holds more than tensors and plain containers; reading it would "
-                "execute code from the file, which is never done.",
-                "Save only its state dict, with torch.save(model.state_dict(), FILE), "
-                "where it comes from.",
-            ) from None
-        raise damaged(path, error) from None
+        return load_plain(path)
+    except SparsebenchError:
+        raise
     # A damaged archive surfaces as almost any exception of the unpickler or the reader.
     except Exception as error:
         raise damaged(path, error) from None
@@ -154,13 +146,17 @@ def _refuse_zip_bomb(path: Path) -> None:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            deflated = sum(
-                entry.file_size
-                for entry in archive.infolist()
-                if entry.compress_type != zipfile.ZIP_STORED
-            )
+            entries = archive.infolist()
+            deflated = sum(e.file_size for e in entries if e.compress_type != zipfile.ZIP_STORED)
+            stored = sum(e.compress_size for e in entries)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise damaged(path, error) from None
+    if stored > path.stat().st_size:
+        raise SparsebenchError(
+            f"'{path}' lists entries of {stored / 2**20:.0f} MiB, more than the whole file has: "
+            "they lie over each other, which torch.save never writes.",
+            "Do not trust this file; get it from where it was published.",
+        )
     if deflated > _LARGEST_DEFLATED_BYTES:
         raise SparsebenchError(
             f"'{path}' unpacks to {deflated / 2**20:.0f} MiB of compressed entries, which "

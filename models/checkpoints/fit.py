@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.architectures import build, classifier_name
+from models.architectures import ARCHITECTURES, build, classifier_name
 from models.checkpoints import LoadedCheckpoint
 from models.errors import SparsebenchError
 
 _SHOWN = 3
 
 
-def build_from(arch: str, checkpoint: LoadedCheckpoint, path: Path) -> nn.Module:
+def build_from(
+    arch: str, checkpoint: LoadedCheckpoint, path: Path, *, trained: bool = True
+) -> nn.Module:
     """The architecture with the checkpoint's weights and as many classes as it has.
 
     Batch norm's ``num_batches_tracked`` may be missing: old files lack it and evaluation
@@ -25,13 +27,16 @@ def build_from(arch: str, checkpoint: LoadedCheckpoint, path: Path) -> nn.Module
         arch: name of an architecture.
         checkpoint: what was read from the file.
         path: of the file, for messages.
+        trained: whether the weights shall be trained ones; then batch-norm statistics
+            that nothing has ever touched are refused.
 
     Returns:
         The whole classifier in eval mode, weights in float32 on the CPU.
 
     Raises:
         SparsebenchError: names are missing or left over, shapes differ, values are NaN or
-            infinite, or the file says that it is of another architecture.
+            infinite, batch norm was never trained, or the file says that it is of another
+            architecture.
     """
     claimed = checkpoint.metadata.get("arch", arch)
     if claimed.replace("tf_", "") != arch:
@@ -46,6 +51,8 @@ def build_from(arch: str, checkpoint: LoadedCheckpoint, path: Path) -> nn.Module
     expected = module.state_dict()
     check_names_and_shapes(arch, expected, state_dict, path)
     check_finite(state_dict, path)
+    if trained:
+        check_statistics(state_dict, path)
     # Copied, since tensors of a safetensors file lie in the mapped file at any alignment,
     # which changes the last bits of what is computed with them, and how fast.
     complete = {
@@ -104,6 +111,47 @@ def check_finite(state_dict: Mapping[str, Tensor], path: Path) -> None:
             f"'{path}' holds NaN or infinite values in {len(broken)} tensors ({_first(broken)}).",
             "Its training diverged, or the file is damaged; take another checkpoint.",
         )
+
+
+def check_statistics(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse batch-norm statistics that are all still their initial values.
+
+    A file like that was saved before training, or lost its buffers on the way (a list of
+    parameters instead of a state dict): its network computes nothing of worth.
+
+    Raises:
+        SparsebenchError: every running mean is 0 and every running variance 1.
+    """
+    means = [t for n, t in state_dict.items() if n.endswith(".running_mean")]
+    variances = [t for n, t in state_dict.items() if n.endswith(".running_var")]
+    if not means or any(bool((mean != 0).any()) for mean in means):
+        return
+    if any(bool((variance != 1).any()) for variance in variances):
+        return
+    raise SparsebenchError(
+        f"'{path}' holds no trained network: all its batch-norm statistics are initial values "
+        "(mean 0, variance 1).",
+        "Save the whole state dict, buffers included, after training; for untrained weights "
+        "use NAME@generated.",
+    )
+
+
+def matching_architectures(state_dict: Mapping[str, Tensor]) -> list[str]:
+    """The architectures whose tensors have these names and shapes, any class count."""
+    found = []
+    for arch in ARCHITECTURES:
+        classifier = f"{classifier_name(arch)}.weight"
+        weight = state_dict.get(classifier)
+        if weight is None or weight.dim() != 2:
+            continue
+        with torch.device("meta"):
+            expected = build(arch, max(int(weight.shape[0]), 1)).state_dict()
+        try:
+            check_names_and_shapes(arch, expected, state_dict, Path())
+        except SparsebenchError:
+            continue
+        found.append(arch)
+    return found
 
 
 def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int:

@@ -1,9 +1,9 @@
 """Plain PyTorch state dicts, as ``.pth`` / ``.pt`` or ``.safetensors``.
 
 Understood are the usual wrappings: the state dict inside ``{"state_dict": ...}`` and the
-like, names behind ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile), and
-weights pruned with ``torch.nn.utils.prune`` (``weight_orig`` beside ``weight_mask``) or
-with a mask kept beside the weight (``weight_mask``).
+like, names behind ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile), and masks
+kept beside the weights (``weight_mask``). torchvision's SqueezeNet has a 1x1 convolution
+as classifier, which becomes the same matrix.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from models.checkpoints.containers import OpenedFile
 from models.errors import SparsebenchError
 
+Tensors = dict[str, Tensor]
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema")
 _PREFIXES = ("module.", "_orig_mod.")
 _TEXTS = ("arch", "num_classes")
@@ -29,8 +30,11 @@ def _recognises(opened: OpenedFile) -> bool:
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     payload = opened.payload
-    metadata = {**_texts(payload), **opened.metadata}
+    metadata = {**texts_of(payload), **opened.metadata}
     tensors = apply_stored_masks(opened.path, strip_prefixes(unnest(opened.path, payload)))
+    if "classifier.1.weight" in tensors and "features.3.squeeze.weight" in tensors:
+        tensors = {n.replace("classifier.1.", "classifier."): t for n, t in tensors.items()}
+        tensors["classifier.weight"] = tensors["classifier.weight"].flatten(1)
     return LoadedCheckpoint(tensors, metadata, STATE_DICT.name)
 
 
@@ -111,7 +115,8 @@ def apply_stored_masks(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, T
     return plain
 
 
-def _texts(payload: Any) -> dict[str, str]:
+def texts_of(payload: Any) -> dict[str, str]:
+    """What a payload says in text beside its tensors: architecture and class count."""
     if not isinstance(payload, Mapping):
         return {}
     return {k: str(payload[k]) for k in _TEXTS if isinstance(payload.get(k), str | int)}

@@ -27,12 +27,13 @@ SOURCES = Registry(
     {
         "zoo": "models.sources.shipped:SHIPPED",
         "torchvision": "models.sources.torchvision_hub:TORCHVISION",
+        "paper": "models.sources.paper:PAPER",
         "generated": "models.sources.generated:GENERATED",
     },
 )
 DEFAULT = "zoo"
 _FILE = "models.sources.own_file:OWN_FILE"
-_FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar"}
+FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class Found:
         card: its facts.
         load: reads or makes the whole classifier; in any mode, on the CPU. Raises
             SparsebenchError where the weights cannot be had.
+        onnx: the ONNX file that the weights come from, to be run as it is; None where the
+            network is exported.
     """
 
     card: Card
     load: Callable[[], nn.Module]
+    onnx: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,4 +88,4 @@ def find_source(source: str | None) -> Source:
 
 def is_path(source: str) -> bool:
     """Whether a source is meant as a file: it has a folder or a checkpoint's suffix."""
-    return "/" in source or "\\" in source or Path(source).suffix in _FILE_SUFFIXES
+    return "/" in source or "\\" in source or Path(source).suffix in FILE_SUFFIXES

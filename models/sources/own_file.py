@@ -2,18 +2,21 @@
 
 The architecture comes from the name. A card file beside the checkpoint (``mine.json``
 beside ``mine.pth``, keys in ``models/zoo/card_file.py``) tells what it was trained with;
-without one, the preprocessing is that of the architecture's usual ImageNet weights.
+without one, a file that ``sparsebench sparsify`` wrote tells itself, and needs no name but its
+path (:func:`name_of_file`). For any other file the preprocessing is that of the
+architecture's usual ImageNet weights.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.architectures import find_architecture
-from models.cards import Card, Family
+from models.cards import Card, Family, Preprocessing
 from models.errors import SparsebenchError
 from models.names import BackboneName, format_percent
 from models.oneshot import ONE_SHOT_METHODS
@@ -33,6 +36,7 @@ _FAMILIES: dict[str, Family] = {
     "str": "regularization",
     "rigl": "regularization",
     "rigl_erk": "regularization",
+    "rigl_uniform": "regularization",
     "topkast": "regularization",
     "lth": "lottery ticket",
     "lth_t": "lottery ticket",
@@ -51,17 +55,84 @@ def _find(name: BackboneName) -> Found | None:
         raise SparsebenchError(
             f"There is no checkpoint file '{path}' (named by '{name}').", "Check the path."
         )
-    described = _beside(path)
+    described = card_beside(path) or _within(path)
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
     if name.method in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
-    return Found(card, partial(_load, card, path))
+    onnx = path if path.suffix == ".onnx" else None
+    return Found(card, partial(_load, card, path), onnx)
 
 
-def _beside(path: Path) -> Card | None:
+def name_of_file(path: Path) -> BackboneName:
+    """The name of a file that ``sparsebench sparsify`` wrote: what it says of itself, and its path.
+
+    Raises:
+        SparsebenchError: the file does not say what it is.
+    """
+    said = _said(path)
+    try:
+        return BackboneName(said["arch"], said["method"], float(said["sparsity"]), str(path))
+    except (KeyError, ValueError):
+        raise SparsebenchError(
+            f"'{path}' does not say which backbone it is.",
+            f"Name it <arch>/<method>-<percent>@{path}, like resnet18/acdc-90@{path}.",
+        ) from None
+
+
+def _said(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; nothing of any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _within(path: Path) -> Card | None:
+    """The card that follows from what ``sparsebench sparsify`` wrote into its file."""
+    said = _said(path)
+    try:
+        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
+        values = json.loads(said["preprocessing"])
+        lists: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Card(
+            name=str(name),
+            arch=name.arch,
+            method=name.method,
+            family=_FAMILIES.get(name.method, "unknown"),
+            sparsity=name.sparsity,
+            preprocessing=Preprocessing(**lists),
+            source=str(path),
+            sha256=None,
+            licence="unknown",
+            upstream_accuracy=float(said["upstream_accuracy"]),
+            upstream_data=said["upstream_data"],
+            trained=True,
+            dense_partner=_partner_of(name.arch, path),
+            notes="A file of one's own, made by `sparsebench sparsify`.",
+            num_classes=int(said["num_classes"]),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _partner_of(arch: str, path: Path) -> str:
+    """The dense file that a progressive method left beside its own, or what there is else."""
+    beside = path.with_name(f"{path.stem}.dense.safetensors")
+    return f"{arch}/dense@{beside}" if beside.is_file() else _dense_partner(arch)
+
+
+def card_beside(path: Path) -> Card | None:
+    """What a card file beside a checkpoint says, None if there is none.
+
+    Raises:
+        SparsebenchError: the card file is wrong.
+    """
     card_path = path.with_suffix(".json")
     if not card_path.is_file():
         return None
@@ -88,7 +159,7 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         method=name.method,
         family=family,
         sparsity=name.sparsity,
-        preprocessing=spec.preprocessing,
+        preprocessing=fixed_preprocessing(path) or spec.preprocessing,
         source=str(path),
         sha256=None,
         licence="unknown",
@@ -99,6 +170,15 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
         notes=f"A file of one's own; no {path.with_suffix('.json').name} beside it tells its "
         "preprocessing, so that of the architecture's usual ImageNet weights is assumed.",
     )
+
+
+def fixed_preprocessing(path: Path) -> Preprocessing | None:
+    """What a file's format fixes, None where the architecture's usual one is as good."""
+    if path.suffix == ".net":
+        from models.architectures.squeezenet import CAFFE_PREPROCESSING
+
+        return CAFFE_PREPROCESSING
+    return None
 
 
 def _dense_partner(arch: str) -> str:
@@ -114,7 +194,7 @@ def _load(card: Card, path: Path) -> nn.Module:
     from models.checkpoints.fit import build_from
     from models.masks import mask_of, sparsity
 
-    module = build_from(card.arch, load_checkpoint(path), path)
+    module = build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
     zeros = sparsity(mask_of(module))
     if card.method == "dense" and zeros > _DENSE_AT_MOST:
         raise SparsebenchError(

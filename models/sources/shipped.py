@@ -107,7 +107,7 @@ def _load(card_path: Path, card: Card, weights: Weights | None) -> nn.Module:
         )
     path = weights_path(card_path, weights)
     check_sha256(path, weights.sha256)
-    return build_from(card.arch, load_checkpoint(path), path)
+    return build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
 
 
 SHIPPED = Source("zoo", lambda name: find_in(ZOO_FOLDER, name), lambda: list_in(ZOO_FOLDER))

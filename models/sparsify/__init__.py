@@ -17,5 +17,13 @@ METHODS = Registry(
         "dense": "models.sparsify.dense:Dense",
         "gmp": "models.sparsify.gmp:GradualMagnitude",
         "acdc": "models.sparsify.acdc:AlternatingCompression",
+        "rigl": "models.sparsify.rigl:RigLKernel",
+        "rigl_uniform": "models.sparsify.rigl:RigLUniform",
+        "str": "models.sparsify.str:SoftThreshold",
+        "woodfisher": "models.sparsify.woodfisher:WoodFisher",
+        "mfac": "models.sparsify.mfac:MatrixFree",
+        "topkast": "models.sparsify.topkast:TopKast",
+        "lth": "models.sparsify.lth:LotteryTicket",
+        "structured": "models.sparsify.structured:StructuredFilters",
     },
 )

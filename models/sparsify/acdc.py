@@ -11,6 +11,10 @@ forgotten. A longer sparse phase ends the training.
 On ImageNet a phase is 5 of 100 epochs, the dense warm-up and the last dense phase are two
 phases long, the final sparse phase three. Here the same table is scaled to the length of
 the training; a short training has fewer phases, so that none is much shorter than an epoch.
+
+SparseML 1.8's ``ACDCPruningModifier`` ranks, masks and forgets momentum in the same way but has
+another table: all phases are equally long and whole epochs, so neither the long
+last dense phase nor the three units of the final sparse one can be had.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ class AlternatingCompression(Method):
     name = "acdc"
     family = "regularization"
     source = "Peste et al. 2021, arXiv:2106.12379"
+    sparseml_note = "SparseML 1.8's ACDCPruningModifier has no longer last dense and sparse phases."
 
     def before_step(self, run: Run, step: int) -> None:
         """Change between dense and sparse where a phase begins."""

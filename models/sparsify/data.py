@@ -25,7 +25,8 @@ from torch.nn import functional
 from models.errors import SparsebenchError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-TEST_FOLDERS = ("test", "val", "validation")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -54,28 +55,38 @@ def cache_root() -> Path:
 
 
 def split_folder(data: Path, split: str) -> Path:
-    """Folder of ``"train"`` or ``"test"`` (``val`` and ``validation`` count as test).
+    """Folder of ``"train"`` or ``"test"`` (``val`` and the like count as test).
 
     Raises:
         SparsebenchError: there is none.
     """
-    names = ("train",) if split == "train" else TEST_FOLDERS
+    names = TRAIN_FOLDERS if split == "train" else TEST_FOLDERS
     for name in names:
         if (data / name).is_dir():
             return data / name
     raise SparsebenchError(
-        f"{data} has no folder {' or '.join(names)}.",
+        f"{data} has no folder {'train' if split == 'train' else 'test or val'}."
+        if data.is_dir()
+        else f"There is no folder {data}.",
         "Lay the pictures out as train/CLASS/*.jpg and test/CLASS/*.jpg.",
     )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the class folders, sorted."""
+    names = (p.name for p in folder.iterdir() if p.is_dir())
+    return sorted(n for n in names if not n.startswith(".") and n != "__MACOSX")
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Paths, labels and class names of ``folder/CLASS/**/picture``, sorted by path.
 
+    Hidden folders and what archives leave behind (``__MACOSX``) are no classes.
+
     Raises:
         SparsebenchError: no class folder, or no picture in any of them.
     """
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    classes = class_folders(folder)
     paths: list[Path] = []
     labels: list[int] = []
     for index, name in enumerate(classes):
@@ -124,8 +135,14 @@ def open_pictures(folder: Path, size: int, cache: Path | None = None) -> Picture
     cache = cache or cache_root()
     target = cache / f"{_fingerprint(folder, paths, size)}.npy"
     if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _decode_all(paths, size, target)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _decode_all(paths, size, target)
+        except OSError as error:
+            raise SparsebenchError(
+                f"The decoded pictures cannot be kept in {cache}: {error.strerror}.",
+                "Make room there, or name another place with XDG_CACHE_HOME.",
+            ) from error
     images = np.load(target, mmap_mode="r")
     whole = np.load(target.with_suffix(".ok.npy"))
     skipped = tuple(str(p) for p, ok in zip(paths, whole, strict=True) if not ok)
@@ -152,23 +169,26 @@ def _decode_all(paths: list[Path], size: int, target: Path) -> None:
     whole = np.zeros(len(paths), dtype=bool)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shape = (len(paths), 3, size, size)
-    images = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
-    kept = 0
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for index, picture in enumerate(pool.map(decode, paths)):
-            if picture is not None:
-                images[kept] = picture
-                whole[index] = True
-                kept += 1
-    images.flush()
-    if kept < len(paths):  # the file holds whole pictures only
-        full = np.array(images[:kept])
-        del images
-        with open(temporary, "wb") as stream:
-            np.save(stream, full)
-    with open(target.with_suffix(".ok.npy"), "wb") as stream:
-        np.save(stream, whole)
-    temporary.replace(target)
+    try:
+        images = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
+        kept = 0
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for index, picture in enumerate(pool.map(decode, paths)):
+                if picture is not None:
+                    images[kept] = picture
+                    whole[index] = True
+                    kept += 1
+        images.flush()
+        if kept < len(paths):  # the file holds whole pictures only
+            full = np.array(images[:kept])
+            del images
+            with open(temporary, "wb") as stream:
+                np.save(stream, full)
+        with open(target.with_suffix(".ok.npy"), "wb") as stream:
+            np.save(stream, whole)
+        temporary.replace(target)
+    finally:  # an interrupt leaves nothing behind
+        temporary.unlink(missing_ok=True)
 
 
 def epoch_batches(

@@ -6,6 +6,8 @@ cached bytes, no augmentation, no autocast. What a card says is measured here.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +56,30 @@ def evaluate(
     return right / len(paths)
 
 
-def _input(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
+def check_pictures(folder: Path) -> None:
+    """Decode every picture of a split once.
+
+    Raises:
+        SparsebenchError: one cannot be decoded.
+    """
+    paths, _, _ = list_pictures(folder)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for _ in pool.map(_decode, paths):
+            pass
+
+
+def _decode(path: Path) -> Image.Image:
     try:
-        picture = Image.open(path).convert("RGB")
-    except OSError as error:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SparsebenchError(
             f"{path} cannot be decoded: {error}.", "Repair or remove it."
         ) from error
+
+
+def _input(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    picture = _decode(path)
     short = min(picture.size)
     if short != preprocessing.resize:
         width, height = (int(preprocessing.resize * side / short) for side in picture.size)

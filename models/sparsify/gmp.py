@@ -8,6 +8,11 @@ rate is held until the final sparsity is reached and falls after that.
 
 Differs from those settings: more and smaller steps of pruning (they prune 8 times), and the
 final sparsity is set exactly at the end of the schedule (theirs ends 0.1 point below).
+
+SparseML 1.8's ``GlobalMagnitudePruningModifier`` does the same: its cubic interpolation, ranking
+of all layers together and masks that never grow were read and agree
+(:meth:`GradualMagnitude.sparseml` is its recipe). Ours is the default because SparseML ended
+in 2025 and does not install beside current packages.
 """
 
 from __future__ import annotations
@@ -30,10 +35,15 @@ class GradualMagnitude(Method):
     source = "Zhu & Gupta 2017, arXiv:1710.01878"
     needs_start = True
     recipe = Recipe(learning_rate=0.1)
+    sparseml_note = "SparseML 1.8 does the same with this recipe."
 
     def learning_rate(self, progress: float) -> float:
         """Constant while weights are removed, then a linear fall to 0."""
         return hold_then_decay(progress, hold=LAST_PRUNING, warmup=FIRST_PRUNING)
+
+    def sparseml(self, epochs: int) -> str:
+        """The equivalent recipe of SparseML 1.8, without its optimizer."""
+        return gradual_recipe("GlobalMagnitudePruningModifier", self.sparsity, epochs, INTERVALS)
 
     def before_step(self, run: Run, step: int) -> None:
         """Prune where the schedule says so."""
@@ -41,6 +51,38 @@ class GradualMagnitude(Method):
         if target is not None:
             self.masks = global_magnitude_masks(run.weights, target, within=self.masks)
             self.apply(run)
+
+
+def gradual_recipe(
+    modifier: str, sparsity: float, epochs: int, intervals: int, **more: object
+) -> str:
+    """A SparseML recipe of one modifier along the cubic schedule.
+
+    Args:
+        modifier: its class name.
+        sparsity: final, 0 to 1.
+        epochs: of the training.
+        intervals: between two prunings, in the whole schedule.
+        more: further settings of the modifier.
+    """
+    start, end = FIRST_PRUNING * epochs, LAST_PRUNING * epochs
+    settings = {
+        "init_sparsity": min(INITIAL_SPARSITY, sparsity),
+        "final_sparsity": sparsity,
+        "start_epoch": round(start, 6),
+        "end_epoch": round(end, 6),
+        "update_frequency": round((end - start) / intervals, 6),
+        "params": "__ALL_PRUNABLE__",
+        "inter_func": "cubic",
+        "mask_type": "unstructured",
+        "leave_enabled": True,
+        **more,
+    }
+    head = (
+        f"modifiers:\n  - !EpochRangeModifier\n      start_epoch: 0.0\n      end_epoch: {epochs}.0"
+    )
+    lines = [f"      {key}: {value}" for key, value in settings.items()]
+    return "\n".join([head, f"  - !{modifier}", *lines, ""])
 
 
 def prunings(total_steps: int, sparsity: float) -> dict[int, float]:

@@ -25,16 +25,24 @@ def global_magnitude_masks(
     Returns:
         Name -> bool tensor of the weight's shape, True = kept.
     """
-    scores = []
-    for name, weight in weights.items():
-        score = weight.detach().abs().flatten()
+    return global_masks({n: w.detach().abs() for n, w in weights.items()}, sparsity, within)
+
+
+@torch.no_grad()
+def global_masks(
+    scores: Mapping[str, Tensor], sparsity: float, within: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """As :func:`global_magnitude_masks`, by any score of 0 or more."""
+    parts = []
+    for name, tensor in scores.items():
+        score = tensor.flatten()
         if within:
             score = score.masked_fill(~within[name].flatten(), -1.0)
-        scores.append(score)
-    ranked = torch.cat(scores)
+        parts.append(score)
+    ranked = torch.cat(parts)
     kept = round((1.0 - sparsity) * ranked.numel())
     flat = torch.zeros(ranked.numel(), dtype=torch.bool, device=ranked.device)
     flat[torch.topk(ranked, kept, sorted=False).indices] = True
     flat &= ranked >= 0
-    parts = torch.split(flat, [w.numel() for w in weights.values()])
-    return {n: p.view_as(w).clone() for (n, w), p in zip(weights.items(), parts, strict=True)}
+    split = torch.split(flat, [s.numel() for s in scores.values()])
+    return {n: p.view_as(s).clone() for (n, s), p in zip(scores.items(), split, strict=True)}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.masks import apply_mask
 from models.sparsify.schedule import one_cycle
@@ -54,6 +55,8 @@ class Run:
         steps_per_epoch: batches an epoch.
         batches: fresh augmented training batches (images float32 ``[B, 3, S, S]``,
             labels int64 ``[B]``) for statistics; they do not disturb the order of training.
+        seed: of the training, for whatever a method draws at random.
+        bf16: whether forward and backward passes run in bf16.
     """
 
     module: nn.Module
@@ -62,15 +65,24 @@ class Run:
     total_steps: int
     steps_per_epoch: int
     batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    seed: int = 0
+    bf16: bool = False
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the network as it is, a scalar with its graph."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.module(images)
+        return functional.cross_entropy(logits.float(), labels)
 
 
 class Method:
     """Dense training, and the base of every method: override the hooks that it needs.
 
     The loop calls, for each step: :meth:`before_step`, forward and backward passes,
-    :meth:`after_backward`, the optimizer, :meth:`after_step`; and once :meth:`on_start` before
-    the first step and :meth:`on_end` after the last. What a method keeps between steps
-    goes through :meth:`state_dict`, because a training may be killed and resumed anywhere.
+    :meth:`after_backward`, the optimizer, :meth:`after_step`; and once :meth:`prepare`, in a
+    resumed training too, :meth:`on_start` before the first step and :meth:`on_end` after the
+    last. What a method keeps between steps goes through :meth:`state_dict`, because a
+    training may be killed and resumed anywhere: after any :meth:`after_step`.
 
     Args:
         sparsity: share of all prunable weights that is zero in the end, 0 to 1.
@@ -80,6 +92,7 @@ class Method:
     family: ClassVar[str] = "dense"
     source: ClassVar[str] = "ordinary training, no weight removed"
     needs_start: ClassVar[bool] = False
+    sparseml_note: ClassVar[str] = "SparseML 1.8 has no modifier for this."
     recipe: ClassVar[Recipe] = Recipe()
 
     def __init__(self, sparsity: float = 0.0) -> None:
@@ -89,6 +102,9 @@ class Method:
     def learning_rate(self, progress: float) -> float:
         """Factor of the recipe's learning rate at a share of the training (0 to 1)."""
         return one_cycle(progress)
+
+    def prepare(self, run: Run) -> None:
+        """Before anything is loaded: add to the optimizer what else is to be trained."""
 
     def on_start(self, run: Run) -> None:
         """Before the first step of a training that is not resumed."""
@@ -106,6 +122,14 @@ class Method:
 
     def on_end(self, run: Run) -> None:
         """After the last step: leave in the module what shall be written."""
+
+    def sparseml(self, epochs: int) -> str | None:
+        """The SparseML 1.8 recipe (YAML) that does exactly this in ``epochs``, if one does."""
+        return None
+
+    def facts(self) -> dict[str, str]:
+        """What a reader of the finished file should know of how it came about."""
+        return {}
 
     def apply(self, run: Run) -> None:
         """Set the weights outside the mask to zero."""

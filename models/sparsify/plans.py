@@ -1,9 +1,10 @@
 """Plans: TOML files that say how a backbone was made, so that anyone can make it again.
 
 A plan has the keys ``arch``, ``method``, ``sparsity``, ``epochs``, ``size``, ``seed`` and,
-if any, ``start`` at its top, a table ``[recipe]`` with what differs from the method's recipe
-and a table ``[execution]``. Where the pictures are and where the file goes is said when it
-is run.
+if any, ``start`` and ``teacher`` at its top, a table ``[recipe]`` with what differs from the
+method's recipe and a table ``[execution]``. Where the pictures are and where the file goes
+is said when it is run. ``note`` and ``sparseml`` (the equivalent SparseML recipe, see
+``--show-recipe``) are for readers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from models.errors import SparsebenchError
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
-OPTIONAL = ("size", "seed", "start", "recipe", "execution", "note")
+OPTIONAL = ("size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
 EXECUTION = ("precision", "compile", "checkpoint_seconds", "report_steps")
 
 
@@ -89,6 +90,7 @@ def run_plan(
         plan["epochs"],
         out,
         start=start if start is not None else plan.get("start"),
+        teacher=plan.get("teacher"),
         resume=resume,
         overwrite=overwrite,
         device=device,

@@ -19,11 +19,18 @@ from models.checkpoints.compact import load_compact, save_compact
 from models.errors import SparsebenchError
 from models.masks import mask_of
 from models.masks import sparsity as mask_sparsity
-from models.sparsify import METHODS
-from models.sparsify.data import MEAN, STD, list_pictures, open_pictures, split_folder
-from models.sparsify.evaluate import evaluate
-from models.sparsify.method import Method, Recipe
+from models.sparsify.data import (
+    MEAN,
+    STD,
+    class_folders,
+    list_pictures,
+    open_pictures,
+    split_folder,
+)
+from models.sparsify.distill import load_teacher
+from models.sparsify.evaluate import check_pictures, evaluate
 from models.sparsify.resume import Progress
+from models.sparsify.settings import changed_recipe, check_settings, fitting
 from models.sparsify.train import Execution, train
 
 # 16-bit values are kept if they move the accuracy by no more than this.
@@ -44,6 +51,7 @@ class Produced:
         classes: of the pictures, in the order of the outputs.
         skipped: training pictures that could not be decoded.
         history: the last report of each epoch.
+        facts: what the method says of how it came about.
     """
 
     path: Path
@@ -55,6 +63,7 @@ class Produced:
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     history: tuple[Progress, ...]
+    facts: dict[str, str]
 
 
 def sparsify(
@@ -66,6 +75,7 @@ def sparsify(
     out: str | Path,
     *,
     start: str | Path | None = None,
+    teacher: str | Path | None = None,
     resume: bool = True,
     overwrite: bool = False,
     device: str = "cpu",
@@ -78,6 +88,9 @@ def sparsify(
 ) -> Produced:
     """Train a network to a sparsity and write it in the compact format.
 
+    A folder with few pictures is trained in smaller batches than the recipe says, at a
+    learning rate as much smaller, unless ``recipe`` gives a batch size.
+
     Beside ``out`` a file ``*.ckpt`` holds the training while it lasts; calling this
     again with the same settings goes on from there.
 
@@ -89,6 +102,7 @@ def sparsify(
         epochs: over the training split.
         out: file to write, ``*.safetensors``.
         start: checkpoint file or backbone name to start from; random weights by default.
+        teacher: file or backbone name whose outputs are a second target (distillation).
         resume: go on from the training's own checkpoint if there is one.
         overwrite: replace ``out`` if it is there.
         device: ``"cpu"`` or ``"cuda"``.
@@ -103,25 +117,29 @@ def sparsify(
         SparsebenchError: anything that the user can put right.
     """
     data, out = Path(data), Path(out)
-    chosen = _method(method, sparsity)
-    settings = _recipe(chosen.recipe, recipe or {})
-    _check(chosen, epochs, out, start, overwrite)
+    chosen = check_settings(
+        arch, method, sparsity, epochs, out, start, overwrite, size, seed, recipe or {}
+    )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
         checkpoint.unlink(missing_ok=True)
 
     test_folder = split_folder(data, "test")
     pictures = open_pictures(split_folder(data, "train"), size, cache)
-    names = sorted(p.name for p in test_folder.iterdir() if p.is_dir())
+    # What is given as it is by default (a printed plan says it all) still fits the folder.
+    wanted = {k: v for k, v in (recipe or {}).items() if v != asdict(chosen.recipe)[k]}
+    settings = changed_recipe(fitting(chosen.recipe, len(pictures.labels), wanted), wanted)
+    names = class_folders(test_folder)
     if names != list(pictures.classes):
         raise SparsebenchError(
             f"train and {test_folder.name} in {data} do not hold the same classes.",
             "Lay out both with the same class folders.",
         )
+    check_pictures(test_folder)  # now, not after hours of training
     module = _first_weights(arch, len(pictures.classes), seed, start)
+    distillation = load_teacher(str(teacher), len(names), device) if teacher is not None else None
     layers = prunable_layers(module)
     weights = {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in layers}
-    out.parent.mkdir(parents=True, exist_ok=True)
     history = train(
         module,
         weights,
@@ -133,6 +151,14 @@ def sparsify(
         checkpoint=checkpoint,
         execution=replace(execution or Execution(), device=device),
         progress=progress,
+        distillation=distillation,
+        said={
+            "arch": arch,
+            "size": size,
+            "classes": list(names),
+            "start": _describe(start),
+            "teacher": _describe(teacher, "none"),
+        },
     )
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
@@ -144,6 +170,8 @@ def sparsify(
         "seed": str(seed),
         "recipe": json.dumps(asdict(settings)),
         "start": _describe(start),
+        "teacher": _describe(teacher, "none"),
+        "method_facts": json.dumps(chosen.facts()),
         "preprocessing": json.dumps(asdict(preprocessing)),
         "classes": json.dumps(pictures.classes),
         "upstream_data": f"{data.resolve().name}, {test_folder.name} split "
@@ -161,55 +189,14 @@ def sparsify(
         pictures.classes,
         pictures.skipped,
         tuple(history),
+        chosen.facts(),
     )
 
 
-def _method(name: str, sparsity: float) -> Method:
-    chosen = METHODS.load(name)
-    if name == "dense" and sparsity != 0.0:
-        raise SparsebenchError("Dense training has sparsity 0.", "Leave the sparsity out.")
-    if name != "dense" and not 0.0 < sparsity < 1.0:
-        raise SparsebenchError(
-            f"A sparsity of {sparsity:g} cannot be reached by pruning.",
-            "Give a share between 0 and 1, for example 0.9.",
-        )
-    made = chosen(sparsity)
-    assert isinstance(made, Method)
-    return made
-
-
-def _recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
-    unknown = sorted(set(changes) - set(asdict(default)))
-    if unknown:
-        raise SparsebenchError(
-            f"A recipe has no setting {', '.join(unknown)}.",
-            f"It has {', '.join(asdict(default))}.",
-        )
-    if "sides" in changes:  # lists, where they come from TOML
-        changes = {**changes, "sides": tuple((float(a), int(b)) for a, b in changes["sides"])}
-    return replace(default, **changes)
-
-
-def _check(
-    method: Method, epochs: int, out: Path, start: str | Path | None, overwrite: bool
-) -> None:
-    if epochs < 1:
-        raise SparsebenchError(f"{epochs} epochs are no training.", "Give 1 or more.")
-    if method.needs_start and start is None:
-        raise SparsebenchError(
-            f"{method.name} prunes a network that is trained already.",
-            "Name a dense checkpoint or backbone to start from.",
-        )
-    if out.suffix != ".safetensors":
-        raise SparsebenchError(f"{out} is no *.safetensors file.", "Name one.")
-    if out.exists() and not overwrite:
-        raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")
-
-
-def _describe(start: str | Path | None) -> str:
+def _describe(start: str | Path | None, nothing: str = "random weights") -> str:
     """A backbone's name, or a file's hash: paths of this machine tell nobody anything."""
     if start is None:
-        return "random weights"
+        return nothing
     if Path(start).is_file():
         return f"file with sha256 {hashlib.sha256(Path(start).read_bytes()).hexdigest()}"
     return str(start)

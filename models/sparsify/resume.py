@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -97,14 +98,22 @@ def load_training(
     """Put module, optimizer and method where :func:`save_training` found them.
 
     Raises:
-        SparsebenchError: the checkpoint is of a training with other settings.
+        SparsebenchError: the checkpoint is of a training with other settings, or damaged.
     """
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    differing = [k for k in identity if state["identity"].get(k) != identity[k]]
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        saved = state["identity"]
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+        raise SparsebenchError(
+            f"{path} is no checkpoint of a training, or damaged.",
+            "Remove it to start anew (or give --no-resume).",
+        ) from error
+    # Older checkpoints say less.
+    differing = [k for k in identity if k in saved and saved[k] != identity[k]]
     if differing:
         raise SparsebenchError(
             f"{path} belongs to another training: {', '.join(differing)} differ.",
-            "Give the same settings, or remove the file to start anew.",
+            "Give the same settings, or remove the file to start anew (or give --no-resume).",
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])

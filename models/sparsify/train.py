@@ -8,10 +8,13 @@ where an uninterrupted one would have ended.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,7 @@ from torch.nn import functional
 
 from models.errors import SparsebenchError
 from models.sparsify.data import Pictures, augment, epoch_batches
+from models.sparsify.distill import Distillation
 from models.sparsify.method import Method, Recipe, Run
 from models.sparsify.resume import VERSION, Position, Progress, load_training, save_training
 
@@ -49,7 +53,12 @@ class Execution:
             return self.precision == "bf16"
         if self.device.startswith("cuda"):
             return bool(torch.cuda.is_bf16_supported())
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        # oneDNN also emulates bf16 on processors that have no instructions for it, slowly.
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+        known = [getattr(torch.cpu, name) for name in probes if hasattr(torch.cpu, name)]
+        return not known or any(probe() for probe in known)
 
 
 def train(
@@ -64,8 +73,12 @@ def train(
     checkpoint: Path | None = None,
     execution: Execution | None = None,
     progress: Callable[[Progress], None] | None = None,
+    distillation: Distillation | None = None,
+    said: dict[str, Any] | None = None,
 ) -> list[Progress]:
     """Train ``module`` in place.
+
+    An interrupt (Ctrl-C) is answered after the step that it falls into, with a checkpoint.
 
     Args:
         module: the whole classifier.
@@ -78,6 +91,8 @@ def train(
         checkpoint: file to resume from if it exists, and to write now and then.
         execution: device, precision, compilation.
         progress: called every few steps.
+        distillation: what else the outputs shall resemble.
+        said: what else a checkpoint must agree on to be resumed, e.g. the architecture.
 
     Returns:
         The last report of each epoch.
@@ -85,6 +100,7 @@ def train(
     Raises:
         SparsebenchError: fewer pictures than a batch, a checkpoint of another training,
             or a loss that is no number.
+        KeyboardInterrupt: after an interrupt.
     """
     execution = execution or Execution()
     steps_per_epoch = len(pictures.labels) // recipe.batch_size
@@ -108,7 +124,10 @@ def train(
         total_steps=epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batches=lambda: _statistics_batches(pictures, recipe, seed, execution.device),
+        seed=seed,
+        bf16=execution.bf16,
     )
+    method.prepare(run)
     identity = {
         "version": VERSION,
         "method": method.name,
@@ -117,6 +136,7 @@ def train(
         "seed": seed,
         "pictures": len(pictures.labels),
         "recipe": asdict(recipe),
+        **(said or {}),
     }
     if checkpoint is not None and checkpoint.exists():
         position = load_training(checkpoint, identity, module, optimizer, method, execution.device)
@@ -127,41 +147,68 @@ def train(
     # One fused network for each side of the pictures: few sides, and faster than a general one.
     forward = torch.compile(module, dynamic=False) if execution.compile else module
     saved = time.monotonic()
-    while position.step < run.total_steps:
-        module.train()
-        epoch, first = divmod(position.step, steps_per_epoch)
-        for raw, labels in epoch_batches(pictures, recipe.batch_size, seed, epoch, first):
-            done = position.step / run.total_steps
-            rate = recipe.learning_rate * method.learning_rate(done)
-            side = recipe.side(done, pictures.images.shape[-1])
-            images = _input(raw, recipe, seed, position.step, side, execution.device)
-            loss, right = _step(
-                run,
-                method,
-                forward,
-                images,
-                labels.to(execution.device),
-                rate,
-                position.step,
-                execution,
-            )
-            position.step += 1
-            counted = (loss * len(labels), right, len(labels))
-            position.sums = [a + b for a, b in zip(position.sums, counted, strict=True)]
-            ends = position.step % steps_per_epoch == 0
-            if ends or position.step % execution.report_steps == 0:
-                report = _report(run, method, position, epoch, rate, ends)
-                if progress is not None:
-                    progress(report)
-                if ends:
-                    position.history.append(report)
-                    position.sums = [0.0, 0.0, 0.0]
-            late = time.monotonic() - saved > execution.checkpoint_seconds
-            if checkpoint is not None and (late or position.step == run.total_steps):
-                save_training(checkpoint, identity, module, optimizer, method, position)
-                saved = time.monotonic()
+    with _Interrupt() as interrupt:
+        while position.step < run.total_steps:
+            module.train()
+            epoch, first = divmod(position.step, steps_per_epoch)
+            for raw, labels in epoch_batches(pictures, recipe.batch_size, seed, epoch, first):
+                done = position.step / run.total_steps
+                rate = recipe.learning_rate * method.learning_rate(done)
+                side = recipe.side(done, pictures.images.shape[-1])
+                images = _input(raw, recipe, seed, position.step, side, execution.device)
+                loss, right = _step(
+                    run,
+                    method,
+                    forward,
+                    images,
+                    labels.to(execution.device),
+                    rate,
+                    position.step,
+                    execution,
+                    distillation,
+                )
+                position.step += 1
+                counted = (loss * len(labels), right, len(labels))
+                position.sums = [a + b for a, b in zip(position.sums, counted, strict=True)]
+                ends = position.step % steps_per_epoch == 0
+                if ends or position.step % execution.report_steps == 0:
+                    report = _report(run, method, position, epoch, rate, ends)
+                    if progress is not None:
+                        progress(report)
+                    if ends:
+                        position.history.append(report)
+                        position.sums = [0.0, 0.0, 0.0]
+                late = time.monotonic() - saved > execution.checkpoint_seconds
+                last = position.step == run.total_steps
+                if checkpoint is not None and (late or last or interrupt.came):
+                    save_training(checkpoint, identity, module, optimizer, method, position)
+                    saved = time.monotonic()
+                if interrupt.came:
+                    raise KeyboardInterrupt
     method.on_end(run)
     return position.history
+
+
+class _Interrupt:
+    """Lets a step end before Ctrl-C is obeyed; a second one is obeyed at once."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
 
 
 def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int, device: str) -> Tensor:
@@ -190,6 +237,7 @@ def _step(
     rate: float,
     step: int,
     execution: Execution,
+    distillation: Distillation | None,
 ) -> tuple[float, float]:
     """One step of the optimizer with the method's hooks: (mean loss, pictures right)."""
     for group in run.optimizer.param_groups:
@@ -198,7 +246,10 @@ def _step(
     device_type = torch.device(execution.device).type
     with torch.autocast(device_type, torch.bfloat16, enabled=execution.bf16):
         logits = forward(images)
+        taught = distillation.logits(images) if distillation is not None else None
     loss = functional.cross_entropy(logits.float(), labels)
+    if distillation is not None and taught is not None:
+        loss = distillation.mix(loss, logits.float(), taught.float())
     value = loss.item()
     if not math.isfinite(value):
         raise SparsebenchError(

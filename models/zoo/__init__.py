@@ -7,15 +7,17 @@ beside its weights in the compact format. Nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from models.architectures import find_architecture
 from models.cards import Card
 from models.errors import SparsebenchError, UnknownNameError
 from models.names import DENSE, BackboneName
 from models.oneshot import ONE_SHOT_METHODS, prune_found
-from models.sources import DEFAULT, SOURCES, Found, Source, find_source
+from models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
 from models.sources.generated import METHODS as GENERATED_METHODS
 from models.sparsify import METHODS
+from models.variants import vary
 
 
 def find_card(name: str | BackboneName) -> Card:
@@ -23,10 +25,12 @@ def find_card(name: str | BackboneName) -> Card:
 
     Args:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
-            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``.
+            ``resnet18/acdc-90+compact``, ``resnet50/erk-90@generated`` or
+            ``resnet18/mine-80@weights/mine.pth``; the path alone of a file that
+            ``sparsebench sparsify`` wrote.
 
     Raises:
-        UnknownNameError: the architecture, method, source or backbone is unknown.
+        UnknownNameError: the architecture, method, variant, source or backbone is unknown.
         SparsebenchError: the name does not follow the grammar, or a card is wrong.
     """
     return find(name).card
@@ -43,13 +47,24 @@ def list_cards() -> list[Card]:
 
 def find(name: str | BackboneName) -> Found:
     """A backbone's card together with the way to its weights; raises like find_card."""
-    parsed = BackboneName.parse(name) if isinstance(name, str) else name
+    parsed = _parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
+    if parsed.variant is not None:
+        return vary(parsed, find(replace(parsed, variant=None)))
     source = find_source(parsed.source)
     found = _look_up(parsed, source)
     if found is None:
         raise _unknown(parsed, source)
     return found
+
+
+def _parse(name: str) -> BackboneName:
+    path = Path(name).expanduser()
+    if "@" in name or not (is_path(path.name) and path.is_file()):
+        return BackboneName.parse(name)
+    from models.sources.own_file import name_of_file
+
+    return name_of_file(path)
 
 
 def _look_up(name: BackboneName, source: Source) -> Found | None:
@@ -79,7 +94,7 @@ def _cards_of(source_name: str) -> list[Card]:
 def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
     """Say what is missing: the weights here (and where they are), the method, the sparsity."""
     elsewhere = []
-    for word in (None, "torchvision", "generated"):
+    for word in (None, "torchvision", "paper", "generated"):
         other, there = replace(name, source=word), find_source(word)
         if there.name != source.name and _look_up(other, there) is not None:
             elsewhere.append(str(other))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from torch import nn
 
@@ -25,12 +26,14 @@ class Backbone:
         mask: the non-zero pattern of its Conv2d and Linear weights.
         sha256: of the weights themselves (``models.weights_hash``), equal for equal
             weights whatever file they came from.
+        onnx: an ONNX file to run as it is, instead of an export; None for all others.
     """
 
     card: Card
     module: nn.Module
     mask: Mask
     sha256: str
+    onnx: Path | None = None
 
     @cached_property
     def measured_sparsity(self) -> float:
@@ -51,4 +54,4 @@ def load_backbone(name: str | BackboneName) -> Backbone:
     """
     found = find(name)
     module = found.load().eval()
-    return Backbone(found.card, module, mask_of(module), weights_hash(module))
+    return Backbone(found.card, module, mask_of(module), weights_hash(module), found.onnx)

@@ -16,6 +16,7 @@ Cli = Callable[..., Result]
 LISTS = ("backbones", "engines", "tasks", "workloads", "plans", "methods")
 COMMANDS = (
     "run",
+    "sparsify",
     "list",
     "doctor",
     "export",

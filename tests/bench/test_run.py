@@ -35,7 +35,10 @@ def plan_file(folder: Path, **changes: Any) -> Path:
     """A plan whose cells take a fraction of a second."""
     path = folder / "small.toml"
     # Trials are counted below: nothing may be thrown away because the machine is busy.
-    path.write_text("min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n")
+    path.write_text(
+        "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
+        'recipe = "short"\ntrain_epochs = 1\n'
+    )
     return path
 
 
@@ -44,6 +47,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """The folder of a finished run of every registered workload on two engines."""
     folder = tmp_path_factory.mktemp("run")
     command = [sys.executable, "-m", "bench", "run", str(plan_file(folder)), *map(str, SMALL)]
+    # Two seeds over two blocks: step-by-step training deals them.
+    command += ["--seed", "1", "--seed", "2"]
     command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(pictures)]
     for name in WORKLOADS:
         command += ["--workload", name]
@@ -71,7 +76,10 @@ def test_every_line_is_valid_and_every_file_is_there(finished: Path) -> None:
 def test_each_cell_has_one_trial_in_each_block_and_one_record(finished: Path) -> None:
     trials = lines(finished / "trials.jsonl")
     records = lines(finished / "records.jsonl")
-    assert len(records) == 2 * 2 * len(WORKLOADS.names())  # dense and sparse, two engines
+    # Dense and sparse, on every engine that can do the workload.
+    engines = {name: WORKLOADS.load(name).engines for name in WORKLOADS}
+    able = [e for n in engines for e in ("onnxruntime", "torch") if e in (engines[n] or (e,))]
+    assert len(records) == 2 * len(able) == 2 * (2 * len(engines) - 1)
     assert len(trials) == 2 * len(records)
     assert len({(trial["cell"], trial["block"]) for trial in trials}) == len(trials)
     assert {record["status"] for record in records} == {"ok"}
@@ -84,20 +92,43 @@ def test_each_cell_has_one_trial_in_each_block_and_one_record(finished: Path) ->
 def test_sparsity_and_outputs_are_proven_in_every_record(finished: Path) -> None:
     for record in lines(finished / "records.jsonl"):
         proof = record["proof"]
-        assert proof["checkpoint_mask"] == proof["onnx_mask"] == proof["after_training_mask"]
-        assert proof["argmax_agreement"] == 1.0
+        sparse = record["backbone"]["method"] != "dense"
+        after = proof["after_training_mask"]
+        if sparse or record["workload"] != "full":
+            assert proof["checkpoint_mask"] == proof["onnx_mask"] == after
+        else:  # a dense network has no mask to keep
+            assert after is None
+        if record["workload"] != "full":
+            assert proof["argmax_agreement"] == 1.0
         assert record["engine"]["threads"] == 1
         assert record["machine"]["fingerprint"]
-        sparse = record["backbone"]["method"] != "dense"
         assert (record["backbone"]["measured_sparsity"] > 0.85) == sparse
 
 
 def test_stages_sum_to_the_total_within_one_percent(finished: Path) -> None:
-    cached = [t for t in lines(finished / "trials.jsonl") if t["workload"] == "linear-cached"]
-    for trial in cached:
+    expected = {
+        "linear-cached": {"decode", "extract", "head", "evaluate"},
+        "linear-online": {"decode", "augment", "extract", "head", "evaluate"},
+        "full": {"load", "decode", "augment", "forward", "backward", "optimizer", "evaluate"},
+    }
+    trials = [t for t in lines(finished / "trials.jsonl") if t["workload"] in expected]
+    assert len(trials) == 2 * 2 * (2 + 2 + 1)
+    for trial in trials:
         assert math.isclose(sum(trial["stages"].values()), trial["seconds"][0], rel_tol=0.01)
-        assert {"decode", "extract", "head", "evaluate"} <= set(trial["stages"])
-        assert trial["items"] == 24 + 12
+        assert expected[trial["workload"]] <= set(trial["stages"])
+        # Pictures that were worked on: one pass over both splits, or one epoch of training.
+        assert trial["items"] == (24 + 12 if trial["workload"] == "linear-cached" else 24)
+
+
+def test_seeds_are_dealt_over_the_blocks_of_step_by_step_training(finished: Path) -> None:
+    trials = [t for t in lines(finished / "trials.jsonl") if "curve" in t["extra"]]
+    assert {(t["block"], *t["extra"]["seeds"]) for t in trials} == {(0, 1), (1, 2)}
+    for record in lines(finished / "records.jsonl"):
+        if record["workload"] in ("full", "linear-online"):
+            assert record["accuracy"]["seeds"] == [1, 2]
+            assert len(record["accuracy"]["per_seed"]) == 2
+            assert len(record["accuracy"]["best_epoch_per_seed"]) == 2
+            assert set(record["extra"]["curves"]) == {"1", "2"}
 
 
 def test_effects_multiply_to_the_total_and_every_speedup_has_its_accuracy(finished: Path) -> None:
@@ -329,3 +360,21 @@ def test_the_same_backbone_against_itself_is_no_speedup(
     low, high = item["speedup"]["ci95"]
     assert low <= 1 <= high or np.isclose(item["speedup"]["median"], 1, atol=0.05)
     assert item["verdict"] == "inconclusive"
+
+
+def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing(
+    cli: Cli, finished: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for record in lines(finished / "records.jsonl"):
+        assert record["extra"]["predicted_seconds"] > 0
+        assert record["extra"]["prediction_basis"] in ("measured", "scaled", "guessed")
+    assert "## Forecast and measurement" in (finished / "summary.md").read_text()
+    options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", pictures]
+    plan = plan_file(tmp_path)
+    result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    # The finished run has measured just these cells.
+    assert [one["basis"] for one in told["cells"]] == ["measured", "measured"]
+    assert told["doubled"]["epochs"] > told["seconds"] > 0
+    assert not (tmp_path / "R").exists()

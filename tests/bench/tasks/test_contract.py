@@ -12,6 +12,22 @@ from bench.tasks import TASKS, open_task
 from bench.tasks.base import METRICS, Task
 from models.errors import SparsebenchError
 from models.registry import load_target
+from tests.bench.tasks import miniatures
+
+
+@pytest.fixture(autouse=True)
+def _miniatures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data sets that would have to be fetched are in the data folder, in miniature."""
+    if "tmp_path" not in request.fixturenames:
+        return
+    name, data = request.node.callspec.params["name"], request.getfixturevalue("tmp_path") / "data"
+    miniatures.small_facts(monkeypatch)
+    if name in miniatures.PAPER:
+        miniatures.PAPER[name](data)
+    elif name.startswith("cifar"):
+        miniatures.cifar(name, data, monkeypatch)
+    elif name == "fashion-mnist":
+        miniatures.fashion(data)
 
 
 def opened(name: str, folder: Path) -> Task:

@@ -135,6 +135,48 @@ def test_a_folder_that_contains_itself_is_walked_once(trees: Path, tmp_path: Pat
     assert len(open_task(str(trees), cache=tmp_path / "c").train) == 8
 
 
+def test_a_pipe_is_no_picture_and_is_not_waited_for(trees: Path, tmp_path: Path) -> None:
+    os.mkfifo(trees / "train/ash/pipe.jpg")
+    task = open_task(str(trees), cache=tmp_path / "c")
+    assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is no ordinary file)",)
+
+
+@pytest.mark.parametrize("wrap", ["", "wrap/"])
+def test_only_the_two_sides_are_walked(trees: Path, tmp_path: Path, wrap: str) -> None:
+    """Whatever lies beside them may be huge, or somebody else's."""
+    root = tmp_path / "root"
+    (root / wrap).mkdir(parents=True)
+    for side in ("train", "test"):
+        (trees / side).rename(root / wrap / side)
+    for name in ("val", "other") if wrap else ("val", "other", ".hidden"):
+        write_folder(root / wrap / name, {"ash/1.jpg": b"x", "notes.txt": b"x"})
+    task = open_task(str(root), cache=tmp_path / "c")
+    assert (len(task.train), len(task.test), task.ignored) == (8, 6, 0)
+
+
+def test_a_tree_of_anything_is_refused_by_its_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "home", {"mail/a/1.txt": b"", "code/b/2.py": b"", "x.txt": b""})
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("it was walked")
+
+    monkeypatch.setattr("bench.tasks.folder._walk", refuse)
+    with pytest.raises(SparsebenchError, match=r"it holds code/, mail/ and 1 loose file"):
+        open_task(str(tmp_path / "home"), cache=tmp_path / "c")
+
+
+def test_classes_with_a_single_picture_are_noted(tmp_path: Path) -> None:
+    files = picture_files(train=2, test=2)
+    del files["train/ash/001.jpg"]
+    del files["test/oak/000.jpg"]
+    task = open_task(str(write_folder(tmp_path / "few", files)), cache=tmp_path / "c")
+    assert len(task.notes) == 2
+    assert task.notes[0].startswith("1 class(es) with a single train picture (ash)")
+    assert task.notes[1].startswith("1 class(es) with a single test picture (oak)")
+
+
 def test_linked_pictures_count(trees: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.jpg"
     outside.write_bytes(encoded(picture(5)))

@@ -61,7 +61,7 @@ def test_paths_are_also_looked_up_below_the_data_folder(tmp_path: Path) -> None:
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'digits'"):
         open_task("digit")
-    with pytest.raises(UnknownNameError, match="cifar10"):
+    with pytest.raises(UnknownNameError, match="sparsebench list tasks"):
         open_task("nothing-like-it")
 
 

@@ -1,3 +1,5 @@
+import argparse
+import copy
 import os
 import zipfile
 from pathlib import Path
@@ -22,6 +24,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3)
         self.bn1 = nn.BatchNorm2d(16)
+        self.bn1.running_mean = torch.linspace(-1, 1, 16)  # as if trained
         self.fc = nn.Linear(16, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -116,6 +119,7 @@ def test_masks_beside_the_weights_are_applied(tmp_path: Path, tiny: Any) -> None
         (lambda sd: sd.update({"fc.weight": torch.ones(5, 16, 1, 1)}), "holds no classifier"),
         (lambda sd: sd["conv1.weight"].view(-1)[7].fill_(float("nan")), "NaN"),
         (lambda sd: sd["bn1.running_var"][3].fill_(float("inf")), "infinite"),
+        (lambda sd: sd["bn1.running_mean"].zero_(), "no trained network"),
         (lambda sd: sd.update({"fc.weight_mask": torch.full((5, 16), 0.5)}), "other than 0 and 1"),
         (lambda sd: sd.update({"fc.weight_mask": torch.ones(5)}), "fits no weight"),
         (lambda sd: sd.update({"fc.weight_orig": sd.pop("fc.weight")}), "without its mask"),
@@ -154,6 +158,30 @@ def test_code_in_a_pickle_is_never_run(
     torch.save({"state_dict": Bomb()}, "a.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(SparsebenchError, match="never done"):
         load_checkpoint("a.pth")
+    assert not Path("exploded").exists()
+
+
+def test_what_stands_beside_the_weights_is_not_run_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": tiny.state_dict(), "args": argparse.Namespace(lr=0.1)}, "a.pth")
+    assert_same(load(Path("a.pth")), tiny)
+    # Named like an optimizer, called like a function: a placeholder takes the call.
+    content = b"coptimization.sgd\nSGD\n(S'touch exploded'\ntR."
+    with zipfile.ZipFile("b.pth", "w") as archive:
+        archive.writestr("b/data.pkl", b"\x80\x02" + content)
+        archive.writestr("b/version", b"3\n")
+        archive.writestr("b/byteorder", b"little")
+    with pytest.raises(SparsebenchError):
+        load_checkpoint("b.pth")
+    for code in (b"cos\nsystem\n", b"cposix\nsystem\n", b"cbuiltins\neval\n"):
+        with zipfile.ZipFile("c.pth", "w") as archive:
+            archive.writestr("c/data.pkl", b"\x80\x02" + code + b"(S'touch exploded'\ntR.")
+            archive.writestr("c/version", b"3\n")
+            archive.writestr("c/byteorder", b"little")
+        with pytest.raises(SparsebenchError):
+            load_checkpoint("c.pth")
     assert not Path("exploded").exists()
 
 
@@ -199,12 +227,56 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, name: str, content: by
     assert caught.value.mend
 
 
+def test_statistics_that_were_only_shifted_are_taken(tmp_path: Path, tiny: Any) -> None:
+    tiny.bn1.running_mean.zero_()
+    tiny.bn1.running_var[2] = 0.5
+    torch.save(tiny.state_dict(), tmp_path / "a.pth")
+    assert_same(load(tmp_path / "a.pth"), tiny)
+
+
+def test_untrained_statistics_are_taken_where_the_card_says_so(tmp_path: Path, tiny: Any) -> None:
+    tiny.bn1.running_mean.zero_()
+    torch.save(tiny.state_dict(), tmp_path / "a.pth")
+    checkpoint = load_checkpoint(tmp_path / "a.pth")
+    assert_same(build_from("tiny", checkpoint, tmp_path / "a.pth", trained=False), tiny)
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    # One number, repeated 10^12 times by strides of zero: masking it would fill the memory.
+    huge = torch.zeros(1).as_strided((10**6, 10**6), (0, 0))
+    torch.save({"fc.weight": huge, "fc.weight_mask": huge}, tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").stat().st_size < 10_000
+    with pytest.raises(SparsebenchError, match=r"claims 1e\+12 values"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.eye(3).to_sparse(), torch.zeros(2, device="meta")], ids=["sparse", "meta"]
+)
+def test_tensors_that_are_no_plain_arrays_are_refused(tmp_path: Path, tensor: Any) -> None:
+    torch.save({"fc.weight": tensor}, tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match=r"'fc\.weight' in .*a\.pth"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(80 * 2**20))
     assert path.stat().st_size < 2**20
     with pytest.raises(SparsebenchError, match="80 MiB"):
+        load_checkpoint(path)
+
+
+def test_entries_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data/0", bytes(2**20))
+        for number in range(1, 50):
+            twin = copy.copy(archive.filelist[0])
+            twin.filename = f"archive/data/{number}"
+            archive.filelist.append(twin)
+    with pytest.raises(SparsebenchError, match="50 MiB, more than the whole file"):
         load_checkpoint(path)
 
 

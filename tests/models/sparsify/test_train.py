@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 
 from models.errors import SparsebenchError
 from models.sparsify import METHODS
-from models.sparsify.method import Method, Recipe
+from models.sparsify.method import Method, Recipe, Run
 from models.sparsify.resume import Progress
 from models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import network, random_pictures, weights_of
@@ -67,6 +69,43 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_ends(
     assert again == history
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_an_interrupt_lets_the_step_end_and_saves(tmp_path: Path) -> None:
+    """Ctrl-C at any moment: the step ends, a checkpoint of it is written, nothing is lost."""
+    whole = fresh()
+    history = run(whole, METHODS.load("acdc")(0.8), None)
+    checkpoint = tmp_path / "training.ckpt"
+
+    class Interrupting(METHODS.load("acdc")):  # type: ignore[misc]
+        def before_step(self, run: Run, step: int) -> None:
+            if step == 10:
+                signal.raise_signal(signal.SIGINT)
+            super().before_step(run, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        module = fresh()
+        train(
+            module,
+            weights_of(module),
+            random_pictures(),
+            Interrupting(0.8),
+            RECIPE,
+            8,
+            seed=5,
+            checkpoint=checkpoint,
+            execution=replace(EXECUTION, checkpoint_seconds=1e9),
+        )
+    assert torch.load(checkpoint)["step"] == 11
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    again = run(network(), METHODS.load("acdc")(0.8), checkpoint)
+    assert again[1:] == history[1:]
+
+
+def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "training.ckpt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(SparsebenchError, match="damaged"):
+        run(fresh(), Method(), tmp_path / "training.ckpt")
 
 
 def test_what_can_be_learned_is_learned() -> None:

@@ -1,0 +1,73 @@
+"""What ``sparsebench run --dry-run`` prints."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from bench.plans import Plan
+
+
+def print_forecast(plan: Plan, *, as_json: bool) -> None:
+    """Print the cells of a plan with the time that each will take; measure nothing."""
+    from bench.forecast import forecast
+
+    found = forecast(plan, say=lambda text: typer.echo(text, err=True))
+    if as_json:
+        cells = [
+            {
+                "cell": one.cell.id,
+                "backbone": one.cell.backbone,
+                "engine": one.cell.engine,
+                "workload": one.cell.workload,
+                "task": one.cell.task,
+                "seconds": one.prediction.seconds,
+                "seconds_all_blocks": one.prediction.whole,
+                "basis": one.prediction.basis,
+            }
+            for one in found.cells
+        ]
+        typer.echo(json.dumps({"seconds": found.seconds, "doubled": found.grown, "cells": cells}))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("workload", "backbone", "engine", "task"):
+        table.add_column(name, overflow="fold")
+    table.add_column("one", justify="right")
+    table.add_column("all blocks", justify="right")
+    table.add_column("basis")
+    for one in found.cells:
+        cell, prediction = one.cell, one.prediction
+        table.add_row(
+            cell.workload,
+            cell.backbone,
+            cell.engine,
+            cell.task.rsplit("/", 1)[-1],
+            duration(prediction.seconds),
+            duration(prediction.whole),
+            prediction.basis,
+        )
+    console = Console()
+    console.print(table)
+    grown = ", ".join(f"{name} {duration(value)}" for name, value in found.grown.items())
+    console.print(
+        f"{len(found.cells)} cells, about {duration(found.seconds)} in all. "
+        f"With twice as many: {grown}.\n"
+        f"Rates of {found.measured} cells were measured on this machine; 'scaled' ones come from "
+        "another backbone by FLOPs, 'guessed' ones from nothing but FLOPs: expect those to be "
+        "wrong by a factor of two or three. A first run measures them. Nothing was run."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = seconds / 60
+    return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"

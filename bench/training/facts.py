@@ -1,0 +1,64 @@
+"""What trainings say beyond their time, carried by trials and gathered into records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from bench.records import Trial
+from bench.training.history import Trained
+
+
+def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:
+    """Of the trainings of one trial, for its ``extra``.
+
+    ``curve`` holds for each seed ``[elapsed seconds, loss, validation accuracy]`` an epoch.
+    """
+    busy = {name for one in trained for name in one.busy}
+    return {
+        "seeds": [one.seed for one in trained],
+        "seconds_per_seed": [one.seconds for one in trained],
+        "best_per_seed": [one.best for one in trained],
+        "best_epoch_per_seed": [one.best_epoch for one in trained],
+        "curve": [
+            [[epoch.elapsed, epoch.loss, epoch.validation] for epoch in one.epochs]
+            for one in trained
+        ],
+        "busy_seconds": {name: fmean(one.busy.get(name, 0.0) for one in trained) for name in busy},
+        **{key: value for one in trained for key, value in one.facts.items()},
+    }
+
+
+def mean_stages(trained: Sequence[Trained]) -> dict[str, float]:
+    """Seconds of each stage of a training, the mean over several; they sum to the mean total."""
+    names = dict.fromkeys(name for one in trained for name in one.stages)
+    return {name: fmean(one.stages.get(name, 0.0) for one in trained) for name in names}
+
+
+def best_epoch_scores(trials: Sequence[Trial]) -> dict[int, float]:
+    """Seed -> test accuracy (0-1) after the epoch that the validation split chose."""
+    found: dict[int, float] = {}
+    for trial in trials:
+        pairs = zip(trial.extra.get("seeds", ()), trial.extra.get("best_per_seed", ()), strict=True)
+        for seed, accuracy in pairs:
+            found.setdefault(int(seed), float(accuracy))
+    return found
+
+
+def training_facts(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Of all trials of a cell, for its record's ``extra``; nothing unless trained step by step."""
+    told = [trial.extra for trial in trials if "curve" in trial.extra]
+    if not told:
+        return {}
+    memory = [extra["peak_memory_bytes"] for extra in told if "peak_memory_bytes" in extra]
+    return {
+        "curves": {
+            str(seed): curve
+            for extra in told
+            for seed, curve in zip(extra["seeds"], extra["curve"], strict=True)
+        },
+        "peak_memory_bytes": max(memory) if memory else None,
+        "execution": told[-1].get("execution"),
+        "tuning": [extra["tuning"] for extra in told if "tuning" in extra],
+    }

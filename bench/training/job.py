@@ -1,0 +1,67 @@
+"""What a training process is told, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.training.recipe import TrainRecipe
+from models.cards import Preprocessing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell's trainings in one block.
+
+    Attributes:
+        backbone: its name.
+        task: name or path.
+        task_options: ``data_dir``, ``strict``, ``limit``, ``metric`` of ``open_task``.
+        preprocessing: at the cell's size.
+        recipe: of the optimizer.
+        seeds: one training each.
+        validation: share of the training pictures that validates.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16``.
+        threads: of everything on the CPU.
+        compile: whether the engine is ``torch-compile``.
+        tune: choose the memory format by a short calibration.
+        accumulate: pieces of a batch.
+        deterministic: only kernels that give the same bits every time.
+    """
+
+    backbone: str
+    task: str
+    task_options: dict[str, Any]
+    preprocessing: Preprocessing
+    recipe: TrainRecipe
+    seeds: tuple[int, ...]
+    validation: float
+    device: str
+    precision: str
+    threads: int
+    compile: bool = False
+    tune: bool = True
+    accumulate: int = 1
+    deterministic: bool = False
+
+    def to_json(self) -> str:
+        """For the process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Back from :meth:`to_json`."""
+        data = json.loads(text)
+        card: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data["preprocessing"].items()
+        }
+        return cls(
+            **{
+                **data,
+                "preprocessing": Preprocessing(**card),
+                "recipe": TrainRecipe(**data["recipe"]),
+                "seeds": tuple(data["seeds"]),
+            }
+        )

@@ -1,0 +1,84 @@
+"""The network that full fine-tuning trains: a backbone, its mask, a new dense classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.architectures import classifier_name, feature_dim
+from models.masks import Mask, mask_hash, mask_of
+from models.zoo.load import load_backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network with a new classifier.
+
+    Attributes:
+        module: float32 ``[N, 3, H, W]`` -> logits ``[N, classes]``.
+        mask: the backbone's non-zeros, parameter name -> bool tensor; the classifier is not in it.
+        sparse: parameter -> its mask, of those that have zeros.
+        head: the classifier's parameter names.
+    """
+
+    module: nn.Module
+    mask: Mask
+    sparse: dict[nn.Parameter, Tensor]
+    head: tuple[str, ...]
+
+    def backbone_mask_hash(self) -> str:
+        """Hash of the non-zeros that the backbone's weights have now."""
+        now = mask_of(self.module)
+        return mask_hash({name: now[name] for name in self.mask})
+
+    def revived(self) -> int:
+        """Weights outside the mask that are not zero: 0 after a correct training."""
+        parameters = dict(self.module.named_parameters())
+        return sum(
+            int((parameters[name].detach().cpu()[~kept] != 0).sum())
+            for name, kept in self.mask.items()
+        )
+
+
+def load_network(
+    name: str,
+    classes: int,
+    seed: int,
+    *,
+    device: str = "cpu",
+    channels_last: bool = False,
+) -> Network:
+    """A backbone with fresh weights for `classes` classes in its classifier.
+
+    Args:
+        name: of the backbone.
+        classes: number of outputs.
+        seed: of the classifier's first weights (``torch.nn.Linear``'s usual ones).
+        device: ``cpu`` or ``cuda``.
+        channels_last: memory format of weights and pictures.
+
+    Raises:
+        SparsebenchError: the backbone cannot be had.
+    """
+    backbone = load_backbone(name)
+    arch = backbone.card.arch
+    head = classifier_name(arch)
+    module = backbone.module
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = nn.Linear(feature_dim(arch), classes)
+    parent, _, child = head.rpartition(".")
+    setattr(module.get_submodule(parent), child, classifier)
+    module.requires_grad_(True)
+    module.to(device)
+    if channels_last:
+        module.to(memory_format=torch.channels_last)
+    mask = {n: k for n, k in backbone.mask.items() if n != f"{head}.weight"}
+    parameters = dict(module.named_parameters())
+    # A dense backbone's odd zero is an accident of rounding, and may move.
+    sparse: dict[nn.Parameter, Tensor] = {}
+    if backbone.card.family != "dense":
+        sparse = {parameters[n]: k.to(device) for n, k in mask.items() if not bool(k.all())}
+    return Network(module, mask, sparse, (f"{head}.weight", f"{head}.bias"))

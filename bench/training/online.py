@@ -1,0 +1,219 @@
+"""Online linear fine-tuning: every step augments, extracts through the engine, updates a head.
+
+This is what the paper timed. The backbone is frozen; its features come from a compiled engine
+session, without gradients; the head's gradient is written down (softmax regression), and is
+that of ``torch.nn.Linear`` with cross-entropy and ``torch.optim.SGD`` (a test holds it to
+that).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.features.extract import BatchRunner
+from bench.pictures import augmented_batches, centred_batches
+from bench.stages import StageClock
+from bench.training.history import Epoch, Trained
+from bench.training.recipe import TrainRecipe
+from bench.training.scores import score
+from bench.training.source import TrainingData
+from models.errors import SparsebenchError
+
+IN_FLIGHT = 2
+Labelled = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+class OnlineHead:
+    """A linear classifier and its optimizer.
+
+    Args:
+        features: D.
+        classes: C.
+        recipe: momentum, weight decay, Nesterov.
+        seed: of the first weights, those of ``torch.nn.Linear``.
+    """
+
+    def __init__(self, features: int, classes: int, recipe: TrainRecipe, seed: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            linear = torch.nn.Linear(features, classes)
+        self.recipe = recipe
+        # The bias is the last column, and a one the last feature.
+        self.weights = torch.cat([linear.weight.detach(), linear.bias.detach()[:, None]], 1)
+        self.velocity = torch.zeros_like(self.weights)
+
+    def step(self, features: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> float:
+        """One update.
+
+        Args:
+            features: ``[n, D]``.
+            labels: ``[n]``.
+            rate: learning rate.
+
+        Returns:
+            The mean cross-entropy before the update, nats.
+        """
+        recipe = self.recipe
+        x, y = _with_ones(features), torch.from_numpy(labels)
+        log_probabilities = torch.log_softmax(x @ self.weights.t(), 1)
+        loss = -float(log_probabilities.gather(1, y[:, None]).mean())
+        error = log_probabilities.exp_()
+        error[torch.arange(len(y)), y] -= 1
+        gradient = error.t() @ x / len(y)
+        gradient.add_(self.weights, alpha=recipe.weight_decay)
+        self.velocity.mul_(recipe.momentum).add_(gradient)
+        if recipe.nesterov:
+            gradient.add_(self.velocity, alpha=recipe.momentum)
+        else:
+            gradient = self.velocity
+        self.weights.add_(gradient, alpha=-rate)
+        return loss
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Class numbers ``[n]`` of features ``[n, D]``."""
+        found: NDArray[np.int64] = (_with_ones(features) @ self.weights.t()).argmax(1).numpy()
+        return found
+
+
+def train_online(
+    runner: BatchRunner,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    classes: int,
+    *,
+    seed: int,
+    threads: int,
+    clock: StageClock,
+    say: Callable[[str], None] | None = None,
+) -> Trained:
+    """Train one head through the engine, choose, evaluate.
+
+    Stages: ``augment`` (waiting for pictures), ``extract`` (the engine), ``head``, ``evaluate``.
+
+    Args:
+        runner: the engine; its compiled batch is the batch of a step.
+        data: pictures.
+        recipe: of the optimizer.
+        classes: number of classes.
+        seed: of the head, the order and the crops.
+        threads: that make the pictures.
+        clock: that began with the decoding.
+        say: told after every epoch.
+
+    Raises:
+        SparsebenchError: a loss that is no finite number (says where and at which rate).
+    """
+    head = OnlineHead(runner.feature_dim, classes, recipe, seed)
+    epochs: list[Epoch] = []
+    best, best_epoch, best_weights = -1.0, recipe.epochs - 1, None
+    labels = data.train.labels
+    steps = -(-len(labels) // runner.batch_size)
+    for number in range(recipe.epochs):
+        total = 0.0
+        batches = augmented_batches(
+            data.train,
+            data.preprocessing,
+            runner.batch_size,
+            seed=seed,
+            epoch=number,
+            workers=threads,
+            clock=clock,
+        )
+        for step, (indices, features) in enumerate(_extracted(runner, batches, clock, "augment")):
+            rate = recipe.rate(number, step / steps)
+            with clock.stage("head"):
+                loss = head.step(features, labels[indices], rate)
+            if not math.isfinite(loss):
+                raise SparsebenchError(
+                    f"Training diverged: the loss is no finite number (seed {seed}, epoch "
+                    f"{number}, step {step}, learning rate {rate:g}).",
+                    f"Take a smaller learning rate than {recipe.lr:g}.",
+                )
+            total += loss * len(indices)
+        validation = None
+        with clock.stage("evaluate"):
+            if len(data.validation):
+                validation = _accuracy(runner, head, data, "validation", threads)
+                if validation > best:
+                    best, best_epoch = validation, number
+                    best_weights = head.weights.clone()
+        epochs.append(Epoch(clock.total, total / len(labels), validation))
+        if say:
+            say(f"epoch {number + 1}/{recipe.epochs}")
+    with clock.stage("evaluate"):
+        last = _accuracy(runner, head, data, "test", threads)
+    clock.stop()
+    chosen = last
+    if best_weights is not None and best_epoch != recipe.epochs - 1:  # beside the clock
+        head.weights = best_weights
+        chosen = _accuracy(runner, head, data, "test", threads)
+    return Trained(
+        seed=seed,
+        seconds=clock.total,
+        stages=clock.seconds,
+        busy=clock.busy_seconds,
+        epochs=tuple(epochs),
+        last=last,
+        best=chosen,
+        best_epoch=best_epoch,
+    )
+
+
+def _accuracy(
+    runner: BatchRunner, head: OnlineHead, data: TrainingData, split: str, threads: int
+) -> float:
+    source = data.test if split == "test" else data.validation
+    found = np.empty(len(source), np.int64)
+    batches = centred_batches(source, data.preprocessing, runner.batch_size, workers=threads)
+    for indices, features in _extracted(runner, batches, StageClock(), "decode"):
+        found[indices] = head.predict(features)
+    return score(data.metric, source.labels, found)
+
+
+def _extracted(
+    runner: BatchRunner, batches: Iterator[Labelled], clock: StageClock, waiting_for: str
+) -> Iterator[Labelled]:
+    """Features of batches in order; the engine has the next batch while one is consumed."""
+    waiting: deque[NDArray[np.int64]] = deque()
+
+    def collect() -> Labelled:
+        features, seconds = runner.collect()
+        clock.busy("engine", seconds)
+        return waiting.popleft(), features
+
+    try:
+        while True:
+            with clock.stage(waiting_for):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            finished = None
+            with clock.stage("extract"):
+                if len(waiting) == IN_FLIGHT:
+                    finished = collect()
+                waiting.append(batch[0])
+                runner.submit(batch[1])
+            if finished is not None:
+                yield finished
+        while waiting:
+            with clock.stage("extract"):
+                finished = collect()
+            yield finished
+    except (GeneratorExit, SparsebenchError):
+        # Not the engine's fault: leave it without batches that nobody asked for.
+        while waiting:
+            collect()
+        raise
+
+
+def _with_ones(features: NDArray[np.float32]) -> Tensor:
+    rows = torch.ones(len(features), features.shape[1] + 1)
+    rows[:, :-1] = torch.from_numpy(features)
+    return rows

@@ -1,0 +1,109 @@
+"""The training process: ``python -m bench.training.process`` with a job on its standard input.
+
+It answers on standard output, one JSON object a line: ``{"say": …}`` while it works, then
+``{"trained": …}`` for each seed, ``{"facts": …}`` once, and ``{"error": …, "mend": …}`` if
+something is wrong that a user can put right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from dataclasses import asdict, replace
+from typing import Any, TextIO
+
+from bench.stages import StageClock
+from bench.training.job import Job
+from models.errors import SparsebenchError
+
+
+def main() -> None:
+    """Read the job, train, answer."""
+    # Whatever a library prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    try:
+        _work(Job.from_json(sys.stdin.read()), answers)
+    except SparsebenchError as error:
+        _answer(answers, error=error.cause, mend=error.mend)
+        sys.exit(error.exit_code)
+    except MemoryError:
+        _answer(answers, error="out of memory", mend="Take a smaller --batch-size.", memory=True)
+        sys.exit(2)
+    except RuntimeError as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        memory = "out of memory" in str(error) or "can't allocate memory" in str(error)
+        _answer(answers, error=text, mend="", memory=memory)
+        raise
+
+
+def _work(job: Job, answers: TextIO) -> None:
+    import torch
+
+    from bench.tasks import open_task
+    from bench.training.calibrate import Choice, fastest
+    from bench.training.loop import Execution, configured, train_network
+    from bench.training.network import load_network
+    from bench.training.source import decode_task
+
+    def say(text: str) -> None:
+        _answer(answers, say=text)
+
+    say("opening the task")
+    task = open_task(job.task, **job.task_options)
+    execution = Execution(
+        device=job.device,
+        precision=job.precision,
+        compile=job.compile,
+        accumulate=job.accumulate,
+        threads=job.threads,
+        deterministic=job.deterministic,
+    )
+    choice: Choice | None = None
+    with configured(execution):
+        for seed in job.seeds:
+            clock = StageClock()
+            with clock.stage("load"):
+                network = load_network(job.backbone, len(task.classes), seed, device=job.device)
+            say("decoding")
+            data = decode_task(
+                task, job.preprocessing, job.validation, threads=job.threads, clock=clock
+            )
+            if choice is None and job.tune:
+                say("trying out memory formats")
+                with clock.paused():
+                    choice = fastest(network, data, job.recipe, execution)
+                _answer(answers, facts={"tuning": _told(choice)})
+            how = choice.execution if choice else execution
+            if how.channels_last:
+                with clock.stage("load"):
+                    network.module.to(memory_format=torch.channels_last)
+            trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
+            facts = {**trained.facts, "execution": asdict(how), **_memory(job.device)}
+            _answer(answers, trained=replace(trained, facts=facts).to_json())
+
+
+def _told(choice: Any) -> dict[str, Any]:
+    told = asdict(choice)
+    told["execution"] = "channels-last" if choice.execution.channels_last else "contiguous"
+    return told
+
+
+def _memory(device: str) -> dict[str, Any]:
+    # Linux counts in KiB.
+    facts = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if device.startswith("cuda"):
+        import torch
+
+        facts["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+    return facts
+
+
+def _answer(answers: TextIO, **values: Any) -> None:
+    print(json.dumps(values), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

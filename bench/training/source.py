@@ -1,0 +1,54 @@
+"""Pictures of one training: decoded, and split into training, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.pictures import Source, decode_resized
+from bench.stages import StageClock
+from bench.tasks.base import Task
+from bench.training.split import validation_split
+from models.cards import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Pictures of one training.
+
+    Attributes:
+        train: to train on.
+        validation: chooses the best epoch; may be empty.
+        test: evaluated at the end.
+        preprocessing: of all of them.
+        metric: of the task.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+    preprocessing: Preprocessing
+    metric: str
+
+
+def decode_task(
+    task: Task, preprocessing: Preprocessing, share: float, *, threads: int, clock: StageClock
+) -> TrainingData:
+    """Decode a task once, for all epochs of a training.
+
+    Args:
+        task: the pictures.
+        preprocessing: at the size of the training.
+        share: of the training pictures that validates.
+        threads: that decode.
+        clock: gets the stage ``decode``.
+
+    Raises:
+        SparsebenchError: a picture that can no longer be read, no room for what memory does
+            not hold.
+    """
+    train, test = (
+        decode_resized(task, split, preprocessing, workers=threads, clock=clock)
+        for split in ("train", "test")
+    )
+    chosen, held = validation_split(task.train.labels, share)
+    return TrainingData(train.subset(chosen), train.subset(held), test, preprocessing, task.metric)

@@ -1,0 +1,98 @@
+"""``full``: every non-zero weight trains with a new dense classifier; the mask stays.
+
+One training is the whole thing, end to end: load the weights, decode the pictures once, cut
+them anew in every epoch, forward, backward, update, evaluate. Each cell's trainings of a
+block run in a fresh process that has the machine for itself; the cells take turns in a random
+order. The seeds are dealt over the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from bench.records import utc_now
+from bench.training.facts import mean_stages, trial_facts
+from bench.training.job import Job
+from bench.training.launch import run_job
+from bench.training.recipe import training_preprocessing, training_recipe
+from bench.workloads.base import (
+    BlockContext,
+    Ready,
+    failures_become_trials,
+    make_trial,
+    seeds_of_block,
+)
+from models.errors import SparsebenchError
+
+
+class Full:
+    """Full fine-tuning."""
+
+    name = "full"
+    engines = ("torch", "torch-compile")
+
+    def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
+        """One trial of every cell."""
+        dead: set[str] = set()
+        for place, index in enumerate(context.order(len(ready), self.name)):
+            one = ready[index]
+            context.say(one.cell.label)
+            started = utc_now()
+            with failures_become_trials(one, context, place, dead):
+                job = job_of(one, context)
+                answers = run_job(
+                    job,
+                    timeout=context.plan.call_timeout,
+                    say=context.say_of(one.cell),
+                )
+                trained = answers.trained
+                trial = make_trial(
+                    one,
+                    context,
+                    order=place,
+                    started=started,
+                    seconds=[fmean(t.seconds for t in trained)],
+                    items=len(context.task.train) * job.recipe.epochs,
+                    stages=mean_stages(trained),
+                    accuracy=[t.last for t in trained],
+                    extra={**trial_facts(trained), **answers.facts},
+                )
+                context.emit(trial)
+
+
+def job_of(one: Ready, context: BlockContext) -> Job:
+    """What the training process of a cell is told in this block.
+
+    Raises:
+        SparsebenchError: a precision that cannot be trained in.
+    """
+    plan, cell = context.plan, one.cell
+    if cell.precision not in ("fp32", "bf16"):
+        raise SparsebenchError(
+            f"Training in {cell.precision} is not possible.", "Take --precision fp32 or bf16."
+        )
+    options = {
+        "data_dir": plan.data_dir or None,
+        "strict": plan.strict,
+        "limit": plan.limit or None,
+        "metric": plan.metric or None,
+    }
+    recipe = training_recipe(
+        plan.recipe, Full.name, context.task.name, epochs=plan.train_epochs, lr=plan.lr
+    )
+    return Job(
+        backbone=cell.backbone,
+        task=cell.task,
+        task_options=options,
+        preprocessing=training_preprocessing(one.prepared.preprocessing, recipe, context.task.name),
+        recipe=recipe,
+        seeds=seeds_of_block(plan, context.block),
+        validation=plan.validation,
+        device=cell.device,
+        precision=cell.precision,
+        threads=cell.threads,
+        compile=cell.engine == "torch-compile",
+        tune=plan.tune == "on",
+        deterministic=plan.deterministic,
+    )

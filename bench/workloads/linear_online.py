@@ -1,0 +1,82 @@
+"""``linear-online``: augment and extract in every epoch, as the paper timed it.
+
+One training is the whole thing, end to end: decode the pictures once, cut and mirror them
+anew in every epoch, extract through the engine, train the head step by step, evaluate through
+the engine. The seeds are dealt over the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from bench.records import utc_now
+from bench.stages import StageClock
+from bench.training.facts import mean_stages, trial_facts
+from bench.training.online import train_online
+from bench.training.recipe import training_preprocessing, training_recipe
+from bench.training.source import decode_task
+from bench.workloads.base import (
+    BlockContext,
+    Running,
+    failures_become_trials,
+    make_trial,
+    seeds_of_block,
+)
+
+
+class LinearOnline:
+    """Linear fine-tuning that extracts in every step."""
+
+    name = "linear-online"
+    engines = None
+
+    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
+        """One trial of every cell."""
+        plan, task = context.plan, context.task
+        recipe = training_recipe(
+            plan.recipe, self.name, task.name, epochs=plan.train_epochs, lr=plan.lr
+        )
+        dead: set[str] = set()
+        for place, index in enumerate(context.order(len(running), self.name)):
+            one = running[index]
+            cell = one.cell
+            context.say(cell.label)
+            started = utc_now()
+            with failures_become_trials(one, context, place, dead):
+                # The first call after a pause is an engine's slowest; it belongs to no trial.
+                one.worker.run(one.prepared.images)
+                trained = []
+                for seed in seeds_of_block(plan, context.block):
+                    clock = StageClock()
+                    data = decode_task(
+                        task,
+                        training_preprocessing(one.prepared.preprocessing, recipe, task.name),
+                        plan.validation,
+                        threads=cell.threads,
+                        clock=clock,
+                    )
+                    trained.append(
+                        train_online(
+                            one.worker,
+                            data,
+                            recipe,
+                            len(task.classes),
+                            seed=seed,
+                            threads=cell.threads,
+                            clock=clock,
+                            say=context.say_of(cell),
+                        )
+                    )
+                trial = make_trial(
+                    one,
+                    context,
+                    order=place,
+                    started=started,
+                    seconds=[fmean(t.seconds for t in trained)],
+                    items=len(task.train) * recipe.epochs,
+                    stages=mean_stages(trained),
+                    accuracy=[t.last for t in trained],
+                    extra=trial_facts(trained),
+                )
+                context.emit(trial)

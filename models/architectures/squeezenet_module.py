@@ -1,0 +1,22 @@
+"""The network behind ``squeezenet1_0``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SqueezeNet(nn.Module):
+    """SqueezeNet 1.0: float32 [N, 3, H, W] -> logits [N, C], none of them negative."""
+
+    def __init__(self, num_classes: int) -> None:
+        from torchvision.models import get_model
+
+        super().__init__()
+        self.features: nn.Module = get_model("squeezenet1_0", weights=None).features
+        self.classifier = nn.Linear(512, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, or the mean maps [N, 512] where the classifier is an identity."""
+        pixels = self.features(images).flatten(2).transpose(1, 2)
+        return torch.relu(self.classifier(pixels)).mean(1)

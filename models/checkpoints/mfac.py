@@ -1,0 +1,79 @@
+"""M-FAC's own checkpoints: ``{"model": state dict, "mask": flat bool vector, "epoch": n}``.
+
+The mask runs over a list of parameters that the file does not name. The authors' script
+takes those whose name holds "conv" or "fc"; other lists that are tried are all
+convolutions and linear layers, with and without the classifier. A list is taken only if
+the mask has its length and no weight that the mask prunes is other than zero: the weights
+were multiplied by the mask before they were saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from models.checkpoints.containers import OpenedFile
+from models.checkpoints.layouts import in_our_layout
+from models.checkpoints.state_dict import strip_prefixes, unnest
+from models.errors import SparsebenchError
+
+
+def apply_flat_mask(path: Path, tensors: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    """Weights with what the flat mask prunes set to zero.
+
+    Args:
+        path: of the file, for messages.
+        tensors: in the network's order.
+        mask: bool [n] over the weights of one of the lists above.
+
+    Raises:
+        SparsebenchError: the mask fits none of the lists.
+    """
+    masked = dict(tensors)
+    for names in _lists(tensors):
+        if sum(tensors[name].numel() for name in names) != mask.numel():
+            continue
+        parts = torch.split(mask, [tensors[name].numel() for name in names])
+        kept = {n: p.reshape(tensors[n].shape) for n, p in zip(names, parts, strict=True)}
+        if any(bool((tensors[n][~kept[n]] != 0).any()) for n in names):
+            continue
+        return masked | {n: tensors[n].masked_fill(~kept[n], 0) for n in names}
+    raise SparsebenchError(
+        f"The flat mask in '{path}' ({mask.numel()} flags) fits no list of the network's weights.",
+        "Save the weights multiplied by their mask, without the mask.",
+    )
+
+
+def _lists(tensors: Mapping[str, Tensor]) -> list[list[str]]:
+    weights = [n for n, t in tensors.items() if n.endswith(".weight") and t.dim() in (2, 4)]
+    named = [n for n in weights if "conv" in n or "fc" in n]
+    return [named, weights, [n for n in named if "fc" not in n], weights[:-1], weights[1:]]
+
+
+def _recognises(opened: OpenedFile) -> bool:
+    payload: Any = opened.payload if opened.kind == "torch" else None
+    if not isinstance(payload, Mapping) or not isinstance(payload.get("model"), Mapping):
+        return False
+    mask = payload.get("mask")
+    return isinstance(mask, Tensor) and mask.dim() == 1
+
+
+def _load(opened: OpenedFile) -> LoadedCheckpoint:
+    path, payload = opened.path, opened.payload
+    mask = payload["mask"]
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise SparsebenchError(
+            f"The mask in '{path}' holds values other than 0 and 1.",
+            "Save the weights already multiplied by their mask.",
+        )
+    tensors = strip_prefixes(unnest(path, payload["model"]))
+    tensors, arch = in_our_layout(apply_flat_mask(path, tensors, mask.bool()))
+    return LoadedCheckpoint(tensors, {"arch": arch} if arch else {}, MFAC.name)
+
+
+MFAC = CheckpointFormat("mfac", "M-FAC's original, with one flat mask", _recognises, _load)

@@ -1,0 +1,38 @@
+"""RigL's ResNet-50, converted from TensorFlow, as a bare state dict.
+
+Tensors are named ``initial_conv.conv``, ``layer1.block.0.conv1.conv``, ``...shortcut.bn``;
+the network pads its max pool like TensorFlow and was trained on pictures that were resized
+bicubically: the architecture ``resnet50_rigl``. (Inside the common format, the same names
+are read by ``sparse_transfer``.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from models.checkpoints.containers import OpenedFile
+from models.checkpoints.layouts import in_our_layout
+from models.checkpoints.sparse_transfer import unwrapped
+from models.checkpoints.state_dict import strip_prefixes, unnest
+from models.errors import SparsebenchError
+
+
+def _recognises(opened: OpenedFile) -> bool:
+    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
+    if not isinstance(payload, Mapping):
+        return False
+    try:
+        tensors = strip_prefixes(unnest(opened.path, payload))
+    except SparsebenchError:
+        return False
+    return any(n.replace("._layer", "") == "initial_conv.conv.weight" for n in tensors)
+
+
+def _load(opened: OpenedFile) -> LoadedCheckpoint:
+    tensors = unwrapped(opened.path, strip_prefixes(unnest(opened.path, opened.payload)))
+    tensors, arch = in_our_layout(tensors)
+    return LoadedCheckpoint(tensors, {"arch": arch} if arch else {}, RIGL.name)
+
+
+RIGL = CheckpointFormat("rigl", "RigL's ResNet-50, converted from TensorFlow", _recognises, _load)

@@ -1,0 +1,40 @@
+"""State dicts of networks pruned with ``torch.nn.utils.prune``, not made permanent.
+
+``X.weight_orig`` stands beside ``X.weight_mask``; what counts is their product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from models.checkpoints.containers import OpenedFile
+from models.checkpoints.layouts import in_our_layout
+from models.checkpoints.state_dict import apply_stored_masks, strip_prefixes, texts_of, unnest
+from models.errors import SparsebenchError
+
+
+def _recognises(opened: OpenedFile) -> bool:
+    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
+    if not isinstance(payload, Mapping):
+        return False
+    try:
+        tensors = unnest(opened.path, payload)
+    except SparsebenchError:
+        return False
+    return any(name.endswith(".weight_orig") for name in tensors)
+
+
+def _load(opened: OpenedFile) -> LoadedCheckpoint:
+    path, payload = opened.path, opened.payload
+    tensors = apply_stored_masks(path, strip_prefixes(unnest(path, payload)))
+    tensors, arch = in_our_layout(tensors)
+    metadata = {**texts_of(payload), **opened.metadata}
+    if arch:
+        metadata["arch"] = arch
+    return LoadedCheckpoint(tensors, metadata, TORCH_PRUNE.name)
+
+
+TORCH_PRUNE = CheckpointFormat(
+    "torch_prune", "torch.nn.utils.prune: weight_orig and weight_mask", _recognises, _load
+)

@@ -1,0 +1,130 @@
+"""Reading pickles without running them.
+
+torch's restricted unpickler (``weights_only=True``) refuses every global that it does not
+know. Training scripts often leave harmless ones beside the weights: the class of an
+optimizer or scheduler, the parsed arguments, numpy scalars. Those, and nothing else, are
+read as inert placeholders; whatever other code a file names, it is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from models.errors import SparsebenchError
+
+_BESIDE_WEIGHTS = re.compile(
+    r"(torch\.optim|optimization|optimizers?|lr_schedulers?|schedulers?)(\.[A-Za-z_]\w*)+"
+    r"|argparse\.Namespace"
+    r"|numpy\.(_?core\.multiarray\.scalar|dtype)|_codecs\.encode"
+)
+# A legacy file starts with four pickles: magic, protocol, system, and the object.
+_LEGACY_PICKLES = 4
+_LARGEST_PICKLE = 256 * 2**20
+
+
+class Placeholder:
+    """Stands for an object that is not needed: takes anything, does nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Placeholder:
+        """An instance, whatever the arguments."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def load_plain(path: Path) -> Any:
+    """What ``torch.load`` returns, with placeholders for what stands beside the weights.
+
+    Raises:
+        SparsebenchError: the file names other code, or tensors are not what they claim.
+        Exception: the file is damaged; torch raises almost anything then.
+    """
+    names = [name for name in _globals(path) if _BESIDE_WEIGHTS.fullmatch(name)]
+    inert: list[Any] = [(Placeholder, name) for name in names]
+    try:
+        with torch.serialization.safe_globals(inert):
+            payload = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+        if any(sign in text for sign in ("Unsupported", "unsupported GLOBAL", "unrecognized")):
+            raise SparsebenchError(
+                f"'{path}' holds more than tensors and plain containers{_culprit(text)}; "
+                "reading it would execute code from the file, which is never done.",
+                "Save only its state dict, with torch.save(model.state_dict(), FILE), "
+                "where it comes from.",
+            ) from None
+        raise
+    _refuse_odd_tensors(path, payload)
+    return payload
+
+
+def _globals(path: Path) -> set[str]:
+    """Dotted names of all that a file's pickle would import; found without running it."""
+    found: set[str] = set()
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    small = entry.file_size <= _LARGEST_PICKLE
+                    if entry.filename.endswith("data.pkl") and small:
+                        with archive.open(entry) as file:
+                            found.update(_named(file))
+        else:
+            with path.open("rb") as file:
+                for _ in range(_LEGACY_PICKLES):
+                    found.update(_named(file))
+    # What cannot be scanned is left to torch, which will say what is wrong.
+    except Exception:
+        return found
+    return found
+
+
+def _named(file: IO[bytes]) -> Iterator[str]:
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+
+
+def _culprit(text: str) -> str:
+    match = re.search(r"GLOBAL ([\w.]+)", text)
+    return f" (it names {match[1]})" if match else ""
+
+
+def _refuse_odd_tensors(path: Path, payload: Any) -> None:
+    """Refuse tensors that claim more than the file holds, or are no plain arrays."""
+    for name, tensor in _tensors(payload, "", set()):
+        plain = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+        if not plain:
+            raise SparsebenchError(
+                f"The tensor '{name}' in '{path}' is quantized, sparse or without values.",
+                "Save the network in float32 and dense tensors.",
+            )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise SparsebenchError(
+                f"The tensor '{name}' in '{path}' claims {tensor.numel():.3g} values, the file "
+                "holds fewer.",
+                "Do not trust this file; get it from where it was published.",
+            )
+
+
+def _tensors(payload: Any, name: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(payload, Tensor):
+        yield name, payload
+    elif isinstance(payload, Mapping | list | tuple) and id(payload) not in seen:
+        seen.add(id(payload))
+        items = payload.items() if isinstance(payload, Mapping) else enumerate(payload)
+        for key, value in items:
+            yield from _tensors(value, f"{name}.{key}" if name else str(key), seen)

@@ -1,0 +1,98 @@
+"""The training process: its answers, its death, its retries."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.training import launch
+from bench.training.job import Job
+from bench.training.launch import run_job
+from bench.training.recipe import TrainRecipe
+from models.cards import Preprocessing
+from models.errors import SparsebenchError
+
+CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.fixture
+def job(pictures: Path) -> Job:
+    return Job(
+        backbone="resnet18/gmp-90",
+        task=str(pictures),
+        task_options={},
+        preprocessing=CARD,
+        recipe=TrainRecipe("short", 1, 0.02, 12),
+        seeds=(4, 5),
+        validation=0.2,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+    )
+
+
+def test_a_job_survives_its_journey(job: Job) -> None:
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_two_seeds_in_a_fresh_process(job: Job) -> None:
+    said: list[str] = []
+    answers = run_job(job, timeout=300, say=said.append)
+    assert [one.seed for one in answers.trained] == [4, 5]
+    assert all(sum(one.stages.values()) == pytest.approx(one.seconds) for one in answers.trained)
+    assert all(one.facts["peak_memory_bytes"] > 1e8 for one in answers.trained)
+    assert answers.facts["tuning"]["execution"] in ("contiguous", "channels-last")
+    assert any("epoch 1/1" in text for text in said)
+
+
+def test_a_wrong_task_is_the_users_mistake_and_keeps_its_mend(job: Job) -> None:
+    with pytest.raises(SparsebenchError, match="nowhere"):
+        run_job(replace(job, task="nowhere/at/all"), timeout=60, say=lambda text: None)
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
+    """Let a script stand in for the training process."""
+    script = folder / "process.py"
+    script.write_text(f"import json, os, signal, sys, time\njob = json.load(sys.stdin)\n{body}")
+    monkeypatch.setattr(launch, "COMMAND", (sys.executable, str(script)))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("print('what a pity', file=sys.stderr); sys.exit(3)", "what a pity"),
+        ("time.sleep(60)", "hung"),
+        ("pass", "no reason given"),
+    ],
+)
+def test_a_process_that_dies_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Job, body: str, message: str
+) -> None:
+    fake(monkeypatch, tmp_path, body)
+    with pytest.raises(SparsebenchError, match=message):
+        run_job(job, timeout=2, say=lambda text: None)
+
+
+def test_out_of_memory_is_tried_again_in_pieces_and_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Job
+) -> None:
+    trained = {
+        "seed": 4, "seconds": 1.0, "stages": {}, "busy": {}, "epochs": [], "last": 0.5,
+        "best": 0.5, "best_epoch": 0, "facts": {},
+    }  # fmt: skip
+    body = (
+        "if job['accumulate'] < 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"print(json.dumps({{'trained': {trained}}}))"
+    )
+    fake(monkeypatch, tmp_path, body)
+    said: list[str] = []
+    answers = run_job(replace(job, seeds=(4,)), timeout=20, say=said.append)
+    assert answers.facts["accumulated_after_out_of_memory"] == 4
+    assert "again with every batch in 2 pieces" in said[0]
+    fake(monkeypatch, tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(SparsebenchError, match="ran out of memory"):
+        run_job(job, timeout=20, say=said.append)

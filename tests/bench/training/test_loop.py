@@ -1,0 +1,98 @@
+"""Full fine-tuning: the mask stays, the stages sum, what goes wrong is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.stages import StageClock
+from bench.tasks import open_task
+from bench.training.calibrate import fastest
+from bench.training.loop import Execution, StepRunner, train_network
+from bench.training.network import load_network
+from bench.training.recipe import TrainRecipe
+from bench.training.source import TrainingData, decode_task
+from models.cards import Preprocessing
+from models.errors import SparsebenchError
+from models.masks import mask_hash
+from models.zoo.load import load_backbone
+
+CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPARSE = "resnet18/gmp-90"
+
+
+@pytest.fixture(scope="module")
+def data(pictures: Path) -> TrainingData:
+    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_masks_after_training_are_those_before_bit_for_bit(
+    data: TrainingData, channels_last: bool
+) -> None:
+    backbone = load_backbone(SPARSE)
+    before = mask_hash({n: k for n, k in backbone.mask.items() if n != "fc.weight"})
+    network = load_network(SPARSE, 2, 1, channels_last=channels_last)
+    weights = {n: p.detach().clone() for n, p in network.module.named_parameters()}
+    execution = Execution(channels_last=channels_last)
+    done = train_network(network, data, TrainRecipe("short", 2, 0.02, 10), execution, seed=1)
+    assert done.facts["after_training_mask"] == before == network.backbone_mask_hash()
+    assert network.revived() == 0
+    # And yet everything else moved, batch norm included.
+    for name, parameter in network.module.named_parameters():
+        assert not torch.equal(parameter, weights[name]), name
+    assert sum(done.stages.values()) == pytest.approx(done.seconds)
+    assert {"augment", "forward", "backward", "optimizer", "evaluate"} <= set(done.stages)
+    assert 0 <= done.best_epoch < 2 and len(done.epochs) == 2
+
+
+def test_a_dense_backbone_trains_all_weights() -> None:
+    network = load_network("resnet18/dense", 5, 3)
+    assert network.sparse == {}
+    assert network.module.get_parameter("fc.weight").shape == (5, 512)
+
+
+def test_the_classifier_is_new_dense_and_fixed_by_the_seed() -> None:
+    heads = [load_network(SPARSE, 4, seed).module.get_parameter("fc.weight") for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+    torch.manual_seed(1)
+    assert torch.equal(heads[0], torch.nn.Linear(512, 4).weight)
+
+
+def test_a_batch_in_pieces_has_the_same_gradient_in_evaluation_mode(data: TrainingData) -> None:
+    # Batch norm sees the pieces in training mode, so it is switched off here.
+    gradients = []
+    for pieces in (1, 3):
+        network = load_network(SPARSE, 2, 1)
+        network.module.eval()
+        runner = StepRunner(
+            network,
+            data,
+            TrainRecipe("paper", 1, 0.0, 10),
+            Execution(accumulate=pieces),
+            StageClock(),
+        )
+        images, labels = runner.some_batch()
+        runner.step(images, labels, 0.0)
+        gradients.append(network.module.get_parameter("layer1.0.conv1.weight").grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_diverging_training_says_where_and_at_which_rate(data: TrainingData) -> None:
+    network = load_network(SPARSE, 2, 1)
+    with pytest.raises(SparsebenchError, match=r"seed 9, epoch 0, step \d+, learning rate 1e\+20"):
+        train_network(network, data, TrainRecipe("paper", 2, 1e20, 5), Execution(), seed=9)
+
+
+def test_the_calibration_leaves_the_network_as_it_was(data: TrainingData) -> None:
+    network = load_network(SPARSE, 2, 1)
+    before = {n: t.clone() for n, t in network.module.state_dict().items()}
+    choice = fastest(network, data, TrainRecipe("short", 1, 0.1, 8), Execution())
+    assert set(choice.seconds) | set(choice.rejected) == {"contiguous", "channels-last"}
+    assert choice.seconds[
+        "channels-last" if choice.execution.channels_last else "contiguous"
+    ] == min(choice.seconds.values())
+    after = network.module.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n in before)

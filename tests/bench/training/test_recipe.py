@@ -1,0 +1,51 @@
+"""Schedules of step-by-step training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.training.recipe import training_preprocessing, training_recipe
+from models.cards import Preprocessing
+from models.errors import SparsebenchError, UnknownNameError
+
+
+def test_the_papers_full_recipe() -> None:
+    # PAPER: SGD 0.001, 0.01 for Aircraft and Cars; 51 epochs, then a tenth for 50, then 49.
+    recipe = training_recipe("paper", "full", "pets")
+    assert (recipe.epochs, recipe.momentum, recipe.weight_decay) == (150, 0.9, 5e-4)
+    assert recipe.batch_size == 64 and not recipe.nesterov
+    rates = [recipe.rate(epoch, 0.5) for epoch in range(150)]
+    assert np.allclose(rates, [1e-3] * 51 + [1e-4] * 50 + [1e-5] * 49)
+    for task in ("aircraft", "cars"):
+        assert training_recipe("paper", "full", task).lr == 0.01
+    assert training_recipe("paper", "linear-online", "pets").lr == 0.01
+
+
+def test_the_papers_pixel_statistics_belong_to_its_recipe_and_tasks() -> None:
+    card = Preprocessing(64, 72, "bilinear", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2))
+    paper = training_recipe("paper", "full", "pets")
+    made = training_preprocessing(card, paper, "pets")
+    # PAPER.md section 3.2, read in the released code.
+    assert made.mean == (0.4807, 0.4432, 0.3949) and made.std == (0.2598, 0.2537, 0.2597)
+    assert (made.size, made.resize) == (64, 72)
+    assert training_preprocessing(card, paper, "my-folder") == card
+    assert training_preprocessing(card, training_recipe("short", "full", "pets"), "pets") == card
+
+
+def test_the_short_recipe_warms_up_and_ends_at_zero() -> None:
+    recipe = training_recipe("short", "full", "pets", epochs=10, lr=1.0)
+    rates = [recipe.rate(*divmod(done, 1)) for done in np.linspace(0, 9.999, 200)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0, abs=0.01)
+    assert int(np.argmax(rates)) == pytest.approx(20, abs=1)  # a tenth of the way
+    assert rates[-1] < 1e-4
+    # Half a cosine: half the rate half way between warm-up and end.
+    assert recipe.rate(5, 0.5) == pytest.approx(0.5)
+
+
+def test_unknown_recipes_and_senseless_values() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'paper'"):
+        training_recipe("papr", "full", "pets")
+    with pytest.raises(SparsebenchError, match="makes no sense"):
+        training_recipe("short", "full", "pets", lr=float("nan"))
