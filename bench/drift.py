@@ -8,6 +8,8 @@ discarded when
 - a kernel takes over 15 % longer or shorter after the block than before it, or
 - the hypervisor or the quota took more than 5 % of the CPU time that this machine has.
 
+A block of more than five minutes is never discarded: it is noted only, because repeating it costs
+more than it tells.
 A discarded block stays in `trials.jsonl` with its reason and is measured again, at most as often as
 the plan's ``discards`` says for all blocks of a group; what is disturbed after that is kept and
 says so in `blocks.jsonl`.
@@ -16,6 +18,7 @@ says so in `blocks.jsonl`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -32,9 +35,11 @@ from bench.records.jsonl import append_line, read_lines
 BLOCKS = "blocks.jsonl"
 KERNEL_CHANGE = 0.15
 TAKEN_SHARE = 0.05
+LONGEST_REPEATED_SECONDS = 300.0
 _COMPUTE_BYTES = 1 << 20
 _MEMORY_BYTES = 16 << 20
 _TIMES = 15
+log = logging.getLogger("sparsebench")
 
 
 @dataclass(frozen=True)
@@ -85,28 +90,35 @@ def disturbance(before: Sentinel, after: Sentinel) -> str | None:
     return None
 
 
-def note_block(
-    folder: Path,
-    *,
-    block: int,
-    launch: str,
-    before: Sentinel,
-    after: Sentinel,
-    reason: str | None,
-    discarded: bool,
-) -> None:
-    """Append what happened around one launch to `blocks.jsonl`."""
-    append_line(
-        folder / BLOCKS,
-        {
+class Watch:
+    """Watches over one launch of a block, from its making to `end`.
+
+    Args:
+        folder: of the run, for `blocks.jsonl`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._before = read_sentinel()
+
+    def end(self, *, block: int, launch: str, may_discard: bool) -> str | None:
+        """Note what happened; why the block is discarded, or None where it is kept."""
+        after = read_sentinel()
+        reason = disturbance(self._before, after)
+        short = after.at - self._before.at <= LONGEST_REPEATED_SECONDS
+        discarded = reason is not None and may_discard and short
+        if reason is not None:
+            log.warning("launch %s disturbed: %s%s", launch, reason, "; discarded" * discarded)
+        line = {
             "block": block,
             "launch": launch,
-            "before": asdict(before),
+            "before": asdict(self._before),
             "after": asdict(after),
             "disturbed": reason,
             "discarded": discarded,
-        },
-    )
+        }
+        append_line(self._folder / BLOCKS, line)
+        return reason if discarded else None
 
 
 def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:

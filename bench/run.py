@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bench.assemble import finish_cells
 from bench.blocks import run_block
 from bench.cells import Cell, expand, launches
-from bench.drift import disturbance, note_block, noted_blocks, read_sentinel
+from bench.drift import Watch, noted_blocks
 from bench.features import FeatureCache
 from bench.forecast import Rates, rates_of
 from bench.forecast.rates import rates_path
@@ -142,10 +142,10 @@ class _Run:
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
+        self.launched: list[Trial] = []
         self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
         # As they were before this run: its forecast stands beside what it measures.
         self.rates = Rates.load(self.rates_file)
-        self.launched: list[Trial] = []
         self.expected = set(plan.workloads)
 
     def open(self, name: str) -> Task:
@@ -216,25 +216,12 @@ class _Run:
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
-        before = read_sentinel()
+        watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
-        after = read_sentinel()
-        reason = disturbance(before, after)
-        discarded = reason is not None and may_discard
-        note_block(
-            self.folder.path,
-            block=block,
-            launch=context.launch,
-            before=before,
-            after=after,
-            reason=reason,
-            discarded=discarded,
-        )
+        reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
         if reason is not None:
-            log.warning("%sdisturbed: %s%s", prefix, reason, "; discarded" * discarded)
-        if discarded:
-            self._discard(str(reason))
-        return discarded
+            self._discard(reason)
+        return reason is not None
 
     def _discard(self, reason: str) -> None:
         """Take back the good trials of the last launch; they stay on disk with the reason."""

@@ -20,11 +20,11 @@ EPILOG = """Examples:
 
   sparsebench run quick --engine deepsparse --batch-size 16 --repeats 5 --out R
 
+  sparsebench run quick --half-width 3% --budget 60
+
   sparsebench run quick --workload full --workload linear-online --recipe short
 
   sparsebench run my-plan.toml --dry-run
-
-  sparsebench run quick --half-width 3% --budget 60
 
   sparsebench run my-plan.toml --out R --resume
 """

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.drift import Sentinel, disturbance, note_block, noted_blocks, read_sentinel
+import bench.drift
+from bench.drift import Sentinel, Watch, disturbance, noted_blocks, read_sentinel
 from bench.machine import usable_cpus
 from bench.records import RunFolder
 from tests.bench.synthetic import make_run
@@ -65,11 +66,22 @@ def test_a_discarded_trial_stays_on_disk_and_counts_no_more(tmp_path: Path) -> N
     assert raw.count("\n") == len(run.trials) + 1
 
 
-def test_notes_of_blocks_are_read_back(tmp_path: Path) -> None:
-    after = later(compute_seconds=2e-3)
-    note_block(
-        tmp_path, block=2, launch="ab", before=QUIET, after=after, reason="why", discarded=True
-    )
+@pytest.mark.parametrize(
+    ("minutes", "may_discard", "discarded"), [(1, True, True), (1, False, False), (9, True, False)]
+)
+def test_a_disturbed_block_is_noted_and_repeated_if_it_may_and_is_short(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    may_discard: bool,
+    discarded: bool,
+) -> None:
+    after = replace(QUIET, at=QUIET.at + 60 * minutes, compute_seconds=2e-3)
+    states = iter((QUIET, after))
+    monkeypatch.setattr(bench.drift, "read_sentinel", lambda: next(states))
+    reason = Watch(tmp_path).end(block=2, launch="ab", may_discard=may_discard)
+    assert (reason is not None) == discarded
     noted = noted_blocks(tmp_path)["ab"]
-    assert (noted["block"], noted["disturbed"], noted["discarded"]) == (2, "why", True)
+    assert (noted["block"], noted["discarded"]) == (2, discarded)
+    assert "2.00 times as long" in noted["disturbed"]
     assert noted["after"]["compute_seconds"] == 2e-3
