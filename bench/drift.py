@@ -126,6 +126,12 @@ def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:
     return {line["launch"]: line for _, line in read_lines(folder / BLOCKS)}
 
 
+def disturbed_launches(folder: Path) -> dict[str, str]:
+    """Launch -> what disturbed it, discarded or not."""
+    noted = noted_blocks(folder)
+    return {launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]}
+
+
 def _median_seconds(kernel: Any) -> float:
     samples = []
     for _ in range(_TIMES):

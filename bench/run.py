@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bench.assemble import finish_cells
 from bench.blocks import run_block
 from bench.cells import Cell, expand, launches
-from bench.drift import Watch, noted_blocks
+from bench.drift import Watch, disturbed_launches
 from bench.features import FeatureCache
 from bench.forecast import Rates, rates_of
 from bench.forecast.rates import rates_path
@@ -235,8 +235,7 @@ class _Run:
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
-        noted = noted_blocks(self.folder.path)
-        disturbed = {key: line["disturbed"] for key, line in noted.items() if line["disturbed"]}
+        disturbed = disturbed_launches(self.folder.path)
         return {
             cell.id: {
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,

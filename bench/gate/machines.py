@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.gate.check import GateReport
+from bench.gate.report import GateReport
 from bench.gate.words import details, headline, line_of
 from bench.records.plain import plain
 

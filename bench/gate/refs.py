@@ -20,7 +20,7 @@ from typing import Any
 from bench.comparisons import by_cell, run_times
 from bench.comparisons.accuracy import accuracy_of
 from bench.gate.cells import key_of, name_of
-from bench.gate.check import CellVerdict, Settings
+from bench.gate.report import CellVerdict, Settings
 from bench.records import Accuracy, RunFolder
 from bench.statistics import (
     FAMILY_ERROR,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.gate.check import GateReport
+from bench.gate.report import GateReport
 from bench.gate.words import details, headline, line_of, spoken_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.gate.check import CellVerdict, GateReport
+from bench.gate.report import CellVerdict, GateReport
 from bench.plans import Plan, load_plan
 from bench.tables.numbers import MINUS, share
 from models.errors import SparsebenchError

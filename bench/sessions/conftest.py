@@ -18,6 +18,8 @@ from bench.plans import Plan, load_plan
 BACKBONES = ("resnet18/gmp-90",)
 ENGINES = ("deepsparse", "onnxruntime")
 TASKS = ("digits",)
+# A session is a look, not a result to quote: full fine-tuning on all digits would take too long.
+LIMIT = 600
 FILES = {
     "test_inference": "inference",
     "test_linear_cached": "linear-cached",
@@ -59,7 +61,7 @@ def measured(request: pytest.FixtureRequest) -> Path:
     for stem in dict.fromkeys(item.path.stem for item in request.session.items):
         if stem in FILES:
             arguments += ["--workload", FILES[stem]]
-    for option, number in session_options(config).items():
+    for option, number in {"limit": LIMIT, **session_options(config)}.items():
         arguments += [f"--{option.replace('_', '-')}", str(number)]
     return run_once(request, arguments)
 

@@ -13,7 +13,8 @@ import pytest
 
 import bench.statistics.ratios
 from bench.gate import Settings
-from bench.gate.check import GateReport, judge
+from bench.gate.check import judge
+from bench.gate.report import GateReport
 from bench.gate.update import baseline_from
 from models.errors import SparsebenchError
 from tests.bench.gate.test_gate import TWO, slowed
