@@ -39,11 +39,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "measured" not in metafunc.fixturenames:
         return
     config = metafunc.config
+    workload = FILES[metafunc.definition.path.stem]
     cells = [
         (backbone, engine, task)
         for task in _chosen(config, "task", TASKS)
         for backbone in with_partners(_plan(config))
-        for engine in _chosen(config, "engine", ENGINES)
+        for engine in _engines(config, workload)
     ]
     ids = [f"{backbone}-{engine}-{Path(task).name}" for backbone, engine, task in cells]
     metafunc.parametrize(("backbone", "engine", "task"), cells, ids=ids)
@@ -51,19 +52,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Path:
-    """The folder of the one run that all sessions share."""
+    """The folder of the run that all sessions with the same engines share."""
     config = request.config
+    engines = _engines(config, FILES[request.path.stem])
     arguments = ["quick"]
-    for name, default in (("backbone", BACKBONES), ("engine", ENGINES), ("task", TASKS)):
+    for name, default in (("backbone", BACKBONES), ("task", TASKS)):
         for value in _chosen(config, name, default):
             arguments += [f"--{name}", value]
+    for engine in engines:
+        arguments += ["--engine", engine]
     # Only what the selected tests (-k, a single file) ask for is measured.
     for stem in dict.fromkeys(item.path.stem for item in request.session.items):
-        if stem in FILES:
+        if stem in FILES and _engines(config, FILES[stem]) == engines:
             arguments += ["--workload", FILES[stem]]
     for option, number in {"limit": LIMIT, **session_options(config)}.items():
         arguments += [f"--{option.replace('_', '-')}", str(number)]
     return run_once(request, arguments)
+
+
+def _engines(config: pytest.Config, workload: str) -> tuple[str, ...]:
+    """The chosen engines that can do a workload; for training PyTorch where none of them can."""
+    from bench.workloads import WORKLOADS
+
+    able = WORKLOADS.load(workload).engines
+    chosen = _chosen(config, "engine", ENGINES)
+    return chosen if able is None else tuple(e for e in chosen if e in able) or able[:1]
 
 
 def _plan(config: pytest.Config) -> Plan:
