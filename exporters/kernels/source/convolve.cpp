@@ -1,0 +1,38 @@
+// Tables of the kernels by tile shape. Compiled once for each PART, so that the parts can be
+// compiled side by side.
+#include "convolve.h"
+
+#define FORWARD1(I, NB, R, C) forward_tile<NB, R, C, 1>,
+#define FORWARD2(I, NB, R, C) forward_tile<NB, R, C, 2>,
+#define BACKWARD(I, NB, R, C) backward_tile<NB, R, C, 1, true>,
+#define WEIGHTS1(I, NB, R, C) backward_tile<NB, R, C, 1, false>,
+#define WEIGHTS2(I, NB, R, C) backward_tile<NB, R, C, 2, false>,
+
+extern "C" {
+#if PART == 0
+void sparse_forward1(const Plan* plan, const Forward* call, int threads) {
+    static constexpr decltype(&forward_tile<1, 1, 1, 1>) table[] = {SHAPES(FORWARD1)};
+    over_tiles(*plan, threads, table, *call);
+}
+#elif PART == 1
+void sparse_forward2(const Plan* plan, const Forward* call, int threads) {
+    static constexpr decltype(&forward_tile<1, 1, 1, 2>) table[] = {SHAPES(FORWARD2)};
+    over_tiles(*plan, threads, table, *call);
+}
+#elif PART == 2
+void sparse_backward(const Plan* plan, const Backward* call, int threads) {
+    static constexpr decltype(&backward_tile<1, 1, 1, 1, true>) table[] = {SHAPES(BACKWARD)};
+    over_tiles(*plan, threads, table, *call);
+}
+#elif PART == 3
+void sparse_weights1(const Plan* plan, const Backward* call, int threads) {
+    static constexpr decltype(&backward_tile<1, 1, 1, 1, false>) table[] = {SHAPES(WEIGHTS1)};
+    over_tiles(*plan, threads, table, *call);
+}
+#elif PART == 4
+void sparse_weights2(const Plan* plan, const Backward* call, int threads) {
+    static constexpr decltype(&backward_tile<1, 1, 1, 2, false>) table[] = {SHAPES(WEIGHTS2)};
+    over_tiles(*plan, threads, table, *call);
+}
+#endif
+}
