@@ -76,5 +76,5 @@ def sparse_conv2d(
     Returns:
         ``[N, O, H', W']``.
     """
-    out: Tensor = _SparseConvolution.apply(images, values, layer, kernels, threads)  # type: ignore[no-untyped-call]
+    out: Tensor = _SparseConvolution.apply(images, values, layer, kernels, threads)
     return out

@@ -26,8 +26,11 @@ class SparseModule(nn.Module):
     becomes ``conv1.values``, one-dimensional.
     """
 
-    def __init__(self, network: nn.Module, kernels: Library, threads: int) -> None:
+    def __init__(
+        self, network: nn.Module, kernels: Library, threads: int, order: list[str]
+    ) -> None:
         super().__init__()
+        self._order = order
         traced = trace(network)
         self.network = traced.rest  # holds the layers of the rest; those of the steps follow
         layers = {
@@ -53,7 +56,7 @@ class SparseModule(nn.Module):
         """Float32 ``[N, C, H, W]`` on the CPU to what the network returned."""
         parameters = [self.network.get_parameter(name) for name in self._names]
         with torch.autocast("cpu", enabled=False):
-            features = _Run.apply(images, self.program, self.training, self._names, *parameters)  # type: ignore[no-untyped-call]
+            features = _Run.apply(images, self.program, self.training, self._names, *parameters)
         out: Tensor = self.network(features)
         return out
 
@@ -62,15 +65,27 @@ class SparseModule(nn.Module):
         shapes, order; zeros where nothing is kept. Tensors are copies."""
         return dense_state_dict(self.network, self._order)
 
-    _order: list[str]
+    def convolutions(self) -> dict[str, SparseConv2d]:
+        """Name -> layer of each convolution, in the order of execution."""
+        found = {}
+        for step in self.program.steps:
+            if isinstance(step, ConvStep):
+                layer = self.program.layers[step.layer]
+                assert isinstance(layer, SparseConv2d)
+                found[step.layer] = layer
+        return found
 
-    def layer_executions(self) -> dict[str, str]:
-        """``sparse`` or ``dense`` of each convolution."""
-        return {
-            step.layer: str(self.program.layers[step.layer].execution)
-            for step in self.program.steps
-            if isinstance(step, ConvStep)
-        }
+    def __deepcopy__(self, memo: dict[int, Any]) -> SparseModule:
+        """A module of its own parameters, statistics and memory."""
+        network = copy.deepcopy(self.network, memo)
+        old = self.program
+        layers = {name: network.get_submodule(name) for name in old.layers}
+        copied = SparseModule.__new__(SparseModule)
+        nn.Module.__init__(copied)
+        copied.network = network
+        copied.program = Program(old.steps, old.output, layers, old.kernels, old.threads)
+        copied._names, copied._order = list(self._names), list(self._order)
+        return copied.train(self.training)
 
 
 class _Run(torch.autograd.Function):
@@ -138,8 +153,7 @@ def sparsify_module(
     if mask is None:
         mask = {n: kept for n, kept in mask_of(network).items() if kept.ndim == 4}
     _replace_layers(network, mask)
-    sparse = SparseModule(network, kernels, threads or torch.get_num_threads())
-    sparse._order = order
+    sparse = SparseModule(network, kernels, threads or torch.get_num_threads(), order)
     sparse.train(module.training)
     for name, parameter in module.named_parameters():
         target = name.removesuffix("weight") + "values"

@@ -64,7 +64,7 @@ class Program:
         self.output = output
         self.layers = layers
         self.threads = threads
-        self._kernels = kernels
+        self.kernels = kernels
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
         self._buffers = Buffers(self._dtype)
         self._last = last_uses(steps, output)
@@ -82,10 +82,10 @@ class Program:
         """
         tape = Tape()
         n, c, h, w = images.shape
-        shape = Blocked(n, c, h, w, self._kernels.lanes, images.element_size())
+        shape = Blocked(n, c, h, w, self.kernels.lanes, images.element_size())
         x = self._buffers.take(shape.numel)
         images = images.detach().contiguous()
-        self._kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
+        self.kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
         tape.tensors[PICTURES], tape.shapes[PICTURES] = x, shape
         for i, step in enumerate(self.steps):
             self._forward_step(step, tape, training)
@@ -99,7 +99,7 @@ class Program:
             plain = torch.empty(
                 out.pictures, out.channels, out.height, out.width, dtype=self._dtype
             )
-            self._kernels.from_blocked(
+            self.kernels.from_blocked(
                 out.reference, result.data_ptr(), plain.data_ptr(), self.threads
             )
             if not keep:
@@ -108,7 +108,7 @@ class Program:
         return result, tape
 
     def _forward_step(self, step: Step, tape: Tape, training: bool) -> None:
-        kernels, threads = self._kernels, self.threads
+        kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         residual = None if step.residual is None else tape.tensors[step.residual]
         if isinstance(step, ConvStep):
@@ -132,7 +132,7 @@ class Program:
                 inp.reference, x.data_ptr(), _pointer(residual), y.data_ptr(), step.act, threads
             )
         elif isinstance(step, MaxPoolStep):
-            window = _window(step, inp)
+            window = pool_window(step, inp)
             out = Blocked(
                 inp.pictures, inp.channels, window.out_h, window.out_w, inp.lanes, inp.item_bytes
             )
@@ -185,7 +185,7 @@ class Program:
             training=int(batch),
             act=step.act,
         )
-        self._kernels.norm(ctypes.byref(call), self.threads)
+        self.kernels.norm(ctypes.byref(call), self.threads)
         return mean, inverse
 
     def _dense_forward(
@@ -193,13 +193,13 @@ class Program:
     ) -> None:
         with torch.no_grad():
             plain = layer(self._plain(x, inp)).contiguous()
-        self._kernels.to_blocked(out.reference, plain.data_ptr(), y.data_ptr(), self.threads)
+        self.kernels.to_blocked(out.reference, plain.data_ptr(), y.data_ptr(), self.threads)
 
     def _plain(self, x: Tensor, shape: Blocked) -> Tensor:
         plain = torch.empty(
             shape.pictures, shape.channels, shape.height, shape.width, dtype=self._dtype
         )
-        self._kernels.from_blocked(shape.reference, x.data_ptr(), plain.data_ptr(), self.threads)
+        self.kernels.from_blocked(shape.reference, x.data_ptr(), plain.data_ptr(), self.threads)
         return plain
 
     def backward(
@@ -223,7 +223,7 @@ class Program:
         if not isinstance(self.steps[-1], MeanStep):
             out = tape.shapes[self.output]
             grads[self.output] = self._buffers.take(out.numel)
-            self._kernels.to_blocked(
+            self.kernels.to_blocked(
                 out.reference, output_grad.data_ptr(), grads[self.output].data_ptr(), self.threads
             )
         else:
@@ -249,7 +249,7 @@ class Program:
         training: bool,
         wants_images: bool,
     ) -> None:
-        kernels, threads = self._kernels, self.threads
+        kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         g = grads.pop(step.out)
         wanted = wants_images or step.inp != PICTURES
@@ -299,7 +299,7 @@ class Program:
                 self._contribute(grads, step.residual, copied, inp)
             self._contribute(grads, step.inp, g, inp)
         elif isinstance(step, MaxPoolStep):
-            window = _window(step, inp)
+            window = pool_window(step, inp)
             window.output = tape.shapes[step.out].c
             gx = self._buffers.take(inp.numel)
             kernels.max_pool_backward(
@@ -346,7 +346,7 @@ class Program:
             act=step.act,
             keep=int(keep),
         )
-        self._kernels.norm_backward(ctypes.byref(call), self.threads)
+        self.kernels.norm_backward(ctypes.byref(call), self.threads)
         if norm.weight is not None:
             found[f"{step.layer}.weight"] = weight_grad
             found[f"{step.layer}.bias"] = bias_grad
@@ -359,7 +359,7 @@ class Program:
             grads[value] = grad
             return
         total = grads[value].data_ptr()
-        self._kernels.act(shape.reference, grad.data_ptr(), total, total, 0, self.threads)
+        self.kernels.act(shape.reference, grad.data_ptr(), total, total, 0, self.threads)
         self._buffers.give(grad)
 
     def _dense_backward(
@@ -383,7 +383,7 @@ class Program:
         )
         gx = gx[:, :, top : top + inp.height, left : left + inp.width].contiguous()
         blocked = self._buffers.take(inp.numel)
-        self._kernels.to_blocked(inp.reference, gx.data_ptr(), blocked.data_ptr(), self.threads)
+        self.kernels.to_blocked(inp.reference, gx.data_ptr(), blocked.data_ptr(), self.threads)
         return gw[layer.kept], blocked
 
 
@@ -391,7 +391,9 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _window(step: MaxPoolStep, inp: Blocked) -> Any:
+def pool_window(step: MaxPoolStep, inp: Blocked) -> Any:
+    """The window as the kernels read it, without the shape of its output."""
+
     def size(n: int) -> int:
         return (n + 2 * step.padding - step.kernel) // step.stride + 1
 

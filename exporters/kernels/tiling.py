@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,18 +99,14 @@ def _cut_columns(axis: Axis, most: int) -> Iterator[tuple[int, int]]:
         widest = 1  # the kernels know strides of one and two between columns
     pieces = -(-axis.own // widest)
     even = [axis.own * i // pieces for i in range(pieces + 1)]
-    spans = [(a, b - a) for a, b in zip(even, even[1:], strict=False)]
+    spans = [(a, b - a) for a, b in itertools.pairwise(even)]
     if all(axis.representable(first, count) for first, count in spans):
         yield from spans
         return
     first = 0
     while first < axis.own:
         count = 1
-        while (
-            count < widest
-            and first + count < axis.own
-            and axis.representable(first, count + 1)
-        ):
+        while count < widest and first + count < axis.own and axis.representable(first, count + 1):
             count += 1
         yield first, count
         first += count

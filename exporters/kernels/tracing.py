@@ -77,11 +77,7 @@ def trace(module: nn.Module) -> Traced:
         if not reader.take(node):
             rest = nodes[i:]
             break
-    crossing = [
-        node
-        for node in reader.values
-        if any(user in rest for user in node.users)
-    ]
+    crossing = [node for node in reader.values if any(user in rest for user in node.users)]
     if len(crossing) != 1 or not reader.steps:
         unknown = rest[0]
         raise SparsebenchError(
@@ -91,8 +87,7 @@ def trace(module: nn.Module) -> Traced:
     (cut,) = crossing
     output = reader.values[cut]
     pooled = any(isinstance(step, MeanStep) and step.out == output for step in reader.steps)
-    steps = [step for step in fuse(reader.steps, output)]
-    return Traced(steps, output, pooled, _rest(module, cut, rest))
+    return Traced(fuse(reader.steps, output), output, pooled, _rest(module, cut, rest))
 
 
 class _Reader:
@@ -138,7 +133,12 @@ class _Reader:
             self._add(node, ActStep(inp, self._next(), _activation(layer) or NONE))
         elif isinstance(layer, nn.MaxPool2d):
             return self._max_pool(
-                node, inp, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+                node,
+                inp,
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
                 layer.ceil_mode,
             )
         elif isinstance(layer, nn.AdaptiveAvgPool2d):
@@ -179,7 +179,7 @@ class _Reader:
         if node.op == "call_module":
             return isinstance(self._modules[str(node.target)], nn.Flatten)
         start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim")
-        return node.target in _FLATTEN and start == 1
+        return node.target in _FLATTEN and bool(start == 1)
 
     def _mean(self, node: fx.Node, inp: int) -> bool:
         # The plain [N, C] stands for [N, C, 1, 1] too, so only a flattening may follow.
@@ -199,10 +199,19 @@ class _Reader:
         return True
 
     def _max_pool(
-        self, node: fx.Node, inp: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+        self,
+        node: fx.Node,
+        inp: int,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        ceil: bool,
     ) -> bool:
-        sizes = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 else v
-                 for v in (kernel, stride, padding, dilation)]
+        sizes = [
+            v[0] if isinstance(v, tuple) and len(set(v)) == 1 else v
+            for v in (kernel, stride, padding, dilation)
+        ]
         if ceil or not all(isinstance(v, int) for v in sizes) or sizes[3] != 1:
             return False
         self._add(node, MaxPoolStep(inp, self._next(), *sizes[:3]))

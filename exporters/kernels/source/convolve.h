@@ -13,8 +13,8 @@ struct Forward {
 };
 
 template <int NB, int R, int C, int S>
-static void forward_tile(const Plan& plan, const Tile& tile, int block, int row0, int row1,
-                         const Forward& call) {
+static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, int block, int row0,
+                         int row1, const Forward& call) {
     using Ops = TileOps<NB, R, C>;
     const real* other = call.other + tile.other;
     const Run* first = plan.runs + plan.run_sets[tile.runs];
@@ -24,6 +24,7 @@ static void forward_tile(const Plan& plan, const Tile& tile, int block, int row0
     for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
         real* own = call.own + tile.own + row * plan.own_channel;
         vec sums[Ops::T];
+        if (next && final_block) Ops::template ask<S>(plan, call.other + next->other, row);
         if (block == 0) {
             const vec start = splat(call.bias ? call.bias[row] : real(0));
             Ops::each([&](int i, int, int, int) { sums[i] = start; });
@@ -62,8 +63,8 @@ struct Backward {
 };
 
 template <int NB, int R, int C, int S, bool INPUT>
-static void backward_tile(const Plan& plan, const Tile& tile, int block, int row0, int row1,
-                          const Backward& call) {
+static void backward_tile(const Plan& plan, const Tile& tile, const Tile* next, int block, int row0,
+                          int row1, const Backward& call) {
     using Ops = TileOps<NB, R, C>;
     const real* other = call.other + tile.other;
     const Run* first = plan.runs + plan.run_sets[tile.runs];
@@ -73,6 +74,11 @@ static void backward_tile(const Plan& plan, const Tile& tile, int block, int row
         const int64_t place = tile.own + row * plan.own_channel;
         vec own[Ops::T], sums[Ops::T];
         Ops::fetch(plan, call.own + place, own);
+        if (next) {
+            Ops::template ask<S>(plan, call.other + next->other, row);
+            Ops::ask_own(plan, call.own + next->own + row * plan.own_channel);
+            if (INPUT) Ops::ask_own(plan, call.own_grad + next->own + row * plan.own_channel);
+        }
         if (INPUT) {
             if (block == 0 && !call.accumulate)
                 Ops::each([&](int i, int, int, int) { sums[i] = vec{}; });
@@ -94,12 +100,14 @@ static void backward_tile(const Plan& plan, const Tile& tile, int block, int row
 // One task is a range of own channels over all tiles, or a range of tiles over all of them.
 template <class Call>
 static void over_tiles(const Plan& plan, int threads, void (*const* table)(
-                           const Plan&, const Tile&, int, int, int, const Call&),
+                           const Plan&, const Tile&, const Tile*, int, int, int, const Call&),
                        const Call& call) {
     const auto range = [&](int64_t tile0, int64_t tile1, int row0, int row1) {
         for (int64_t t = tile0; t < tile1; ++t)
             for (int block = 0; block < plan.blocks; ++block)
-                table[plan.tiles[t].shape](plan, plan.tiles[t], block, row0, row1, call);
+                table[plan.tiles[t].shape](plan, plan.tiles[t],
+                                           t + 1 < tile1 ? plan.tiles + t + 1 : nullptr, block,
+                                           row0, row1, call);
     };
     if (plan.row_split) {
         Pool::instance().run(plan.cuts_count, threads, [&](int64_t i) {

@@ -40,7 +40,8 @@ struct Plan {
     const int32_t* run_sets;  // [sets + 1]: runs of each set
     const Run* runs;
     int64_t own_channel, own_block, own_row, own_column;  // strides, elements
-    int64_t other_block, other_row;
+    int64_t other_block, other_row, other_channel, other_channels;
+    int64_t ahead;  // from a tile's place in the other tensor to its lowest row there
     const int32_t* cuts;  // [cuts_count + 1]: own channels of about equal work
     int32_t cuts_count;
     int32_t row_split;    // 1: threads share the channels, 0: the tiles

@@ -44,6 +44,30 @@ struct TileOps {
         });
     }
 
+    // Asks for what the next tile will read of the other tensor; every own channel asks for
+    // its share of the other channels, so that the requests are spread over the whole tile.
+    template <int S>
+    static INLINE void ask(const Plan& plan, const real* next, int row) {
+        const int64_t first = plan.other_channels * row / plan.rows;
+        const int64_t end = plan.other_channels * (row + 1) / plan.rows;
+        for (int64_t channel = first; channel < end; ++channel) {
+            const real* p = next + channel * plan.other_channel + plan.ahead;
+            for (int b = 0; b < NB; ++b)
+                for (int r = 0; r < R; ++r) {
+                    const real* q = p + b * plan.other_block + r * plan.other_row;
+#pragma GCC unroll 16
+                    for (int c = 0; c < C; ++c) __builtin_prefetch(q + c * (S * VL), 0, 2);
+                }
+        }
+    }
+
+    static INLINE void ask_own(const Plan& plan, const real* own) {
+        each([&](int, int b, int r, int c) {
+            __builtin_prefetch(own + b * plan.own_block + r * plan.own_row + c * plan.own_column,
+                               1, 2);
+        });
+    }
+
     // sums[i] += weight * other, for the entries of one run.
     template <int S, int KIND>
     static INLINE void accumulate(const Plan& plan, const Entry* e, const Entry* end,

@@ -52,8 +52,8 @@ static INLINE void add_lane_sums(const vec* v, real* out) {
                                    _mm512_unpackhi_ps((__m512)v[0], (__m512)v[1]));
     const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps((__m512)v[2], (__m512)v[3]),
                                    _mm512_unpackhi_ps((__m512)v[2], (__m512)v[3]));
-    const __m512 c = (__m512)_mm512_add_pd(_mm512_unpacklo_pd((__m512d)a, (__m512d)b),
-                                           _mm512_unpackhi_pd((__m512d)a, (__m512d)b));
+    const __m512 c = _mm512_add_ps((__m512)_mm512_unpacklo_pd((__m512d)a, (__m512d)b),
+                                   (__m512)_mm512_unpackhi_pd((__m512d)a, (__m512d)b));
     const __m256 d = _mm256_add_ps(_mm512_castps512_ps256(c),
                                    _mm256_castpd_ps(_mm512_extractf64x4_pd((__m512d)c, 1)));
     const __m128 e = _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
