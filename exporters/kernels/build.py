@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -68,13 +69,14 @@ def chosen_isa() -> str:
     return asked
 
 
-def build(isa: str, dtype: str, extra: tuple[str, ...] = ()) -> Path:
+def build(isa: str, dtype: str) -> Path:
     """Path of the shared library; compiled (about 20 s) unless the cache has it.
+
+    ``SPARSEBENCH_KERNEL_FLAGS`` adds compiler flags, e.g. those of a sanitizer.
 
     Args:
         isa: key of :data:`FLAGS_OF_ISA`.
         dtype: key of :data:`DTYPES`.
-        extra: more compiler flags, e.g. of a sanitizer.
 
     Raises:
         SparsebenchError: there is no compiler, or it fails.
@@ -85,6 +87,7 @@ def build(isa: str, dtype: str, extra: tuple[str, ...] = ()) -> Path:
             "The sparse kernels need a C++ compiler and none is on the PATH.",
             "Install g++ (Debian: apt-get install g++) or clang++.",
         )
+    extra = shlex.split(os.environ.get("SPARSEBENCH_KERNEL_FLAGS", ""))
     flags = (*FLAGS, *FLAGS_OF_ISA[isa], *DTYPES[dtype], *extra)
     digest = hashlib.sha256("\n".join((compiler, _version(compiler), *flags)).encode())
     for file in sorted(SOURCE.iterdir()):

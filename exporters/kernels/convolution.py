@@ -15,10 +15,6 @@ from exporters.kernels.layout import Blocked
 from exporters.kernels.library import NONE, CBackward, CForward, Library
 from exporters.kernels.plan import Pattern, Plan, backward_plan, forward_plan
 
-# Vectors in registers: outputs alone, or inputs and their gradients together.
-MOST_FORWARD = {"avx512": 16, "avx2": 12, "portable": 12}
-MOST_BACKWARD = {"avx512": 11, "avx2": 5, "portable": 5}
-
 
 @dataclass
 class _Plans:
@@ -167,7 +163,7 @@ class Convolution:
             inp,
             self.output(inp),
             threads=self._threads,
-            most=MOST_FORWARD[self._kernels.isa],
+            most=self._kernels.most_forward,
             weights_only=weights_only,
         )
 
@@ -178,5 +174,5 @@ class Convolution:
             inp,
             self.output(inp),
             threads=self._threads,
-            most=MOST_BACKWARD[self._kernels.isa],
+            most=self._kernels.most_backward,
         )

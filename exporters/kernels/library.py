@@ -166,6 +166,8 @@ class Library:
         isa: the instruction set it was compiled for.
         dtype: ``float32`` or ``float64``.
         lanes: pictures in a block (VL).
+        most_forward: vectors of a tile of outputs.
+        most_backward: vectors of a tile of inputs beside their gradients.
     """
 
     def __init__(self, isa: str, dtype: str) -> None:
@@ -174,6 +176,8 @@ class Library:
         # ctypes releases the GIL around every call.
         self._handle = ctypes.CDLL(str(build(isa, dtype)))
         self.lanes = int(self._handle.sparse_lanes())
+        self.most_forward = int(self._handle.sparse_most_forward())
+        self.most_backward = int(self._handle.sparse_most_backward())
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._handle, name)
             function.argtypes = arguments

@@ -108,7 +108,7 @@ class _Reader:
             weight.shape[1] * groups,
             (weight.shape[2], weight.shape[3]),
             tuple(attributes.get("strides", (1, 1))),
-            tuple(a + b for a, b in zip(pads, before, strict=True)),  # type: ignore[arg-type]
+            tuple(a + b for a, b in zip(pads, before, strict=True)),
             tuple(attributes.get("dilations", (1, 1))),
             groups,
         )

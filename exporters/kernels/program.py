@@ -88,7 +88,7 @@ class Program:
         self.kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
         tape.tensors[PICTURES], tape.shapes[PICTURES] = x, shape
         for i, step in enumerate(self.steps):
-            self._forward_step(step, tape, training)
+            self.forward_step(step, tape, training)
             if not keep:
                 for value in (step.inp, step.residual):
                     if value is not None and self._last[value] == i and value in tape.tensors:
@@ -107,7 +107,8 @@ class Program:
             result = plain
         return result, tape
 
-    def _forward_step(self, step: Step, tape: Tape, training: bool) -> None:
+    def forward_step(self, step: Step, tape: Tape, training: bool) -> None:
+        """Run one step; its value goes onto the tape."""
         kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         residual = None if step.residual is None else tape.tensors[step.residual]
@@ -230,7 +231,7 @@ class Program:
             grads[self.output] = output_grad
         for step in reversed(self.steps):
             if step.out in grads:
-                self._backward_step(step, tape, grads, found, training, wants_images)
+                self.backward_step(step, tape, grads, found, training, wants_images)
             done = tape.tensors.pop(step.out)
             if not isinstance(step, MeanStep):
                 self._buffers.give(done)
@@ -240,7 +241,7 @@ class Program:
         self._buffers.give(tape.tensors.pop(PICTURES))
         return images_grad, found
 
-    def _backward_step(
+    def backward_step(
         self,
         step: Step,
         tape: Tape,
@@ -249,6 +250,7 @@ class Program:
         training: bool,
         wants_images: bool,
     ) -> None:
+        """Run one step backward: from the gradient of its value to those it depends on."""
         kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         g = grads.pop(step.out)

@@ -2,11 +2,23 @@
 // compiled side by side.
 #include "convolve.h"
 
-#define FORWARD1(I, NB, R, C) forward_tile<NB, R, C, 1>,
-#define FORWARD2(I, NB, R, C) forward_tile<NB, R, C, 2>,
-#define BACKWARD(I, NB, R, C) backward_tile<NB, R, C, 1, true>,
-#define WEIGHTS1(I, NB, R, C) backward_tile<NB, R, C, 1, false>,
-#define WEIGHTS2(I, NB, R, C) backward_tile<NB, R, C, 2, false>,
+// Tiles that do not fit the registers are never planned, and not compiled either.
+template <int NB, int R, int C, int S>
+static constexpr decltype(&forward_tile<1, 1, 1, 1>) forward_or_none() {
+    if constexpr (NB * R * C <= MOST_FORWARD) return &forward_tile<NB, R, C, S>;
+    return nullptr;
+}
+template <int NB, int R, int C, int S, bool INPUT, int MOST>
+static constexpr decltype(&backward_tile<1, 1, 1, 1, true>) backward_or_none() {
+    if constexpr (NB * R * C <= MOST) return &backward_tile<NB, R, C, S, INPUT>;
+    return nullptr;
+}
+
+#define FORWARD1(I, NB, R, C) forward_or_none<NB, R, C, 1>(),
+#define FORWARD2(I, NB, R, C) forward_or_none<NB, R, C, 2>(),
+#define BACKWARD(I, NB, R, C) backward_or_none<NB, R, C, 1, true, MOST_BACKWARD>(),
+#define WEIGHTS1(I, NB, R, C) backward_or_none<NB, R, C, 1, false, MOST_FORWARD>(),
+#define WEIGHTS2(I, NB, R, C) backward_or_none<NB, R, C, 2, false, MOST_FORWARD>(),
 
 extern "C" {
 #if PART == 0

@@ -1,7 +1,7 @@
 // Layout conversion, batch norm, activations, residuals, pooling: all that lies between the
 // convolutions, one channel at a time, while the channel's planes are in the cache.
+#include "plan.h"
 #include "pool.h"
-#include "vector.h"
 
 struct Shape {
     int64_t channels, blocks, plane;  // plane: H * W
@@ -74,6 +74,8 @@ struct NormBackward {
 extern "C" {
 
 int sparse_lanes() { return VL; }
+int sparse_most_forward() { return MOST_FORWARD; }
+int sparse_most_backward() { return MOST_BACKWARD; }
 
 // pictures [N, C, H, W] -> [C][B][H*W][VL], unused lanes zero.
 void sparse_to_blocked(const Shape* shape, const real* from, real* to, int threads) {

@@ -47,9 +47,13 @@ struct Plan {
     int32_t row_split;    // 1: threads share the channels, 0: the tiles
 };
 
-struct TileShape {
-    int nb, r, c;
-};
+// Vectors of a tile: outputs alone, or inputs and their gradients together; beside them the
+// registers hold a weight, four partial sums and what is loaded.
+#if defined(__AVX512F__)
+constexpr int MOST_FORWARD = 16, MOST_BACKWARD = 11;
+#else
+constexpr int MOST_FORWARD = 12, MOST_BACKWARD = 5;
+#endif
 
 // X-macro: index, blocks, rows, columns. The planner reads the same list.
 #define SHAPES(X)                                                                          \
@@ -60,4 +64,3 @@ struct TileShape {
     X(21, 1, 4, 4) X(22, 1, 3, 3) X(23, 1, 2, 3) X(24, 1, 2, 2) X(25, 2, 2, 2)             \
     X(26, 4, 2, 2) X(27, 2, 1, 1) X(28, 4, 1, 1) X(29, 8, 1, 1) X(30, 1, 3, 4)             \
     X(31, 2, 2, 1) X(32, 4, 1, 2) X(33, 1, 4, 2) X(34, 1, 2, 1)
-constexpr int SHAPES_COUNT = 35;

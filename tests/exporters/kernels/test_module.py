@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporters.kernels.build import find_compiler
+from exporters.kernels.choice import MARGIN, choose_executions
 from exporters.kernels.module import SparseModule, sparsify_module
 from models.architectures import prunable_layers
 from models.errors import SparsebenchError
@@ -197,6 +198,22 @@ def test_dense_execution_of_a_layer_computes_the_same() -> None:
     for mine, theirs in zip(other.parameters(), sparse.parameters(), strict=True):
         assert mine.grad is not None and theirs.grad is not None
         assert close(mine.grad, theirs.grad)
+
+
+def test_the_faster_execution_of_each_layer_is_chosen_and_recorded() -> None:
+    dense, mask = masked("resnet18", sparsity=0.95)
+    sparse = sparsify_module(dense.float(), mask, threads=1)
+    before = sparse.to_state_dict()
+    choices = choose_executions(sparse, torch.randn(16, 3, 32, 32), rounds=2)
+    layers = sparse.convolutions()
+    assert [choice.layer for choice in choices] == list(layers)
+    for choice in choices:
+        assert len(choice.sparse_seconds) == len(choice.dense_seconds) == 2
+        faster = sum(choice.dense_seconds) * MARGIN < sum(choice.sparse_seconds)
+        assert choice.execution == layers[choice.layer].execution
+        assert choice.execution == ("dense" if faster else "sparse")
+    for name, value in sparse.to_state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 class Branching(nn.Module):
