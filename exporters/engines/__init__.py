@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BUILTIN = {
     "deepsparse": "exporters.engines.deepsparse:DeepSparseEngine",
+    "native": "exporters.engines.native:NativeEngine",
     "onnxruntime": "exporters.engines.onnxruntime:OnnxRuntimeEngine",
     "openvino": "exporters.engines.openvino:OpenVinoEngine",
     "torch": "exporters.engines.torch:TorchEngine",

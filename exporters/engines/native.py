@@ -1,0 +1,94 @@
+"""The suite's own kernels: sparse convolutions whose zeros cost nothing.
+
+Fed from the same ONNX file as the other engines. Compiled for one batch size; pictures are
+processed in blocks of a vector register's lanes (16 with AVX-512), so a batch that is no
+multiple of it pays for the next one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters.artifact import Artifact
+    from exporters.kernels.inference import CompiledNetwork
+
+VERSION = "1"
+
+
+class NativeEngine:
+    """``exporters.kernels`` on the CPU, fp32."""
+
+    name = "native"
+    environment: str | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    precisions: tuple[str, ...] = ("fp32",)
+    reads = "onnx"
+
+    def available(self) -> Availability:
+        """A C++ compiler must be there; compiling happens when a session is compiled."""
+        try:
+            from exporters.kernels.build import chosen_isa, find_compiler
+
+            isa = chosen_isa()
+        except Exception as error:
+            return library_failed("The native engine", error, "uv sync")
+        if find_compiler() is None:
+            return Availability(
+                False,
+                "The native engine needs a C++ compiler and none is on the PATH.",
+                version=VERSION,
+                mend="Install g++ (Debian: apt-get install g++) or clang++.",
+            )
+        return Availability(
+            True, version=f"{VERSION}-{isa}", licence="Apache-2.0", support="maintained here"
+        )
+
+    def compile(self, artifact: Artifact, request: CompileRequest) -> NativeSession:
+        """Read the ONNX file, compile the kernels if need be, lay out the patterns.
+
+        Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
+        """
+        from exporters.kernels.inference import CompiledNetwork
+        from exporters.kernels.library import library
+        from exporters.kernels.onnx_reader import UnsupportedOnnxError, read_onnx
+        from models.errors import SparsebenchError
+
+        try:
+            isa = request.options.get("isa")
+            kernels = library("float32", None if isa is None else str(isa))
+            network = read_onnx(artifact.onnx)
+            compiled = CompiledNetwork(
+                network, request.batch_size, artifact.input_shape, kernels, request.threads
+            )
+        except (UnsupportedOnnxError, SparsebenchError) as error:
+            raise EngineError(f"the native engine cannot run this network: {error}") from error
+        except Exception as error:  # protobuf raises its own classes
+            raise EngineError(f"the native engine could not load the network: {error}") from error
+        return NativeSession(compiled)
+
+
+class NativeSession:
+    """One compiled network."""
+
+    def __init__(self, compiled: CompiledNetwork) -> None:
+        self._compiled = compiled
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One forward pass."""
+        return self._compiled.run(images)
+
+    def describe(self) -> dict[str, Any]:
+        """Threads, instruction set and lanes of the compiled kernels."""
+        kernels = self._compiled.kernels
+        return {
+            "threads": self._compiled.threads,
+            "supported_fraction": 1.0,
+            "isa": kernels.isa,
+            "lanes": kernels.lanes,
+        }

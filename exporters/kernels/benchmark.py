@@ -1,0 +1,123 @@
+"""A whole training step, sparse and dense in turns: ``python -m exporters.kernels.benchmark``.
+
+Data on hand; forward, loss, backward, optimizer (SGD with momentum and weight decay). The
+dense network is PyTorch's, masked, in both memory layouts, in fp32 and under bf16 autocast;
+the best of its layouts counts. All of them alternate within one process, so that what
+disturbs one disturbs all; shown are medians, and ratios of the medians and of the minima.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exporters.kernels.module import SparseModule, sparsify_module
+from models.generated import generate
+from models.masks import mask_of
+
+Step = Callable[[], None]
+CLASSES = 100
+
+
+def training_step(module: nn.Module, images: Tensor, labels: Tensor, bf16: bool = False) -> Step:
+    """One step of SGD as a function without arguments."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = module(images)
+        torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
+        optimizer.step()
+
+    return step
+
+
+def contestants(
+    arch: str, method: str, sparsity: float, size: int, batch: int, threads: int
+) -> tuple[dict[str, Step], SparseModule]:
+    """Name -> step of every execution, on the same pictures and the same weights."""
+    torch.manual_seed(0)
+    images = torch.randn(batch, 3, size, size)
+    labels = torch.randint(0, CLASSES, (batch,))
+    steps: dict[str, Step] = {}
+    for bf16 in (False, True):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            module = generate(arch, method, sparsity, CLASSES).train()
+            module.to(memory_format=layout)
+            placed = images.contiguous(memory_format=layout)
+            name = f"{'bf16' if bf16 else 'fp32'} {str(layout).removeprefix('torch.')}"
+            steps[name] = training_step(module, placed, labels, bf16)
+    module = generate(arch, method, sparsity, CLASSES).train()
+    mask = {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
+    sparse = sparsify_module(module, mask, images, threads=threads)
+    steps["sparse"] = training_step(sparse, images, labels)
+    return steps, sparse
+
+
+def interleave(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step in every round, after one round of warming up."""
+    names = list(steps)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        for name in names if turn % 2 else reversed(names):
+            start = time.perf_counter()
+            steps[name]()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def summarise(times: dict[str, list[float]]) -> dict[str, float]:
+    """Ratios against the best layout of each precision, from medians and from minima."""
+    found: dict[str, float] = {}
+    for label, reduce in (("median", statistics.median), ("min", min)):
+        of = {name: reduce(samples) for name, samples in times.items()}
+        for precision in ("fp32", "bf16"):
+            best = min(value for name, value in of.items() if name.startswith(precision))
+            found[f"{precision}/sparse ({label})"] = round(best / of["sparse"], 3)
+        found[f"sparse ms ({label})"] = round(of["sparse"] * 1e3, 2)
+    return found
+
+
+def main() -> None:
+    """Parse the command line, measure, print one JSON line for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--method", default="uniform")
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.8, 0.9, 0.95])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for sparsity in options.sparsity:
+        steps, _ = contestants(
+            options.arch, options.method, sparsity, options.size, options.batch, options.threads
+        )
+        times = interleave(steps, options.rounds)
+        line = {
+            "arch": options.arch,
+            "method": options.method,
+            "sparsity": sparsity,
+            "size": options.size,
+            "batch": options.batch,
+            "threads": options.threads,
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            **summarise(times),
+            "median_ms": {n: round(statistics.median(t) * 1e3, 1) for n, t in times.items()},
+        }
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

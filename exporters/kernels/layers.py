@@ -1,0 +1,146 @@
+"""The layer that stands where a masked Conv2d or Linear stood: its non-zeros, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exporters.kernels.geometry import Geometry
+from exporters.kernels.library import Library
+
+if TYPE_CHECKING:
+    from exporters.kernels.convolution import Convolution
+
+_SPARSE, _DENSE = "sparse", "dense"
+
+
+class SparseConv2d(nn.Module):
+    """A convolution whose parameters are its non-zeros.
+
+    Attributes:
+        values: ``[nnz]``, in row-major order of the dense weight.
+        bias: ``[O]`` or None.
+        execution: ``sparse`` (these kernels) or ``dense`` (PyTorch's, zeros included).
+    """
+
+    values: nn.Parameter
+    kept: Tensor
+
+    def __init__(self, layer: nn.Conv2d, kept: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(layer.weight.detach()[kept].contiguous())
+        self.bias = layer.bias
+        # Not in the state dict: `to_state_dict` gives the ordinary one.
+        self.register_buffer("kept", kept.clone(), persistent=False)
+        self.execution = _SPARSE
+        self._layer = {
+            "kernel": _pair(layer.kernel_size),
+            "stride": _pair(layer.stride),
+            "dilation": _pair(layer.dilation),
+        }
+        self.groups = layer.groups
+        self.in_channels = layer.in_channels
+        self.out_channels = layer.out_channels
+        # timm's TensorFlow variant pads by the size of its input, more at the end.
+        self._same = type(layer).__name__ == "Conv2dSame" or layer.padding == "same"
+        self._padding = (0, 0) if isinstance(layer.padding, str) else _pair(layer.padding)
+        self._compiled: dict[Geometry, Convolution] = {}
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """The convolution for an input of this size."""
+        if self._same:
+            before, after = [], []
+            for axis, size in enumerate((height, width)):
+                stride = self._layer["stride"][axis]
+                reach = self._layer["dilation"][axis] * (self._layer["kernel"][axis] - 1) + 1
+                total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+                before.append(total // 2)
+                after.append(total - total // 2)
+            padding = (*before, *after)
+        else:
+            padding = (*self._padding, *self._padding)
+        return Geometry(
+            self.out_channels,
+            self.in_channels,
+            padding=padding,  # type: ignore[arg-type]
+            groups=self.groups,
+            **self._layer,
+        )
+
+    def compiled(self, height: int, width: int, kernels: Library, threads: int) -> Convolution:
+        """The pattern compiled for inputs of this size; kept for the next call."""
+        from exporters.kernels.convolution import Convolution
+
+        geometry = self.geometry(height, width)
+        if geometry not in self._compiled:
+            self._compiled[geometry] = Convolution(
+                np.asarray(self.kept), geometry, kernels, threads
+            )
+        return self._compiled[geometry]
+
+    def dense_weight(self) -> Tensor:
+        """``[O, C / groups, kh, kw]``, zeros where nothing is kept; differentiable."""
+        weight = torch.zeros(self.kept.shape, dtype=self.values.dtype)
+        return weight.masked_scatter(self.kept, self.values)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Dense, for inputs ``[N, C, H, W]``: what the kernels are measured against."""
+        geometry = self.geometry(*images.shape[-2:])
+        top, left, below, right = geometry.padding
+        padded = functional.pad(images, (left, right, top, below))
+        return functional.conv2d(
+            padded,
+            self.dense_weight(),
+            self.bias,
+            geometry.stride,
+            0,
+            geometry.dilation,
+            geometry.groups,
+        )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SparseConv2d:
+        """A copy of the parameters; what was compiled is compiled again when needed."""
+        import copy
+
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        for name, value in self.__dict__.items():
+            copied.__dict__[name] = {} if name == "_compiled" else copy.deepcopy(value, memo)
+        return copied
+
+    def extra_repr(self) -> str:
+        """Channels, kernel and the share that is kept."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, {self._layer['kernel']}, "
+            f"nonzeros={self.values.numel()} of {self.kept.numel()}, {self.execution}"
+        )
+
+
+class SparseLinear(nn.Module):
+    """A linear layer whose parameters are its non-zeros; computed dense."""
+
+    values: nn.Parameter
+    kept: Tensor
+
+    def __init__(self, layer: nn.Linear, kept: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(layer.weight.detach()[kept].contiguous())
+        self.bias = layer.bias
+        self.register_buffer("kept", kept.clone(), persistent=False)
+
+    def dense_weight(self) -> Tensor:
+        """``[O, I]``, zeros where nothing is kept; differentiable."""
+        weight = torch.zeros(self.kept.shape, dtype=self.values.dtype)
+        return weight.masked_scatter(self.kept, self.values)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``[N, I]`` to ``[N, O]``."""
+        return functional.linear(inputs, self.dense_weight(), self.bias)
+
+
+def _pair(value: object) -> tuple[int, int]:
+    return (int(value[0]), int(value[1])) if isinstance(value, tuple | list) else (int(value),) * 2  # type: ignore[call-overload]

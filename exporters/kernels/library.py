@@ -1,0 +1,206 @@
+"""The compiled kernels as Python sees them: C structures and functions, by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+from exporters.kernels.build import build, chosen_isa
+
+NONE, RELU, RELU6 = 0, 1, 2
+
+
+class CPlan(Structure):
+    """``Plan`` of plan.h."""
+
+    _fields_ = (
+        ("rows", c_int32),
+        ("blocks", c_int32),
+        ("taps", c_int32),
+        ("stride", c_int32),
+        ("tiles_count", c_int64),
+        ("starts", c_void_p),
+        ("entries", c_void_p),
+        ("tiles", c_void_p),
+        ("run_sets", c_void_p),
+        ("runs", c_void_p),
+        ("own_channel", c_int64),
+        ("own_block", c_int64),
+        ("own_row", c_int64),
+        ("own_column", c_int64),
+        ("other_block", c_int64),
+        ("other_row", c_int64),
+        ("other_channel", c_int64),
+        ("other_channels", c_int64),
+        ("ahead", c_int64),
+        ("cuts", c_void_p),
+        ("cuts_count", c_int32),
+        ("row_split", c_int32),
+    )
+
+
+class CForward(Structure):
+    """``Forward`` of convolve.h."""
+
+    _fields_ = (
+        ("other", c_void_p),
+        ("own", c_void_p),
+        ("bias", c_void_p),
+        ("residual", c_void_p),
+        ("act", c_int32),
+    )
+
+
+class CBackward(Structure):
+    """``Backward`` of convolve.h."""
+
+    _fields_ = (
+        ("other", c_void_p),
+        ("own", c_void_p),
+        ("own_grad", c_void_p),
+        ("grads", c_void_p),
+        ("accumulate", ctypes.c_bool),
+    )
+
+
+class CShape(Structure):
+    """``Shape`` of elementwise.cpp."""
+
+    _fields_ = (
+        ("channels", c_int64),
+        ("blocks", c_int64),
+        ("plane", c_int64),
+        ("channel_stride", c_int64),
+        ("pictures", c_int64),
+    )
+
+
+class CNorm(Structure):
+    """``Norm`` of elementwise.cpp."""
+
+    _fields_ = (
+        ("shape", CShape),
+        ("input", c_void_p),
+        ("residual", c_void_p),
+        ("output", c_void_p),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("mean", c_void_p),
+        ("inverse", c_void_p),
+        ("running_mean", c_void_p),
+        ("running_var", c_void_p),
+        ("eps", c_double),
+        ("momentum", c_double),
+        ("training", c_int32),
+        ("act", c_int32),
+    )
+
+
+class CNormBackward(Structure):
+    """``NormBackward`` of elementwise.cpp."""
+
+    _fields_ = (
+        ("shape", CShape),
+        ("output_grad", c_void_p),
+        ("output", c_void_p),
+        ("input", c_void_p),
+        ("input_grad", c_void_p),
+        ("weight", c_void_p),
+        ("mean", c_void_p),
+        ("inverse", c_void_p),
+        ("weight_grad", c_void_p),
+        ("bias_grad", c_void_p),
+        ("training", c_int32),
+        ("act", c_int32),
+        ("keep", c_int32),
+    )
+
+
+class CWindow(Structure):
+    """``Window`` of elementwise.cpp."""
+
+    _fields_ = (
+        ("input", CShape),
+        ("output", CShape),
+        ("in_h", c_int32),
+        ("in_w", c_int32),
+        ("out_h", c_int32),
+        ("out_w", c_int32),
+        ("kernel", c_int32),
+        ("stride", c_int32),
+        ("padding", c_int32),
+        ("unused", c_int32),
+    )
+
+
+_P, _I, _L = c_void_p, c_int32, c_int64
+_S, _PLAN = POINTER(CShape), POINTER(CPlan)
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "sparse_forward1": (_PLAN, POINTER(CForward), _I),
+    "sparse_forward2": (_PLAN, POINTER(CForward), _I),
+    "sparse_backward": (_PLAN, POINTER(CBackward), _I),
+    "sparse_weights1": (_PLAN, POINTER(CBackward), _I),
+    "sparse_weights2": (_PLAN, POINTER(CBackward), _I),
+    "sparse_to_blocked": (_S, _P, _P, _I),
+    "sparse_from_blocked": (_S, _P, _P, _I),
+    "sparse_norm": (POINTER(CNorm), _I),
+    "sparse_norm_backward": (POINTER(CNormBackward), _I),
+    "sparse_act": (_S, _P, _P, _P, _I, _I),
+    "sparse_act_backward": (_S, _P, _P, _I, _I),
+    "sparse_channel_sums": (_S, _P, _P, _I),
+    "sparse_max_pool": (POINTER(CWindow), _P, _P, _I),
+    "sparse_max_pool_backward": (POINTER(CWindow), _P, _P, _P, _P, _I),
+    "sparse_mean_pool": (_S, _P, _P, _I),
+    "sparse_mean_pool_backward": (_S, _P, _P, _I),
+    "sparse_pack": (_L, _P, _P, _P, _I),
+    "sparse_unpack": (_L, _P, _P, _P, _I),
+}
+
+
+class Library:
+    """A compiled library; its functions are attributes without the ``sparse_``.
+
+    Attributes:
+        isa: the instruction set it was compiled for.
+        dtype: ``float32`` or ``float64``.
+        lanes: pictures in a block (VL).
+        most_forward: vectors of a tile of outputs.
+        most_backward: vectors of a tile of inputs beside their gradients.
+    """
+
+    def __init__(self, isa: str, dtype: str) -> None:
+        self.isa = isa
+        self.dtype = dtype
+        # ctypes releases the GIL around every call.
+        self._handle = ctypes.CDLL(str(build(isa, dtype)))
+        self.lanes = int(self._handle.sparse_lanes())
+        self.most_forward = int(self._handle.sparse_most_forward())
+        self.most_backward = int(self._handle.sparse_most_backward())
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(self._handle, name)
+            function.argtypes = arguments
+            function.restype = None
+            setattr(self, name.removeprefix("sparse_"), function)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the kernels have no function '{name}'")
+
+
+@cache
+def _library(isa: str, dtype: str) -> Library:
+    return Library(isa, dtype)
+
+
+def library(dtype: str = "float32", isa: str | None = None) -> Library:
+    """The kernels for a data type, compiled on the first call.
+
+    Args:
+        dtype: ``float32`` or ``float64``.
+        isa: ``avx512``, ``avx2`` or ``portable``; the machine's best by default.
+
+    Raises:
+        SparsebenchError: no compiler, or the machine lacks the instruction set.
+    """
+    return _library(isa or chosen_isa(), dtype)

@@ -1,0 +1,122 @@
+// Loops over tiles, channel blocks and channels around the inner loops.
+#pragma once
+
+#include "pool.h"
+#include "tile.h"
+
+struct Forward {
+    const real* other;
+    real* own;
+    const real* bias;      // per own channel, or null
+    const real* residual;  // in the layout of `own`, or null: added before the activation
+    int act;
+};
+
+template <int NB, int R, int C, int S>
+static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, int block, int row0,
+                         int row1, const Forward& call) {
+    using Ops = TileOps<NB, R, C>;
+    const real* other = call.other + tile.other;
+    const Run* first = plan.runs + plan.run_sets[tile.runs];
+    const Run* last = plan.runs + plan.run_sets[tile.runs + 1];
+    const bool final_block = block == plan.blocks - 1;
+    const int32_t* starts = plan.starts + (int64_t(block) * plan.rows + row0) * (plan.taps + 1);
+    for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
+        real* own = call.own + tile.own + row * plan.own_channel;
+        vec sums[Ops::T];
+        if (next && final_block) Ops::template ask<S>(plan, call.other + next->other, row);
+        if (block == 0) {
+            const vec start = splat(call.bias ? call.bias[row] : real(0));
+            Ops::each([&](int i, int, int, int) { sums[i] = start; });
+        } else {
+            if (starts[0] == starts[plan.taps] && !final_block) continue;
+            Ops::fetch(plan, own, sums);
+        }
+        for (const Run* run = first; run != last; ++run) {
+            const Entry* e = plan.entries + starts[run->begin];
+            const Entry* end = plan.entries + starts[run->end];
+            with_kind<R, C>(run->kind, [&]<int KIND>() {
+                Ops::template accumulate<S, KIND>(plan, e, end, other, sums);
+            });
+        }
+        if (final_block) {
+            if (call.residual) {
+                const real* residual = call.residual + tile.own + row * plan.own_channel;
+                Ops::each([&](int i, int b, int r, int c) {
+                    sums[i] += load(residual + b * plan.own_block + r * plan.own_row +
+                                    c * plan.own_column);
+                });
+            }
+            if (call.act != ACT_NONE)
+                Ops::each([&](int i, int, int, int) { sums[i] = activate(sums[i], call.act); });
+        }
+        Ops::put(plan, own, sums);
+    }
+}
+
+struct Backward {
+    const real* other;  // gradient of the output
+    const real* own;    // input
+    real* own_grad;     // gradient of the input, or null
+    real* grads;        // of the entries, in the plan's order
+    bool accumulate;    // add to `own_grad` instead of overwriting it
+};
+
+template <int NB, int R, int C, int S, bool INPUT>
+static void backward_tile(const Plan& plan, const Tile& tile, const Tile* next, int block, int row0,
+                          int row1, const Backward& call) {
+    using Ops = TileOps<NB, R, C>;
+    const real* other = call.other + tile.other;
+    const Run* first = plan.runs + plan.run_sets[tile.runs];
+    const Run* last = plan.runs + plan.run_sets[tile.runs + 1];
+    const int32_t* starts = plan.starts + (int64_t(block) * plan.rows + row0) * (plan.taps + 1);
+    for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
+        const int64_t place = tile.own + row * plan.own_channel;
+        vec own[Ops::T], sums[Ops::T];
+        Ops::fetch(plan, call.own + place, own);
+        if (next) {
+            Ops::template ask<S>(plan, call.other + next->other, row);
+            Ops::ask_own(plan, call.own + next->own + row * plan.own_channel);
+            if (INPUT) Ops::ask_own(plan, call.own_grad + next->own + row * plan.own_channel);
+        }
+        if (INPUT) {
+            if (block == 0 && !call.accumulate)
+                Ops::each([&](int i, int, int, int) { sums[i] = vec{}; });
+            else
+                Ops::fetch(plan, call.own_grad + place, sums);
+        }
+        for (const Run* run = first; run != last; ++run) {
+            const Entry* e = plan.entries + starts[run->begin];
+            const Entry* end = plan.entries + starts[run->end];
+            real* grads = call.grads + starts[run->begin];
+            with_kind<R, C>(run->kind, [&]<int KIND>() {
+                Ops::template correlate<S, KIND, INPUT>(plan, e, end, other, own, sums, grads);
+            });
+        }
+        if (INPUT) Ops::put(plan, call.own_grad + place, sums);
+    }
+}
+
+// One task is a range of own channels over all tiles, or a range of tiles over all of them.
+template <class Call>
+static void over_tiles(const Plan& plan, int threads, void (*const* table)(
+                           const Plan&, const Tile&, const Tile*, int, int, int, const Call&),
+                       const Call& call) {
+    const auto range = [&](int64_t tile0, int64_t tile1, int row0, int row1) {
+        for (int64_t t = tile0; t < tile1; ++t)
+            for (int block = 0; block < plan.blocks; ++block)
+                table[plan.tiles[t].shape](plan, plan.tiles[t],
+                                           t + 1 < tile1 ? plan.tiles + t + 1 : nullptr, block,
+                                           row0, row1, call);
+    };
+    if (plan.row_split) {
+        Pool::instance().run(plan.cuts_count, threads, [&](int64_t i) {
+            range(0, plan.tiles_count, plan.cuts[i], plan.cuts[i + 1]);
+        });
+        return;
+    }
+    const int64_t pieces = plan.tiles_count < 8 * threads ? plan.tiles_count : 8 * threads;
+    Pool::instance().run(pieces, threads, [&](int64_t i) {
+        range(plan.tiles_count * i / pieces, plan.tiles_count * (i + 1) / pieces, 0, plan.rows);
+    });
+}

@@ -1,0 +1,91 @@
+// The vector type: VL lanes of `real`, one cache line wide where the machine allows it.
+//
+// One source serves every instruction set: GCC's and Clang's vector extensions become zmm,
+// ymm or xmm registers by the flags alone; only the lane sums use intrinsics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifdef SPARSE_DOUBLE
+using real = double;
+#else
+using real = float;
+#endif
+
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64;
+#elif defined(__AVX2__)
+constexpr int VECTOR_BYTES = 32;
+#else
+constexpr int VECTOR_BYTES = 16;
+#endif
+constexpr int VL = VECTOR_BYTES / static_cast<int>(sizeof(real));
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES), may_alias));
+
+#define INLINE inline __attribute__((always_inline))
+
+static INLINE vec load(const real* p) { return *reinterpret_cast<const vec*>(p); }
+static INLINE void store(real* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+static INLINE vec splat(real s) {
+    vec v;
+    for (int i = 0; i < VL; ++i) v[i] = s;
+    return v;
+}
+
+static INLINE real lane_sum(vec v) {
+    real sum = 0;
+    for (int i = 0; i < VL; ++i) sum += v[i];
+    return sum;
+}
+
+// Adds the lane sums of v[0..3] to out[0..3].
+static INLINE void add_lane_sums(const vec* v, real* out) {
+#if defined(__AVX512F__) && !defined(SPARSE_DOUBLE)
+    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps((__m512)v[0], (__m512)v[1]),
+                                   _mm512_unpackhi_ps((__m512)v[0], (__m512)v[1]));
+    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps((__m512)v[2], (__m512)v[3]),
+                                   _mm512_unpackhi_ps((__m512)v[2], (__m512)v[3]));
+    const __m512 c = _mm512_add_ps((__m512)_mm512_unpacklo_pd((__m512d)a, (__m512d)b),
+                                   (__m512)_mm512_unpackhi_pd((__m512d)a, (__m512d)b));
+    const __m256 d = _mm256_add_ps(_mm512_castps512_ps256(c),
+                                   _mm256_castpd_ps(_mm512_extractf64x4_pd((__m512d)c, 1)));
+    const __m128 e = _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_loadu_ps(out), e));
+#elif defined(__AVX2__) && !defined(SPARSE_DOUBLE)
+    const __m256 a = _mm256_hadd_ps((__m256)v[0], (__m256)v[1]);
+    const __m256 b = _mm256_hadd_ps((__m256)v[2], (__m256)v[3]);
+    const __m256 c = _mm256_hadd_ps(a, b);
+    const __m128 e = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_loadu_ps(out), e));
+#else
+    for (int i = 0; i < 4; ++i) out[i] += lane_sum(v[i]);
+#endif
+}
+
+// Activations. A NaN stays a NaN: every comparison with it is false.
+enum Act : int32_t { ACT_NONE = 0, ACT_RELU = 1, ACT_RELU6 = 2 };
+
+static INLINE vec activate(vec v, int act) {
+    const vec zero = {};
+    if (act >= ACT_RELU) v = v < zero ? zero : v;
+    if (act == ACT_RELU6) {
+        const vec six = splat(6);
+        v = v > six ? six : v;
+    }
+    return v;
+}
+
+// The gradient `g` at an activation whose output is `z` (as PyTorch: none at the corners).
+static INLINE vec activate_backward(vec g, vec z, int act) {
+    const vec zero = {};
+    if (act >= ACT_RELU) g = z <= zero ? zero : g;
+    if (act == ACT_RELU6) g = z >= splat(6) ? zero : g;
+    return g;
+}
