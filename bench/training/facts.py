@@ -60,5 +60,6 @@ def training_facts(trials: Sequence[Trial]) -> dict[str, Any]:
         },
         "peak_memory_bytes": max(memory) if memory else None,
         "execution": told[-1].get("execution"),
+        "layers": told[-1].get("layers"),
         "tuning": [extra["tuning"] for extra in told if "tuning" in extra],
     }

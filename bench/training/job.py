@@ -26,6 +26,7 @@ class Job:
         precision: ``fp32`` or ``bf16``.
         threads: of everything on the CPU.
         compile: whether the engine is ``torch-compile``.
+        kernels: whether the engine is ``native``: the suite's own sparse kernels.
         tune: choose the memory format by a short calibration.
         accumulate: pieces of a batch.
         deterministic: only kernels that give the same bits every time.
@@ -42,6 +43,7 @@ class Job:
     precision: str
     threads: int
     compile: bool = False
+    kernels: bool = False
     tune: bool = True
     accumulate: int = 1
     deterministic: bool = False

@@ -38,6 +38,7 @@ class Execution:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16`` (autocast; weights and updates stay float32).
         channels_last: memory format of weights and pictures.
+        kernels: compute with the suite's own sparse kernels instead of PyTorch's layers.
         compile: fuse the network with ``torch.compile``.
         accumulate: pieces a batch is computed in, where it does not fit into memory as one;
             batch norm then sees the pieces.
@@ -48,6 +49,7 @@ class Execution:
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
+    kernels: bool = False
     compile: bool = False
     accumulate: int = 1
     threads: int = 1
@@ -253,7 +255,7 @@ def _mask_facts(network: Network) -> dict[str, Any]:
     Raises:
         SparsebenchError: one did.
     """
-    if not network.sparse:
+    if not network.masked:
         return {"after_training_mask": None}
     revived = network.revived()
     if revived:

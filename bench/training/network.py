@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.architectures import classifier_name, feature_dim
-from models.masks import Mask, mask_hash, mask_of
+from models.masks import Mask, mask_hash, mask_of_arrays
 from models.zoo.load import load_backbone
 
 
@@ -21,25 +21,49 @@ class Network:
         mask: the backbone's non-zeros, parameter name -> bool tensor; the classifier is not in it.
         sparse: parameter -> its mask, of those that have zeros.
         head: the classifier's parameter names.
+        masked: whether the backbone has a mask to keep.
     """
 
     module: nn.Module
     mask: Mask
     sparse: dict[nn.Parameter, Tensor]
     head: tuple[str, ...]
+    masked: bool
+
+    def dense_state(self) -> dict[str, Tensor]:
+        """The ordinary state dict, whatever the module computes with."""
+        convert = getattr(self.module, "to_state_dict", None)
+        state: dict[str, Tensor] = convert() if convert else self.module.state_dict()
+        return state
 
     def backbone_mask_hash(self) -> str:
         """Hash of the non-zeros that the backbone's weights have now."""
-        now = mask_of(self.module)
-        return mask_hash({name: now[name] for name in self.mask})
+        return mask_hash(mask_of_arrays(self.dense_state(), self.mask))
 
     def revived(self) -> int:
         """Weights outside the mask that are not zero: 0 after a correct training."""
-        parameters = dict(self.module.named_parameters())
+        state = self.dense_state()
         return sum(
-            int((parameters[name].detach().cpu()[~kept] != 0).sum())
-            for name, kept in self.mask.items()
+            int((state[name].detach().cpu()[~kept] != 0).sum()) for name, kept in self.mask.items()
         )
+
+    def with_kernels(self, threads: int) -> Network:
+        """The same network on the suite's own kernels, which compute with the non-zeros alone.
+
+        Its parameters are only those, so any optimizer keeps the mask.
+
+        Args:
+            threads: to compute with.
+
+        Raises:
+            SparsebenchError: no compiler, or layers that the kernels do not know.
+        """
+        from exporters.kernels.module import sparsify_module
+
+        kept = self.mask if self.sparse else {n: torch.ones_like(k) for n, k in self.mask.items()}
+        convolutions = {n: k for n, k in kept.items() if k.ndim == 4}
+        module = sparsify_module(self.module, convolutions, threads=threads)
+        return Network(module, self.mask, {}, self.head, masked=bool(self.sparse))
 
 
 def load_network(
@@ -81,4 +105,5 @@ def load_network(
     sparse: dict[nn.Parameter, Tensor] = {}
     if backbone.card.family != "dense":
         sparse = {parameters[n]: k.to(device) for n, k in mask.items() if not bool(k.all())}
-    return Network(module, mask, sparse, (f"{head}.weight", f"{head}.bias"))
+    names = (f"{head}.weight", f"{head}.bias")
+    return Network(module, mask, sparse, names, masked=bool(sparse))

@@ -44,6 +44,7 @@ def _work(job: Job, answers: TextIO) -> None:
 
     from bench.tasks import open_task
     from bench.training.calibrate import Choice, fastest
+    from bench.training.kernels import choose_layers, kernels_ready, use_layers
     from bench.training.loop import Execution, configured, train_network
     from bench.training.network import load_network
     from bench.training.source import decode_task
@@ -57,11 +58,13 @@ def _work(job: Job, answers: TextIO) -> None:
         device=job.device,
         precision=job.precision,
         compile=job.compile,
+        kernels=job.kernels,
         accumulate=job.accumulate,
         threads=job.threads,
         deterministic=job.deterministic,
     )
     choice: Choice | None = None
+    layers: dict[str, dict[str, Any]] = {}
     with configured(execution):
         for seed in job.seeds:
             clock = StageClock()
@@ -71,7 +74,17 @@ def _work(job: Job, answers: TextIO) -> None:
             data = decode_task(
                 task, job.preprocessing, job.validation, threads=job.threads, clock=clock
             )
-            if choice is None and job.tune:
+            if job.kernels:
+                say("compiling the kernels")
+                with clock.paused():  # a one-off: the compiled file is kept
+                    kernels_ready()
+                with clock.stage("load"):
+                    network = network.with_kernels(job.threads)
+                with clock.paused():
+                    layers = layers or choose_layers(network, data, job)
+                    use_layers(network, layers)
+                _answer(answers, facts={"layers": layers})
+            if choice is None and job.tune and not job.kernels:
                 say("trying out memory formats")
                 with clock.paused():
                     choice = fastest(network, data, job.recipe, execution)

@@ -30,7 +30,7 @@ class Full:
     """Full fine-tuning."""
 
     name = "full"
-    engines = ("torch", "torch-compile")
+    engines = ("torch", "torch-compile", "native")
 
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell."""
@@ -72,6 +72,12 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         raise SparsebenchError(
             f"Training in {cell.precision} is not possible.", "Take --precision fp32 or bf16."
         )
+    if cell.engine == "native" and (cell.precision, cell.device) != ("fp32", "cpu"):
+        raise SparsebenchError(
+            f"The native kernels train in fp32 on the CPU, not in {cell.precision} on "
+            f"{cell.device}.",
+            "Leave the engine 'native' out, or take --precision fp32 --device cpu.",
+        )
     options = {
         "data_dir": plan.data_dir or None,
         "strict": plan.strict,
@@ -93,6 +99,7 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         precision=cell.precision,
         threads=cell.threads,
         compile=cell.engine == "torch-compile",
+        kernels=cell.engine == "native",
         tune=plan.tune == "on",
         deterministic=plan.deterministic,
     )

@@ -48,6 +48,14 @@ def test_two_seeds_in_a_fresh_process(job: Job) -> None:
     assert any("epoch 1/1" in text for text in said)
 
 
+def test_the_native_kernels_say_which_layers_ran_sparse(job: Job) -> None:
+    answers = run_job(replace(job, kernels=True, seeds=(4,)), timeout=300, say=lambda text: None)
+    layers = answers.facts["layers"]
+    assert "layer1.0.conv1" in layers and len(layers) == 20  # all convolutions of ResNet-18
+    assert {layer["execution"] for layer in layers.values()} <= {"sparse", "dense"}
+    assert answers.trained[0].facts["execution"]["kernels"]
+
+
 def test_a_wrong_task_is_the_users_mistake_and_keeps_its_mend(job: Job) -> None:
     with pytest.raises(SparsebenchError, match="nowhere"):
         run_job(replace(job, task="nowhere/at/all"), timeout=60, say=lambda text: None)

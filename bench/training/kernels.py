@@ -1,0 +1,58 @@
+"""Full fine-tuning on the suite's own kernels: compiled, and sparse or dense layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.stages import StageClock
+from bench.training.job import Job
+from bench.training.loop import Execution, StepRunner
+from bench.training.network import Network
+from bench.training.source import TrainingData
+from exporters.kernels.module import SparseModule
+
+Layers = dict[str, dict[str, Any]]
+
+
+def kernels_ready() -> None:
+    """Compile the kernels, or find them compiled.
+
+    Raises:
+        SparsebenchError: there is no compiler, or it fails.
+    """
+    from exporters.kernels.library import library
+
+    library("float32")
+
+
+def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
+    """Which layers run faster sparse, which dense: measured on a batch of the training.
+
+    Args:
+        network: on the kernels; left as it is, but for the choice.
+        data: pictures.
+        job: ``tune`` off keeps every layer sparse.
+
+    Returns:
+        Layer -> ``execution``, ``density``, ``sparse_seconds``, ``dense_seconds``.
+    """
+    from exporters.kernels.choice import choose_executions
+
+    if not job.tune:
+        return {}
+    runner = StepRunner(network, data, job.recipe, Execution(threads=job.threads), StageClock())
+    images, _ = runner.some_batch()
+    choices = [choice.to_json() for choice in choose_executions(_module(network), images)]
+    return {choice.pop("layer"): choice for choice in choices}
+
+
+def use_layers(network: Network, layers: Layers) -> None:
+    """Run the layers of a network as chosen."""
+    convolutions = _module(network).convolutions()
+    for name, choice in layers.items():
+        convolutions[name].execution = choice["execution"]
+
+
+def _module(network: Network) -> SparseModule:
+    assert isinstance(network.module, SparseModule)
+    return network.module
