@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import SpinnerColumn, TimeElapsedColumn
 
+from bench.live import LINE_EVERY_SECONDS, LiveProgress
 from bench.reporting import render_tables
 from bench.run import Outcome
 
-LINE_EVERY_SECONDS = 15.0
 
-
-class RunDisplay:
+class RunDisplay(LiveProgress):
     """A live bar on a terminal; a line now and then where there is none (CI, a pipe).
 
     Args:
@@ -32,26 +22,12 @@ class RunDisplay:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True)
-        self._quiet = quiet
-        self._live = self._console.is_terminal and not quiet
+        super().__init__(
+            "sparsebench", before=(SpinnerColumn(),), after=(TimeElapsedColumn(),), quiet=quiet
+        )
         self._started = time.monotonic()
-        self._last_line = 0.0
         self._done = 0
         self._steps = 0
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.fields[title]}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.description}"),
-            console=self._console,
-            disable=not self._live,
-        )
-        self._bar = self._progress.add_task("", total=None, title="sparsebench")
 
     def begin(self, title: str, steps: int) -> None:
         """A run of so many trials begins."""
@@ -72,22 +48,6 @@ class RunDisplay:
         """So many trials ended."""
         self._done += count
         self._progress.advance(self._bar, count)
-
-    def stop(self) -> None:
-        """Leave the terminal as it was."""
-        self._progress.stop()
-
-    def __enter__(self) -> RunDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _left(self) -> float:
         elapsed = time.monotonic() - self._started

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from bench.live import LINE_EVERY_SECONDS, LiveProgress
 
 if TYPE_CHECKING:
     from models.sparsify.resume import Progress
 
-LINE_EVERY_SECONDS = 15.0
 
-
-class TrainingDisplay:
+class TrainingDisplay(LiveProgress):
     """A live bar on a terminal; a line an epoch, and now and then, where there is none.
 
     Args:
@@ -25,23 +20,9 @@ class TrainingDisplay:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True)
-        self._quiet = quiet
-        self._live = self._console.is_terminal and not quiet
-        self._bars = Bars(
-            TextColumn("{task.fields[title]}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.description}"),
-            console=self._console,
-            disable=not self._live,
-        )
-        self._bar = self._bars.add_task("reading the pictures", total=None, title="sparsify")
+        super().__init__("sparsify", "reading the pictures", quiet=quiet)
         self._title = "sparsify"
         self._first: tuple[int, float] | None = None
-        self._last_line = 0.0
         self.last: Progress | None = None
 
     def say(self, text: str) -> None:
@@ -54,8 +35,8 @@ class TrainingDisplay:
         self._title = f"{name} ({index + 1} of {count})" if count > 1 else name
         self._first = None
         self.last = None
-        self._bars.reset(self._bar, total=None, title=self._title)
-        self._bars.update(self._bar, description="reading the pictures")
+        self._progress.reset(self._bar, total=None, title=self._title)
+        self._progress.update(self._bar, description="reading the pictures")
 
     def progress(self, report: Progress) -> None:
         """A few steps further."""
@@ -67,12 +48,12 @@ class TrainingDisplay:
             f"epoch {report.epoch + 1}, loss {report.loss:.3f}, accuracy {report.accuracy:.1%}, "
             f"sparsity {report.sparsity:.1%}"
         )
-        self._bars.update(
+        self._progress.update(
             self._bar, total=report.total_steps, completed=report.step, description=text
         )
         ended = report.step == report.total_steps
         if ended:
-            self._bars.update(self._bar, description=text + "; measuring the accuracy")
+            self._progress.update(self._bar, description=text + "; measuring the accuracy")
         late = now - self._last_line > LINE_EVERY_SECONDS
         if not self._live and not self._quiet and (late or report.epoch_done):
             self._last_line = now
@@ -82,22 +63,6 @@ class TrainingDisplay:
                 file=sys.stderr,
                 flush=True,
             )
-
-    def stop(self) -> None:
-        """Leave the terminal as it was."""
-        self._bars.stop()
-
-    def __enter__(self) -> TrainingDisplay:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _left(self, report: Progress, now: float) -> str:
         assert self._first is not None

@@ -1,14 +1,17 @@
-"""What theory allows: FLOPs for inference, Amdahl's law for training on cached features.
+"""What theory allows: FLOPs for inference, Amdahl's law for training.
 
 *inference*: every multiplication with a zero skipped, dense FLOPs / non-zero FLOPs.
 
-*linear-cached*: 1 / ((1-p) + p/s). p is the share of the stage ``extract`` in the dense
-partner's end-to-end time, the median over its trials; s the speed-up of the extraction by
+*linear-cached*, *linear-online*: 1 / ((1-p) + p/s). p is the share of the stage ``extract`` in
+the dense partner's end-to-end time, the median over its trials; s the speed-up of the extraction by
 sparsity alone: as measured by the run's own `inference` comparison of the same backbone on the
 same engine, or, where the run has none, the FLOP ratio. With a measured s the bound says what
 the other stages cost; with the FLOP ratio it says what theory allows. Decoding overlaps with
 the extraction, so what hides behind a slow dense engine surfaces behind a fast sparse one: the
 bound is approached from below.
+
+*full*: the same with the stages ``forward`` and ``backward`` for p, and the FLOP ratio for s: what
+a training would gain whose arithmetic skipped every zero. Plain PyTorch skips none.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from bench.statistics import amdahl_bound, stage_fraction
 
 EXTRACT = "extract"
 INFERENCE = "inference"
+# Stages whose arithmetic a sparse network has less of.
+_STEPS = ("forward", "backward")
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,14 @@ def bound_of(
         if by_flops is None:
             return Bound(None, note="No bound: the non-zero FLOPs are not known.")
         return Bound(by_flops, "flops")
-    fraction = _extract_fraction(dense, trials)
+    fraction = _fraction(dense, trials, (EXTRACT,))
+    measured = None
+    if fraction is not None:
+        measured = _measured_extraction(sparse, inference, records)
+    else:
+        fraction = _fraction(dense, trials, _STEPS)
     if fraction is None:
-        return Bound(None, note=f"No bound: the dense partner has no stage '{EXTRACT}'.")
-    measured = _measured_extraction(sparse, inference, records)
+        return Bound(None, note="No bound: the dense partner's stages are not known.")
     if measured is not None:
         return Bound(amdahl_bound(fraction, measured), INFERENCE)
     if by_flops is None:
@@ -74,13 +83,16 @@ def _flops_bound(sparse: Record, dense: Record) -> float | None:
     return (1.0 if theirs is None else theirs) / ours
 
 
-def _extract_fraction(dense: Record, trials: Mapping[str, Sequence[Trial]]) -> float | None:
+def _fraction(
+    dense: Record, trials: Mapping[str, Sequence[Trial]], stages: Sequence[str]
+) -> float | None:
     timed: list[TimedBlock] = [
         trial.times for trial in trials.get(dense.id, ()) if trial.status == "ok"
     ] or list(dense.trials)
-    fractions = [stage_fraction(trial.stages, EXTRACT) for trial in timed]
-    known = [fraction for fraction in fractions if fraction is not None]
-    return median(known) if known else None
+    shares = [[stage_fraction(trial.stages, name) for name in stages] for trial in timed]
+    known = [[share for share in trial if share is not None] for trial in shares]
+    fractions = [min(1.0, sum(trial)) for trial in known if trial]
+    return median(fractions) if fractions else None
 
 
 def _measured_extraction(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.features.cache import CachedFeatures, FeatureCache
-from bench.features.extract import BatchRunner, extract_batches, extract_features
+from bench.features.extract import extract_batches, extract_features
+from bench.features.flight import BatchRunner
 from bench.features.key import FeatureKey
 
 __all__ = [

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.features.extract import BatchRunner, extract_batches
+from bench.features.extract import extract_batches
 from bench.features.file import DamagedEntryError, FeatureWriter, read_features
+from bench.features.flight import BatchRunner
 from bench.features.key import FeatureKey
 from bench.pictures import Source
 from bench.stages import StageClock

@@ -6,50 +6,21 @@ finished features are handed on as they come. Nothing grows with the number of p
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.decode import decoded_batches
+from bench.features.flight import BatchRunner, through_engine
 from bench.pictures import Source, centred_batches
 from bench.stages import StageClock
 from bench.tasks.base import Task
 from models.cards import Preprocessing
 from models.errors import SparsebenchError
 
-IN_FLIGHT = 2
 # One with the consumer, two being filled.
 _BUFFERS = 3
-
-
-class BatchRunner(Protocol):
-    """A compiled engine that takes batches and gives features back, in order.
-
-    Attributes:
-        batch_size: the compiled batch size.
-        feature_dim: values in a feature.
-        input_shape: ``(3, H, W)``.
-    """
-
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-
-    @property
-    def feature_dim(self) -> int: ...  # noqa: D102
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...  # noqa: D102
-
-    def submit(self, images: NDArray[np.float32]) -> None:
-        """Hand over ``[n, 3, H, W]``, n at most the batch size; copies; at most 2 in flight."""
-        ...
-
-    def collect(self) -> tuple[NDArray[np.float32], float]:
-        """Features ``[n, D]`` of the oldest batch, and the seconds inside the engine."""
-        ...
 
 
 def extract_batches(
@@ -97,39 +68,10 @@ def extract_batches(
         batches = centred_batches(
             source, preprocessing, size, workers=workers or 1, into=buffers, clock=clock
         )
-    waiting: deque[NDArray[np.int64]] = deque()
-
-    def collect() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        indices = waiting.popleft()
-        features, seconds = runner.collect()
-        clock.busy("engine", seconds)
-        _check(features, (len(indices), runner.feature_dim), task, split, indices)
-        return indices, features
-
     try:
-        while True:
-            with clock.stage("decode"):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            finished = None
-            with clock.stage("extract"):
-                if len(waiting) == IN_FLIGHT:
-                    finished = collect()
-                runner.submit(batch[1])
-                waiting.append(batch[0])
-            if finished is not None:
-                yield finished
-        while waiting:
-            with clock.stage("extract"):
-                finished = collect()
-            yield finished
-    except (GeneratorExit, SparsebenchError):
-        # Not the engine's fault: leave it without batches that nobody asked for.
-        while waiting:
-            waiting.popleft()
-            runner.collect()
-        raise
+        for indices, features in through_engine(runner, batches, clock, "decode"):
+            _check(features, (len(indices), runner.feature_dim), task, split, indices)
+            yield indices, features
     finally:
         batches.close()  # type: ignore[attr-defined]
 

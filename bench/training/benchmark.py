@@ -12,6 +12,10 @@ the 95 % interval of that median (bootstrap over rounds).
 - ``published``: the sparse backbone as the paper's code keeps its mask: weights times mask in
   every forward pass, and again after every step.
 - ``… bf16``: the same with autocast.
+- ``… contiguous``: the plain memory format; the others are channels-last.
+- ``… compiled`` (with ``--compile``, a minute or two more): fused by ``torch.compile``.
+
+The last line sets bf16 against fp32, each in its fastest dense form.
 """
 
 from __future__ import annotations
@@ -48,11 +52,22 @@ class _TimesMask(nn.Module):
         return product
 
 
-def step_of(network: Network, optimizer: torch.optim.Optimizer, bf16: bool) -> Step:
-    """One update of a network."""
-    module = network.module.train()
+def step_of(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    bf16: bool,
+    *,
+    channels_last: bool = True,
+    compiled: bool = False,
+) -> Step:
+    """One update of a network, which is in that memory format."""
+    module: Callable[[Tensor], Tensor] = network.module.train()
+    if compiled:
+        module = torch.compile(network.module)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def step(images: Tensor, labels: Tensor) -> None:
+        images = images.contiguous(memory_format=layout)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = module(images)
@@ -62,15 +77,20 @@ def step_of(network: Network, optimizer: torch.optim.Optimizer, bf16: bool) -> S
     return step
 
 
-def variants(dense: str, sparse: str) -> dict[str, Step]:
-    """Name -> step, each on a network of its own; all in channels-last memory."""
+def variants(dense: str, sparse: str, compiled: bool) -> dict[str, Step]:
+    """Name -> step, each on a network of its own."""
     settings: dict[str, Any] = {"lr": 1e-4, "momentum": 0.9, "weight_decay": 5e-4}
     found: dict[str, Step] = {}
     for bf16 in (False, True):
         end = " bf16" if bf16 else ""
-        plain = load_network(dense, CLASSES, 0, channels_last=True)
-        optimizer = torch.optim.SGD(plain.module.parameters(), fused=True, **settings)
-        found[f"dense{end}"] = step_of(plain, optimizer, bf16)
+        forms = [("", True, False), (" contiguous", False, False)]
+        forms += [(" compiled", True, True)] if compiled else []
+        for form, channels_last, fused in forms:
+            plain = load_network(dense, CLASSES, 0, channels_last=channels_last)
+            optimizer = torch.optim.SGD(plain.module.parameters(), fused=True, **settings)
+            found[f"dense{end}{form}"] = step_of(
+                plain, optimizer, bf16, channels_last=channels_last, compiled=fused
+            )
         masked = load_network(sparse, CLASSES, 0, channels_last=True)
         ours = MaskedSGD(masked.module.parameters(), masked.sparse, **settings)
         found[f"masked{end}"] = step_of(masked, ours, bf16)
@@ -106,12 +126,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    steps = variants(options.dense, options.sparse)
+    steps = variants(options.dense, options.sparse, options.compile)
     shape = (options.batch_size, 3, options.size, options.size)
-    images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(shape)
     labels = torch.randint(0, CLASSES, (options.batch_size,))
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(2 + options.rounds):
@@ -127,9 +148,19 @@ def main() -> None:
         ratios = np.array(seconds[name]) / np.array(seconds[base])
         low, high = interval(ratios)
         print(
-            f"  {name:12s} {1000 * float(np.median(seconds[name])):8.1f} ms a step, "
+            f"  {name:21s} {1000 * float(np.median(seconds[name])):8.1f} ms a step, "
             f"{float(np.median(ratios)):.3f} ({low:.3f}-{high:.3f}) x {base}"
         )
+    fp32, bf16 = (fastest_dense(seconds, bf16=wanted) for wanted in (False, True))
+    gains = np.array(seconds[fp32]) / np.array(seconds[bf16])
+    low, high = interval(gains)
+    print(f"  bf16 gains {float(np.median(gains)):.2f} ({low:.2f}-{high:.2f}): {bf16} over {fp32}")
+
+
+def fastest_dense(seconds: dict[str, list[float]], *, bf16: bool) -> str:
+    """Name of the dense form with the smallest median step in a precision."""
+    names = [n for n in seconds if n.startswith("dense") and ("bf16" in n) == bf16]
+    return min(names, key=lambda name: float(np.median(seconds[name])))
 
 
 def interval(ratios: NDArray[np.float64]) -> tuple[float, float]:

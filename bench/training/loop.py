@@ -8,7 +8,6 @@ momentum and weight decay on everything, batch norm in training mode; see
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.nn import functional
 
 from bench.pictures import Source, augmented_batches, centred_batches
 from bench.stages import StageClock
+from bench.training.divergence import check_loss
 from bench.training.history import Epoch, Trained
 from bench.training.network import Network
 from bench.training.optimizer import MaskedSGD
@@ -182,12 +182,7 @@ class StepRunner:
             if len(indices) == 1 and step:
                 continue  # batch norm cannot be trained on a single picture
             loss = self.step(images, targets, rate)
-            if not math.isfinite(loss):
-                raise SparsebenchError(
-                    f"Training diverged: the loss is no finite number (seed {seed}, epoch "
-                    f"{number}, step {step}, learning rate {rate:g}).",
-                    f"Take a smaller learning rate than {recipe.lr:g}.",
-                )
+            check_loss(loss, recipe, seed=seed, epoch=number, step=step, rate=rate)
             total += loss * len(indices)
         return total / len(data.train)
 

@@ -8,26 +8,21 @@ that).
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.features.extract import BatchRunner
+from bench.features.flight import BatchRunner, through_engine
 from bench.pictures import augmented_batches, centred_batches
 from bench.stages import StageClock
+from bench.training.divergence import check_loss
 from bench.training.history import Epoch, Trained
 from bench.training.recipe import TrainRecipe
 from bench.training.scores import score
 from bench.training.source import TrainingData
-from models.errors import SparsebenchError
-
-IN_FLIGHT = 2
-Labelled = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 class OnlineHead:
@@ -126,16 +121,13 @@ def train_online(
             workers=threads,
             clock=clock,
         )
-        for step, (indices, features) in enumerate(_extracted(runner, batches, clock, "augment")):
+        for step, (indices, features) in enumerate(
+            through_engine(runner, batches, clock, "augment")
+        ):
             rate = recipe.rate(number, step / steps)
             with clock.stage("head"):
                 loss = head.step(features, labels[indices], rate)
-            if not math.isfinite(loss):
-                raise SparsebenchError(
-                    f"Training diverged: the loss is no finite number (seed {seed}, epoch "
-                    f"{number}, step {step}, learning rate {rate:g}).",
-                    f"Take a smaller learning rate than {recipe.lr:g}.",
-                )
+            check_loss(loss, recipe, seed=seed, epoch=number, step=step, rate=rate)
             total += loss * len(indices)
         validation = None
         with clock.stage("evaluate"):
@@ -172,45 +164,9 @@ def _accuracy(
     source = data.test if split == "test" else data.validation
     found = np.empty(len(source), np.int64)
     batches = centred_batches(source, data.preprocessing, runner.batch_size, workers=threads)
-    for indices, features in _extracted(runner, batches, StageClock(), "decode"):
+    for indices, features in through_engine(runner, batches, StageClock(), "decode"):
         found[indices] = head.predict(features)
     return score(data.metric, source.labels, found)
-
-
-def _extracted(
-    runner: BatchRunner, batches: Iterator[Labelled], clock: StageClock, waiting_for: str
-) -> Iterator[Labelled]:
-    """Features of batches in order; the engine has the next batch while one is consumed."""
-    waiting: deque[NDArray[np.int64]] = deque()
-
-    def collect() -> Labelled:
-        features, seconds = runner.collect()
-        clock.busy("engine", seconds)
-        return waiting.popleft(), features
-
-    try:
-        while True:
-            with clock.stage(waiting_for):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            finished = None
-            with clock.stage("extract"):
-                if len(waiting) == IN_FLIGHT:
-                    finished = collect()
-                waiting.append(batch[0])
-                runner.submit(batch[1])
-            if finished is not None:
-                yield finished
-        while waiting:
-            with clock.stage("extract"):
-                finished = collect()
-            yield finished
-    except (GeneratorExit, SparsebenchError):
-        # Not the engine's fault: leave it without batches that nobody asked for.
-        while waiting:
-            collect()
-        raise
 
 
 def _with_ones(features: NDArray[np.float32]) -> Tensor:

@@ -1,0 +1,19 @@
+"""One synthetic run, and its comparisons."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.comparisons import compare_run
+from bench.records import Comparison
+from tests.bench.synthetic import SyntheticRun, make_run
+
+
+@pytest.fixture(scope="module")
+def run() -> SyntheticRun:
+    return make_run()
+
+
+@pytest.fixture(scope="module")
+def compared(run: SyntheticRun) -> list[Comparison]:
+    return compare_run(run.records, run.trials)

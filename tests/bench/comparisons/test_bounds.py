@@ -1,0 +1,84 @@
+"""What theory allows a speed-up to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.comparisons import (
+    compare_run,
+)
+from bench.records import Comparison
+from tests.bench.comparisons.finding import ACDC, DENSE, of
+from tests.bench.synthetic import (
+    FLOPS_RATIO,
+    OTHER_STAGES,
+    PICTURES,
+    SyntheticRun,
+    make_run,
+    true_seconds,
+)
+
+
+def test_bound_of_inference_is_the_flops_ratio(
+    run: SyntheticRun, compared: list[Comparison]
+) -> None:
+    comparison = of(run, compared, "inference", ACDC, "deepsparse")
+    assert comparison.amdahl_bound == pytest.approx(1 / FLOPS_RATIO[ACDC])
+    assert comparison.speedup is not None
+    assert comparison.efficiency == pytest.approx(comparison.speedup.median * FLOPS_RATIO[ACDC])
+
+
+def test_bound_of_linear_cached_is_amdahls_with_the_measured_extraction(
+    run: SyntheticRun, compared: list[Comparison]
+) -> None:
+    """(E + rest) / (E/s + rest), with s as the run's inference has measured it."""
+    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    rest = sum(OTHER_STAGES.values())
+    measured = of(run, compared, "inference", ACDC, "deepsparse").speedup
+    assert measured is not None
+    expected = (extract + rest) / (extract / measured.median + rest)
+    comparison = of(run, compared, "linear-cached", ACDC, "deepsparse")
+    assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
+    assert comparison.bound_from == "inference"
+
+
+def test_bound_of_linear_cached_without_inference_uses_flops() -> None:
+    run = make_run(workloads=("linear-cached",))
+    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    rest = sum(OTHER_STAGES.values())
+    comparison = of(run, compare_run(run.records), "linear-cached", ACDC, "deepsparse")
+    expected = (extract + rest) / (extract * FLOPS_RATIO[ACDC] + rest)
+    assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
+    assert comparison.bound_from == "flops"
+
+
+def test_unknown_bound_says_why(run: SyntheticRun) -> None:
+    record = run.record("inference", ACDC, "deepsparse")
+    blind = run.replaced(record, backbone=replace(record.backbone, flops_ratio=None))
+    comparison = of(blind, compare_run(blind.records), "inference", ACDC, "deepsparse")
+    assert comparison.amdahl_bound is None and comparison.efficiency is None
+    assert any(note.startswith("No bound") for note in comparison.notes)
+
+
+def test_bound_of_full_counts_the_arithmetic_of_its_steps() -> None:
+    """Forward and backward together take the place of the extraction; zeros speed up both."""
+    cached = make_run(workloads=("linear-cached",))
+    records = []
+    for record in cached.records:
+        blocks = []
+        for block in record.trials:
+            stages = dict(block.stages)
+            step = stages.pop("extract")
+            stages |= {"forward": step / 3, "backward": step * 2 / 3}
+            blocks.append(replace(block, stages=stages))
+        records.append(replace(record, workload="full", trials=tuple(blocks)))
+    step = true_seconds("inference", DENSE, "torch") * PICTURES
+    rest = sum(OTHER_STAGES.values())
+    sparse = next(r for r in records if r.backbone.name == ACDC and r.engine.name == "torch")
+    comparison = next(c for c in compare_run(records) if c.sparse == sparse.id)
+    expected = (step + rest) / (step * FLOPS_RATIO[ACDC] + rest)
+    assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
+    assert comparison.bound_from == "flops"
+    assert not any(note.startswith("No bound") for note in comparison.notes)
