@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 _FAMILIES: dict[str, Family] = {
     "dense": "dense",
     "gmp": "progressive",
+    "gmp_uniform": "progressive",
     "woodfisher": "progressive",
     "mfac": "progressive",
     "acdc": "regularization",
+    "acdc_uniform": "regularization",
     "str": "regularization",
     "rigl": "regularization",
     "rigl_erk": "regularization",

@@ -16,7 +16,9 @@ METHODS = Registry(
     {
         "dense": "models.sparsify.dense:Dense",
         "gmp": "models.sparsify.gmp:GradualMagnitude",
+        "gmp_uniform": "models.sparsify.gmp:UniformGradualMagnitude",
         "acdc": "models.sparsify.acdc:AlternatingCompression",
+        "acdc_uniform": "models.sparsify.acdc:UniformAlternatingCompression",
         "rigl": "models.sparsify.rigl:RigLKernel",
         "rigl_uniform": "models.sparsify.rigl:RigLUniform",
         "str": "models.sparsify.str:SoftThreshold",

@@ -19,10 +19,13 @@ last dense phase nor the three units of the final sparse one can be had.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.sparsify.magnitude import global_magnitude_masks
+from torch import Tensor
+
+from models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
 from models.sparsify.method import Method, Run
 
 MOST_UNITS = 20  # the published 100 epochs in units of 5
@@ -55,7 +58,7 @@ class AlternatingCompression(Method):
 
     def _begin(self, run: Run, phase: Phase) -> None:
         if phase.sparse:
-            self.masks = global_magnitude_masks(run.weights, self.sparsity)
+            self.masks = self.largest(run.weights)
             self.apply(run)
             return
         # Removed weights are zero already: they restart from there.
@@ -63,6 +66,24 @@ class AlternatingCompression(Method):
         for state in run.optimizer.state.values():
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"].zero_()
+
+    def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Masks of the largest weights at the target sparsity."""
+        return global_magnitude_masks(weights, self.sparsity)
+
+
+class UniformAlternatingCompression(AlternatingCompression):
+    """The same with a ranking layer by layer; the first one stays dense.
+
+    The authors' uniform networks leave the classifier dense too; here it is pruned as the
+    other layers are, so that all uniform methods of the suite share out their zeros alike.
+    """
+
+    name = "acdc_uniform"
+
+    def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Masks of the largest weights of each layer at the target sparsity."""
+        return uniform_magnitude_masks(weights, self.sparsity)
 
 
 def phase_table(total_steps: int, epochs: float) -> list[Phase]:

@@ -17,7 +17,11 @@ in 2025 and does not install beside current packages.
 
 from __future__ import annotations
 
-from models.sparsify.magnitude import global_magnitude_masks
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
 from models.sparsify.method import Method, Recipe, Run
 from models.sparsify.schedule import cubic_sparsity, hold_then_decay
 
@@ -49,8 +53,31 @@ class GradualMagnitude(Method):
         """Prune where the schedule says so."""
         target = prunings(run.total_steps, self.sparsity).get(step)
         if target is not None:
-            self.masks = global_magnitude_masks(run.weights, target, within=self.masks)
+            self.masks = self.largest(run.weights, target)
             self.apply(run)
+
+    def largest(self, weights: Mapping[str, Tensor], target: float) -> dict[str, Tensor]:
+        """Masks of the largest weights among those that are left."""
+        return global_magnitude_masks(weights, target, within=self.masks)
+
+
+class UniformGradualMagnitude(GradualMagnitude):
+    """The same, layer by layer: every layer but the first reaches the same sparsity.
+
+    As in the code of STR (Kusupati et al. 2020) and most published recipes of GMP. At equal
+    sparsity it has fewer FLOPs left than a global ranking, which prunes late layers most.
+    """
+
+    name = "gmp_uniform"
+    sparseml_note = "SparseML 1.8's MagnitudePruningModifier does the same, layer by layer."
+
+    def sparseml(self, epochs: int) -> str:
+        """The equivalent recipe of SparseML 1.8, but for the first layer, left whole here."""
+        return gradual_recipe("MagnitudePruningModifier", self.sparsity, epochs, INTERVALS)
+
+    def largest(self, weights: Mapping[str, Tensor], target: float) -> dict[str, Tensor]:
+        """Masks of the largest weights of each layer among those that are left."""
+        return uniform_magnitude_masks(weights, target, self.masks or None, final=self.sparsity)
 
 
 def gradual_recipe(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from models.distributions import spared_layers, uniform
+
 
 @torch.no_grad()
 def global_magnitude_masks(
@@ -46,3 +48,38 @@ def global_masks(
     flat &= ranked >= 0
     split = torch.split(flat, [s.numel() for s in scores.values()])
     return {n: p.view_as(s).clone() for (n, s), p in zip(scores.items(), split, strict=True)}
+
+
+@torch.no_grad()
+def uniform_magnitude_masks(
+    weights: Mapping[str, Tensor],
+    sparsity: float,
+    within: Mapping[str, Tensor] | None = None,
+    *,
+    final: float | None = None,
+) -> dict[str, Tensor]:
+    """Keep the largest absolute weights of each tensor, the same share of every one.
+
+    The first tensor (and depthwise convolutions) are left whole, see
+    :func:`models.distributions.spared_layers`; the others are as much sparser as gives the
+    whole network the sparsity, to the weight.
+
+    Args:
+        weights: name -> weight, in network order.
+        sparsity: share to remove of all weights together, 0 to 1.
+        within: masks whose removed weights never return.
+        final: the sparsity that decides which tensors are left whole, where this one is a
+            step on the way there.
+
+    Returns:
+        Name -> bool tensor of the weight's shape, True = kept.
+    """
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    spared = spared_layers(shapes, sparsity if final is None else final)
+    budget = uniform(shapes, sparsity, spared)
+    masks = {}
+    for name, weight in weights.items():
+        size = weight.numel()
+        inside = None if within is None or name not in within else {name: within[name]}
+        masks |= global_magnitude_masks({name: weight}, 1 - budget[name] / size, inside)
+    return masks

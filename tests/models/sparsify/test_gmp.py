@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from models.masks import mask_of, sparsity
-from models.sparsify.gmp import GradualMagnitude, prunings
+from models.sparsify.gmp import GradualMagnitude, UniformGradualMagnitude, prunings
 from models.sparsify.magnitude import global_magnitude_masks
 from tests.models.sparsify.tiny import network, start_run
 
@@ -64,3 +64,24 @@ def test_first_convolution_and_classifier_are_ranked_with_the_others() -> None:
     total = sum(w.numel() for w in run.weights.values())
     masks = global_magnitude_masks(run.weights, removed / total)
     assert [bool(m.any()) for m in masks.values()] == [False, True, False]
+
+
+def test_uniform_leaves_the_first_layer_and_gives_the_others_the_same_share() -> None:
+    torch.manual_seed(0)
+    module = network(classes=10)  # 108 + 576 + 160 weights
+    run = start_run(module, total_steps=50, steps_per_epoch=10)
+    method = UniformGradualMagnitude(0.6)
+    before = {name: weight.detach().clone() for name, weight in run.weights.items()}
+    for step in range(50):
+        method.before_step(run, step)
+        method.after_step(run, step)
+    masks = mask_of(module)
+    kept = {name: int(mask.sum()) for name, mask in masks.items()}
+    assert sum(kept.values()) == 844 - round(0.6 * 844)
+    first, *others = kept
+    assert kept[first] == 108
+    shares = [kept[name] / masks[name].numel() for name in others]
+    assert max(shares) - min(shares) < 1 / 160
+    for name in others:  # the largest of each layer, by its own ranking
+        largest = before[name].abs().flatten().topk(kept[name]).indices
+        assert bool(masks[name].flatten()[largest].all())
