@@ -99,6 +99,7 @@ def test_stages_sum_to_the_total_however_they_nest(tree: object) -> None:
     assert total == pytest.approx(hand.now - 100)
 
 
+@pytest.mark.alone
 def test_real_stages_sum_to_the_real_wall_time() -> None:
     start = time.perf_counter()
     clock = StageClock()

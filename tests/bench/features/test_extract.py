@@ -176,6 +176,7 @@ class SlowRunner(PoolingRunner):
         return super().collect()
 
 
+@pytest.mark.alone
 def test_decoding_overlaps_with_the_engine() -> None:
     """6 batches: 6 x 40 ms in the engine and 6 x 32 ms of decoding; 440 ms one by one."""
     task = noise_task()

@@ -28,6 +28,7 @@ def measure(cli: Cli, pictures: Path, out: Path) -> Path:
     return out
 
 
+@pytest.mark.alone
 def test_a_planted_sleep_of_ten_percent_is_caught_and_an_a_a_run_passes(
     cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_server_is_reached_even_if_it_refuses(server: Server) -> None:
     assert reach(f"{server.url}/nothing") is None
 
 
+@pytest.mark.alone
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "REACH_SECONDS", 0.05)
     monkeypatch.setattr(download, "_knock", lambda url: time.sleep(2))

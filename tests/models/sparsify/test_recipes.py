@@ -68,7 +68,7 @@ def test_what_is_shown_is_a_plan_with_every_setting(name: str, tmp_path: Path) -
     assert plan["recipe"]["learning_rate"] == method.recipe.learning_rate
     assert plan["execution"] == {"compile": True}
     assert method.source in text
-    assert ("sparseml" in plan) == (name in ("gmp", "woodfisher"))
+    assert ("sparseml" in plan) == (name in ("gmp", "gmp_uniform", "woodfisher"))
     assert "SparseML" in text
 
 

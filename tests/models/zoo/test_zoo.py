@@ -244,6 +244,7 @@ def test_weights_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
         found.load()
 
 
+@pytest.mark.alone
 def test_sparse_weights_load_in_less_than_a_second(tmp_path: Path) -> None:
     card = find_card("resnet18/uniform-90@generated")
     backbone = load_backbone(card.name)
