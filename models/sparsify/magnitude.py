@@ -77,7 +77,7 @@ def uniform_magnitude_masks(
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     spared = spared_layers(shapes, sparsity if final is None else final)
     budget = uniform(shapes, sparsity, spared)
-    masks = {}
+    masks: dict[str, Tensor] = {}
     for name, weight in weights.items():
         size = weight.numel()
         inside = None if within is None or name not in within else {name: within[name]}
