@@ -55,8 +55,12 @@ class SparseModule(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Float32 ``[N, C, H, W]`` on the CPU to what the network returned."""
         parameters = [self.network.get_parameter(name) for name in self._names]
+        # Inside of a Function gradients are off, and `needs_input_grad` tells nothing of the mode.
+        grads = torch.is_grad_enabled()
         with torch.autocast("cpu", enabled=False):
-            features = _Run.apply(images, self.program, self.training, self._names, *parameters)
+            features = _Run.apply(
+                images, self.program, self.training, grads, self._names, *parameters
+            )
         out: Tensor = self.network(features)
         return out
 
@@ -95,10 +99,11 @@ class _Run(torch.autograd.Function):
         images: Tensor,
         program: Program,
         training: bool,
+        grads: bool,
         names: list[str],
         *parameters: Tensor,
     ) -> Tensor:
-        keep = any(ctx.needs_input_grad)
+        keep = grads and any(ctx.needs_input_grad)
         output, tape = program.forward(images, training=training, keep=keep)
         ctx.facts = (program, training, names) if keep else None
         ctx.tape = tape if keep else None
@@ -115,7 +120,7 @@ class _Run(torch.autograd.Function):
         ctx.tape = None
         program, training, names = ctx.facts
         images_grad, found = program.backward(tape, grads[0], training, ctx.needs_input_grad[0])
-        return images_grad, None, None, None, *(found.get(name) for name in names)
+        return images_grad, None, None, None, None, *(found.get(name) for name in names)
 
 
 def sparsify_module(

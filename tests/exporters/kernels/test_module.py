@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import mmap
 
 import pytest
 import torch
@@ -264,3 +265,17 @@ def test_backward_twice_is_an_error_and_two_forwards_are_none() -> None:
     torch.autograd.backward(first + second)
     with pytest.raises(RuntimeError, match="second time"):
         torch.autograd.backward(first)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_evaluation_takes_its_memory_once(
+    mode: type[torch.no_grad], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without gradients nothing is kept for a backward pass, also where parameters want one."""
+    dense, mask = masked("resnet18")
+    sparse = sparsify_module(dense, mask).eval()
+    images = torch.randn(2, 3, 32, 32).double()
+    with mode():
+        first = sparse(images)
+        monkeypatch.setattr(mmap, "mmap", None)  # fresh memory would fail
+        assert torch.equal(sparse(images), first)
