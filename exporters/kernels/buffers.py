@@ -43,3 +43,8 @@ class Buffers:
     def clear(self) -> None:
         """Return all free memory to the system."""
         self._free.clear()
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Where a tensor's data begin; None for none."""
+    return None if tensor is None else tensor.data_ptr()

@@ -13,7 +13,7 @@ from exporters.kernels.convolution import Convolution
 from exporters.kernels.layout import Blocked
 from exporters.kernels.library import CWindow, Library
 from exporters.kernels.onnx_reader import OnnxNetwork
-from exporters.kernels.program import pool_window
+from exporters.kernels.pooling import pool_window
 from exporters.kernels.steps import PICTURES, ActStep, MaxPoolStep, NormStep, last_uses
 
 

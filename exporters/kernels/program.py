@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from exporters.kernels.buffers import Buffers
+from exporters.kernels.buffers import Buffers, pointer
+from exporters.kernels.dense import dense_backward, dense_forward, to_plain
 from exporters.kernels.layers import SparseConv2d
 from exporters.kernels.layout import Blocked
-from exporters.kernels.library import CNorm, CNormBackward, CWindow, Library
+from exporters.kernels.library import Library
+from exporters.kernels.normalise import norm_backward, norm_forward
+from exporters.kernels.pooling import pool_window
 from exporters.kernels.steps import (
     PICTURES,
     ActStep,
@@ -119,18 +120,20 @@ class Program:
             out = compiled.output(inp)
             y = self._buffers.take(out.numel)
             if layer.execution == "dense":
-                self._dense_forward(layer, x, inp, y, out)
+                dense_forward(kernels, threads, layer, x, inp, y, out)
             else:
                 compiled.forward(inp, x, layer.values.detach(), y, bias=layer.bias)
         elif isinstance(step, NormStep):
             out = inp
             y = self._buffers.take(out.numel)
-            tape.statistics[step.out] = self._norm(step, x, inp, residual, y, training)
+            tape.statistics[step.out] = norm_forward(
+                kernels, threads, self._norm(step), step.act, x, inp, residual, y, training
+            )
         elif isinstance(step, ActStep):
             out = inp
             y = self._buffers.take(out.numel)
             kernels.act(
-                inp.reference, x.data_ptr(), _pointer(residual), y.data_ptr(), step.act, threads
+                inp.reference, x.data_ptr(), pointer(residual), y.data_ptr(), step.act, threads
             )
         elif isinstance(step, MaxPoolStep):
             window = pool_window(step, inp)
@@ -145,63 +148,6 @@ class Program:
             y = torch.empty(inp.pictures, inp.channels, dtype=self._dtype)
             kernels.mean_pool(inp.reference, x.data_ptr(), y.data_ptr(), threads)
         tape.tensors[step.out], tape.shapes[step.out] = y, out
-
-    def _norm(
-        self,
-        step: NormStep,
-        x: Tensor,
-        shape: Blocked,
-        residual: Tensor | None,
-        y: Tensor,
-        training: bool,
-    ) -> tuple[Tensor, Tensor]:
-        norm = self.layers[step.layer]
-        assert isinstance(norm, nn.BatchNorm2d)
-        batch = training or norm.running_mean is None
-        mean = torch.empty(shape.channels, dtype=self._dtype)
-        inverse = torch.empty_like(mean)
-        tracked = batch and training and norm.running_mean is not None
-        momentum = 0.0 if norm.momentum is None else norm.momentum
-        if tracked and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            if norm.momentum is None:
-                momentum = 1.0 / float(norm.num_batches_tracked)
-        if not batch:
-            assert norm.running_mean is not None and norm.running_var is not None
-            mean.copy_(norm.running_mean)
-            inverse.copy_((norm.running_var.double() + norm.eps).rsqrt())
-        call = CNorm(
-            shape=shape.c,
-            input=x.data_ptr(),
-            residual=_pointer(residual),
-            output=y.data_ptr(),
-            weight=_pointer(norm.weight),
-            bias=_pointer(norm.bias),
-            mean=mean.data_ptr(),
-            inverse=inverse.data_ptr(),
-            running_mean=_pointer(norm.running_mean) if tracked else None,
-            running_var=_pointer(norm.running_var) if tracked else None,
-            eps=norm.eps,
-            momentum=momentum,
-            training=int(batch),
-            act=step.act,
-        )
-        self.kernels.norm(ctypes.byref(call), self.threads)
-        return mean, inverse
-
-    def _dense_forward(
-        self, layer: SparseConv2d, x: Tensor, inp: Blocked, y: Tensor, out: Blocked
-    ) -> None:
-        with torch.no_grad():
-            plain = layer(self._plain(x, inp)).contiguous()
-        self.kernels.to_blocked(out.reference, plain.data_ptr(), y.data_ptr(), self.threads)
-
-    def _plain(self, x: Tensor, shape: Blocked) -> Tensor:
-        plain = torch.empty(
-            shape.pictures, shape.channels, shape.height, shape.width, dtype=self._dtype
-        )
-        self.kernels.from_blocked(shape.reference, x.data_ptr(), plain.data_ptr(), self.threads)
-        return plain
 
     def backward(
         self, tape: Tape, output_grad: Tensor, training: bool, wants_images: bool
@@ -237,7 +183,9 @@ class Program:
                 self._buffers.give(done)
         images_grad = None
         if wants_images and PICTURES in grads:
-            images_grad = self._plain(grads[PICTURES], tape.shapes[PICTURES])
+            images_grad = to_plain(
+                self.kernels, self.threads, grads[PICTURES], tape.shapes[PICTURES]
+            )
         self._buffers.give(tape.tensors.pop(PICTURES))
         return images_grad, found
 
@@ -265,7 +213,9 @@ class Program:
                 found[f"{step.layer}.bias"] = sums
             name = f"{step.layer}.values"
             if layer.execution == "dense":
-                found[name], gx = self._dense_backward(layer, x, inp, g, tape.shapes[step.out])
+                gx = self._buffers.take(inp.numel)
+                out = tape.shapes[step.out]
+                found[name] = dense_backward(kernels, threads, layer, x, inp, g, out, gx)
                 if wanted:
                     self._contribute(grads, step.inp, gx, inp)
                 else:
@@ -282,7 +232,23 @@ class Program:
         elif isinstance(step, NormStep):
             keep = step.residual is not None
             gx = self._buffers.take(inp.numel) if keep else g
-            self._norm_backward(step, tape, g, gx, keep, found, training)
+            weight_grad, bias_grad = norm_backward(
+                kernels,
+                threads,
+                self._norm(step),
+                step.act,
+                tape.statistics[step.out],
+                x,
+                tape.tensors[step.out],
+                inp,
+                g,
+                gx,
+                keep=keep,
+                training=training,
+            )
+            if self._norm(step).weight is not None:
+                found[f"{step.layer}.weight"] = weight_grad
+                found[f"{step.layer}.bias"] = bias_grad
             if step.residual is not None:
                 self._contribute(grads, step.residual, g, inp)
             if wanted:
@@ -319,39 +285,10 @@ class Program:
             kernels.mean_pool_backward(inp.reference, g.data_ptr(), gx.data_ptr(), threads)
             self._contribute(grads, step.inp, gx, inp)
 
-    def _norm_backward(
-        self,
-        step: NormStep,
-        tape: Tape,
-        g: Tensor,
-        gx: Tensor,
-        keep: bool,
-        found: dict[str, Tensor],
-        training: bool,
-    ) -> None:
+    def _norm(self, step: NormStep) -> nn.BatchNorm2d:
         norm = self.layers[step.layer]
         assert isinstance(norm, nn.BatchNorm2d)
-        mean, inverse = tape.statistics[step.out]
-        weight_grad, bias_grad = torch.empty_like(mean), torch.empty_like(mean)
-        call = CNormBackward(
-            shape=tape.shapes[step.out].c,
-            output_grad=g.data_ptr(),
-            output=tape.tensors[step.out].data_ptr(),
-            input=tape.tensors[step.inp].data_ptr(),
-            input_grad=gx.data_ptr(),
-            weight=_pointer(norm.weight),
-            mean=mean.data_ptr(),
-            inverse=inverse.data_ptr(),
-            weight_grad=weight_grad.data_ptr(),
-            bias_grad=bias_grad.data_ptr(),
-            training=int(training or norm.running_mean is None),
-            act=step.act,
-            keep=int(keep),
-        )
-        self.kernels.norm_backward(ctypes.byref(call), self.threads)
-        if norm.weight is not None:
-            found[f"{step.layer}.weight"] = weight_grad
-            found[f"{step.layer}.bias"] = bias_grad
+        return norm
 
     def _contribute(
         self, grads: dict[int, Tensor], value: int, grad: Tensor, shape: Blocked
@@ -363,49 +300,3 @@ class Program:
         total = grads[value].data_ptr()
         self.kernels.act(shape.reference, grad.data_ptr(), total, total, 0, self.threads)
         self._buffers.give(grad)
-
-    def _dense_backward(
-        self, layer: SparseConv2d, x: Tensor, inp: Blocked, g: Tensor, out: Blocked
-    ) -> tuple[Tensor, Tensor]:
-        geometry = layer.geometry(inp.height, inp.width)
-        top, left, below, right = geometry.padding
-        images = functional.pad(self._plain(x, inp), (left, right, top, below))
-        gx, gw, _ = torch.ops.aten.convolution_backward(
-            self._plain(g, out),
-            images,
-            layer.dense_weight().detach(),
-            None,
-            list(geometry.stride),
-            [0, 0],
-            list(geometry.dilation),
-            False,
-            [0, 0],
-            geometry.groups,
-            [True, True, False],
-        )
-        gx = gx[:, :, top : top + inp.height, left : left + inp.width].contiguous()
-        blocked = self._buffers.take(inp.numel)
-        self.kernels.to_blocked(inp.reference, gx.data_ptr(), blocked.data_ptr(), self.threads)
-        return gw[layer.kept], blocked
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def pool_window(step: MaxPoolStep, inp: Blocked) -> Any:
-    """The window as the kernels read it, without the shape of its output."""
-
-    def size(n: int) -> int:
-        return (n + 2 * step.padding - step.kernel) // step.stride + 1
-
-    return CWindow(
-        input=inp.c,
-        in_h=inp.height,
-        in_w=inp.width,
-        out_h=size(inp.height),
-        out_w=size(inp.width),
-        kernel=step.kernel,
-        stride=step.stride,
-        padding=step.padding,
-    )
