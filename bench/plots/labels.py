@@ -11,6 +11,8 @@ DISTANCES = (5.0, 9.0, 14.0, 20.0, 28.0, 38.0, 50.0)
 ANGLES = (30, 150, -30, -150, 90, -90, 0, 180, 60, 120, -60, -120)
 OVERLAP_COST = 10.0
 OUTSIDE_COST = 30.0
+LABEL_COST = 100.0  # two labels on each other are both lost
+ROUNDS = 4
 LEADER_FROM = 14.0
 
 
@@ -31,6 +33,8 @@ def place(
 ) -> list[Placed]:
     """Put each label at the nearest free place around its point, crowded points first.
 
+    Then each once more, now that the others are known, until nothing moves.
+
     Args:
         points: centres of the points, in one length unit (display points).
         sizes: width and height of each label, same unit and order.
@@ -40,19 +44,22 @@ def place(
     Returns:
         One place for each label, in the order of the points.
     """
-    taken = list(obstacles)
-    found: dict[int, Placed] = {}
-    for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        best = min(
-            _candidates(points[index], sizes[index]),
-            key=lambda spot: _cost(spot[0], spot[1], taken, frame),
-        )
-        box, distance = best
-        taken.append(box)
-        found[index] = Placed(
-            (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, leader=distance >= LEADER_FROM
-        )
-    return [found[index] for index in range(len(points))]
+    found: dict[int, tuple[Box, float]] = {}
+    order = sorted(range(len(points)), key=lambda i: -_crowd(points, i))
+    for _ in range(ROUNDS):
+        before = dict(found)
+        for index in order:
+            labels = [box for other, (box, _) in found.items() if other != index]
+            found[index] = min(
+                _candidates(points[index], sizes[index]),
+                key=lambda spot: _cost(spot[0], spot[1], obstacles, labels, frame),
+            )
+        if found == before:
+            break
+    return [
+        Placed((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, leader=distance >= LEADER_FROM)
+        for box, distance in (found[index] for index in range(len(points)))
+    ]
 
 
 def _candidates(point: tuple[float, float], size: tuple[float, float]) -> list[tuple[Box, float]]:
@@ -69,10 +76,18 @@ def _candidates(point: tuple[float, float], size: tuple[float, float]) -> list[t
     return spots
 
 
-def _cost(box: Box, distance: float, taken: Sequence[Box], frame: Box) -> float:
-    overlap = sum(_overlap(box, other) for other in taken)
+def _cost(
+    box: Box, distance: float, marks: Sequence[Box], labels: Sequence[Box], frame: Box
+) -> float:
+    over_marks = sum(_overlap(box, other) for other in marks)
+    over_labels = sum(_overlap(box, other) for other in labels)
     outside = _area(box) - _overlap(box, frame)
-    return distance + OVERLAP_COST * math.sqrt(overlap) + OUTSIDE_COST * math.sqrt(outside)
+    return (
+        distance
+        + OVERLAP_COST * math.sqrt(over_marks)
+        + LABEL_COST * math.sqrt(over_labels)
+        + OUTSIDE_COST * math.sqrt(outside)
+    )
 
 
 def _overlap(a: Box, b: Box) -> float:
