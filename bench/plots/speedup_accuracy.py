@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.plots import style
 from bench.plots.axes import scale_axes
 from bench.plots.canvas import finish, new_figure, save_figure, styled
 from bench.plots.data import ALL, RunData, Selection
 from bench.plots.fronts import pareto_front
-from bench.plots.labels import Box, place
+from bench.plots.marks import MARKER_SIZE, Mark, draw_mark, label_marks
 from bench.plots.points import Against, Point, PointSet, points_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ AXIS = {
 }
 NO_WORSE_MARGIN = 0.5
 """Points below dense up to which an accuracy counts as no worse, unless another is stated."""
-MARKER_SIZE = 6.0
 CROWDED = 30
 ROOMY = 12
 PANELS = {1: (5.6, 4.2), 2: style.PANEL_INCHES, 3: (3.4, 3.1)}
@@ -169,97 +168,29 @@ def _panel(
     axes.plot([1.0], [0.0], marker="+", markersize=9, markeredgewidth=1.3, linestyle="",
               color=style.DENSE, zorder=4.5)  # fmt: skip
     for point in points:
-        _whiskers(axes, point, colours, markers)
-
-
-def _whiskers(
-    axes: Axes, point: Point, colours: Mapping[str, str], markers: Mapping[str, str]
-) -> None:
-    colour = style.DENSE if point.is_dense else colours[point.method]
-    low, middle, high = point.speedup
-    below, change, above = point.change
-    axes.errorbar(
-        middle,
-        change,
-        xerr=[[middle - low], [high - middle]],
-        yerr=[[change - below], [above - change]],
-        color=colour,
-        marker="o" if point.is_dense else markers[point.family],
-        markersize=MARKER_SIZE,
-        markerfacecolor="white" if point.is_dense else colour,
-        markeredgecolor=colour if point.is_dense else "white",
-        markeredgewidth=1.1 if point.is_dense else 0.6,
-        elinewidth=1.1,
-        capsize=2.2,
-        capthick=1.0,
-        zorder=3 if point.is_dense else 4,
-    )
+        mark = Mark(point.speedup, point.change, "", colours.get(point.method, style.DENSE))
+        shape = "o" if point.is_dense else markers[point.family]
+        draw_mark(axes, mark, shape, hollow=point.is_dense)
 
 
 def _labels(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> None:
     """Each sparse point's sparsity, with the architecture where there are several."""
-    from matplotlib.patheffects import withStroke
-
-    sparse = [point for point in points if not point.is_dense]
     several = len({point.arch for point in points}) > 1
-    figure: Any = axes.figure
-    scale = 72.0 / figure.dpi  # display pixels to points
-    to_points = axes.transData.transform
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        px, py = to_points((x, y))
-        return px * scale, py * scale
-
-    x, y = at(1.0, 0.0)
-    obstacles: list[Box] = [(x - 5, y - 5, x + 5, y + 5)]
-    for point in points:
-        x, y = at(point.speedup[1], point.change[1])
-        (left, _), (right, _) = at(point.speedup[0], 0), at(point.speedup[2], 0)
-        (_, bottom), (_, top) = at(1, point.change[0]), at(1, point.change[2])
-        half = MARKER_SIZE / 2 + 1
-        obstacles += [
-            (x - half, y - half, x + half, y + half),
-            (left - 1, y - 2.2, right + 1, y + 2.2),
-            (x - 2.2, bottom - 1, x + 2.2, top + 1),
-        ]
-    halo = withStroke(linewidth=1.8, foreground="white")
-    texts = [_label(point, several) for point in sparse]
-    sizes = [_text_size(figure, text) for text in texts]
-    box = axes.get_window_extent()
-    frame = (box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
-    centres = [at(point.speedup[1], point.change[1]) for point in sparse]
-    for point, text, centre, spot in zip(
-        sparse, texts, centres, place(centres, sizes, obstacles, frame), strict=True
-    ):
-        line = {"arrowstyle": "-", "color": colours[point.method], "linewidth": 0.5, "alpha": 0.6}
-        axes.annotate(
-            text,
-            (point.speedup[1], point.change[1]),
-            xytext=(spot.x - centre[0], spot.y - centre[1]),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=style.SMALL,
-            color=style.ink(colours[point.method]),
-            arrowprops={**line, "shrinkA": 1, "shrinkB": 4} if spot.leader else None,
-            zorder=5,
-            path_effects=[halo],
+    marks = [
+        Mark(
+            point.speedup,
+            point.change,
+            "" if point.is_dense else _label(point, several),
+            style.DENSE if point.is_dense else colours[point.method],
         )
+        for point in points
+    ]
+    label_marks(axes, [Mark((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), *marks])
 
 
 def _label(point: Point, several: bool) -> str:
     sparsity = f"{point.sparsity * 100:g}%"
     return f"{point.arch} {sparsity}" if several else sparsity
-
-
-def _text_size(figure: Any, text: str) -> tuple[float, float]:
-    """Width and height in points."""
-    from matplotlib.text import Text
-
-    drawn = Text(0, 0, text, fontsize=style.SMALL, figure=figure)
-    extent = drawn.get_window_extent(figure.canvas.get_renderer())
-    scale = 72.0 / figure.dpi
-    return extent.width * scale + 1.5, extent.height * scale + 1.0
 
 
 def _legend(

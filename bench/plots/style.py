@@ -22,7 +22,10 @@ QUIET = "#555555"  # footnotes, and markers that stand for a shape alone
 NO_WORSE = "#E6F0F8"  # the band in which an accuracy counts as no worse than dense
 
 # A method and an engine look the same in every figure; others take what is left.
-METHODS = ("acdc", "magnitude", "magnitude_uniform", "gmp", "rigl", "str", "woodfisher", "lth")
+METHODS = (
+    "acdc", "magnitude", "magnitude_uniform", "gmp", "rigl", "str", "woodfisher", "lth", "lth_t",
+    "mfac", "rigl_erk_1x", "rigl_erk_5x",
+)  # fmt: skip
 ENGINES = ("deepsparse", "onnxruntime", "openvino", "torch", "torch-compile", "native")
 FAMILIES = (
     "progressive", "regularization", "lottery ticket", "structured", "one-shot", "generated",

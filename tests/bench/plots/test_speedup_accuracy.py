@@ -135,6 +135,7 @@ def test_the_front_holds_what_nothing_beats(points: list[tuple[int, int]]) -> No
 def test_labels_of_thirty_points_do_not_collide() -> None:
     for engines in (1, 2, 3):
         figure = draw(thirty_points(engines))
+        figure.draw_without_rendering()  # puts annotations where they will stand
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         for axes in figure.axes:
             labels = [text for text in axes.texts if text.get_text().endswith("%")]
