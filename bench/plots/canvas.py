@@ -97,10 +97,11 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
         SparsebenchError: the folder cannot be written.
     """
     written = []
+    longest = max(float(inches) for inches in figure.get_size_inches())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, options in (
-            ("png", {"dpi": style.PNG_DPI}),
+            ("png", {"dpi": min(style.PNG_DPI, style.MOST_PIXELS / longest)}),
             ("svg", {"metadata": {"Date": None}}),
         ):
             path = folder / f"{stem}.{suffix}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.plots.canvas import NothingToDrawError, save_figure
 from bench.plots.data import ALL, RunData, Selection
 from bench.records import RunFolder
-from models.errors import UnknownNameError
+from models.errors import SparsebenchError, UnknownNameError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,6 +125,11 @@ def draw_figures(
         if name != EVERY and name not in FIGURES:
             raise UnknownNameError("figure", name, (*FIGURES, EVERY))
     chosen = list(FIGURES) if EVERY in names else list(dict.fromkeys(names))
+    alone = out.suffix in (".png", ".svg")
+    if alone and len(chosen) > 1:
+        raise SparsebenchError(
+            f"{len(chosen)} figures do not fit into one file '{out}'.", "Name a folder as --out."
+        )
     files: list[Path] = []
     missing: list[tuple[str, str]] = []
     for name in chosen:
@@ -135,7 +140,6 @@ def draw_figures(
                 raise
             missing.append((name, str(error)))
             continue
-        alone = len(chosen) == 1 and out.suffix in (".png", ".svg")
         files += save_figure(figure, out.parent if alone else out, out.stem if alone else name)
     return Drawn(tuple(files), tuple(missing))
 

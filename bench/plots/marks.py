@@ -77,7 +77,8 @@ def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:
             (x - 2.2, bottom - 1, x + 2.2, top + 1),
         ]
     named = [mark for mark in marks if mark.label]
-    sizes = [_text_size(figure, mark.label) for mark in named]
+    measured = {text: _text_size(figure, text) for text in {mark.label for mark in named}}
+    sizes = [measured[mark.label] for mark in named]
     box = axes.get_window_extent()
     frame = (box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
     centres = [at(mark.x[1], mark.y[1]) for mark in named]

@@ -69,6 +69,8 @@ class Cliff:
 def draw_batch_size(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
     """Speed-up over dense, same engine and batch size, against batch size.
 
+    Of a cell that several runs measured, the run named last counts.
+
     Raises:
         NothingToDrawError: no backbone was measured at two batch sizes.
     """

@@ -134,7 +134,7 @@ def _places(
         spots = [(title, names[0]) for title, names in engines.items()]
         return columns, {spot: divmod(number, columns) for number, spot in enumerate(spots)}
     sparse = [p.engine for points in groups.values() for p in points if not p.is_dense]
-    columns = min(3 if max(map(sparse.count, sparse)) <= ROOMY else 2, most)
+    columns = min(3 if max(map(sparse.count, sparse), default=0) <= ROOMY else 2, most)
     places: dict[tuple[str, str], tuple[int, int]] = {}
     row = 0
     for title, names in engines.items():

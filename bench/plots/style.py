@@ -38,6 +38,7 @@ STAGES = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "8")
 
 PNG_DPI = 300
+MOST_PIXELS = 20_000  # along one side; a figure of very many panels gets fewer dots an inch
 PANEL_INCHES = (4.6, 3.6)
 EMPTY_INCHES = (5.0, 1.6)
 SMALL = 7.5  # labels and footnotes, points
@@ -57,6 +58,7 @@ RC: dict[str, Any] = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
+    "text.parse_math": False,  # a dollar in the name of a task is a dollar
     "svg.hashsalt": "sparsebench",  # the same figure gives the same file
     "figure.dpi": 100,
 }

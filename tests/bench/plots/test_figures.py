@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from bench.cli.plotting import EPILOG
 from bench.cli.plotting import FIGURES as NAMED
-from bench.plots import bound, profiles, scaling, stages
+from bench.plots import bound, profiles, scaling, stages, style
 from bench.plots.axes import nice_ticks
-from bench.plots.canvas import NothingToDrawError
+from bench.plots.canvas import NothingToDrawError, new_figure, save_figure
 from bench.plots.data import RunData, Selection
 from bench.plots.figures import FIGURES
+from bench.plots.speedup_accuracy import from_runs
 from bench.records import Estimate
 from models.errors import SparsebenchError
 from tests.bench.conftest import Result
@@ -151,7 +153,10 @@ def test_help_names_every_figure() -> None:
         assert words.split(",")[0] in EPILOG
 
 
-def test_the_command_draws_what_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+def test_the_command_draws_what_is_asked_for(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "PNG_DPI", 40)  # a tenth of the time
     run = make_run(blocks=2, backbones=TRAINED, engines=["deepsparse", "torch"])
     run.write(tmp_path / "run")
     done = cli("plot", tmp_path / "run", "--figure", "all", "--out", tmp_path / "all")
@@ -190,6 +195,30 @@ def test_a_figure_without_material_exits_three_and_says_why(cli: Cli, tmp_path: 
     done = cli("plot", tmp_path / "run", "--figure", "threads")
     assert done.code == 3
     assert "two numbers of threads" in done.err and "--threads N" in done.err
+
+
+def test_several_figures_do_not_go_into_one_file(cli: Cli, tmp_path: Path) -> None:
+    make_run(blocks=2, backbones=TRAINED[:2], engines=["torch"]).write(tmp_path / "run")
+    done = cli("plot", tmp_path / "run", "--figure", "all", "--out", tmp_path / "one.png")
+    assert done.code == 2 and "one file" in done.err
+
+
+def test_the_name_of_a_task_is_text_and_no_formula(tmp_path: Path) -> None:
+    run = make_run(blocks=2, backbones=TRAINED[:2], engines=["torch"])
+    name = "a$^{b$ <script>"
+    records = [replace(r, task=replace(r.task, name=name)) for r in run.records]
+    odd = RunData.of(records, run.trials)
+    for figure in (from_runs([odd]), stages.draw([odd])):
+        assert name in texts(figure)
+        _, svg = save_figure(figure, tmp_path, "odd")
+        assert "<script" not in svg.read_text()
+
+
+def test_a_figure_of_very_many_panels_stays_a_file(tmp_path: Path) -> None:
+    """At 300 dpi, 100 inches would be more pixels than viewers open."""
+    png, _ = save_figure(new_figure(1, 100), tmp_path, "long")
+    with Image.open(png) as picture:
+        assert picture.size[1] == pytest.approx(20_000, abs=1)
 
 
 def test_a_run_without_an_accuracy_enters_no_figure() -> None:
