@@ -36,6 +36,7 @@ class Sheet:
         note: below it.
         texts: how many columns from the left are words; the others are numbers.
         wide: not for a terminal of 80 columns.
+        alone: only the paper's numbers.
     """
 
     title: str
@@ -44,12 +45,16 @@ class Sheet:
     note: str = ""
     texts: int = 2
     wide: bool = False
+    alone: bool = False
 
 
 def sheets(found: Reproduction) -> list[Sheet]:
-    """All tables, the shortest answer first."""
-    made = [*_error_sheets(found), *_task_sheets(found), *_difficulty_sheets(found)]
-    return [*made, *_accuracy_sheets(found)]
+    """All tables, those with something of ours first."""
+    errors = list(_error_sheets(found))
+    ours = [sheet for sheet in errors if not sheet.alone]
+    alone = [sheet for sheet in errors if sheet.alone]
+    rest = [*_difficulty_sheets(found), *_accuracy_sheets(found)]
+    return [*ours, *_task_sheets(found), *alone, *rest]
 
 
 def sentences(found: Reproduction) -> list[str]:
@@ -109,6 +114,7 @@ def _paper_alone(arch: str, rows: Sequence[ErrorRow]) -> Sheet:
             for model in dict.fromkeys(row.model for row in rows)
         ),
         "Mean over 12 tasks, 95% interval over tasks. Negative: fewer errors than dense.",
+        alone=True,
     )
 
 
