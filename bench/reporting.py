@@ -66,17 +66,9 @@ def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:
     Raises:
         SparsebenchError: a run's file is damaged, or `out` cannot be written.
     """
-    from bench.comparisons import compare_run
-    from bench.plots.points import PointSet, points_of
-    from bench.plots.speedup_accuracy import save
+    from bench.plots.figures import DEFAULT, Wish, draw_figures
 
-    found = PointSet()
-    for folder in folders:
-        records, trials = folder.records(), folder.trials()
-        found += points_of(records, compare_run(records, trials), trials)
-    if out.suffix in (".png", ".svg"):
-        return save(found, out.parent, out.stem)
-    return save(found, out, PLOT)
+    return list(draw_figures(folders, [DEFAULT], Wish(), out).files)
 
 
 def _sections(folder: RunFolder) -> list[Section]:

@@ -32,12 +32,13 @@ def history(
 ) -> None:
     """Find lasting changes in the runs of one machine, and draw them."""
     from bench.history.changepoints import LEAST_RUNS, change_points
-    from bench.history.plot import save_history
     from bench.history.series import read_series
+    from bench.plots.canvas import save_figure
+    from bench.plots.history import draw
 
     found = read_series(folder, machine)
     points = change_points(found.series, fraction(effect, "--effect"))
-    paths = save_history(found, points, out or folder)
+    paths = save_figure(draw(found, points), out or folder, "history")
     latest = {point.name: point for point in points}  # oldest first: the last one stays
     worse = [point for point in latest.values() if point.change < 0]
     if as_json:

@@ -128,14 +128,23 @@ def _stages(record: Record) -> dict[str, float]:
     return {name: median(t.stages.get(name, 0.0) for t in record.trials) for name in names}
 
 
-def _per_epoch(curves: Sequence[tuple[Epoch, ...]]) -> float | None:
-    """Seconds of an epoch: between the ends of epochs, or a whole single one."""
+def epoch_seconds(record: Record) -> list[float]:
+    """Seconds of an epoch of each seed: between the ends of epochs, or a whole single one."""
+    return _epoch_seconds(curves_of(record))
+
+
+def _epoch_seconds(curves: Sequence[tuple[Epoch, ...]]) -> list[float]:
     gaps = [
         (curve[-1].elapsed - curve[0].elapsed) / (len(curve) - 1)
         for curve in curves
         if len(curve) > 1
     ]
-    return median(gaps or [curve[-1].elapsed for curve in curves]) if curves else None
+    return gaps or [curve[-1].elapsed for curve in curves if curve]
+
+
+def _per_epoch(curves: Sequence[tuple[Epoch, ...]]) -> float | None:
+    seconds = _epoch_seconds(curves)
+    return median(seconds) if seconds else None
 
 
 def _finite(value: float) -> float | None:

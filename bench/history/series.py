@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,26 @@ def read_series(root: Path, fingerprint: str = "") -> History:
     Raises:
         NothingMeasuredError: no run with a measured cell.
     """
+    paths = sorted(path.parent for path in root.rglob("records.jsonl"))
+    return series_of([RunFolder.reading(path) for path in paths], fingerprint, str(root))
+
+
+def series_of(
+    folders: Sequence[RunFolder], fingerprint: str = "", where: str = "The folders"
+) -> History:
+    """The series of runs, oldest first whatever their order; see :func:`read_series`."""
     found = []
     left_out = []
-    for path in sorted(root.rglob("records.jsonl")):
-        folder = RunFolder.reading(path.parent)
+    for folder in folders:
         records = [record for record in folder.records() if record.status == "ok"]
         if records:
             found.append((min(record.created for record in records), folder, records))
         else:
-            left_out.append(f"{path.parent}: nothing was measured")
+            left_out.append(f"{folder.path}: nothing was measured")
     machines = Counter(str(records[0].machine.get("fingerprint")) for _, _, records in found)
     if not machines or (fingerprint and fingerprint not in machines):
         raise NothingMeasuredError(
-            f"{root} holds no measured run{f' of machine {fingerprint}' if fingerprint else ''}.",
+            f"{where} holds no measured run{f' of machine {fingerprint}' if fingerprint else ''}.",
             "`sparsebench run PLAN --out DIR/NAME` writes one.",
         )
     chosen = fingerprint or machines.most_common(1)[0][0]

@@ -10,18 +10,19 @@ from bench.plots.points import Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import FuncFormatter
 
 LOG_FROM = 2.5
 FARTHEST = 4.0
 
 
 def scale_axes(axes: Axes, points: Sequence[Point]) -> None:
-    """Room around points and whiskers; powers of two where speed-ups span more than a few.
+    """Room around points and whiskers; a log axis where speed-ups span more than a few.
 
     A whisker far longer than the distance between the points runs out of the frame instead of
     squeezing all points into one place.
     """
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     middles = [1.0, *(point.speedup[1] for point in points)]
     low = max(min(1.0, *(point.speedup[0] for point in points)), min(middles) / FARTHEST)
@@ -29,17 +30,14 @@ def scale_axes(axes: Axes, points: Sequence[Point]) -> None:
     if high / low >= LOG_FROM:
         room = (high / low) ** 0.12
         axes.set_xscale("log", base=2)
-        axes.set_xticks(_powers(low / room, high * room))
+        axes.set_xticks(nice_ticks(low / room, high * room))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(low / room, high * room)
     else:
         room = max(0.12 * (high - low), 0.03)
         axes.set_xlim(low - room, high + room)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    digits = ".2g" if axes.get_xscale() == "log" else "g"
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:{digits}}\N{MULTIPLICATION SIGN}")
-    )
+    axes.xaxis.set_major_formatter(times_formatter())
     changes = [0.0, *(point.change[1] for point in points)]
     far = FARTHEST * max(max(changes) - min(changes), 1.0)
     bottom = max(min(0.0, *(point.change[0] for point in points)), min(changes) - far)
@@ -48,12 +46,27 @@ def scale_axes(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_ylim(bottom - room, top + room)
 
 
-def _powers(low: float, high: float) -> list[float]:
-    """Three to seven ticks: powers of two, of its root, of four, ..."""
-    ticks: list[float] = []
-    for step in (1.0, 0.5) if math.log2(high / low) < 3 else (1.0, 2.0, 4.0):
-        first, last = math.ceil(math.log2(low) / step), math.floor(math.log2(high) / step)
-        ticks = [2.0 ** (step * count) for count in range(first, last + 1)]
-        if 3 <= len(ticks) <= 7:
-            break
-    return ticks
+def times_formatter() -> FuncFormatter:
+    """Ticks of a ratio, with the sign for times."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: f"{value:g}\N{MULTIPLICATION SIGN}")
+
+
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Three to seven ticks of a logarithmic axis, with round numbers.
+
+    Powers of two, with one and a half times each between them, or every second or fourth; evenly
+    spaced numbers where the axis spans too little for those.
+    """
+    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
+    powers = [2.0**count for count in range(first, last + 1)]
+    halves = [1.5 * power for power in powers]
+    rarer = [[p for p in powers if math.log2(p) % step == 0] for step in (2, 4)]
+    for ticks in (powers, sorted(powers + halves), *rarer):
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if 3 <= len(inside) <= 7:
+            return inside
+    from matplotlib.ticker import MaxNLocator
+
+    return [float(t) for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]

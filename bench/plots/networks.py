@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.inspection import Inspection
 from bench.model_comparison import accuracy, dead_by_layer, label
 from bench.plots import style
+from bench.plots.canvas import finish, new_figure, styled
 from models.errors import SparsebenchError
 
 if TYPE_CHECKING:
@@ -17,34 +18,30 @@ if TYPE_CHECKING:
 _INCHES = (9.6, 3.8)
 
 
+@styled
 def save(reports: Sequence[Inspection], path: Path) -> Path:
     """Draw the figure and write it, in the format that the file's suffix names.
 
     Raises:
         SparsebenchError: the file cannot be written, or its suffix is unknown.
     """
-    import matplotlib as mpl
-
-    settings: Any = style.RC
-    with mpl.rc_context(settings):
-        figure = draw(reports)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=style.PNG_DPI)
-        except (OSError, ValueError) as error:
-            raise SparsebenchError(
-                f"The plot '{path}' cannot be written: {error}.", "Name a .png, .svg or .pdf file."
-            ) from None
+    figure = draw(reports)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=style.PNG_DPI)
+    except (OSError, ValueError) as error:
+        raise SparsebenchError(
+            f"The plot '{path}' cannot be written: {error}.", "Name a .png, .svg or .pdf file."
+        ) from None
     return path
 
 
+@styled
 def draw(reports: Sequence[Inspection]) -> Figure:
-    """The figure on a canvas of its own: pyplot and its global state stay untouched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """All-zero filters by layer, and FLOPs at a sparsity, of each network."""
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*_INCHES)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
     left.set_title("Filters that are entirely zero")
     left.set_xlabel("convolution, in the network's order")
@@ -68,16 +65,14 @@ def draw(reports: Sequence[Inspection]) -> Figure:
                 ms=7,
                 linestyle="none",
             )
-    left.set_ylim(bottom=0)
+    left.set_ylim(0, max(5.0, left.get_ylim()[1]))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_xlim(0, 102)
     right.set_ylim(0, 102)
     # One multiplication fewer for each zero, if all layers were equally sparse.
     right.plot([0, 100], [100, 0], color=style.GUIDE, linewidth=0.8, zorder=0)
     right.annotate(
-        "uniform", (52, 50), color="#6E6E6E", fontsize=style.SMALL, ha="left", va="bottom"
+        "uniform", (52, 50), color=style.QUIET, fontsize=style.SMALL, ha="left", va="bottom"
     )
-    legend = list(left.get_lines())
-    figure.legend(
-        legend, [str(line.get_label()) for line in legend], loc="outside lower center", ncols=2
-    )
+    finish(figure, list(left.get_lines()))
     return figure

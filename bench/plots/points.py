@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.comparisons import best_dense, by_cell, dense_against_best, run_times
+from bench.plots.data import ALL, Selection
 from bench.records import Comparison, Estimate, Record, Trial
 from bench.statistics import RatioEstimate
 
@@ -28,6 +29,7 @@ class Point:
         engine: engine, with device and precision where they are not cpu and fp32.
         speedup: low, point, high.
         change: accuracy change in points: low, point, high.
+        family: of the method.
     """
 
     workload: str
@@ -38,6 +40,7 @@ class Point:
     engine: str
     speedup: Span
     change: Span
+    family: str = "unknown"
 
     @property
     def is_dense(self) -> bool:
@@ -79,6 +82,7 @@ def points_of(
     comparisons: Sequence[Comparison],
     trials: Sequence[Trial] = (),
     against: Against = "total",
+    selection: Selection = ALL,
 ) -> PointSet:
     """The points of a run.
 
@@ -91,13 +95,15 @@ def points_of(
         comparisons: of the run.
         trials: for the dense cells, where the records do not carry them.
         against: "total" for the best dense engine, "speedup" for the same engine.
+        selection: which cells to show; ratios are taken against all of the run all the same.
     """
     by_id = {record.id: record for record in records}
     result = PointSet()
     for comparison in comparisons:
-        result += _one(comparison, by_id[comparison.sparse], against)
+        if selection.holds(by_id[comparison.sparse]):
+            result += _one(comparison, by_id[comparison.sparse], against)
     shown = {(p.workload, p.task, p.arch) for p in result.points}
-    dense = _dense_points(records, trials) if against == "total" else []
+    dense = _dense_points(records, trials, selection) if against == "total" else []
     return result + PointSet(
         tuple(point for point in dense if (point.workload, point.task, point.arch) in shown)
     )
@@ -116,13 +122,17 @@ def _one(comparison: Comparison, sparse: Record, against: Against) -> PointSet:
     return PointSet((_point(sparse, ratio, span),))
 
 
-def _dense_points(records: Sequence[Record], trials: Sequence[Trial]) -> list[Point]:
+def _dense_points(
+    records: Sequence[Record], trials: Sequence[Trial], selection: Selection
+) -> list[Point]:
     """Dense cells against the best dense engine of their backbone; that one itself at 1."""
     times = run_times(records, by_cell(trials))
     points = []
     for record in records:
         backbone = record.backbone
         if not (backbone.is_dense and backbone.trained) or record.id not in times:
+            continue
+        if not selection.holds(record):
             continue
         best = best_dense(record, records, times, record.engine.precision)
         ratio = UNITY if best is record else dense_against_best(record, records, times)
@@ -146,6 +156,7 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
         engine=" ".join([engine.name, *unusual]),
         speedup=(low, ratio.median, high),
         change=change,
+        family=record.backbone.family,
     )
 
 

@@ -1,213 +1,191 @@
-"""Speed-up against accuracy change: one panel a workload, intervals in both directions."""
+"""Speed-up against accuracy change: a panel for each workload and engine, intervals both ways.
+
+Methods by colour, families by marker, sparsity as a label. The best dense engine stands at
+(1, 0) in every panel; the Pareto front is that of all engines together.
+"""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.plots import style
 from bench.plots.axes import scale_axes
-from bench.plots.labels import Box, place
-from bench.plots.points import Against, Point, PointSet
-from models.errors import SparsebenchError
+from bench.plots.canvas import finish, new_figure, save_figure, styled
+from bench.plots.data import ALL, RunData, Selection
+from bench.plots.fronts import pareto_front
+from bench.plots.marks import MARKER_SIZE, Mark, draw_mark, label_marks
+from bench.plots.points import Against, Point, PointSet, points_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 AXIS = {
-    "total": "speed-up over the best dense engine (95% interval)",
-    "speedup": "speed-up over dense on the same engine (95% interval)",
-    "change": "accuracy change, points (95% interval)",
+    "total": "speed-up over the best dense engine",
+    "speedup": "speed-up over dense, same engine",
+    "change": "accuracy change, points",
 }
-MARKER_SIZE = 6.0
-COLUMNS = 2
-CROWDED = 24
-NOTE_INCHES = 0.15  # a line of the footnote
+NO_WORSE_MARGIN = 0.5
+"""Points below dense up to which an accuracy counts as no worse, unless another is stated."""
+CROWDED = 30
+ROOMY = 12
+PANELS = {1: (5.6, 4.2), 2: style.PANEL_INCHES, 3: (3.4, 3.1)}
+DASHED = (0, (4, 2))
+INTERVALS = "Whiskers: 95% intervals."
+
+
+def from_runs(
+    runs: Sequence[RunData],
+    selection: Selection = ALL,
+    *,
+    against: Against = "total",
+    margin: float = NO_WORSE_MARGIN,
+) -> Figure:
+    """The figure of one or several runs; their points share the panels."""
+    found = PointSet()
+    for run in runs:
+        found += points_of(run.records, run.comparisons, run.trials, against, selection)
+    return draw(found, against, margin)
 
 
 def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -> list[Path]:
-    """Draw the figure and write it as PNG (200 dpi) and SVG.
+    """Draw the figure and write it as PNG and SVG.
 
     Raises:
         SparsebenchError: the folder cannot be written.
     """
-    import matplotlib as mpl
-
-    settings: Any = style.RC
-    with mpl.rc_context(settings):
-        figure = draw(found, against)
-        written = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for suffix, options in (
-                ("png", {"dpi": style.PNG_DPI}),
-                ("svg", {"metadata": {"Date": None}}),
-            ):
-                path = folder / f"{stem}.{suffix}"
-                figure.savefig(path, format=suffix, **options)
-                written.append(path)
-        except OSError as error:
-            raise SparsebenchError(
-                f"The plot cannot be written to {folder}: {error.strerror or error}.",
-                "Choose another folder.",
-            ) from error
-    return written
+    return save_figure(draw(found, against), folder, stem)
 
 
-def draw(found: PointSet, against: Against = "total") -> Figure:
-    """The figure, on a canvas of its own: pyplot and its global state stay untouched."""
-    import matplotlib as mpl
+@styled
+def draw(found: PointSet, against: Against = "total", margin: float = NO_WORSE_MARGIN) -> Figure:
+    """The figure of points; one that says why where there are none.
 
-    settings: Any = style.RC
-    with mpl.rc_context(settings):
-        return _figure(found, against)
-
-
-def _figure(found: PointSet, against: Against) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels = _panels(found.points)
-    if not panels:
-        figure = Figure(figsize=style.EMPTY_INCHES)
-        FigureCanvasAgg(figure)
+    Args:
+        found: what to show.
+        against: what its speed-ups are against.
+        margin: points below dense up to which an accuracy is no worse.
+    """
+    groups = _groups(found.points)
+    if not groups:
+        figure = new_figure(*style.EMPTY_INCHES)
         _nothing(figure, found.left_out())
         return figure
-    columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    width, height = style.PANEL_INCHES
-    colours = style.method_colours(p.method for p in found.points if not p.is_dense)
-    markers = style.engine_markers(p.engine for p in found.points)
-    per_row = 4 * columns
-    note = _wrapped(found.left_out(), width * columns)
-    note_height = NOTE_INCHES * len(note) + (0.08 if note else 0.0)
-    entries = len(colours) + len(markers) + 1
-    below = 0.22 * math.ceil(entries / per_row) + 0.12 + note_height
-    total = height * rows + below
-    figure = Figure(figsize=(width * columns, total), layout="constrained")
-    FigureCanvasAgg(figure)
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, below / total, 1, 1 - below / total), w_pad=0.08, h_pad=0.06)
+    columns, places = _places(groups)
+    rows = 1 + max(row for row, _ in places.values())
+    width, height = PANELS[columns]
+    figure = new_figure(width * columns, height * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, (title, points) in zip(grid.flat, panels.items(), strict=False):
-        _points(axes, points, colours, markers)
-        scale_axes(axes, points)
-        axes.set_title(title, fontweight="bold")
+    colours = style.method_colours(p.method for p in found.points if not p.is_dense)
+    markers = style.family_markers(p.family for p in found.points if not p.is_dense)
+    for (title, engine), (row, column) in places.items():
+        axes, group = grid[row][column], groups[title]
+        _panel(axes, group, [p for p in group if p.engine == engine], colours, markers, margin)
+        axes.set_title(f"{title}\n{engine}" if columns == 3 else f"{title}, {engine}",
+                       fontweight="bold")  # fmt: skip
         axes.set_xlabel(AXIS[against])
-        axes.set_ylabel(AXIS["change"])
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_axis_off()
-    _legend(figure, colours, markers, per_row, note_height / total)
-    figure.text(
-        0.5, 0.5 * note_height / total, "\n".join(note), fontsize=style.SMALL, color="#555555",
-        ha="center", va="center",
-    )  # fmt: skip
-    figure.draw_without_rendering()  # labels are placed on the final layout
-    for axes, points in zip(grid.flat, panels.values(), strict=False):
-        _labels(axes, points, colours)
+        axes.set_ylabel(AXIS["change"] if column == 0 or columns < 3 else "")
+    for row in range(rows):
+        for column in range(columns):
+            if (row, column) not in places.values():
+                grid[row][column].set_axis_off()
+    note = found.left_out()
+    finish(
+        figure,
+        _legend(found.points, colours, markers, margin, against),
+        f"Not shown: {note}. {INTERVALS}" if note else INTERVALS,
+    )
+    for (title, engine), (row, column) in places.items():
+        _labels(grid[row][column], [p for p in groups[title] if p.engine == engine], colours)
     return figure
 
 
-def _wrapped(note: str, width: float) -> list[str]:
-    """The footnote in lines that fit a figure of so many inches."""
-    return textwrap.wrap(f"Not shown: {note}.", int(width / 0.065)) if note else []
-
-
-def _panels(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """Title -> points: one panel a workload and task; a crowded one is split by architecture."""
-    panels: dict[tuple[str, str], list[Point]] = {}
+def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Title -> points: a workload and task; split by architecture where a panel is crowded."""
+    found: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        panels.setdefault((point.workload, point.task), []).append(point)
+        found.setdefault((point.workload, point.task), []).append(point)
     titled: dict[str, list[Point]] = {}
-    for (workload, task), inside in panels.items():
-        crowded = sum(not point.is_dense for point in inside) > CROWDED
+    for (workload, task), inside in found.items():
+        sparse = [point.engine for point in inside if not point.is_dense]
+        crowded = max(map(sparse.count, sparse), default=0) > CROWDED
         for point in inside:
             title = f"{workload} on {task}" + (f", {point.arch}" if crowded else "")
             titled.setdefault(title, []).append(point)
     return titled
 
 
-def _points(
-    axes: Axes, points: Sequence[Point], colours: dict[str, str], markers: dict[str, str]
+def _places(
+    groups: Mapping[str, Sequence[Point]],
+) -> tuple[int, dict[tuple[str, str], tuple[int, int]]]:
+    """How many columns, and (title, engine) -> (row, column): a row of engines a workload."""
+    order = style.engine_markers({p.engine for points in groups.values() for p in points})
+    engines = {
+        title: sorted({point.engine for point in points}, key=list(order).index)
+        for title, points in groups.items()
+    }
+    most = max(len(names) for names in engines.values())
+    if most == 1:
+        columns = min(2, len(groups))
+        spots = [(title, names[0]) for title, names in engines.items()]
+        return columns, {spot: divmod(number, columns) for number, spot in enumerate(spots)}
+    sparse = [p.engine for points in groups.values() for p in points if not p.is_dense]
+    columns = min(3 if max(map(sparse.count, sparse), default=0) <= ROOMY else 2, most)
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+    row = 0
+    for title, names in engines.items():
+        for number, engine in enumerate(names):
+            places[title, engine] = (row + number // columns, number % columns)
+        row += math.ceil(len(names) / columns)
+    return columns, places
+
+
+def _panel(
+    axes: Axes,
+    group: Sequence[Point],
+    points: Sequence[Point],
+    colours: Mapping[str, str],
+    markers: Mapping[str, str],
+    margin: float,
 ) -> None:
-    axes.axhline(0, color=style.GUIDE, linewidth=0.8, zorder=0)
-    axes.axvline(1, color=style.GUIDE, linewidth=0.8, zorder=0)
+    """One engine's points, in the frame of all engines of the workload."""
+    axes.axhline(0, color=style.GUIDE, linewidth=0.8, zorder=0.5)
+    axes.axvline(1, color=style.GUIDE, linewidth=0.8, zorder=0.5)
+    scale_axes(axes, group)
+    (left, _), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    axes.axhspan(-margin, max(top, 0.0), color=style.NO_WORSE, linewidth=0, zorder=0)
+    front = pareto_front([(1.0, 0.0), *((p.speedup[1], p.change[1]) for p in group)])
+    steps = [(left, front[0][1]), *front, (front[-1][0], bottom)]
+    axes.plot(
+        [x for x, _ in steps], [y for _, y in steps], drawstyle="steps-pre", color=style.QUIET,
+        linewidth=0.9, linestyle=DASHED, zorder=1,
+    )  # fmt: skip
+    axes.set_ylim(bottom, top)
+    axes.plot([1.0], [0.0], marker="+", markersize=9, markeredgewidth=1.3, linestyle="",
+              color=style.DENSE, zorder=4.5)  # fmt: skip
     for point in points:
-        colour = style.DENSE if point.is_dense else colours[point.method]
-        low, middle, high = point.speedup
-        below, change, above = point.change
-        axes.errorbar(
-            middle,
-            change,
-            xerr=[[middle - low], [high - middle]],
-            yerr=[[change - below], [above - change]],
-            color=colour,
-            marker=markers[point.engine],
-            markersize=MARKER_SIZE,
-            markerfacecolor="white" if point.is_dense else colour,
-            markeredgecolor=colour if point.is_dense else "white",
-            markeredgewidth=1.1 if point.is_dense else 0.6,
-            elinewidth=1.1,
-            capsize=2.2,
-            capthick=1.0,
-            zorder=3 if point.is_dense else 4,
-        )
+        mark = Mark(point.speedup, point.change, "", colours.get(point.method, style.DENSE))
+        shape = "o" if point.is_dense else markers[point.family]
+        draw_mark(axes, mark, shape, hollow=point.is_dense)
 
 
-def _labels(axes: Axes, points: Sequence[Point], colours: dict[str, str]) -> None:
-    """Each backbone's sparsity, once, beside its fastest point; its other engines' points are of
-    the same colour and, up to noise, at the same height. With the architecture where there are
-    several."""
-    fastest: dict[tuple[str, str, float], Point] = {}
-    for point in sorted(points, key=lambda point: point.speedup[1]):
-        if not point.is_dense:
-            fastest[point.arch, point.method, point.sparsity] = point
-    sparse = list(fastest.values())
+def _labels(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> None:
+    """Each sparse point's sparsity, with the architecture where there are several."""
     several = len({point.arch for point in points}) > 1
-    figure: Any = axes.figure
-    scale = 72.0 / figure.dpi  # display pixels to points
-    to_points = axes.transData.transform
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        px, py = to_points((x, y))
-        return px * scale, py * scale
-
-    obstacles: list[Box] = []
-    for point in points:
-        x, y = at(point.speedup[1], point.change[1])
-        (left, _), (right, _) = at(point.speedup[0], 0), at(point.speedup[2], 0)
-        (_, bottom), (_, top) = at(1, point.change[0]), at(1, point.change[2])
-        half = MARKER_SIZE / 2 + 1
-        obstacles += [
-            (x - half, y - half, x + half, y + half),
-            (left - 1, y - 2.2, right + 1, y + 2.2),
-            (x - 2.2, bottom - 1, x + 2.2, top + 1),
-        ]
-    texts = [_label(point, several) for point in sparse]
-    sizes = [_text_size(figure, text) for text in texts]
-    box = axes.get_window_extent()
-    frame = (box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
-    centres = [at(point.speedup[1], point.change[1]) for point in sparse]
-    for point, text, centre, spot in zip(
-        sparse, texts, centres, place(centres, sizes, obstacles, frame), strict=True
-    ):
-        line = {"arrowstyle": "-", "color": colours[point.method], "linewidth": 0.5, "alpha": 0.6}
-        axes.annotate(
-            text,
-            (point.speedup[1], point.change[1]),
-            xytext=(spot.x - centre[0], spot.y - centre[1]),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=style.SMALL,
-            color=colours[point.method],
-            arrowprops={**line, "shrinkA": 1, "shrinkB": 4} if spot.leader else None,
-            zorder=5,
+    marks = [
+        Mark(
+            point.speedup,
+            point.change,
+            "" if point.is_dense else _label(point, several),
+            style.DENSE if point.is_dense else colours[point.method],
         )
+        for point in points
+    ]
+    label_marks(axes, [Mark((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), *marks])
 
 
 def _label(point: Point, several: bool) -> str:
@@ -215,44 +193,39 @@ def _label(point: Point, several: bool) -> str:
     return f"{point.arch} {sparsity}" if several else sparsity
 
 
-def _text_size(figure: Any, text: str) -> tuple[float, float]:
-    """Width and height in points."""
-    from matplotlib.text import Text
-
-    drawn = Text(0, 0, text, fontsize=style.SMALL, figure=figure)
-    extent = drawn.get_window_extent(figure.canvas.get_renderer())
-    scale = 72.0 / figure.dpi
-    return extent.width * scale + 1.5, extent.height * scale + 1.0
-
-
 def _legend(
-    figure: Figure, colours: dict[str, str], markers: dict[str, str], per_row: int, bottom: float
-) -> None:
+    points: Sequence[Point],
+    colours: Mapping[str, str],
+    markers: Mapping[str, str],
+    margin: float,
+    against: Against,
+) -> list[Artist]:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = [
-        Line2D([], [], color=colour, linewidth=4, solid_capstyle="butt", label=method)
+    families = {point.method: point.family for point in points}
+    handles: list[Artist] = [
+        Line2D([], [], color=colour, marker=markers[families[method]], markersize=MARKER_SIZE,
+               markeredgecolor="white", markeredgewidth=0.6, linewidth=1.6, label=method)
         for method, colour in colours.items()
-    ]
+    ]  # fmt: skip
     handles += [
-        Line2D([], [], linestyle="", marker=marker, color="#555555", label=engine)
-        for engine, marker in markers.items()
+        Line2D([], [], linestyle="", marker=marker, color=style.QUIET, label=family)
+        for family, marker in markers.items()
     ]
-    handles.append(
-        Line2D(
+    one = "best dense engine" if against == "total" else "dense"
+    handles += [
+        Line2D([], [], linestyle="", marker="+", markersize=9, color=style.DENSE, label=one),
+        Line2D([], [], linestyle=DASHED, linewidth=0.9, color=style.QUIET, label="Pareto front"),
+        Patch(color=style.NO_WORSE, label=f"no worse: at most {margin:g} points lost"),
+    ]  # fmt: skip
+    if against == "total":
+        hollow = Line2D(
             [], [], linestyle="", marker="o", markerfacecolor="white", color=style.DENSE,
             label="hollow: dense",
-        )
-    )  # fmt: skip
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, bottom),
-        ncols=min(len(handles), per_row),
-        handletextpad=0.5,
-        columnspacing=1.5,
-        borderaxespad=0.2,
-    )
+        )  # fmt: skip
+        handles.insert(-2, hollow)
+    return handles
 
 
 def _nothing(figure: Figure, note: str) -> None:

@@ -23,6 +23,7 @@ COMMANDS = (
     "inspect",
     "compare",
     "plot",
+    "reproduce",
     "engines",
     "check",
     "noise",

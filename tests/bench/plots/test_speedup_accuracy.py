@@ -10,15 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.container import ErrorbarContainer
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from bench.comparisons import compare_run
 from bench.plots import style
+from bench.plots.data import RunData, Selection
+from bench.plots.fronts import pareto_front
 from bench.plots.labels import Box, place
 from bench.plots.points import Point, PointSet, points_of
-from bench.plots.speedup_accuracy import draw, save
+from bench.plots.speedup_accuracy import draw, from_runs, save
 from models.errors import SparsebenchError
+from tests.bench.plots.sweeps import thirty_points
 from tests.bench.synthetic import SyntheticRun, make_run, true_total
 
 ROOT = Path(__file__).parents[3]
@@ -34,8 +41,6 @@ def all_points(run: SyntheticRun) -> PointSet:
 
 
 def texts(figure: Any) -> str:
-    from matplotlib.text import Text
-
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
@@ -70,20 +75,77 @@ def test_cells_without_accuracy_or_interval_are_counted_not_drawn(run: Synthetic
     assert all_points(make_run(blocks=1)).without_interval == 12
 
 
-def test_one_panel_a_workload_with_whiskers_both_ways(run: SyntheticRun) -> None:
+def test_a_panel_for_each_workload_and_engine_with_whiskers_both_ways(run: SyntheticRun) -> None:
     figure = draw(all_points(run))
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     titles = [axes.get_title(loc="left") for axes in panels]
-    assert titles == ["inference on digits", "linear-cached on digits"]
+    assert titles == [
+        f"{workload} on digits\n{engine}"
+        for workload in ("inference", "linear-cached")
+        for engine in ("deepsparse", "onnxruntime", "torch")
+    ]
     for axes in panels:
         bars = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
-        assert len(bars) == 9
+        assert len(bars) == 3
         assert all(bar.has_xerr and bar.has_yerr for bar in bars)
     assert panels[0].get_xscale() == "log"  # from 0.6 to 3.6 times
+    assert len({axes.get_xlim() for axes in panels[:3]}) == 1  # engines can be compared by eye
     shown = texts(figure)
-    for word in ("acdc", "magnitude", "deepsparse", "90%", "50%", "hollow: dense"):
+    for word in ("acdc", "magnitude", "one-shot", "regularization", "90%", "50%", "hollow: dense"):
         assert word in shown
+    assert "no worse: at most 0.5 points lost" in shown and "Pareto front" in shown
     assert "Not shown: 6 cells with generated weights (speed only)." in shown
+
+
+def test_the_best_dense_engine_stands_at_one_and_zero_in_every_panel(run: SyntheticRun) -> None:
+    for axes in draw(all_points(run)).axes:
+        marks = [line for line in axes.get_lines() if line.get_marker() == "+"]
+        assert [np.asarray(line.get_xydata()).tolist() for line in marks] == [[[1.0, 0.0]]]
+
+
+def test_the_band_of_no_worse_ends_at_the_stated_margin(run: SyntheticRun) -> None:
+    figure = draw(all_points(run), margin=1.5)
+    band = next(p for p in figure.axes[0].patches if isinstance(p, Rectangle))
+    assert band.get_y() == pytest.approx(-1.5)
+    assert "no worse: at most 1.5 points lost" in texts(figure)
+
+
+def test_one_engine_and_workload_can_be_chosen(run: SyntheticRun) -> None:
+    chosen = Selection(workloads=("inference",), engines=("deepsparse",))
+    data = RunData.of(run.records, run.trials)
+    (axes,) = from_runs([data], chosen).axes
+    assert axes.get_title(loc="left") == "inference on digits, deepsparse"
+    # Ratios are against the best dense engine of the run, which is not shown.
+    shown = sorted(c[0].get_xdata()[0] for c in axes.containers if isinstance(c, ErrorbarContainer))
+    backbones = ("resnet18/dense", "resnet18/magnitude-50", "resnet18/acdc-90")
+    truth = [true_total("inference", name, "deepsparse") for name in backbones]
+    assert shown == pytest.approx(truth, rel=0.12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-5, 5)), min_size=1, max_size=12))
+def test_the_front_holds_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    floats = [(float(x), float(y)) for x, y in points]
+    front = pareto_front(floats)
+    assert front == sorted(front)
+    for x, y in floats:
+        beaten = any(a >= x and b >= y and (a, b) != (x, y) for a, b in floats)
+        assert ((x, y) in front) is not beaten
+
+
+def test_labels_of_thirty_points_do_not_collide() -> None:
+    for engines in (1, 2, 3):
+        figure = draw(thirty_points(engines))
+        figure.draw_without_rendering()  # puts annotations where they will stand
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        for axes in figure.axes:
+            labels = [text for text in axes.texts if text.get_text().endswith("%")]
+            if not axes.axison:
+                continue
+            assert len(labels) == 30
+            # Of the letters alone: an annotation's own box holds its leader line too.
+            boxes = [Text.get_window_extent(text, renderer) for text in labels]
+            for index, box in enumerate(boxes):
+                assert not any(box.overlaps(one) for one in boxes[:index])
 
 
 def test_narrow_range_has_a_linear_axis(run: SyntheticRun) -> None:
@@ -119,22 +181,25 @@ def test_crowded_panel_is_split_by_architecture() -> None:
             arch=arch,
             method=f"m{number % 5}",
             sparsity=0.9,
-            engine=f"e{number // 5}",
+            engine="torch",
             speedup=(0.9, 1.0 + number / 10, 1.2 + number / 10),
             change=(-2.0, -1.0, 0.0),
         )
         for arch in ("resnet18", "resnet50")
-        for number in range(15)
+        for number in range(16)
     ]
     titles = [axes.get_title(loc="left") for axes in draw(PointSet(tuple(points))).axes]
-    assert titles == ["inference on digits, resnet18", "inference on digits, resnet50"]
+    assert titles == [
+        "inference on digits, resnet18, torch",
+        "inference on digits, resnet50, torch",
+    ]
 
 
 def test_files_are_written_as_png_and_svg(run: SyntheticRun, tmp_path: Path) -> None:
     png, svg = save(all_points(run), tmp_path / "new", "speedup-accuracy")
     with Image.open(png) as picture:
         assert picture.size[0] > 1500
-        assert picture.info["dpi"][0] == pytest.approx(200, abs=0.1)
+        assert picture.info["dpi"][0] == pytest.approx(300, abs=0.1)  # print resolution
         assert np.asarray(picture.convert("L")).std() > 5  # not blank
     assert svg.read_text().lstrip().startswith("<?xml")
     again = save(all_points(run), tmp_path / "again", "speedup-accuracy")
