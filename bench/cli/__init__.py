@@ -22,6 +22,7 @@ from bench.cli import (
     listing,
     noising,
     plotting,
+    reporting,
     running,
     sparsifying,
 )
@@ -44,6 +45,7 @@ app.command(name="sparsify", epilog=sparsifying.EPILOG)(sparsifying.sparsify)
 app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
+app.command(name="report", epilog=reporting.EPILOG)(reporting.report)
 app.command(name="check", epilog=checking.EPILOG)(checking.check)
 app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
 app.command(name="history", epilog=following.EPILOG)(following.history)

@@ -1,0 +1,366 @@
+"""The tables of a report as plain text with sort keys: HTML and Markdown are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.records import Estimate
+from bench.report.beside import Change
+from bench.report.build import Report
+from bench.report.cells import Cell, ratio_text
+from bench.report.runs import RunFacts
+from bench.tables import Section, numbers
+from bench.tables.over_tasks import OverTasks
+from bench.tables.training import HEADER as TRAINING_HEADER
+from bench.tables.training import training_caption, training_cells
+from bench.tables.wording import caption, speed_header
+
+FACETS = ("run", "workload", "task", "method", "engine")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field of a table.
+
+    Args:
+        text: what it says.
+        spread: the interval behind it, in smaller print.
+        sort: what its column is sorted by; None goes last. By default the text.
+        tone: "better", "worse" or "muted".
+    """
+
+    text: str
+    spread: str = ""
+    sort: float | str | None = ""
+    tone: str = ""
+
+    @property
+    def key(self) -> str:
+        """The sort key as an attribute; empty for a missing value."""
+        if self.sort is None:
+            return ""
+        return self.text if self.sort == "" else str(self.sort)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, and whether it holds numbers."""
+
+    title: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row; a facet without a value passes every filter."""
+
+    entries: tuple[Entry, ...]
+    facets: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table.
+
+    Args:
+        title: its heading.
+        columns: titles.
+        lines: rows.
+        notes: sentences below it.
+        commands: whether its rows have commands that repeat them.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    commands: bool = False
+
+
+def cell_grids(report: Report) -> list[Grid]:
+    """One table a run and workload: units differ between workloads, clocks between runs."""
+    found = []
+    for run in report.runs:
+        mine = [cell for cell in report.cells if cell.run == run.label]
+        for workload in dict.fromkeys(cell.record.workload for cell in mine):
+            group = [cell for cell in mine if cell.record.workload == workload]
+            found.append(_cell_grid(run, workload, group, len(report.runs) > 1))
+    return found
+
+
+def _cell_grid(run: RunFacts, workload: str, cells: Sequence[Cell], several: bool) -> Grid:
+    sections = [section for section in run.sections if section.workload == workload]
+    tasks = len(sections) > 1
+    columns = (
+        Column("backbone"), *((Column("task"),) if tasks else ()), Column("method"),
+        Column("engine"), Column("accuracy, %", True), Column("change, points", True),
+        Column(speed_header(sections[0]), True), Column("same engine", True),
+        Column("best dense", True), Column("verdict"), Column("sees", True),
+    )  # fmt: skip
+    settings = dict.fromkeys(section.settings for section in sections if section.rows)
+    if len(settings) == 1:
+        notes = [f"{next(iter(settings))}."]
+    else:
+        notes = [f"{section.task}: {section.settings}." for section in sections if section.rows]
+    notes.append(caption(sections[0]))
+    notes += dict.fromkeys(note for section in sections for note in section.notes)
+    return Grid(
+        title=", ".join(
+            [workload if tasks else f"{workload} on {sections[0].task}"]
+            + ([run.label] if several else [])
+        ),
+        columns=columns,
+        lines=tuple(_cell_line(cell, tasks) for cell in cells),
+        notes=tuple(notes),
+        commands=run.plan is not None,
+    )
+
+
+def _cell_line(cell: Cell, name_task: bool) -> Line:
+    record, row = cell.record, cell.row
+    trained = record.backbone.trained
+    accuracy = row.accuracy if trained else None
+    delta = row.delta if trained else None
+    seen = row.comparison.smallest_effect if row.comparison else None
+    word = row.verdict or ""
+    entries = (
+        Entry(record.backbone.name),
+        *((Entry(record.task.name),) if name_task else ()),
+        Entry(record.backbone.method),
+        Entry(row.engine),
+        _spread(numbers.percent(accuracy), accuracy.mean)
+        if accuracy
+        else Entry(cell.accuracy_text, sort=None, tone="muted"),
+        _spread(numbers.points(delta), delta.mean)
+        if delta
+        else Entry(cell.change_text, sort=0.0 if trained and cell.is_dense else None, tone="muted"),
+        _spread(numbers.speed(row.speed), row.speed.mid),
+        Entry(cell.speedup_text, sort=1.0, tone="muted")
+        if cell.is_dense
+        else _ratio(row.speedup, word),
+        Entry(cell.total_text, sort=1.0, tone="muted")
+        if row.best
+        else _ratio(row.total, row.total_verdict or ""),
+        Entry(word, tone=word if word in ("better", "worse") else "muted"),
+        Entry(cell.sees_text, sort=seen),
+    )
+    facets = {
+        "run": cell.run,
+        "workload": record.workload,
+        "task": record.task.name,
+        "method": record.backbone.method,
+        "engine": record.engine.name,
+    }
+    return Line(entries, facets, cell.command)
+
+
+def _spread(pair: tuple[str, str], sort: float) -> Entry:
+    return Entry(pair[0], pair[1], sort)
+
+
+def _ratio(estimate: Estimate | None, word: str) -> Entry:
+    if estimate is None:
+        return Entry(numbers.DASH, sort=None)
+    point, spread = numbers.ratio(estimate)
+    tone = word if word in ("better", "worse") else ""
+    return Entry(point, f"({spread})", estimate.median, tone)
+
+
+def training_grids(report: Report) -> list[Grid]:
+    """Epochs, time to the target and break-even, where a workload trains step by step."""
+    found = []
+    for run in report.runs:
+        for section in run.sections:
+            lines = training_cells(section)
+            if lines:
+                found.append(_training_grid(run, section, lines, len(report.runs) > 1))
+    return found
+
+
+def _training_grid(
+    run: RunFacts, section: Section, cells: Iterable[tuple[str, ...]], several: bool
+) -> Grid:
+    title = f"training: {section.workload} on {section.task}"
+    facets = {"run": run.label, "workload": section.workload, "task": section.task}
+    return Grid(
+        title=f"{title}, {run.label}" if several else title,
+        columns=tuple(Column(name, place > 1) for place, name in enumerate(TRAINING_HEADER)),
+        lines=tuple(Line(tuple(Entry(text) for text in line), facets) for line in cells),
+        notes=(training_caption(section), "What the zeros cost in accuracy stands above."),
+    )
+
+
+def mean_grids(report: Report) -> list[Grid]:
+    """Geometric means over tasks, beside the worst accuracy change of the tasks."""
+    return [
+        _mean_grid(run, one, report) for run in report.runs for one in report.over_tasks[run.label]
+    ]
+
+
+def _mean_grid(run: RunFacts, one: OverTasks, report: Report) -> Grid:
+    lines = []
+    for (backbone, engine), (speedup, total) in one.means.items():
+        cells = [
+            cell
+            for cell in report.cells
+            if (cell.run, cell.record.workload, cell.record.backbone.name, cell.record.engine.name)
+            == (run.label, one.workload, backbone, engine)
+        ]
+        known = [(c.row.delta, c.record.task.name) for c in cells if c.row.delta]
+        delta, task = min(known, key=lambda pair: pair[0].mean) if known else (None, "")
+        facets = {"run": run.label, "workload": one.workload, "engine": engine}
+        if cells:
+            facets["method"] = cells[0].record.backbone.method
+        worst = (
+            _spread(numbers.points(delta), delta.mean) if delta else Entry(numbers.DASH, sort=None)
+        )
+        entries = (
+            Entry(backbone), Entry(engine), _ratio(speedup, ""), _ratio(total, ""), worst,
+            Entry(task),
+        )  # fmt: skip
+        lines.append(Line(entries, facets))
+    title = f"{one.workload} over {len(one.tasks)} tasks"
+    return Grid(
+        title=f"{title}, {run.label}" if len(report.runs) > 1 else title,
+        columns=(
+            Column("backbone"),
+            Column("engine"),
+            Column("same engine", True),
+            Column("best dense", True),
+            Column("worst change, points", True),
+            Column("on"),
+        ),
+        lines=tuple(lines),
+        notes=("Geometric means of the tasks' ratios, 95% intervals over tasks.",),
+    )
+
+
+def beside_grid(report: Report) -> Grid:
+    """Cells of several runs: ratios and accuracy changes, no times."""
+    labels = [run.label for run in report.runs]
+    columns = [Column("backbone"), Column("task"), Column("workload"), Column("engine")]
+    for label in labels:
+        columns += [
+            Column(f"{label}: same engine", True),
+            Column(f"{label}: best dense", True),
+            Column(f"{label}: change, points", True),
+        ]
+        columns += [Column(f"{label}: over the first", True)] if label != labels[0] else []
+    lines = []
+    for one in report.beside:
+        workload, task, backbone, engine = one.key
+        entries = [Entry(backbone), Entry(task), Entry(workload), Entry(engine)]
+        for place, (cell, change) in enumerate(zip(one.cells, one.changes, strict=True)):
+            entries += _beside(cell)
+            entries += [_change(cell, change)] if place else []
+        known = next(cell for cell in one.cells if cell is not None)
+        facets = {
+            "workload": workload,
+            "task": task,
+            "method": known.record.backbone.method,
+            "engine": known.record.engine.name,
+        }
+        lines.append(Line(tuple(entries), facets))
+    return Grid(
+        title="The same cells in several runs",
+        columns=tuple(columns),
+        lines=tuple(lines),
+        notes=(
+            "Each ratio was measured inside its own run, against its own dense partner; times of "
+            "different runs are never divided. 'Over the first': the speed-up on the same engine "
+            "over that of the first run that has the cell; above 1, the zeros gain more here.",
+        ),
+    )
+
+
+def _beside(cell: Cell | None) -> list[Entry]:
+    if cell is None:
+        return [Entry("not in it", sort=None, tone="muted"), *[Entry("", sort=None)] * 2]
+    row = cell.row
+    change = (
+        _spread(numbers.points(row.delta), row.delta.mean)
+        if row.delta and cell.record.backbone.trained
+        else Entry(cell.change_text, sort=None, tone="muted")
+    )
+    return [
+        _ratio(row.speedup, row.verdict or ""),
+        _ratio(row.total, row.total_verdict or ""),
+        change,
+    ]
+
+
+def _change(cell: Cell | None, change: Change | None) -> Entry:
+    if cell is None or change is None:
+        return Entry("", sort=None)
+    if change.ratio is None:
+        what = ", ".join(change.differs)
+        return Entry(f"not compared: {what or 'no speed-up'}", sort=None, tone="muted")
+    text = ratio_text(change.ratio)
+    return Entry(f"{text} {change.verdict}", sort=change.ratio.median, tone=change.verdict or "")
+
+
+def difference_grid(report: Report) -> Grid:
+    """What is not the same in all runs."""
+    columns = (Column("what"), *(Column(run.label) for run in report.runs))
+    lines = tuple(
+        Line((Entry(one.what), *(Entry(value) for value in one.values)))
+        for one in report.differences
+    )
+    return Grid("What differs", columns, lines)
+
+
+def problem_grid(report: Report) -> Grid:
+    """Every discarded or failed cell or trial with its reason."""
+    several = len(report.runs) > 1
+    columns = (
+        *((Column("run"),) if several else ()),
+        Column("what became of it"), Column("what"), Column("workload"), Column("task"),
+        Column("reason"),
+    )  # fmt: skip
+    lines = tuple(
+        Line(
+            (
+                *((Entry(one.run),) if several else ()),
+                Entry(one.fate), Entry(one.what), Entry(one.workload or "several"),
+                Entry(one.task or "several"), Entry(one.reason),
+            ),
+            {facet: getattr(one, facet) for facet in FACETS},
+        )
+        for one in report.problems
+    )  # fmt: skip
+    return Grid("Discarded and failed", columns, lines)
+
+
+def engine_grid(report: Report) -> Grid:
+    """Licences and support of the engines."""
+    columns = (
+        Column("engine"), Column("version"), Column("licence"), Column("production"),
+        Column("support"), Column("cells", True),
+    )  # fmt: skip
+    lines = tuple(
+        Line(
+            (
+                Entry(one.name), Entry(", ".join(one.versions) or numbers.DASH),
+                Entry(one.licence),
+                Entry("not recorded", tone="muted")
+                if one.licence == "not recorded" and one.production
+                else Entry("allowed" if one.production else "not allowed",
+                           tone="" if one.production else "worse"),
+                Entry(one.support), Entry(str(one.cells), sort=one.cells),
+            ),
+            {"engine": one.name},
+        )
+        for one in report.engines
+    )  # fmt: skip
+    warnings = tuple(one.warning for one in report.engines if one.warning)
+    return Grid("Engines: licence and support", columns, lines, warnings)
+
+
+def weight_grid(report: Report) -> Grid:
+    """Licences of the weights."""
+    lines = tuple(
+        Line((Entry(name), Entry(licence))) for name, licence in sorted(report.weights.items())
+    )
+    return Grid("Weights: licence", (Column("backbone"), Column("licence")), lines)
