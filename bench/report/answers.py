@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench.comparisons import ratio_of_cells
@@ -122,7 +122,7 @@ class Answer:
         lead: time of the runner-up over that of the winner.
         unsure: faster than the winner, but its interval reaches beyond the margin.
         outside: faster than the winner and outside the margin.
-        deployable: the fastest within whose licence allows production, if the winner's does not.
+        deployable: the fastest within whose licence allows production, if that of `taken` does not.
     """
 
     question: Question
@@ -144,6 +144,11 @@ class Answer:
             and not self.winner.is_dense
             and verdict(self.winner.total) == "better"
         )
+
+    @property
+    def taken(self) -> Candidate | None:
+        """What the answer recommends: dense, unless a sparse candidate is surely faster."""
+        return self.winner if self.certain else self.best_dense
 
     @property
     def has_sparse(self) -> bool:
@@ -178,7 +183,7 @@ def answer(question: Question, margin: float) -> Answer:
     def first(kind: Standing) -> Candidate | None:
         return next((c for c in faster if standing[c.name] == kind), None)
 
-    return Answer(
+    found = Answer(
         question=question,
         margin=margin,
         winner=winner,
@@ -188,8 +193,10 @@ def answer(question: Question, margin: float) -> Answer:
         lead=None if runner_up is None else _lead(question.run, winner, runner_up),
         unsure=first("unsure"),
         outside=first("outside"),
-        deployable=(None if winner.production else next((c for c in within if c.production), None)),
     )
+    if found.taken is None or found.taken.production:
+        return found
+    return replace(found, deployable=_deployable(question.run, within))
 
 
 # position in the key of a group -> how the setting is said

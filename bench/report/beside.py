@@ -6,19 +6,20 @@ Times of two machines (or of two days) never meet: each ratio was measured insid
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.comparisons import differing_keys
 from bench.comparisons.between import ACROSS_MACHINES, ACROSS_RUNS
 from bench.machine import MUST_MATCH, describe_machine
-from bench.records import Estimate, Record
+from bench.records import Estimate
 from bench.report.cells import Cell, delta_json, estimate_json
 from bench.report.runs import RunFacts
 from bench.statistics import RatioEstimate, chain_ratios, verdict
 
 NOT_SET = "–"
+_MACHINE = ("fingerprint", *MUST_MATCH, "kernel", "python")
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,9 @@ def differences(runs: Sequence[RunFacts]) -> list[Difference]:
         _difference("measured", [run.when for run in runs]),
         _difference("machine", [_machines(run) for run in runs]),
     ]
-    keys = dict.fromkeys(("fingerprint", *MUST_MATCH, "kernel", "python"))
-    for key in keys:
-        found.append(_each(f"machine: {key}", runs, lambda r, key=key: {key: r.machine.get(key)}))
-    for engine in _union(runs, lambda record: {record.engine.name: True}):
-        found.append(_each(f"version of {engine}", runs, lambda r, e=engine: _version(r, e)))
-    for name in _union(runs, lambda record: record.packages):
-        found.append(_each(f"package {name}", runs, lambda r, n=name: {n: r.packages.get(n)}))
-    for key in ("threads", "batch_size", "device"):
-        found.append(_each(key, runs, lambda r, key=key: {key: getattr(r.engine, key)}))
-    for key in _union(runs, lambda record: record.settings):
-        found.append(_each(f"setting {key}", runs, lambda r, key=key: {key: r.settings.get(key)}))
+    facts = [_facts(run) for run in runs]
+    for what in dict.fromkeys(key for told in facts for key in told):
+        found.append(_difference(what, [", ".join(told.get(what, [NOT_SET])) for told in facts]))
     return [one for one in found if one is not None]
 
 
@@ -171,28 +164,24 @@ def _varying_inside(cells: Sequence[Cell]) -> list[str]:
     return found
 
 
-def _version(record: Record, engine: str) -> dict[str, str | None]:
-    return {engine: record.engine.version} if record.engine.name == engine else {}
+def _facts(run: RunFacts) -> dict[str, list[str]]:
+    """Fact -> its values in a run, each once, in words."""
+    found: dict[str, dict[str, None]] = {}
+    for record in run.records:
+        engine = record.engine
+        told = {f"machine: {key}": record.machine.get(key) for key in _MACHINE}
+        told[f"version of {engine.name}"] = engine.version
+        told |= {f"package {name}": version for name, version in record.packages.items()}
+        told |= {key: getattr(engine, key) for key in ("threads", "batch_size", "device")}
+        told |= {f"setting {key}": value for key, value in record.settings.items()}
+        for what, value in told.items():
+            if value is not None:
+                found.setdefault(what, {})[_text(value)] = None
+    return {what: list(values) for what, values in found.items()}
 
 
 def _machines(run: RunFacts) -> str:
     return "; ".join(dict.fromkeys(describe_machine(facts) for facts in run.machines.values()))
-
-
-def _union(
-    runs: Sequence[RunFacts], facts: Callable[[Record], Mapping[str, Any]]
-) -> dict[str, None]:
-    return dict.fromkeys(key for run in runs for record in run.records for key in facts(record))
-
-
-def _each(
-    what: str, runs: Sequence[RunFacts], facts: Callable[[Record], Mapping[str, Any]]
-) -> Difference | None:
-    values = []
-    for run in runs:
-        told = [value for r in run.records for value in facts(r).values() if value is not None]
-        values.append(", ".join(dict.fromkeys(_text(value) for value in told)) or NOT_SET)
-    return _difference(what, values)
 
 
 def _difference(what: str, values: Sequence[str]) -> Difference | None:

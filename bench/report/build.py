@@ -16,6 +16,7 @@ from bench.report.problems import Problem, problems_of
 from bench.report.runs import RunFacts, load_runs
 from bench.report.words import AnswerWords, in_words, title_of
 from bench.tables.over_tasks import OverTasks, over_tasks
+from bench.tables.wording import how_to_read
 from models.errors import SparsebenchError
 
 MARGIN = 0.5
@@ -63,6 +64,13 @@ class Report:
         """The answers at the chosen margin."""
         return self.answers[self.margin]
 
+    @property
+    def reading(self) -> str:
+        """What the columns of the tables are."""
+        text = how_to_read([section for run in self.runs for section in run.sections])
+        text = text.removeprefix("How to read it: ")
+        return text[:1].upper() + text[1:]
+
     def repeat(self, run: RunFacts) -> str | None:
         """The command that repeats a whole run."""
         if run.plan is None:
@@ -83,7 +91,7 @@ class Report:
                     "run": run.label,
                     "measured": run.when,
                     "machines": [dict(facts) for facts in run.machines.values()],
-                    "packages": dict(run.records[0].packages),
+                    "packages": run.packages,
                     "repeat": self.repeat(run),
                 }
                 for run in self.runs

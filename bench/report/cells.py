@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.comparisons import best_dense
 from bench.records import Delta, Estimate, Record
 from bench.repeat import run_words
 from bench.report.runs import RunFacts
@@ -162,7 +163,7 @@ def _pair(ends: Sequence[float] | None) -> list[float] | None:
 
 def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
     record = row.record
-    best = row.comparison.best_dense if row.comparison else None
+    best = row.comparison.best_dense if row.comparison else _best(run, record)
     dense = row.comparison.dense if row.comparison else None
     engines = [record.engine.name] + ([run.record(best).engine.name] if best else [])
     partner = record.backbone.name if record.backbone.is_dense else record.backbone.dense_partner
@@ -179,3 +180,9 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
         )
         command = shlex.join([*words, "--out", f"{run.path}-again"])
     return Cell(run.label, section, row, partner or f"{record.backbone.arch}/dense", command)
+
+
+def _best(run: RunFacts, record: Record) -> str | None:
+    """The dense record that a dense cell's total was taken against."""
+    best = best_dense(record, run.records, run.times, record.engine.precision)
+    return None if best is None else best.id

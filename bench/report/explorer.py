@@ -71,7 +71,7 @@ class Key:
 
 def explorers(cells: Sequence[Cell], margin: float) -> list[Explorer]:
     """One plot a workload that has a point: trained, with both intervals, dense ones too."""
-    found = []
+    found: list[Explorer] = []
     for workload in dict.fromkeys(cell.record.workload for cell in cells):
         mine = [cell for cell in cells if cell.record.workload == workload]
         points = [cell for cell in mine if _drawable(cell)]
@@ -115,16 +115,17 @@ def _left_out(cells: Sequence[Cell]) -> str:
 def _figure(
     points: Sequence[Cell], cells: Sequence[Cell], margin: float, number: int
 ) -> dict[str, Any]:
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import (
         BooleanFilter,
-        BoxAnnotation,
         CDSView,
         ColumnDataSource,
         HoverTool,
         PrintfTickFormatter,
-        Span,
+        Range1d,
     )
+    from bokeh.models.annotations import BoxAnnotation, Span
     from bokeh.plotting import figure
 
     data = _columns(points, cells)
@@ -133,7 +134,7 @@ def _figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
         x_axis_type="log" if right / left > WIDEST else "linear",
-        x_range=(left, right),
+        x_range=Range1d(start=left, end=right),
         x_axis_label="speed-up over the best dense engine",
         y_axis_label="accuracy change, points",
         tools="pan,box_zoom,wheel_zoom,reset,save",
@@ -153,9 +154,9 @@ def _figure(
     plot.add_layout(
         BoxAnnotation(top=-margin, fill_alpha=0.10, fill_color="#888888", name="outside")
     )
-    for dimension, location in (("width", 0.0), ("height", 1.0)):
-        plot.add_layout(Span(dimension=dimension, location=location, name="guide"))
-    source = ColumnDataSource(data, name="points")
+    plot.add_layout(Span(dimension="width", location=0.0))
+    plot.add_layout(Span(dimension="height", location=1.0))
+    source = ColumnDataSource(dict(data), name="points")
     view = CDSView(filter=BooleanFilter(booleans=[True] * len(points), name="shown"))
     for ends in (("low", "y", "high", "y"), ("x", "below", "x", "above")):
         plot.segment(
@@ -165,8 +166,10 @@ def _figure(
         "x", "y", marker="marker", size=10, source=source, view=view,
         line_color="colour", fill_color="colour", fill_alpha="filled", line_width=1.5,
     )  # fmt: skip
-    plot.add_tools(HoverTool(renderers=[dots], tooltips=list(HOVER), point_policy="snap_to_data"))
-    return dict(json_item(plot, f"plot-{number}"))
+    plot.add_tools(
+        HoverTool(renderers=[dots], tooltips=list(HOVER), limit=3, point_policy="snap_to_data")
+    )
+    return dict(json_item(plot, ID(f"plot-{number}")))
 
 
 def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[Any]]:

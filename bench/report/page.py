@@ -20,7 +20,6 @@ from bench.report.build import Report
 from bench.report.explorer import explorers, legend
 from bench.report.picture import picture_of
 from bench.report.words import points
-from bench.tables.wording import how_to_read
 
 TEMPLATES = "templates"
 
@@ -68,7 +67,6 @@ def html_page(report: Report) -> str:
         weights=grids.weight_grid(report),
         machine_line=describe_machine,
         fact=_fact,
-        reading=how_to_read([section for run in report.runs for section in run.sections]),
     )
 
 
@@ -105,7 +103,7 @@ def _bokeh() -> str:
     """BokehJS without widgets, tables, WebGL and MathJax."""
     from bokeh.resources import Resources
 
-    return "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
+    return Resources(mode="inline", components=["bokeh"]).js_raw[0]
 
 
 def _policy(scripts: list[str]) -> str:

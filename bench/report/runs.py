@@ -53,6 +53,16 @@ class RunFacts:
         days = sorted({record.created[:10] for record in self.records})
         return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """Package -> its versions; those that are not installed are left out."""
+        found: dict[str, dict[str, None]] = {}
+        for record in self.records:
+            for name, version in record.packages.items():
+                if version:
+                    found.setdefault(name, {})[version] = None
+        return {name: ", ".join(versions) for name, versions in found.items()}
+
     def record(self, key: str) -> Record:
         """The record with this id."""
         return next(record for record in self.records if record.id == key)
@@ -102,7 +112,10 @@ def _plan_text(path: Path) -> str | None:
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+    first: dict[Path, Path] = {}
+    for path in paths:
+        first.setdefault(path.resolve(), path)
+    return list(first.values())
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -130,16 +130,14 @@ def _dense_wins(answer: Answer) -> Sentence:
 
 
 def _remarks(answer: Answer) -> Iterable[Sentence]:
-    winner = answer.winner
-    assert winner is not None
-    if answer.deployable is not None and not winner.production:
-        other = answer.deployable
+    if answer.deployable is not None:
         yield (
             Piece("For production", True),
-            Piece(f": the licence of this engine does not allow it; take {other.name}, "),
-            *_said(other),
+            Piece(": the licence of this engine does not allow it; take "),
+            Piece(f"{answer.deployable.name}, "),
+            *_said(answer.deployable),
         )
-    elif not winner.production:
+    elif answer.taken is not None and not answer.taken.production:
         why = ": the licence of this engine does not allow it, and no other engine was measured."
         yield (Piece("For production", True), Piece(why))
     other = answer.runner_up

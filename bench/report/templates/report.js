@@ -72,6 +72,7 @@
     }
   }
   form.addEventListener("input", filter);
+  form.addEventListener("change", filter);  // some drivers of a browser send only this one
   form.addEventListener("reset", () => setTimeout(filter));
   form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -93,7 +94,6 @@
         }
         for (const part of plot.center) {
           if (part.type === "Grid") part.grid_line_color = line;
-          if (part.name === "guide") part.line_color = quiet;
           if (part.type === "Span") part.line_color = quiet;
         }
       }
@@ -105,7 +105,6 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   async function plots() {
     if (!window.Bokeh) return;
-    window.Bokeh.set_log_level("error");
     for (const data of all("script.plot-data")) await window.Bokeh.embed.embed_item(JSON.parse(data.textContent));
     colour();
     dark.addEventListener("change", colour);
