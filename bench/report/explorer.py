@@ -32,15 +32,27 @@ HEIGHT = 400
 WIDEST = 4.0  # an axis is logarithmic beyond this factor
 REACH = 1.5
 HOVER = (
-    ("", "@name"),
-    ("speed-up over best dense", "@total"),
-    ("on the same engine", "@speedup"),
-    ("accuracy change, points", "@change_text"),
-    ("accuracy, %", "@accuracy"),
-    ("speed", "@speed"),
-    ("task", "@task"),
-    ("run", "@run"),
+    ("speed-up over best dense", "total"),
+    ("on the same engine", "speedup"),
+    ("accuracy change, points", "change_text"),
+    ("accuracy, %", "accuracy"),
+    ("speed", "speed"),
+    ("task", "task"),
+    ("run", "run"),
 )
+
+
+def _tooltip() -> str:
+    """The hover's HTML; Bokeh escapes the columns that it puts in (`{safe}` would not)."""
+    lines = "".join(
+        f'<tr><td style="color: #4a525a; padding-right: 0.8em">{label}</td><td>@{column}</td></tr>'
+        for label, column in HOVER
+    )
+    return (
+        '<div class="tip" style="font: 13px/1.4 system-ui, sans-serif; color: #1c2127; '
+        'max-width: 24rem; overflow-wrap: anywhere"><b>@name</b>'
+        f"<table>{lines}</table></div>"
+    )
 
 
 @dataclass(frozen=True)
@@ -167,7 +179,7 @@ def _figure(
         line_color="colour", fill_color="colour", fill_alpha="filled", line_width=1.5,
     )  # fmt: skip
     plot.add_tools(
-        HoverTool(renderers=[dots], tooltips=list(HOVER), limit=3, point_policy="snap_to_data")
+        HoverTool(renderers=[dots], tooltips=_tooltip(), limit=3, point_policy="snap_to_data")
     )
     return dict(json_item(plot, ID(f"plot-{number}")))
 

@@ -242,19 +242,17 @@ def beside_grid(report: Report) -> Grid:
     labels = [run.label for run in report.runs]
     columns = [Column("backbone"), Column("task"), Column("workload"), Column("engine")]
     for label in labels:
-        columns += [
-            Column(f"{label}: same engine", True),
-            Column(f"{label}: best dense", True),
-            Column(f"{label}: change, points", True),
-        ]
+        columns.append(Column(f"{label}: same engine", True))
         columns += [Column(f"{label}: over the first", True)] if label != labels[0] else []
+        columns.append(Column(f"{label}: change, points", True))
+        columns.append(Column(f"{label}: best dense", True))
     lines = []
     for one in report.beside:
         workload, task, backbone, engine = one.key
         entries = [Entry(backbone), Entry(task), Entry(workload), Entry(engine)]
         for place, (cell, change) in enumerate(zip(one.cells, one.changes, strict=True)):
-            entries += _beside(cell)
-            entries += [_change(cell, change)] if place else []
+            speedup, points, total = _beside(cell)
+            entries += [speedup, *([_change(cell, change)] if place else []), points, total]
         known = next(cell for cell in one.cells if cell is not None)
         facets = {
             "workload": workload,
@@ -286,8 +284,8 @@ def _beside(cell: Cell | None) -> list[Entry]:
     )
     return [
         _ratio(row.speedup, row.verdict or ""),
-        _ratio(row.total, row.total_verdict or ""),
         change,
+        _ratio(row.total, row.total_verdict or ""),
     ]
 
 

@@ -31,18 +31,19 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
+    def open(self, page: Path, size: tuple[int, int] = (1280, 800), *, dark: bool = False) -> None:
         """Load a page in a window of so many CSS pixels, in either colour scheme."""
-        self.look(width=width, height=height, dark=dark)
+        self.look(size, dark=dark)
         self.logs()
         self.requests()
         self.driver.get(page.resolve().as_uri())
         self.wait("document.documentElement.dataset.plots !== undefined || !window.Bokeh")
 
-    def look(self, *, width: int, height: int, dark: bool = False) -> None:
+    def look(self, size: tuple[int, int], *, dark: bool = False) -> None:
         """Another window size or colour scheme."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        width, height = size
+        window = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 

@@ -16,8 +16,8 @@ from tests.bench.report.conftest import HOSTILE, QUICK
 
 pytestmark = pytest.mark.skipif(browser.found() is None, reason=browser.MISSING)
 
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESKTOP = (1280, 800)  # CSS pixels
+PHONE = (390, 844)
 VISIBLE = "[...document.querySelectorAll('#{id} tbody tr')].filter((row) => !row.hidden)"
 
 
@@ -44,10 +44,10 @@ def test_it_opens_quietly_with_every_answer_above_the_fold(
     chromium: Browser,
     request: pytest.FixtureRequest,
     name: str,
-    size: dict[str, int],
+    size: tuple[int, int],
     dark: bool,
 ) -> None:
-    chromium.open(request.getfixturevalue(name), **size, dark=dark)
+    chromium.open(request.getfixturevalue(name), size, dark=dark)
     quiet(chromium)
     shown = chromium.js("""[...document.querySelectorAll('.answers:not([hidden]) .headlines li')]
         .map((one) => [one.innerText, one.getBoundingClientRect().bottom])""")
@@ -56,16 +56,16 @@ def test_it_opens_quietly_with_every_answer_above_the_fold(
         assert re.search(r"is fastest: \d\.\d\d× \(\d\.\d\d–\d\.\d\d", text)
         assert "points" in text and "not for production" in text
         # hostile names are six lines long: on a phone the second answer may begin below
-        assert bottom <= size["height"] or (name, size) == ("hostile", PHONE)
+        assert bottom <= size[1] or (name, size) == ("hostile", PHONE)
     width = chromium.js("document.documentElement.scrollWidth")
-    assert width <= size["width"]
+    assert width <= size[0]
     grounds = {False: "rgb(255, 255, 255)", True: "rgb(17, 22, 27)"}
     assert chromium.js("getComputedStyle(document.body).backgroundColor") == grounds[dark]
     assert chromium.js("document.querySelectorAll('.plot canvas, .plot > *').length") >= 2
 
 
 def test_tables_sort_by_mouse_and_by_keyboard(chromium: Browser, quick: Path) -> None:
-    chromium.open(quick, **DESKTOP)
+    chromium.open(quick, DESKTOP)
     head = "#cells-0 thead th:nth-child(8)"
     assert "best dense" in chromium.all(head)[0].text
     chromium.all(f"{head} button")[0].click()
@@ -86,7 +86,7 @@ def test_tables_sort_by_mouse_and_by_keyboard(chromium: Browser, quick: Path) ->
 
 def test_missing_values_go_last_either_way(chromium: Browser, quick: Path) -> None:
     """The dense cells have no 'sees'."""
-    chromium.open(quick, **DESKTOP)
+    chromium.open(quick, DESKTOP)
     button = chromium.all("#cells-0 thead th:nth-child(10) button")[0]
     for _ in range(2):
         button.click()
@@ -95,7 +95,7 @@ def test_missing_values_go_last_either_way(chromium: Browser, quick: Path) -> No
 
 
 def test_filters_work_on_tables_and_plots(chromium: Browser, hostile: Path) -> None:
-    chromium.open(hostile, **DESKTOP)
+    chromium.open(hostile, DESKTOP)
     assert chromium.all("#count")[0].text == "199 cells"  # one of 200 has failed
     choose(chromium, "engine", "deepsparse")
     engines = chromium.js(f"{VISIBLE.format(id='cells-0')}.map((row) => row.dataset.engine)")
@@ -116,7 +116,7 @@ def test_filters_work_on_tables_and_plots(chromium: Browser, hostile: Path) -> N
 
 
 def test_hover_tells_the_numbers_and_escapes_names(chromium: Browser, hostile: Path) -> None:
-    chromium.open(hostile, **DESKTOP)
+    chromium.open(hostile, DESKTOP)
     choose(chromium, "task", HOSTILE)
     choose(chromium, "engine", "deepsparse")
     hover(chromium, "acdc")
@@ -129,7 +129,7 @@ def test_hover_tells_the_numbers_and_escapes_names(chromium: Browser, hostile: P
 
 
 def test_a_hostile_name_is_shown_as_text_and_does_nothing(chromium: Browser, hostile: Path) -> None:
-    chromium.open(hostile, **DESKTOP)
+    chromium.open(hostile, DESKTOP)
     cell = chromium.all("#cells-0 tbody tr:nth-child(1) td")[0]
     assert cell.text == HOSTILE
     assert chromium.js("window.pwned") is None
@@ -145,7 +145,7 @@ def test_a_hostile_name_is_shown_as_text_and_does_nothing(chromium: Browser, hos
 
 
 def test_another_margin_changes_the_answer(chromium: Browser, hostile: Path) -> None:
-    chromium.open(hostile, **DESKTOP)
+    chromium.open(hostile, DESKTOP)
     select(chromium, "#margin", "5.0")
     assert chromium.all("h1")[0].text == "Which is fastest within 5 points?"
     texts = [one.text for one in chromium.all(".headlines li") if one.is_displayed()]
@@ -158,7 +158,7 @@ def test_another_margin_changes_the_answer(chromium: Browser, hostile: Path) -> 
 
 def test_everything_can_be_reached_by_keyboard(chromium: Browser, quick: Path) -> None:
     """In the order of the page, and what has the focus can be seen."""
-    chromium.open(quick, **DESKTOP)
+    chromium.open(quick, DESKTOP)
     from selenium.webdriver.common.action_chains import ActionChains
 
     reached = []
@@ -181,7 +181,7 @@ def test_everything_can_be_reached_by_keyboard(chromium: Browser, quick: Path) -
 
 
 def test_print_is_light_and_whole(chromium: Browser, quick: Path) -> None:
-    chromium.open(quick, **DESKTOP, dark=True)
+    chromium.open(quick, DESKTOP, dark=True)
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     chromium.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"media": "print", "features": [dark]}
@@ -210,8 +210,8 @@ TOOLTIP = """(() => {
     const texts = [];
     const walk = (node) => {
         if (node.shadowRoot) walk(node.shadowRoot);
-        if ([...node.classList || []].some((name) => name.startsWith('bk-tooltip-row-'))) {
-            texts.push(node.textContent);
+        if (node.classList && node.classList.contains('tip')) {
+            texts.push(node.innerText);
         }
         for (const child of node.childNodes) walk(child);
     };
@@ -269,6 +269,7 @@ def hover(chromium: Browser, method: str) -> None:
         method,
     )
     actions = ActionChains(chromium.driver)
-    actions.w3c_actions.pointer_action.move_to_location(round(place[0]) - 30, round(place[1]))
-    actions.w3c_actions.pointer_action.move_to_location(round(place[0]), round(place[1]))
+    pointer: Any = actions.w3c_actions.pointer_action
+    pointer.move_to_location(round(place[0]) - 30, round(place[1]))
+    pointer.move_to_location(round(place[0]), round(place[1]))
     actions.perform()
