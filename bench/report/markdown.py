@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from bench.machine import describe_machine
-from bench.report import grids
+from bench.report import fact_grids, grids
 from bench.report.build import Report
 from bench.report.words import Sentence, points
 
@@ -33,16 +33,16 @@ def markdown_page(report: Report) -> str:
     if not report.cells:
         lines += ["", "Nothing was measured."]
     if report.differences:
-        lines += _grid(grids.difference_grid(report))
+        lines += _grid(fact_grids.difference_grid(report))
     if report.beside:
-        lines += _grid(grids.beside_grid(report))
-    problems = grids.problem_grid(report)
+        lines += _grid(fact_grids.beside_grid(report))
+    problems = fact_grids.problem_grid(report)
     if problems.lines:
         lines += _grid(problems)
     else:
         lines += ["", f"## {problems.title}", "", "Nothing."]
-    lines += _grid(grids.engine_grid(report))
-    lines += _grid(grids.weight_grid(report))
+    lines += _grid(fact_grids.engine_grid(report))
+    lines += _grid(fact_grids.weight_grid(report))
     lines += _machines(report)
     lines += _commands(report)
     lines += ["", "## How to read it", "", report.reading]

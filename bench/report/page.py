@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from bench.machine import describe_machine
-from bench.report import grids
+from bench.report import fact_grids, grids
 from bench.report.build import Report
 from bench.report.explorer import explorers, legend
 from bench.report.picture import picture_of
@@ -60,11 +60,11 @@ def html_page(report: Report) -> str:
         cell_grids=cells,
         count=sum(len(grid.lines) for grid in cells),
         more_grids=grids.mean_grids(report) + grids.training_grids(report),
-        beside=grids.beside_grid(report) if report.beside else None,
-        difference=grids.difference_grid(report) if report.differences else None,
-        problem=grids.problem_grid(report),
-        engine=grids.engine_grid(report),
-        weights=grids.weight_grid(report),
+        beside=fact_grids.beside_grid(report) if report.beside else None,
+        difference=fact_grids.difference_grid(report) if report.differences else None,
+        problem=fact_grids.problem_grid(report),
+        engine=fact_grids.engine_grid(report),
+        weights=fact_grids.weight_grid(report),
         machine_line=describe_machine,
         fact=_fact,
     )

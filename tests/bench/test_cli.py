@@ -23,6 +23,7 @@ COMMANDS = (
     "inspect",
     "compare",
     "plot",
+    "report",
     "engines",
     "check",
     "noise",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.report import build_report
-from bench.report.grids import beside_grid, cell_grids
+from bench.report.fact_grids import beside_grid
+from bench.report.grids import cell_grids
 from bench.report.markdown import markdown_page
 from bench.report.page import html_page
 from tests.bench.report.synthetic_suite import MACHINE, SPARSE, SyntheticSuite, synthetic_suite

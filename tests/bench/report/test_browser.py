@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(browser.found() is None, reason=browser.MISSING)
 
 DESKTOP = (1280, 800)  # CSS pixels
 PHONE = (390, 844)
+A4 = (794, 1123)
 VISIBLE = "[...document.querySelectorAll('#{id} tbody tr')].filter((row) => !row.hidden)"
 
 
@@ -181,13 +182,14 @@ def test_everything_can_be_reached_by_keyboard(chromium: Browser, quick: Path) -
 
 
 def test_print_is_light_and_whole(chromium: Browser, quick: Path) -> None:
-    chromium.open(quick, DESKTOP, dark=True)
+    chromium.open(quick, A4, dark=True)
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     chromium.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"media": "print", "features": [dark]}
     )
     assert chromium.js("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert chromium.js("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+    assert chromium.js("document.documentElement.scrollWidth") <= A4[0]  # nothing is cut off
     assert not chromium.all("#filters")[0].is_displayed()
     assert chromium.all("#cells-0")[0].is_displayed()
     chromium.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
