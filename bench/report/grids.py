@@ -13,7 +13,7 @@ from bench.tables import Section, numbers
 from bench.tables.over_tasks import OverTasks
 from bench.tables.training import HEADER as TRAINING_HEADER
 from bench.tables.training import training_caption, training_cells
-from bench.tables.wording import caption, speed_header
+from bench.tables.wording import PARTNER, caption, speed_header
 
 FACETS = ("run", "workload", "task", "method", "engine")
 
@@ -185,11 +185,24 @@ def _training_grid(
 ) -> Grid:
     title = f"training: {section.workload} on {section.task}"
     facets = {"run": run.label, "workload": section.workload, "task": section.task}
+    rows = {(row.record.backbone.name, row.engine): row for row in section.rows}
+    lines = []
+    for backbone, engine, *numbers_of in cells:
+        row = rows.get((backbone, engine))
+        delta = row.delta if row is not None else None
+        change = Entry(PARTNER if row and row.record.backbone.is_dense else numbers.DASH, sort=0.0)
+        entries = [Entry(backbone), Entry(engine)]
+        for text in numbers_of:  # a ratio of times to the target is one of medians over seeds
+            entries.append(Entry(text, numbers.NO_INTERVAL if text.endswith("x") else ""))
+        entries.append(spread_entry(numbers.points(delta), delta.mean) if delta else change)
+        more = {"engine": row.record.engine.name} if row else {}
+        lines.append(Line(tuple(entries), {**facets, **more}))
+    columns = [Column(name, place > 1) for place, name in enumerate(TRAINING_HEADER)]
     return Grid(
         title=f"{title}, {run.label}" if several else title,
-        columns=tuple(Column(name, place > 1) for place, name in enumerate(TRAINING_HEADER)),
-        lines=tuple(Line(tuple(Entry(text) for text in line), facets) for line in cells),
-        notes=(training_caption(section), "What the zeros cost in accuracy stands above."),
+        columns=(*columns, Column("change, points", True)),
+        lines=tuple(lines),
+        notes=(training_caption(section),),
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.cells import expand
+from bench.plans import Plan
 from bench.repeat import run_words
 from tests.bench.conftest import Result
 from tests.bench.report.conftest import QUICK
@@ -119,16 +121,25 @@ def test_the_task_of_a_command_is_the_plans(tmp_path: Path, task: str, option: s
     assert words[-2:] == ["--task", option]
 
 
-def test_the_commands_are_ones_that_run_understands(cli: Cli) -> None:
-    """Each names the cell, its dense partner and the engine of the best dense cell."""
+def test_the_commands_are_ones_that_run_understands(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each measures the cell, its dense partner and the engine of the best dense cell."""
     found = json.loads(cli("report", QUICK, "--json").out)
     cell = next(
         c for c in found["cells"]
         if (c["backbone"], c["engine"], c["workload"]) == ("resnet18/gmp-90", "torch", "inference")
     )  # fmt: skip
-    command = shlex.split(cell["repeat"])
-    planned = cli(*command[1:], "--dry-run", "--json")
-    assert planned.code == 0, planned.err
-    for name in ("resnet18/gmp-90", "resnet18/dense", "torch", "deepsparse"):
-        assert name in planned.out
-    assert "magnitude" not in planned.out and "linear-cached" not in planned.out
+    planned: list[Plan] = []
+    monkeypatch.setattr(
+        "bench.cli.forecasting.print_forecast", lambda plan, as_json: planned.append(plan)
+    )
+    again = cli(*shlex.split(cell["repeat"])[1:], "--dry-run")
+    assert again.code == 0, again.err
+    cells = {(c.backbone, c.engine, c.workload, c.task) for c in expand(planned[0])}
+    assert cells == {
+        (backbone, engine, "inference", "digits")
+        for backbone in ("resnet18/gmp-90", "resnet18/dense")
+        for engine in ("torch", "deepsparse")
+    }
+    assert planned[0].repeats == 3 and planned[0].epochs == 150  # as the run's
