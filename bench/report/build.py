@@ -123,6 +123,8 @@ def build_report(paths: Sequence[Path], margin: float = MARGIN) -> Report:
     cells = {run.label: cells_of(run) for run in runs}
     every = [cell for run in runs for cell in cells[run.label]]
     questions = [question for run in runs for question in questions_of(run, cells[run.label])]
+    # Questions without an answer (speed only) come last.
+    questions.sort(key=lambda question: all(one.is_dense for one in question.candidates))
     several = len(runs) > 1
     partners = {label: len({cell.partner for cell in mine}) > 1 for label, mine in cells.items()}
     answers = {}

@@ -94,10 +94,17 @@ def explorers(cells: Sequence[Cell], margin: float) -> list[Explorer]:
 
 
 def legend(cells: Sequence[Cell]) -> tuple[list[Key], list[Key]]:
-    """Methods by colour and engines by sign."""
+    """Methods by colour and engines by sign, of those that have a point."""
     colours, markers = _looks(cells)
-    methods = [Key(name, colour, "●") for name, colour in colours.items()]
-    engines = [Key(name, "currentColor", SIGNS[marker]) for name, marker in markers.items()]
+    drawn = [cell.record for cell in cells if _drawable(cell)]
+    shown = {record.backbone.method for record in drawn}
+    run_by = {record.engine.name for record in drawn}
+    methods = [Key(name, colour, "●") for name, colour in colours.items() if name in shown]
+    engines = [
+        Key(name, "currentColor", SIGNS[marker])
+        for name, marker in markers.items()
+        if name in run_by
+    ]
     return methods, engines
 
 
