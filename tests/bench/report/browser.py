@@ -51,7 +51,7 @@ class Browser:
         """Run `return script` in the page."""
         return self.driver.execute_script(f"return ({script})", *arguments)
 
-    def wait(self, condition: str, seconds: float = 15.0) -> None:
+    def wait(self, condition: str, seconds: float = 45.0) -> None:
         """Until a condition of the page holds."""
         from selenium.webdriver.support.ui import WebDriverWait
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,30 @@ def hostile_suite() -> SyntheticSuite:
     ]
     found = SyntheticSuite(tuple(records), (discarded(records[5], reason=f"drift {HOSTILE}"),))
     return found.changed(7, status="failed", reason=f"failed {HOSTILE}", trials=(), accuracy=None)
+
+
+def reference_rows() -> list[dict[str, str]]:
+    """The cells of the reference run as its own summary.csv tells them."""
+    with (QUICK / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def reference_winner(workload: str, margin: float = 0.5) -> tuple[dict[str, str], bool]:
+    """The row that must win, by hand from summary.csv; whether it is a sparse one."""
+    rows = [row for row in reference_rows() if row["workload"] == workload]
+    allowed = [
+        row for row in rows
+        if row["method"] == "dense" or float(row["accuracy_change_low"] or "-inf") >= -margin
+    ]  # fmt: skip
+    best = max(allowed, key=_speed)
+    if best["method"] != "dense" and best["verdict_best_dense"] == "better":
+        return best, True
+    return max((row for row in allowed if row["method"] == "dense"), key=_speed), False
+
+
+def _speed(row: dict[str, str]) -> float:
+    per_second = row["pictures_per_second"]
+    return float(per_second) if per_second else 1 / float(row["seconds"])
 
 
 @pytest.fixture(scope="session")

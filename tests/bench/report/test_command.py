@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.cells import expand
-from bench.plans import Plan
+from bench.plans import Plan, load_plan
 from bench.repeat import run_words
 from tests.bench.conftest import Result
-from tests.bench.report.conftest import QUICK
+from tests.bench.report.conftest import QUICK, reference_rows
 from tests.bench.report.synthetic_suite import SyntheticSuite, synthetic_suite
 
 Cli = Callable[..., Result]
@@ -126,10 +126,12 @@ def test_the_commands_are_ones_that_run_understands(
 ) -> None:
     """Each measures the cell, its dense partner and the engine of the best dense cell."""
     found = json.loads(cli("report", QUICK, "--json").out)
-    cell = next(
-        c for c in found["cells"]
-        if (c["backbone"], c["engine"], c["workload"]) == ("resnet18/gmp-90", "torch", "inference")
-    )  # fmt: skip
+    rows = [row for row in reference_rows() if row["workload"] == "inference"]
+    best = next(row for row in rows if row["speedup_best_dense"] == "1.0")
+    other = next(
+        row for row in rows if row["method"] != "dense" and row["engine"] != best["engine"]
+    )
+    cell = next(cell for cell in found["cells"] if cell["record"] == other["record"])
     planned: list[Plan] = []
     monkeypatch.setattr(
         "bench.cli.forecasting.print_forecast", lambda plan, as_json: planned.append(plan)
@@ -139,7 +141,7 @@ def test_the_commands_are_ones_that_run_understands(
     cells = {(c.backbone, c.engine, c.workload, c.task) for c in expand(planned[0])}
     assert cells == {
         (backbone, engine, "inference", "digits")
-        for backbone in ("resnet18/gmp-90", "resnet18/dense")
-        for engine in ("torch", "deepsparse")
+        for backbone in (other["backbone"], best["backbone"])
+        for engine in (other["engine"], best["engine"])
     }
-    assert planned[0].repeats == 3 and planned[0].epochs == 150  # as the run's
+    assert planned[0].repeats == load_plan(str(QUICK / "plan.toml")).repeats  # as the run's

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from bench.report import Report, build_report
 from bench.report.markdown import escaped, markdown_page
-from tests.bench.report.conftest import HOSTILE, QUICK
+from tests.bench.report.conftest import HOSTILE, QUICK, reference_rows, reference_winner
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +21,16 @@ def test_it_opens_with_the_answer_and_has_every_cell() -> None:
     text = markdown_page(build_report([QUICK], 1.0))
     lines = text.splitlines()
     assert lines[0] == "# Which is fastest within 1 point?"
-    answer = next(line for line in lines if line.startswith("**inference on digits**"))
-    assert "**resnet18/gmp-90 on deepsparse** is fastest: **2.41×** (2.35–2.47)" in answer
-    assert "accuracy **+1.1 ±0.2** points" in answer
+    for workload in ("inference", "linear-cached"):
+        row, sparse = reference_winner(workload, 1.0)
+        answer = next(line for line in lines if line.startswith(f"**{workload} on digits**"))
+        assert f"**{row['backbone']} on {row['engine']}**" in answer
+        assert "accuracy **" in answer or not sparse
     rows = [line for line in lines if line.startswith("| resnet18/") and "×" in line]
-    assert len(rows) == 16
+    assert len(rows) == sum(float(row["speedup_best_dense"]) != 1 for row in reference_rows())
     assert "sparsebench run " in text and "evaluation only, not production" in text
-    assert "7268cc0e83a1ace5" in text
+    machine = json.loads((QUICK / "records.jsonl").read_text().splitlines()[0])["machine"]
+    assert machine["fingerprint"] in text
 
 
 def test_tables_keep_their_columns_whatever_the_names(hostile_text: str) -> None:
