@@ -22,6 +22,7 @@ from bench.cli import (
     listing,
     noising,
     plotting,
+    reporting,
     reproducing,
     running,
     sparsifying,
@@ -46,6 +47,7 @@ app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
 app.command(name="reproduce", epilog=reproducing.EPILOG)(reproducing.reproduce)
+app.command(name="report", epilog=reporting.EPILOG)(reporting.report)
 app.command(name="check", epilog=checking.EPILOG)(checking.check)
 app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
 app.command(name="history", epilog=following.EPILOG)(following.history)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.gate.report import CellVerdict, GateReport
-from bench.plans import Plan, load_plan
+from bench.repeat import run_words
 from bench.tables.numbers import MINUS, share
-from models.errors import SparsebenchError
 
 MARKS = {
     "same": "no change",
@@ -98,10 +95,13 @@ def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> 
     engines = [key["engine"]]
     if verdict.kind == "engines":
         engines += verdict.against
-    words = ["sparsebench", "run", str(folder / "plan.toml"), "--backbone", key["backbone"]]
-    for engine in engines:
-        words += ["--engine", engine]
-    words += ["--workload", key["workload"], *_task(key, folder)]
+    words = run_words(
+        folder,
+        workload=key["workload"],
+        task=str(key["task"]),
+        backbone=key["backbone"],
+        engines=engines,
+    )
     blocks = verdict.now.blocks if verdict.now else 0
     words += ["--repeats", str(max(MORE_BLOCKS, 2 * blocks)), "--out", again]
     check = ["sparsebench", "check", again, "--baseline", str(baseline), "--only"]
@@ -124,19 +124,3 @@ def headline(report: GateReport) -> str:
     if failing:
         return f"{failing} of {total} cells failed{unseen}"
     return f"no regression in {total} cells{unseen}"
-
-
-def _task(key: Mapping[str, Any], folder: Path) -> list[str]:
-    """`--task` where the plan has several; a record knows a folder's name, not its path."""
-    tasks = _plan_of(folder).tasks
-    if len(tasks) < 2:
-        return []
-    name = str(key["task"])
-    return ["--task", next((task for task in tasks if Path(task).stem == Path(name).stem), name)]
-
-
-def _plan_of(folder: Path) -> Plan:
-    try:
-        return load_plan(str(folder / "plan.toml"))
-    except SparsebenchError:  # a run that was put together by hand has none
-        return Plan()

@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "plot",
     "reproduce",
+    "report",
     "engines",
     "check",
     "noise",
