@@ -48,7 +48,7 @@ def plus_minus(half: float) -> str:
 
 def speed(interval: Interval) -> tuple[str, str]:
     """A time or a throughput, and half its interval as a share of it: ("1,234", "±2%")."""
-    point = _significant(interval.mid)
+    point = significant(interval.mid)
     if interval.ci95 is None:
         return point, NO_INTERVAL
     factor = max(interval.mid / interval.low, interval.high / interval.mid) - 1
@@ -74,7 +74,7 @@ def _digits(value: float) -> int:
     return 2 if value < 9.995 else 1 if value < 99.95 else 0
 
 
-def _significant(value: float) -> str:
+def significant(value: float) -> str:
     """Three significant digits, thousands with commas."""
     if value >= 1000:
         return f"{value:,.0f}"

@@ -86,6 +86,9 @@ class Engine(Protocol):
         devices: devices it can use.
         precisions: precisions it can use.
         reads: ``onnx`` or ``torch``, the part of an artifact that it needs.
+
+    A class may also say ``licence`` and ``support`` in a few words, and with ``production``
+    (True or False) whether that licence allows production: `sparsebench advise` asks.
     """
 
     name: str

@@ -30,6 +30,7 @@ class DeepSparseEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("fp32",)
     reads = "onnx"
+    licence, support, production = LICENCE, SUPPORT, False
 
     def available(self) -> Availability:
         """Imports the library; its own message says when the CPU is too old."""

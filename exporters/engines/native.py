@@ -29,6 +29,7 @@ class NativeEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("fp32",)
     reads = "onnx"
+    licence, support, production = "Apache-2.0", "maintained here", True
 
     def available(self) -> Availability:
         """A C++ compiler must be there; compiling happens when a session is compiled."""
@@ -46,7 +47,7 @@ class NativeEngine:
                 mend="Install g++ (Debian: apt-get install g++) or clang++.",
             )
         return Availability(
-            True, version=f"{VERSION}-{isa}", licence="Apache-2.0", support="maintained here"
+            True, version=f"{VERSION}-{isa}", licence=self.licence, support=self.support
         )
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> NativeSession:

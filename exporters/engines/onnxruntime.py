@@ -23,6 +23,7 @@ class OnnxRuntimeEngine:
     devices: tuple[str, ...] = ("cpu", "cuda")
     precisions: tuple[str, ...] = ("fp32",)
     reads = "onnx"
+    licence, support, production = "MIT", "maintained", True
 
     def available(self) -> Availability:
         """Imports the library."""
@@ -31,7 +32,7 @@ class OnnxRuntimeEngine:
         except BaseException as error:
             return library_failed("ONNX Runtime", error, "uv pip install onnxruntime")
         return Availability(
-            True, version=str(onnxruntime.__version__), licence="MIT", support="maintained"
+            True, version=str(onnxruntime.__version__), licence=self.licence, support=self.support
         )
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> OnnxRuntimeSession:

@@ -24,6 +24,7 @@ class OpenVinoEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("fp32", "bf16")
     reads = "onnx"
+    licence, support, production = "Apache-2.0", "maintained", True
 
     def available(self) -> Availability:
         """Imports the library."""
@@ -33,7 +34,7 @@ class OpenVinoEngine:
         except BaseException as error:
             return library_failed("OpenVINO", error, "uv sync --extra openvino")
         return Availability(
-            True, version=str(openvino.__version__), licence="Apache-2.0", support="maintained"
+            True, version=str(openvino.__version__), licence=self.licence, support=self.support
         )
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> OpenVinoSession:

@@ -33,6 +33,7 @@ class TorchEngine:
     devices: tuple[str, ...] = ("cpu", "cuda")
     precisions: tuple[str, ...] = ("fp32", "bf16")
     reads = "torch"
+    licence, support, production = "BSD-3", "maintained", True
 
     def available(self) -> Availability:
         """Imports the library."""
@@ -41,7 +42,7 @@ class TorchEngine:
         except BaseException as error:
             return library_failed("PyTorch", error, "uv sync")
         return Availability(
-            True, version=str(torch.__version__), licence="BSD-3", support="maintained"
+            True, version=str(torch.__version__), licence=self.licence, support=self.support
         )
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> TorchSession:

@@ -23,6 +23,7 @@ COMMANDS = (
     "inspect",
     "compare",
     "plot",
+    "advise",
     "engines",
     "check",
     "noise",
