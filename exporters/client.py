@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.artifact import Artifact
-from exporters.engines.base import Availability, CompileRequest
+from exporters.engines.base import Availability, CompileRequest, LayerTime
 from exporters.worker import SLOTS, shared_bytes, slot_arrays
 
 # Only `exporters` is visible to the worker: putting the suite's own folder on the path of
@@ -234,6 +234,18 @@ class EngineWorker:
         message = {"op": "time", "slot": slot, "calls": calls, "budget": budget, "most": most}
         answer = self._ask(message, self.call_timeout + budget)
         return [float(second) for second in answer["seconds"]]
+
+    def profile(self, slot: int, *, calls: int) -> list[LayerTime] | None:
+        """Seconds of each step on a loaded slot; None where the engine does not tell.
+
+        Raises:
+            WorkerFailed: the engine failed at it.
+        """
+        message = {"op": "profile", "slot": slot, "calls": calls}
+        layers = self._ask(message, self.call_timeout)["layers"]
+        if layers is None:
+            return None
+        return [LayerTime(**{**one, "values": tuple(one["values"])}) for one in layers]
 
     def close(self) -> None:
         """End the process; asks first, then kills. Never raises."""

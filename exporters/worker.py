@@ -58,6 +58,7 @@ class Worker:
         self._engine = getattr(importlib.import_module(module), attribute)()
         self._fd = shared_fd
         self._session: Session | None = None
+        self._compiled: tuple[Artifact, CompileRequest] | None = None
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
 
@@ -80,6 +81,7 @@ class Worker:
         start = time.perf_counter()
         self._session = self._engine.compile(artifact, request)
         seconds = time.perf_counter() - start
+        self._compiled = (artifact, request)
         size = shared_bytes(request.batch_size, artifact.input_shape, artifact.output_dim)
         buffer = mmap.mmap(self._fd, size)
         self._inputs, self._outputs = slot_arrays(
@@ -120,6 +122,21 @@ class Worker:
             samples.append(clock() - start)
         return {"seconds": samples}
 
+    def profile(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Seconds of each step of what is compiled; None where the engine does not tell."""
+        session, compiled = self._ready(), self._compiled
+        assert compiled is not None
+        images, calls = self._inputs[int(message["slot"])], int(message["calls"])
+        if hasattr(session, "profile"):
+            layers = session.profile(images, calls)
+        elif hasattr(self._engine, "profile"):
+            layers = self._engine.profile(*compiled, images, calls)
+        else:
+            layers = None
+        if layers is None:
+            return {"layers": None}
+        return {"layers": [layer.to_json() for layer in layers]}
+
     def _ready(self) -> Session:
         if self._session is None:
             raise EngineError("nothing is compiled yet")
@@ -152,7 +169,7 @@ def die_with_parent() -> None:
 def serve(worker_target: str, shared_fd: int, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until the input ends or ``quit`` comes."""
     worker: Worker | None = None
-    operations = ("available", "compile", "run", "time")
+    operations = ("available", "compile", "run", "time", "profile")
     for line in requests:
         message = json.loads(line)
         operation = message["op"]

@@ -13,6 +13,7 @@ import sys
 import typer
 
 from bench.cli import (
+    advising,
     checking,
     comparing,
     doctoring,
@@ -45,6 +46,7 @@ app.command(name="export", epilog=exporting.EPILOG)(exporting.export)
 app.command(name="sparsify", epilog=sparsifying.EPILOG)(sparsifying.sparsify)
 app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
 app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
+app.command(name="advise", epilog=advising.EPILOG)(advising.advise)
 app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
 app.command(name="reproduce", epilog=reproducing.EPILOG)(reproducing.reproduce)
 app.command(name="report", epilog=reporting.EPILOG)(reporting.report)

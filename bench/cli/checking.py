@@ -185,11 +185,11 @@ def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
     else:
         from rich.console import Console
 
-        console = Console(highlight=False, soft_wrap=True)
-        if not console.is_terminal:  # a log is as wide as it needs to be
-            console.width = max(console.width, 110)
-        for item in terminal_report(report, baseline):
-            console.print(item)
+        console = Console(highlight=False)
+        for item in terminal_report(report, baseline, console.width):
+            # A command that is broken in two cannot be copied.
+            whole = "repeat: " in getattr(item, "plain", "")
+            console.print(item, soft_wrap=whole)
     in_actions = os.environ.get("GITHUB_ACTIONS") == "true" and not outputs.as_json
     if in_actions if outputs.github is None else outputs.github:
         for line in github_annotations(report, baseline):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 
 import typer
 
@@ -33,26 +34,27 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("workload", "backbone", "engine", "task"):
-        table.add_column(name, overflow="fold")
-    table.add_column("one", justify="right")
-    table.add_column("all blocks", justify="right")
-    table.add_column("basis")
-    for one in found.cells:
-        cell, prediction = one.cell, one.prediction
-        table.add_row(
-            cell.workload,
-            cell.backbone,
-            cell.engine,
-            cell.task.rsplit("/", 1)[-1],
-            duration(prediction.seconds),
-            duration(prediction.whole),
-            prediction.basis,
-        )
-    console = Console()
-    console.print(table)
+    console = Console(highlight=False)
+    for task, planned in groupby(found.cells, key=lambda one: one.cell.task):
+        console.print(Text(f"on {task.rsplit('/', 1)[-1]}", style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column("workload", no_wrap=True)
+        table.add_column("cell", overflow="fold")
+        for name in ("one", "all blocks"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("basis", no_wrap=True)
+        for one in planned:
+            cell, prediction = one.cell, one.prediction
+            table.add_row(
+                cell.workload,
+                Text(f"{cell.backbone} on {cell.engine}"),
+                duration(prediction.seconds),
+                duration(prediction.whole),
+                prediction.basis,
+            )
+        console.print(table)
     grown = ", ".join(f"{name} {duration(value)}" for name, value in found.grown.items())
     console.print(
         f"{len(found.cells)} cells, about {duration(found.seconds)} in all. "

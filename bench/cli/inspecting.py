@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Json
-from models.errors import SparsebenchError
+from models.errors import NothingMeasuredError, SparsebenchError
 
 if TYPE_CHECKING:
     from bench.inspection import Inspection
@@ -22,6 +22,10 @@ EPILOG = """Examples:
   sparsebench inspect model.onnx --json
 
   sparsebench inspect --compare resnet18/gmp-90 resnet18/acdc-90 mine.pth
+
+  sparsebench inspect resnet18/gmp-90 --why --engine deepsparse
+
+  sparsebench inspect model.onnx --why --engine onnxruntime --batch-size 1 --json
 """
 
 
@@ -38,11 +42,20 @@ def inspect(
     plot: Annotated[
         Path, typer.Option(help="With --compare: the picture's file (.png, .svg or .pdf).")
     ] = Path("inspect-compare.png"),
+    why: Annotated[
+        bool, typer.Option("--why", help="Measure for a minute why it is (not) faster.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="With --why: the engine (see `list engines`).")] = "",
+    batch_size: Annotated[int, typer.Option(help="With --why: pictures per call.")] = 16,
+    threads: Annotated[int, typer.Option(help="With --why: CPU threads (0: all).")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show format, sparsity, FLOPs and dead filters, layer by layer."""
+    """Show format, sparsity, FLOPs and dead filters, layer by layer; or why it is not faster."""
     from bench.inspection import inspect_target, render
 
+    if why or engine:
+        _why(targets, engine, why, size or None, batch_size, threads, as_json)
+        return
     if not compare and len(targets) > 1:
         raise SparsebenchError(
             f"{len(targets)} things were named.", "Inspect one, or put --compare before them."
@@ -60,6 +73,55 @@ def inspect(
 
     for item in render(reports[0]):
         Console().print(item)
+
+
+def _why(
+    targets: list[str],
+    engine: str,
+    why: bool,
+    size: int | None,
+    batch_size: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    import json
+
+    from rich.console import Console
+
+    from bench.machine import usable_cpus
+    from bench.why import explain, measure, open_target
+    from bench.why.words import why_json, why_text
+    from exporters.launch import ENGINES
+
+    if not why or not engine:
+        missing = "--why" if engine else "--engine"
+        raise SparsebenchError(
+            f"{missing} is missing.", "`sparsebench inspect NAME --why --engine deepsparse`."
+        )
+    if len(targets) > 1:
+        raise SparsebenchError("--why takes one thing at a time.", "Ask for each by itself.")
+    if batch_size < 1 or threads < 0:
+        raise SparsebenchError("--batch-size must be 1 or more, and --threads 0 or more.")
+    ENGINES.target(engine)  # an unknown name is said before anything is loaded
+    with Console(stderr=True).status("") as status:
+
+        def say(text: str) -> None:
+            status.update(f"{text} …")
+
+        say(f"reading {targets[0]}")
+        target = open_target(targets[0], size)
+        measured = measure(
+            target, engine, batch_size=batch_size, threads=threads or usable_cpus() or 1, say=say
+        )
+    findings = explain(measured)
+    if as_json:
+        print(json.dumps(why_json(measured, findings), indent=1))
+    else:
+        console = Console(highlight=False)
+        for item in why_text(measured, findings):
+            console.print(item)
+    if measured.refused:
+        raise typer.Exit(NothingMeasuredError.exit_code)
 
 
 def _compare(reports: list[Inspection], plot: Path, as_json: bool) -> None:

@@ -47,23 +47,43 @@ def list_names(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
-    if what == "tasks" and console.width < _WIDE:
-        head, rows = head[:-1], [row[:-1] for row in rows]
+    below: list[str] = []
+    if console.width < _WIDE:
+        head, rows, below = _narrowed(what, head, rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
         # A name that is cut off cannot be typed.
         table.add_column(name, no_wrap=index == 0, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console.print(table)
+    for line in below:
+        console.print(Text(line), soft_wrap=True)
     if what == "tasks":
         console.print("? reported for the paper's split, not verified", style="dim")
 
 
 # Eight columns in fewer cells would be words cut to pieces.
 _WIDE = 130
+
+
+def _narrowed(
+    what: str, head: list[str], rows: list[list[Any]]
+) -> tuple[list[str], list[list[Any]], list[str]]:
+    """A table that fits 80 columns, and lines to stand below it."""
+    if what == "tasks":
+        return head[:-1], [row[:-1] for row in rows], []
+    if what == "paper":  # few places, long addresses: numbered
+        places = list(dict.fromkeys(row[-1] for row in rows))
+        numbered = [[*row[:-1], f"[{places.index(row[-1]) + 1}]"] for row in rows]
+        return head, numbered, [f"[{n}] {place}" for n, place in enumerate(places, 1)]
+    if what == "methods":
+        merged = [[*row[:-2], f"{row[-1]} ({row[-2]})"] for row in rows]
+        return [*head[:-2], "what (source)"], merged, []
+    return head, rows, []
 
 
 class _Reported(int):

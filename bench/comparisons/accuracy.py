@@ -29,7 +29,7 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
     `inference` trains nothing, so its accuracy is the one that the features of the same
     backbone, engine, precision and task give in the run's training workload.
     """
-    found = _accuracies(sparse, dense, records)
+    found = common_accuracies(sparse, dense, records)
     if found is None:
         return AccuracyChange(notes=("No accuracy is known for both sides.",))
     of_sparse, of_dense, source = found
@@ -38,7 +38,7 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
     if borrowed:
         by_id = {record.id: record.workload for record in records}
         notes.append(f"The accuracy is that of the {by_id.get(borrowed, 'training')} workload.")
-    ours, theirs = _paired(of_sparse, of_dense)
+    ours, theirs = paired_by_seed(of_sparse, of_dense)
     if not ours:
         notes.append("The two sides share no seed, so the change has no interval.")
         mean = (of_sparse.mean - of_dense.mean) * 100
@@ -62,9 +62,13 @@ def accuracy_of(record: Record, records: Sequence[Record]) -> tuple[Accuracy, Re
     return next(((r.accuracy, r) for r in candidates if r.accuracy is not None), None)
 
 
-def _accuracies(
+def common_accuracies(
     sparse: Record, dense: Record, records: Sequence[Record]
 ) -> tuple[Accuracy, Accuracy, Record] | None:
+    """Accuracies of both sides from one workload, and the first side's record; None where unknown.
+
+    Their own where both have one, else those of a training workload of the same two cells.
+    """
     if sparse.accuracy is not None and dense.accuracy is not None:
         return sparse.accuracy, dense.accuracy, sparse
     for ours in _other_workloads(sparse, records):
@@ -97,7 +101,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     return sorted(others, key=lambda other: PREFERRED.index(other.workload))
 
 
-def _paired(sparse: Accuracy, dense: Accuracy) -> tuple[list[float], list[float]]:
+def paired_by_seed(sparse: Accuracy, dense: Accuracy) -> tuple[list[float], list[float]]:
     """Accuracies of the seeds that both have; without seeds, by position if as many."""
     if sparse.seeds is not None and dense.seeds is not None:
         ours = dict(zip(sparse.seeds, sparse.per_seed, strict=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,11 @@ from bench.gate.words import details, headline, line_of, spoken_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
+WIDE = 110
+"""Columns from which on a cell takes one line."""
+_HEADERS = ("before", "now", "change", "95 %", "sees", "accuracy")
 _COLOURS = {
     "regressed": "bold red",
     "failed": "bold red",
@@ -22,8 +27,14 @@ _COLOURS = {
 }
 
 
-def terminal_report(report: GateReport, baseline: Path) -> list[RenderableType]:
-    """The table, what is wrong with each failing cell, and the headline."""
+def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> list[RenderableType]:
+    """The table, what is wrong with each failing cell, and the headline.
+
+    Args:
+        report: of the gate.
+        baseline: the file it was judged by.
+        width: columns of the terminal; below `WIDE` a cell takes two lines and 80 columns.
+    """
     from rich.text import Text
 
     items: list[RenderableType] = []
@@ -32,12 +43,17 @@ def terminal_report(report: GateReport, baseline: Path) -> list[RenderableType]:
         here = f"{verdict.key['workload']} on {verdict.key['task']}"
         if here != group:
             group, table = here, _table(here)
-            items += [table, ""]
+            items += [table, ""] if width >= WIDE else ["", Text(here, style="bold"), _narrow()]
         line = line_of(verdict)
         change, _, spread = line.change.partition(" (")
         mark = Text(line.mark, style=_COLOURS.get(verdict.status, ""))
         cells = (line.before, line.now, change, spread.rstrip(")"), line.sees, line.accuracy)
-        table.add_row(line.short, *cells, mark)
+        if width >= WIDE:
+            table.add_row(line.short, *cells, mark)
+        else:
+            items += [Text(line.short), _narrow(cells) + mark]
+    if width < WIDE:
+        items.append("")
     for verdict in spoken_of(report):
         items.append(Text(verdict.name, style="bold"))
         items += [Text(f"  {line}") for line in details(verdict, report, baseline)]
@@ -48,12 +64,21 @@ def terminal_report(report: GateReport, baseline: Path) -> list[RenderableType]:
     return items
 
 
+def _narrow(cells: Sequence[str] = (*_HEADERS, "verdict")) -> Text:
+    """One line of numbers in fixed columns: 67 wide, and room for the verdict."""
+    from rich.text import Text
+
+    widths = (9, 8, 9, 17, 7, 15)
+    padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)]
+    return Text("".join(padded) + "  " + "".join(cells[len(widths) :]))
+
+
 def _table(title: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("cell", overflow="fold")
-    for column in ("before", "now", "change", "95 %", "sees", "accuracy"):
+    for column in _HEADERS:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     return table

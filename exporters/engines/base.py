@@ -61,6 +61,28 @@ class CompileRequest:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LayerTime:
+    """What an engine tells of one of its steps.
+
+    Attributes:
+        values: ONNX values that the step computes, or the module's name, as far as the engine
+            names them.
+        kind: the engine's own word for the operation.
+        seconds: of one call, the median over calls (the mean where only that is told).
+        sparse: whether the step skips zeros; None where the engine does not tell.
+    """
+
+    values: tuple[str, ...]
+    kind: str
+    seconds: float
+    sparse: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of the fields."""
+        return asdict(self)
+
+
 class EngineError(Exception):
     """The engine cannot do what was asked; the message is the reason in the record."""
 
@@ -86,6 +108,12 @@ class Engine(Protocol):
         devices: devices it can use.
         precisions: precisions it can use.
         reads: ``onnx`` or ``torch``, the part of an artifact that it needs.
+
+    A class may also say ``licence`` and ``support`` in a few words, and with ``production``
+    (True or False) whether that licence allows production: `sparsebench advise` asks. One that
+    can tell the time of each layer has a method ``profile(artifact, request, images, calls)``
+    that returns a list of :class:`LayerTime`, or its session has ``profile(images, calls)``:
+    `sparsebench inspect --why` asks.
     """
 
     name: str

@@ -5,11 +5,18 @@ Unstructured zeros gain nothing here; that null result is a result.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import Availability, CompileRequest, EngineError, library_failed
+from exporters.engines.base import (
+    Availability,
+    CompileRequest,
+    EngineError,
+    LayerTime,
+    library_failed,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +40,7 @@ class TorchEngine:
     devices: tuple[str, ...] = ("cpu", "cuda")
     precisions: tuple[str, ...] = ("fp32", "bf16")
     reads = "torch"
+    licence, support, production = "BSD-3", "maintained", True
 
     def available(self) -> Availability:
         """Imports the library."""
@@ -41,7 +49,7 @@ class TorchEngine:
         except BaseException as error:
             return library_failed("PyTorch", error, "uv sync")
         return Availability(
-            True, version=str(torch.__version__), licence="BSD-3", support="maintained"
+            True, version=str(torch.__version__), licence=self.licence, support=self.support
         )
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> TorchSession:
@@ -141,6 +149,46 @@ class TorchSession:
             )
             output: NDArray[np.float32] = self._call(batch).float().cpu().numpy()
         return output
+
+    def profile(self, images: NDArray[np.float32], calls: int) -> list[LayerTime] | None:
+        """Median seconds of each module without children, in the order they run.
+
+        Eager PyTorch calls them one after another; a compiled graph has no modules: None.
+        """
+        if self._call is not self._module:
+            return None
+        times: dict[str, list[float]] = {}
+        kinds: dict[str, str] = {}
+        started: dict[str, float] = {}
+
+        def clock() -> float:
+            if self._device == "cuda":
+                self._torch.cuda.synchronize()
+            return time.perf_counter()
+
+        def before(name: str) -> Callable[..., None]:
+            return lambda *_: started.__setitem__(name, clock())
+
+        def after(name: str) -> Callable[..., None]:
+            return lambda *_: times.setdefault(name, []).append(clock() - started[name])
+
+        hooks = []
+        for name, module in self._module.named_modules():
+            if not list(module.children()):
+                kinds[name] = type(module).__name__
+                hooks.append(module.register_forward_pre_hook(before(name)))
+                hooks.append(module.register_forward_hook(after(name)))
+        try:
+            for _ in range(calls + 1):
+                self.run(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # A module that is called twice (a shared ReLU) counts with both.
+        return [
+            LayerTime((name,), kinds[name], statistics.median(seconds) * (len(seconds) // calls))
+            for name, seconds in times.items()
+        ]
 
     def describe(self) -> dict[str, Any]:
         """Threads read back, layout, and the matrix settings that change results."""

@@ -20,6 +20,7 @@ class TorchCompileEngine:
     devices: tuple[str, ...] = ("cpu", "cuda")
     precisions: tuple[str, ...] = ("fp32", "bf16")
     reads = "torch"
+    licence, support, production = "BSD-3", "maintained", True
 
     def available(self) -> Availability:
         """PyTorch itself, and the compiler that Inductor calls."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -48,14 +50,24 @@ class CompiledNetwork:
             self._fresh[name] = torch.from_numpy(weight[weight != 0])
         self.run(np.zeros((batch_size, *input_shape), np.float32))
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled."""
+    def run(
+        self,
+        images: NDArray[np.float32],
+        tell: Callable[[str, str, float], object] | None = None,
+    ) -> NDArray[np.float32]:
+        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
+
+        Args:
+            images: float32.
+            tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+        """
         kernels, threads = self.kernels, self.threads
         images = np.ascontiguousarray(images, np.float32)
         x = self._buffers.take(self._input.numel)
         kernels.to_blocked(self._input.reference, images.ctypes.data, x.data_ptr(), threads)
         tensors, shapes = {PICTURES: x}, {PICTURES: self._input}
         for i, step in enumerate(self.network.steps):
+            start = time.perf_counter() if tell else 0.0
             x, inp = tensors[step.inp], shapes[step.inp]
             residual = None if step.residual is None else tensors[step.residual]
             out = inp
@@ -79,6 +91,9 @@ class CompiledNetwork:
                 y = torch.empty(inp.pictures, inp.channels)
                 kernels.mean_pool(inp.reference, x.data_ptr(), y.data_ptr(), threads)
             tensors[step.out], shapes[step.out] = y, out
+            if tell:
+                name = step.layer if isinstance(step, NormStep) else ""
+                tell(name, type(step).__name__, time.perf_counter() - start)
             for value in {step.inp, step.residual}:
                 if value is not None and self._last[value] == i:
                     self._buffers.give(tensors.pop(value))

@@ -25,6 +25,7 @@ COMMANDS = (
     "plot",
     "reproduce",
     "report",
+    "advise",
     "engines",
     "check",
     "noise",

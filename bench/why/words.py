@@ -1,0 +1,108 @@
+"""The reasons for the terminal and for --json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.records.plain import plain
+from bench.why.findings import PAYS, Finding, bound_of
+from bench.why.measure import Measured, Whole
+
+# DeepSparse numbers its steps and puts the share of zeros in: "ks_convolution-49.8%_2".
+_KERNEL_NUMBER = re.compile(r"(-[\d.]+%)?_\d+$")
+
+
+def why_json(measured: Measured, findings: Sequence[Finding]) -> dict[str, Any]:
+    """All that was measured and found."""
+    layers = [{**asdict(layer), "speedup": layer.speedup} for layer in measured.layers]
+    bound = bound_of(measured)
+    found = {
+        **asdict(measured),
+        "whole": _whole(measured.whole),
+        "other": _whole(measured.other),
+        "layers": layers,
+        "bound": None if bound is None else asdict(bound),
+        "findings": [asdict(one) for one in findings],
+    }
+    made: dict[str, Any] = plain(found)
+    return made
+
+
+def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    """The answer, the table of layers, then the reasons."""
+    whole = measured.whole
+    if whole is not None:
+        yield Text(_answer(whole, measured), style="bold")
+        low, high = min(whole.ratios), max(whole.ratios)
+        yield Text(
+            f"{1000 * whole.sparse:.3g} ms a call of {whole.batch_size} as it is, "
+            f"{1000 * whole.dense:.3g} ms with its {measured.sparsity:.0%} zeros filled; "
+            f"turns from {low:.2f} to {high:.2f} times. {_threads(measured.threads)}, one launch: "
+            "a hint, no result; `sparsebench run` gives intervals."
+        )
+        yield Text("")
+        if measured.layers:
+            yield _layers(measured)
+            yield Text("")
+        else:
+            yield Text(f"{measured.engine} does not tell the time of layers: timed as a whole.\n")
+    if not findings:
+        yield Text("Nothing holds it back that this measurement can see.")
+    for number, one in enumerate(findings, 1):
+        yield Text(f"{number}. {one.what}", style="bold")
+        yield Padding(Text(one.evidence), (0, 0, 0, 3))
+        yield Padding(Text.assemble(("Mend: ", "bold"), one.mend), (0, 0, 0, 3))
+    for what in measured.skipped:
+        yield Text(f"Not measured: {what}.")
+    yield Text(f"({measured.seconds:.0f} s)", style="dim")
+
+
+def _answer(whole: Whole, measured: Measured) -> str:
+    start = f"{measured.target} on {measured.engine}, batch {whole.batch_size}: "
+    if whole.speedup >= PAYS:
+        return f"{start}its zeros make it {whole.speedup:.2f} times as fast."
+    if whole.speedup <= 1 / PAYS:
+        return f"{start}its zeros make it slower ({whole.speedup:.2f} times as fast)."
+    return f"{start}its zeros make it no faster ({whole.speedup:.2f} times)."
+
+
+def _layers(measured: Measured) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", overflow="fold", ratio=2)
+    for name in ("zeros", "dense ms", "sparse ms", "faster", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    kinds = [_KERNEL_NUMBER.sub("", layer.kind) for layer in measured.layers]
+    telling = len(set(kinds)) > 1
+    if telling:
+        table.add_column("kernel", overflow="fold", ratio=1)
+    total = sum(layer.sparse for layer in measured.layers) + measured.rest[1]
+    for layer, kind in zip(measured.layers, kinds, strict=True):
+        table.add_row(
+            Text(layer.name),
+            f"{layer.sparsity:.0%}",
+            f"{1000 * layer.dense:.3f}",
+            f"{1000 * layer.sparse:.3f}",
+            f"{layer.speedup:.2f}×",
+            f"{layer.sparse / total:.0%}",
+            *([Text(kind)] if telling else []),
+        )
+    dense, sparse = measured.rest
+    share = f"{sparse / total:.0%}"
+    table.add_row("all else", "", f"{1000 * dense:.3f}", f"{1000 * sparse:.3f}", "", share)
+    return table
+
+
+def _whole(whole: Whole | None) -> dict[str, Any] | None:
+    return None if whole is None else {**asdict(whole), "speedup": whole.speedup}
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

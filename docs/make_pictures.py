@@ -1,0 +1,96 @@
+"""Draw the pictures of the documentation from the committed reference run.
+
+uv run --no-sync python docs/make_pictures.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from bench.comparisons import compare_run
+from bench.plots.style import COLOURS, GUIDE, RC
+from bench.records import Comparison, Record, RunFolder
+from bench.reporting import plot_runs
+from bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"
+OUT = ROOT / "docs" / "pictures"
+
+
+def make(out: Path = OUT) -> list[Path]:
+    """Write all pictures into a folder; returns their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder.reading(RUN)
+    records, trials = folder.records(), folder.trials()
+    names = {record.id: record for record in records}
+    found = [one for one in compare_run(records, trials) if one.speedup and one.speedup.ci95]
+    with plt.rc_context(RC):
+        made = [_intervals(found, names, out), _bounds(found, names, out)]
+    drawn = plot_runs([folder], out / "speedup-accuracy.png")
+    for path in drawn:
+        if path.suffix == ".svg":
+            path.unlink()  # the PNG is enough here
+    return [*made, out / "speedup-accuracy.png"]
+
+
+def _label(comparison: Comparison, names: dict[str, Record]) -> str:
+    record = names[comparison.sparse]
+    backbone = record.backbone.name.partition("/")[2]
+    return f"{backbone}, {record.engine.name}, {record.workload}"
+
+
+def _intervals(found: list[Comparison], names: dict[str, Record], out: Path) -> Path:
+    """Speed-ups with their intervals, the line of no change and the band that does not count."""
+    figure, axes = plt.subplots(figsize=(6.2, 3.4), layout="constrained")
+    colours = {"better": COLOURS[0], "worse": COLOURS[1]}
+    effect = 1 + SMALLEST_EFFECT_OF_INTEREST
+    axes.axvspan(1 / effect, effect, color=GUIDE, alpha=0.4, lw=0)
+    axes.axvline(1, color=GUIDE)
+    for place, one in enumerate(reversed(found)):
+        assert one.speedup is not None and one.speedup.ci95 is not None
+        colour = colours.get(one.verdict or "", COLOURS[6])
+        axes.plot(one.speedup.ci95, [place, place], color=colour, lw=2)
+        axes.plot([one.speedup.median], [place], "o", color=colour, ms=5)
+        axes.annotate(one.verdict or "", (one.speedup.ci95[1], place), xytext=(5, 0),
+                      textcoords="offset points", va="center", color=colour)  # fmt: skip
+    axes.set_yticks(range(len(found)), [_label(one, names) for one in reversed(found)])
+    axes.set_xscale("log")
+    axes.set_xticks([0.8, 1, 1.5, 2, 2.5], ["0.8×", "1×", "1.5×", "2×", "2.5×"])
+    axes.minorticks_off()
+    axes.set_xlim(0.7, 3.4)
+    figure.supxlabel("speed-up against the dense partner, same engine; grey: less than 5 %", size=8)
+    return _save(figure, out / "intervals.png")
+
+
+def _bounds(found: list[Comparison], names: dict[str, Record], out: Path) -> Path:
+    """What was measured as a bar, what theory allows as a mark."""
+    shown = [one for one in found if one.amdahl_bound is not None]
+    figure, axes = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
+    for place, one in enumerate(reversed(shown)):
+        assert one.speedup is not None and one.amdahl_bound is not None
+        axes.barh(place, one.speedup.median, color=COLOURS[0], height=0.55)
+        axes.plot([one.amdahl_bound] * 2, [place - 0.38, place + 0.38], color=COLOURS[1], lw=2.5)
+        axes.annotate(f"{one.speedup.median / one.amdahl_bound:.0%}", (0.04, place),
+                      va="center", color="white")  # fmt: skip
+    axes.set_yticks(range(len(shown)), [_label(one, names) for one in reversed(shown)])
+    figure.supxlabel("bar: measured speed-up; line: bound; number: measured over bound", size=8)
+    axes.axvline(1, color=GUIDE, zorder=0)
+    return _save(figure, out / "bounds.png")
+
+
+def _save(figure: plt.Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path
+
+
+if __name__ == "__main__":
+    for written in make(Path(sys.argv[1]) if len(sys.argv) > 1 else OUT):
+        print(written)
