@@ -44,6 +44,19 @@ def write_summaries(folder: RunFolder) -> None:
     save(points_of(records, comparisons, trials), folder.path, PLOT)
 
 
+def write_page(folder: RunFolder) -> None:
+    """Write report.html from the run's files, if it has any record.
+
+    Raises:
+        SparsebenchError: a file of the run is damaged, or the folder cannot be written.
+    """
+    from bench.report import build_report, write_report
+
+    if folder.records():
+        write_report(build_report([folder.path]))
+
+
+
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
     from bench.tables import terminal_tables

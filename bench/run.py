@@ -21,7 +21,7 @@ from bench.machine import machine_facts
 from bench.plans import Plan, load_plan, plan_to_toml
 from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
-from bench.reporting import write_summaries
+from bench.reporting import write_page, write_summaries
 from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import TASKS, open_task
 from bench.tasks.base import Task
@@ -121,6 +121,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
             mine = [cell for cell in cells if cell.task == name]
             run.measure(task, mine)
         write_summaries(folder)
+        write_page(folder)
         records = folder.records()
         run.remember(records)
         wanted = {cell.id for cell in cells}

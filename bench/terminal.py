@@ -69,4 +69,4 @@ def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
     for renderable in render_tables(outcome.folder):
         console.print(renderable)
     console.print(f"\nAll of it: {outcome.folder.path}/", highlight=False)
-    console.print("  summary.md, summary.csv, speedup-accuracy.png, records.jsonl, …")
+    console.print("  report.html, summary.md, summary.csv, speedup-accuracy.png, records.jsonl, …")

@@ -71,6 +71,7 @@ def test_every_line_is_valid_and_every_file_is_there(finished: Path) -> None:
         assert (finished / name).stat().st_size > 0
     assert (finished / "speedup-accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (finished / "speedup-accuracy.svg").read_text()
+    assert BACKBONE in (finished / "report.html").read_text()
 
 
 def test_each_cell_has_one_trial_in_each_block_and_one_record(finished: Path) -> None:
