@@ -31,9 +31,8 @@ from bench.statistics import (
     accuracy_delta,
     estimate_ratio,
     holm,
-    log_error,
+    p_of,
 )
-from bench.statistics.changes import two_sided
 from models.errors import NothingMeasuredError, SparsebenchError
 
 TIMES = "times"
@@ -147,7 +146,7 @@ def compare_refs(
         if blocks:
             pairs = [BlockPair(times.blocks[b], head[key].blocks[b]) for b in blocks]
             ratios[key] = estimate_ratio(pairs)
-    p_values = [_p_of(ratio) for ratio in ratios.values()]
+    p_values = [p_of(ratio) for ratio in ratios.values()]
     adjusted = dict(zip(ratios, holm(p_values), strict=True))
     return [
         _verdict(cell, head.get(key), ratios.get(key), adjusted.get(key, 1.0), settings, repeat)
@@ -226,15 +225,6 @@ def _accuracy_change(before: Accuracy | None, after: Accuracy | None) -> Interva
     if before.seeds == after.seeds and len(before.per_seed) == len(after.per_seed):
         return accuracy_delta(after.per_seed, before.per_seed)
     return Interval((after.mean - before.mean) * 100, -math.inf, math.inf, 1)
-
-
-def _p_of(ratio: RatioEstimate) -> float:
-    error = log_error(ratio)
-    if math.isinf(error):
-        return 1.0
-    if error == 0:
-        return 1.0 if ratio.median == 1 else 0.0
-    return two_sided(math.log(ratio.median) / error, ratio.blocks - 1)
 
 
 def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
