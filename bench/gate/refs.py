@@ -41,11 +41,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Side:
-    """One version: its name as given, its commit, where it is checked out."""
+    """One version: its name as given, its commit, where it is checked out, its own plan if any."""
 
     name: str
     commit: str
     folder: Path
+    plan: str | None = None
 
 
 def check_out(repository: Path, ref: str, where: Path) -> Side:
@@ -109,7 +110,8 @@ def run_in_turns(
             side = named[role]
             folder = out / f"{role}-{block}"
             say(f"block {block + 1}/{blocks}: {role} ({side.name}, {side.commit})")
-            done = _run(side, [*arguments, "--repeats", "1", "--out", str(folder)])
+            plan = side.plan or arguments[0]
+            done = _run(side, [plan, *arguments[1:], "--repeats", "1", "--out", str(folder)])
             if done.returncode:
                 tail = done.stderr.strip().splitlines()[-3:]
                 raise NothingMeasuredError(
@@ -234,7 +236,8 @@ def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, "-P", "-m", "bench", "run", *arguments, "--json"],
         env=environment,
-        cwd=side.folder,
+        # A plan of one's own is this checkout's: paths in it are the caller's.
+        cwd=None if side.plan else side.folder,
         capture_output=True,
         text=True,
         check=False,
