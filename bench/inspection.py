@@ -210,7 +210,8 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
         layers.append(_layer(node.name, node.weight, macs, nonzero))
     facts = {
         "format": "onnx, run as it is",
-        "arch": card.arch if beside else None,
+        # Not "arch": that is a name by which the suite can build the network.
+        "network": card.arch if beside else None,
         "method": f"{card.method} ({card.family})" if beside else None,
         "input": input_line(card.preprocessing, side) + ("" if beside else " (assumed)"),
         "batch size": f"{file.batch}, rewritten where it is run" if file.batch else "free",

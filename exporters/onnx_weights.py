@@ -15,11 +15,16 @@ from models.onnx_file.weights import WeightedNode, read_weights
 
 
 def weighted_nodes(path: Path) -> list[WeightedNode]:
-    """All nodes with constant weights, in execution order.
+    """All Conv, Gemm and MatMul nodes with constant weights, in execution order.
 
     Raises:
         SparsebenchError: the file or one of its weights cannot be read.
     """
+    return [one for one in all_weighted_nodes(path) if one.op in ("Conv", "Gemm", "MatMul")]
+
+
+def all_weighted_nodes(path: Path) -> list[WeightedNode]:
+    """Like :func:`weighted_nodes`, with the operators that compute in whole numbers."""
     graph = load_model(path).graph
     return read_weights(graph, graph.node, str(path))
 

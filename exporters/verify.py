@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from exporters.artifact import Artifact
 from exporters.export import covered
-from exporters.onnx_weights import onnx_mask, refilled, weighted_nodes
+from exporters.onnx_weights import all_weighted_nodes, onnx_mask, refilled
 from exporters.plain_onnx import held
 from exporters.torch_module import build_module
 from models.masks import mask_hash
@@ -113,7 +113,7 @@ def _reference_of_file(
     names = [backbone.tensor(artifact.output), backbone.tensor("logits")]
     outputs, logits = OwnGraph(backbone.file, names).run(images)
     expected = mask_of_layers(held(backbone, artifact.output))
-    exported = mask_of_layers(weighted_nodes(Path(artifact.onnx)))
+    exported = mask_of_layers(all_weighted_nodes(Path(artifact.onnx)))
     return Reference(
         outputs=outputs.reshape(len(images), -1),
         logits=None if backbone.file.logits is None else logits.reshape(len(images), -1),
