@@ -28,6 +28,7 @@ from bench.records import (
 from bench.tasks.base import Task
 from bench.training.facts import best_epoch_scores, training_facts
 from bench.training.recipe import training_recipe
+from models.onnx_file.backbone import OnnxBackbone
 from models.zoo import find_card
 
 # One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
@@ -127,6 +128,7 @@ def _record(
             "engine": facts.get("engine"),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
+            "onnx_file": _onnx_file(prepared),
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
@@ -188,6 +190,21 @@ def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
         licence=card.licence,
         dense_partner=cell.dense,
     )
+
+
+def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:
+    """Where a user's ONNX file was cut, what it was held against, what was assumed of it."""
+    if prepared is None or not isinstance(prepared.backbone, OnnxBackbone):
+        return None
+    facts = prepared.artifact.facts
+    return {
+        "features": facts["cut"],
+        "classifier": facts["classifier"],
+        "opset": facts["opset"],
+        "quantized": prepared.backbone.quantized,
+        "verified_against": prepared.reference.computed_by,
+        "notes": prepared.backbone.card.notes,
+    }
 
 
 def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:

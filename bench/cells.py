@@ -9,7 +9,9 @@ from typing import Any
 from bench.plans import EngineSettings, Plan, usable_cpus
 from bench.records import cell_id
 from bench.workloads import WORKLOADS
+from models.cards import Card
 from models.errors import SparsebenchError
+from models.names import is_onnx_name
 from models.zoo import find_card
 
 # The settings besides those of a cell that change what a workload computes.
@@ -98,6 +100,8 @@ def with_partners(plan: Plan) -> dict[str, str]:
     for name in plan.backbones:
         card = find_card(name)
         partner = plan.dense.get(name, card.dense_partner)
+        if is_onnx_name(name) or is_onnx_name(partner):
+            _refuse_onnx_pair(card, partner, plan)
         if card.family == "dense":
             partner = card.name
         elif partner not in chosen:
@@ -109,6 +113,39 @@ def with_partners(plan: Plan) -> dict[str, str]:
     return {name: chosen[name] for name in dense_first}
 
 
+def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
+    """Say at once what a graph without a name leaves open, before anything is measured.
+
+    Raises:
+        SparsebenchError: no dense partner is known, or what is named cannot be one.
+    """
+    if card.family == "dense":
+        if plan.dense.get(card.name, card.name) != card.name:
+            raise SparsebenchError(
+                f"'{card.name}' holds hardly any zeros: it counts as dense, and has no partner.",
+                "Leave its --dense out; or name its method in a card file beside it.",
+            )
+        return
+    if not partner:
+        raise SparsebenchError(
+            f"'{card.name}' does not say which dense network it is to be held against.",
+            f"Name it: --dense {card.name}=dense.onnx.",
+        )
+    dense = find_card(partner)
+    if dense.method != "dense":
+        raise SparsebenchError(
+            f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
+            "its weights are zero.",
+            "Name another; or call it dense in a card file beside it.",
+        )
+    if dense.arch != card.arch:
+        raise SparsebenchError(
+            f"'{card.name}' ({card.arch}) and its partner '{partner}' ({dense.arch}) do not say "
+            "that they are of one architecture.",
+            "Name both by ONNX files, or put a card file beside each that has none.",
+        )
+
+
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 
@@ -117,7 +154,7 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, cell.backbone.split("/")[0], cell.size, cell.device, cell.precision)
+        key = (cell.task, find_card(cell.backbone).arch, cell.size, cell.device, cell.precision)
         groups.setdefault(key, []).append(cell)
     for group in groups.values():
         if len({(cell.backbone, cell.engine) for cell in group}) <= most:

@@ -178,17 +178,54 @@ def _checkpoint(path: Path, size: int | None) -> Inspection:
 
 
 def _onnx(path: Path, size: int | None) -> Inspection:
-    from exporters.onnx_weights import weighted_nodes
     from models.checkpoints.onnx_weights import read_onnx
 
-    nodes = weighted_nodes(path)
     try:
         read_onnx(path)
     except SparsebenchError as error:
-        layers = [_layer(node.name, node.weight) for node in nodes]
-        unknown = [f"architecture: {error.cause}", "preprocessing", "FLOPs"]
-        return Inspection(str(path), {"format": "onnx"}, layers, unknown)
+        return _plain_onnx(path, size, error.cause)
     return _checkpoint(path, size)
+
+
+def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
+    """A graph of no architecture that the suite knows, as it would be run."""
+    from models.masks import mask_hash
+    from models.onnx_file.backbone import OnnxBackbone
+    from models.sources.onnx_file import UNKNOWN, card_of, load_onnx
+
+    backbone: OnnxBackbone = load_onnx(str(path))
+    card, file = backbone.card, backbone.file
+    side = backbone.side(size)
+    beside = card_of(path) is not None
+    unknown = [f"architecture: {why}"]
+    try:
+        costs = {cost.name: cost for cost in backbone.costs(side)}
+    except SparsebenchError as error:
+        costs = {}
+        unknown.append(f"FLOPs: {error.cause}")
+    layers = []
+    for node in backbone.layers:
+        cost = costs.get(node.name)
+        macs, nonzero = (cost.macs, cost.nonzero_macs) if cost else (None, None)
+        layers.append(_layer(node.name, node.weight, macs, nonzero))
+    facts = {
+        "format": "onnx, run as it is",
+        # Not "arch": that is a name by which the suite can build the network.
+        "network": card.arch if beside else None,
+        "method": f"{card.method} ({card.family})" if beside else None,
+        "input": input_line(card.preprocessing, side) + ("" if beside else " (assumed)"),
+        "batch size": f"{file.batch}, rewritten where it is run" if file.batch else "free",
+        "features": f"tensor '{file.features}'"
+        + ("" if file.logits else ", the output: there is no classifier behind it"),
+        "weights stored as": "/".join(sorted({str(n.weight.dtype) for n in backbone.layers})),
+        "upstream top-1": card.upstream_accuracy,
+        "licence": None if card.licence == UNKNOWN else card.licence,
+        "mask": mask_hash(backbone.mask),
+        "weights": backbone.sha256,
+    }
+    if not beside:
+        unknown += ["preprocessing", "pruning method", "upstream accuracy"]
+    return Inspection(str(path), facts, layers, unknown)
 
 
 def _counted(module: nn.Module, arch: str, side: int) -> tuple[list[Layer], int]:

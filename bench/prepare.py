@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import psutil
@@ -16,11 +16,11 @@ from exporters.artifact import Artifact
 from exporters.export import export_backbone
 from exporters.verify import Reference, reference
 from models.architectures import classifier_name
-from models.cards import Preprocessing
-from models.costs import count_costs, dense_macs, total_cost
+from models.cards import Preprocessing, at_size
+from models.costs import count_costs, dense_macs, flops_ratio, total_cost
 from models.errors import SparsebenchError
-from models.masks import sparsity
-from models.zoo.load import Backbone, load_backbone
+from models.onnx_file.backbone import OnnxBackbone
+from models.zoo.load import Backbone, load_to_run
 
 # A batch lies in two shared slots, in the parent, in decoding buffers, in the engine.
 COPIES = 8
@@ -31,18 +31,18 @@ class Prepared:
     """All that the cells of one backbone and task share.
 
     Attributes:
-        backbone: card, module and mask.
+        backbone: card, mask, and the network as a module or an ONNX graph.
         artifact: the exported feature extractor.
         preprocessing: what the pictures go through, at the cell's size.
         images: one full batch of real test pictures ``[B, 3, H, W]``, float32.
-        reference: PyTorch's outputs for ``images`` and the mask's proof.
+        reference: the right outputs for ``images`` and the mask's proof.
         measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
         flops_ratio: non-zero FLOPs over those of the full dense architecture (0-1) at this
             size.
         export_seconds: what loading, exporting and checking took; a one-off cost.
     """
 
-    backbone: Backbone
+    backbone: Backbone | OnnxBackbone
     artifact: Artifact
     preprocessing: Preprocessing
     images: NDArray[np.float32]
@@ -65,36 +65,31 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         SparsebenchError: the backbone cannot be had, or not at this size.
     """
     start = time.perf_counter()
-    backbone = load_backbone(name)
+    backbone = load_to_run(name)
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
     images = first_pictures(task, preprocessing, batch_size)
-    costs = total_cost(count_costs(backbone.module, (3, size, size)))
-    whole = dense_macs(backbone.card.arch, _classes(backbone), (3, size, size))
     return Prepared(
         backbone=backbone,
         artifact=artifact,
         preprocessing=preprocessing,
         images=images,
         reference=reference(backbone, artifact, images),
-        measured_sparsity=sparsity(backbone.mask),
-        flops_ratio=costs.nonzero_macs / whole,
+        measured_sparsity=backbone.measured_sparsity,
+        flops_ratio=_flops_ratio(backbone, size),
         export_seconds=time.perf_counter() - start,
     )
 
 
-def _classes(backbone: Backbone) -> int:
-    classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
+def _flops_ratio(backbone: Backbone | OnnxBackbone, size: int) -> float:
+    """Non-zero multiply-accumulates over those of the full dense architecture."""
+    if isinstance(backbone, OnnxBackbone):  # the only architecture it has is its own
+        return flops_ratio(backbone.costs(size))
+    arch = backbone.card.arch
+    classifier = backbone.module.get_submodule(classifier_name(arch))
     assert isinstance(classifier.weight, torch.Tensor)
-    return int(classifier.weight.shape[0])
-
-
-def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
-    """The same preprocessing at another input size; the crop keeps its proportion."""
-    if size == preprocessing.size:
-        return preprocessing
-    resize = round(preprocessing.resize * size / preprocessing.size)
-    return replace(preprocessing, size=size, resize=resize)
+    whole = dense_macs(arch, int(classifier.weight.shape[0]), (3, size, size))
+    return total_cost(count_costs(backbone.module, (3, size, size))).nonzero_macs / whole
 
 
 def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:

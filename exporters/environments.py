@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -95,19 +96,60 @@ def install(name: str, progress: Progress = lambda line: None) -> Path:
     found = interpreter(name)
     if found is not None:
         return found
-    folder = _folder(needed)
-    with _locked(folder):
-        found = interpreter(name)
-        if found is not None:
-            return found
-        start = time.monotonic()
-        progress(f"Building the environment '{name}' for {', '.join(needed.engines)} in {folder}")
-        shutil.rmtree(folder, ignore_errors=True)
-        uv = _uv()
-        _call([uv, "venv", "--quiet", "--python", needed.python, str(folder)], progress)
+
+    def install_group(python: Path) -> None:
         group = f"{pyproject()}:{needed.name}"
-        python = _python(folder)
-        _call([uv, "pip", "install", "--python", str(python), "--group", group], progress)
+        _call([_uv(), "pip", "install", "--python", str(python), "--group", group], progress)
+
+    what = f"the environment '{name}' for {', '.join(needed.engines)}"
+    return _build(_folder(needed), needed.python, what, install_group, progress)
+
+
+def install_version(
+    engine: str, version: str, name: str | None, progress: Progress = lambda line: None
+) -> Path:
+    """An environment with one version of an engine's package and numpy; returns its Python.
+
+    Args:
+        engine: name of the engine, which is that of its package on the index.
+        version: as the index knows it.
+        name: the environment that the engine usually lives in, None for the suite's own; only
+            its interpreter and its other requirements are taken over.
+        progress: receives the lines of an environment being built.
+
+    Raises:
+        SparsebenchError: uv failed, e.g. because there is no such version.
+    """
+    usual = None if name is None else environment(name)
+    others = [] if usual is None else [r for r in requirements(usual.name) if not _is(r, engine)]
+    wanted = [f"{engine}=={version}", *(others or ["numpy"])]
+    request = sys.executable if usual is None else usual.python
+    digest = hashlib.sha256("\n".join([request, *wanted]).encode()).hexdigest()[:12]
+    folder = cache_dir("environments") / f"version-{engine}-{digest}"
+
+    def install_wanted(python: Path) -> None:
+        _call([_uv(), "pip", "install", "--python", str(python), *wanted], progress)
+
+    return _build(folder, request, f"{engine}=={version}", install_wanted, progress)
+
+
+def _is(requirement: str, package: str) -> bool:
+    return re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0].lower() == package.lower()
+
+
+def _build(
+    folder: Path, request: str, what: str, fill: Callable[[Path], None], progress: Progress
+) -> Path:
+    """A folder's Python, built and filled where it is not ready; one process builds at a time."""
+    python = _python(folder)
+    with _locked(folder):
+        if (folder / _READY).exists():
+            return python
+        start = time.monotonic()
+        progress(f"Building {what} in {folder}")
+        shutil.rmtree(folder, ignore_errors=True)
+        _call([_uv(), "venv", "--quiet", "--python", request, str(folder)], progress)
+        fill(python)
         (folder / _READY).write_text("built by sparsebench\n")
         progress(f"Built in {time.monotonic() - start:.0f} s")
         return python

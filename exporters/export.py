@@ -8,8 +8,6 @@ the TorchScript-based exporter is called here, behind one function; the verifica
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from exporters.artifact import ARTIFACT_FILE, Artifact
-from exporters.cache import cache_dir
+from exporters.artifact import Artifact
 from exporters.foreign_onnx import write_cut
+from exporters.plain_onnx import EXPORTER as AS_IT_IS
+from exporters.plain_onnx import export_file
+from exporters.store import stored_artifact
 from exporters.torch_module import BUILDER
 from models.architectures import build, classifier_name, feature_dim, feature_extractor
 from models.errors import SparsebenchError
 from models.masks import Mask, mask_hash
+from models.onnx_file.backbone import OnnxBackbone
 from models.widths import load_with_widths
 from models.zoo.load import Backbone
 
@@ -33,12 +34,12 @@ INPUT, OUTPUT = "images", "output"
 
 
 def export_backbone(
-    backbone: Backbone, *, size: int | None = None, output: str = "features"
+    backbone: Backbone | OnnxBackbone, *, size: int | None = None, output: str = "features"
 ) -> Artifact:
     """The artifact of a backbone; exported once, then found by content.
 
     Args:
-        backbone: loaded backbone (weights, mask, card).
+        backbone: loaded backbone (weights, mask, card), or an ONNX file to be run as it is.
         size: side of the square input, pixels; the card's by default.
         output: ``"features"`` (pooled penultimate ``[N, D]``) or ``"logits"``.
 
@@ -48,9 +49,11 @@ def export_backbone(
     Raises:
         SparsebenchError: the network does not work at this size, or the disk is full.
     """
-    side = size or backbone.card.preprocessing.size
     if output not in ("features", "logits"):
         raise SparsebenchError(f"There is no output '{output}'.", "Take features or logits.")
+    if isinstance(backbone, OnnxBackbone):
+        return export_file(backbone, size=size, output=output)
+    side = size or backbone.card.preprocessing.size
     classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]
     key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
@@ -58,10 +61,6 @@ def export_backbone(
     if backbone.onnx is not None:
         key.append(hashlib.sha256(backbone.onnx.read_bytes()).hexdigest())
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
-    root = cache_dir("artifacts")
-    folder = root / digest
-    if (folder / ARTIFACT_FILE).exists():
-        return Artifact.read(folder)
     kept = covered(backbone.mask, backbone.card.arch, output)
     facts = {
         "backbone": backbone.card.name,
@@ -69,13 +68,13 @@ def export_backbone(
         "num_classes": num_classes,
         "weights_sha256": backbone.sha256,
         "mask_sha256": mask_hash(kept),
-        "exporter": EXPORTER if backbone.onnx is None else "none: the file as it is",
+        "exporter": EXPORTER if backbone.onnx is None else AS_IT_IS,
         "opset": OPSET,
         "torch": torch.__version__,
     }
-    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=root))
-    try:
-        onnx_path = temporary / "model.onnx"
+
+    def make(folder: Path) -> Artifact:
+        onnx_path = folder / "model.onnx"
         # A fresh copy of the network: exporting must not leave traces in the caller's.
         module = build(backbone.card.arch, num_classes)
         load_with_widths(module, backbone.module.state_dict())
@@ -86,31 +85,19 @@ def export_backbone(
             write_cut(backbone.onnx, onnx_path, side, output)
         else:
             write_onnx(module, onnx_path, side)
-        _write_weights(backbone.module, temporary / "weights.safetensors")
-        artifact = Artifact(
-            folder=str(temporary),
+        _write_weights(backbone.module, folder / "weights.safetensors")
+        return Artifact(
+            folder=str(folder),
             onnx=str(onnx_path),
             input_shape=(3, side, side),
             output_dim=feature_dim(backbone.card.arch) if output == "features" else num_classes,
             output=output,
-            weights=str(temporary / "weights.safetensors"),
+            weights=str(folder / "weights.safetensors"),
             torch_builder=BUILDER,
             facts=facts,
         )
-        artifact.write()
-        try:
-            temporary.replace(folder)
-        except OSError:
-            if not (folder / ARTIFACT_FILE).exists():  # else another process was first
-                raise
-    except OSError as error:
-        raise SparsebenchError(
-            f"The export of {backbone.card.name} could not be written ({error.strerror}).",
-            "Free some disk space or set SPARSEBENCH_CACHE to another folder.",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Artifact.read(folder)
+
+    return stored_artifact(digest, backbone.card.name, make)
 
 
 def covered(mask: Mask, arch: str, output: str) -> Mask:

@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import nn
 
 from models.architectures import prunable_layers
 from models.errors import SparsebenchError
 from models.masks import Mask
-
-
-@dataclass(frozen=True)
-class WeightedNode:
-    """One Conv, Gemm or MatMul node and its constant weight.
-
-    Attributes:
-        name: the node's (or initializer's) name.
-        op: ONNX operator.
-        weight: array in the layout of PyTorch (``[out, in, ...]``).
-    """
-
-    name: str
-    op: str
-    weight: NDArray[np.float32]
+from models.onnx_file.graph import load_model
+from models.onnx_file.weights import WeightedNode, read_weights
 
 
 def weighted_nodes(path: Path) -> list[WeightedNode]:
-    """All nodes with constant weights, in execution order.
+    """All Conv, Gemm and MatMul nodes with constant weights, in execution order.
 
     Raises:
-        SparsebenchError: the file cannot be read.
+        SparsebenchError: the file or one of its weights cannot be read.
     """
-    try:
-        graph = onnx.load(str(path)).graph
-    except Exception as error:  # protobuf raises its own classes
-        raise SparsebenchError(
-            f"{path} cannot be read as ONNX ({type(error).__name__}).", "Is it truncated?"
-        ) from error
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        # Exporters share equal tensors through Identity nodes, or keep Constant nodes.
-        if node.op_type == "Identity" and node.input[0] in constants:
-            constants[node.output[0]] = constants[node.input[0]]
-        elif node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
-            constants[node.output[0]] = node.attribute[0].t
-    found = []
-    for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
-            continue
-        weight = numpy_helper.to_array(constants[node.input[1]])
-        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not _transposed(node)):
-            weight = np.ascontiguousarray(weight.T)
-        found.append(WeightedNode(node.name or node.input[1], node.op_type, weight))
-    return found
+    return [one for one in all_weighted_nodes(path) if one.op in ("Conv", "Gemm", "MatMul")]
+
+
+def all_weighted_nodes(path: Path) -> list[WeightedNode]:
+    """Like :func:`weighted_nodes`, with the operators that compute in whole numbers."""
+    graph = load_model(path).graph
+    return read_weights(graph, graph.node, str(path))
 
 
 def onnx_mask(path: Path, module: nn.Module, input_shape: tuple[int, int, int]) -> Mask:
@@ -121,7 +88,3 @@ def _execution_order(
         for handle in handles:
             handle.remove()
     return seen
-
-
-def _transposed(node: onnx.NodeProto) -> bool:
-    return any(a.name == "transB" and a.i == 1 for a in node.attribute)

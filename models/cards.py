@@ -5,7 +5,7 @@ Nothing here imports torch, so that listing and checking names stays quick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -43,6 +43,14 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
+    """The same preprocessing at another input size; the crop keeps its proportion."""
+    if size == preprocessing.size:
+        return preprocessing
+    resize = round(preprocessing.resize * size / preprocessing.size)
+    return replace(preprocessing, size=size, resize=resize)
 
 
 IMAGENET_PREPROCESSING = Preprocessing()

@@ -3,7 +3,8 @@
 Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. A variant
 (``+compact``) is the same backbone in another shape (``models/variants.py``). The source
 is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
-the weights are those that the suite ships.
+the weights are those that the suite ships. The path of an ONNX file alone (``my.onnx``) is a
+name too, of a network without an architecture's name (``models/sources/onnx_file.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from models.errors import SparsebenchError
 
 DENSE = "dense"
+ONNX_SUFFIX = ".onnx"
 _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
@@ -75,6 +77,11 @@ def format_percent(sparsity: float) -> str:
     """A sparsity of 0..1 in percent, as names write it: 0.9 -> "90", 0.975 -> "97.5"."""
     text = f"{sparsity * 100:.6f}"
     return text.rstrip("0").rstrip(".")
+
+
+def is_onnx_name(name: str) -> bool:
+    """Whether a backbone's name is the path of an ONNX file and nothing else."""
+    return "@" not in name and name.strip().endswith(ONNX_SUFFIX)
 
 
 def _parse_recipe(text: str, recipe: str) -> tuple[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,8 @@ EPILOG = """Examples:
   sparsebench check runs/today --baseline ci.toml --effect 3% --junit check.xml --markdown check.md
 
   sparsebench check --base main --head . --run-options "--engine deepsparse --workload inference"
+
+  sparsebench check --base-engine onnxruntime==1.20.1 --head-engine onnxruntime==1.22.0
 
 Exit codes: 0 no regression, 1 a regressed, failed or missing cell, 2 refused (another machine,
 other settings, a limit below the noise), 3 nothing was measured.
@@ -45,11 +47,21 @@ def check(
     head: Annotated[
         str, typer.Option(help="With --base: commit, or '.' for the working tree.")
     ] = ".",
+    base_engine: Annotated[
+        str, typer.Option(help="Instead of commits: an engine's version, like onnxruntime==1.20.")
+    ] = "",
+    head_engine: Annotated[
+        str, typer.Option(help="With --base-engine: the version that is judged by it.")
+    ] = "",
     plan: Annotated[str, typer.Option(help="With --base: preset or TOML file to run.")] = "quick",
     blocks: Annotated[int, typer.Option(help="With --base: blocks of either side.")] = 5,
     run_options: Annotated[
         str, typer.Option(help="With --base: options of `run`, such as '--engine deepsparse'.")
     ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --base: keep the runs here (default: only where a cell fails)."),
+    ] = None,
     effect: Annotated[
         str, typer.Option(help="Smallest change of a ratio that counts: 5% or 0.05.")
     ] = "5%",
@@ -74,7 +86,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run by a baseline, or one commit by another: ratios and accuracies."""
+    """Judge a run by a baseline, a commit or an engine's version by another: ratios, accuracies."""
     from bench.gate import Settings
 
     settings = Settings(
@@ -85,11 +97,21 @@ def check(
         strict=strict,
     )
     outputs = Outputs(junit, markdown, github, as_json)
-    if base:
+    if base or base_engine or head_engine:
+        from bench.cli.two_sides import Sides, check_commits, check_engines
+
         if run is not None or baseline is not None:
             raise SparsebenchError("--base measures by itself: it takes no run and no baseline.")
-        report = _check_refs(base, head, plan, blocks, run_options, settings)
-        raise typer.Exit(show(report, Path(base), outputs))
+        if bool(base_engine) != bool(head_engine) or (base and base_engine):
+            raise SparsebenchError(
+                "A check needs two commits or two versions of an engine.",
+                "--base REF --head REF, or --base-engine E==1 --head-engine E==2.",
+            )
+        asked = Sides(base, head, plan, blocks, run_options, out)
+        if base_engine:
+            asked = replace(asked, base=base_engine, head=head_engine)
+        report = (check_engines if base_engine else check_commits)(asked, settings)
+        raise typer.Exit(show(report, Path(asked.base), outputs))
     if run is None or baseline is None:
         raise SparsebenchError(
             "A check needs a run and its baseline, or two commits.",
@@ -100,8 +122,6 @@ def check(
 
 
 def _check_baseline(run: Path, baseline: Path, settings: Settings) -> GateReport:
-    from dataclasses import replace
-
     from bench.gate import check_run, read_baseline
     from bench.noise import stored_noise
     from bench.records import RunFolder
@@ -111,52 +131,6 @@ def _check_baseline(run: Path, baseline: Path, settings: Settings) -> GateReport
     noise = stored_noise(accepted.fingerprint)
     known = replace(settings, noise=None if noise is None else noise.log_sd)
     return check_run(folder, accepted, known)
-
-
-def _check_refs(
-    base: str, head: str, plan: str, blocks: int, run_options: str, settings: Settings
-) -> GateReport:
-    import shlex
-    import tempfile
-
-    from bench.gate import GateReport
-    from bench.gate.refs import check_out, compare_refs, drop, run_in_turns, top_of
-    from bench.plans import load_plan
-
-    if blocks < 2:
-        raise SparsebenchError(f"--blocks must be 2 or more, not {blocks}.")
-    name = plan
-    if Path(plan).suffix == ".toml":
-        name = str(Path(plan).resolve())
-    load_plan(name)
-    words = ["sparsebench", "check", "--base", base, "--head", head, "--plan", plan]
-    words += ["--blocks", str(2 * blocks)]
-    if run_options:
-        words += ["--run-options", run_options]
-    out = Path(tempfile.mkdtemp(prefix="sparsebench-check-"))
-    repository = top_of(Path.cwd())
-    sides = []
-    try:
-        for role, ref in (("base", base), ("head", head)):
-            sides.append(check_out(repository, ref, out / f"checkout-{role}"))
-        runs = run_in_turns(
-            sides,
-            [name, *shlex.split(run_options)],
-            blocks,
-            out,
-            say=lambda text: typer.echo(text, err=True),
-        )
-        verdicts = compare_refs(runs, settings, shlex.join(words))
-    finally:
-        for side in sides:
-            drop(repository, side)
-    return GateReport(
-        run=str(out),
-        reason=f"{sides[1].name} ({sides[1].commit}) against {sides[0].name} ({sides[0].commit})",
-        verdicts=tuple(verdicts),
-        settings=settings,
-        notes=(f"Times of head against base, in turns in one job; the runs are in {out}.",),
-    )
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,15 @@ EPILOG = """Examples:
   sparsebench export efficientnet_lite0/magnitude-50
 
   sparsebench export resnet50/erk-90@generated --size 224 --output logits --out r50.onnx
+
+  sparsebench export my.onnx --out my-features.onnx
 """
 
 
 def export(
-    backbone: Annotated[str, typer.Argument(help="Backbone name (`sparsebench list backbones`).")],
+    backbone: Annotated[
+        str, typer.Argument(help="Backbone name (`sparsebench list backbones`) or ONNX file.")
+    ],
     size: Annotated[int, typer.Option(help="Input side in pixels (0: the backbone's own).")] = 0,
     output: Annotated[
         str, typer.Option(help="features (pooled, [N, D]) or logits (the whole classifier).")
@@ -28,23 +32,29 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File to write (default: NAME.onnx).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime."""
+    """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime.
+
+    An ONNX file (my.onnx) is cut to its features, its batch axis made free, and checked against
+    itself.
+    """
     import numpy as np
 
+    from bench.prepare import first_pictures
     from bench.tasks import open_task
     from exporters.engines.base import CompileRequest
     from exporters.export import export_backbone
     from exporters.launch import start_worker
     from exporters.verify import check_outputs, reference
-    from models.zoo.load import load_backbone
+    from models.cards import at_size
+    from models.zoo.load import load_to_run
 
     if size < 0:
         raise SparsebenchError(f"--size must be 1 or more, not {size}.")
-    target = out or Path(backbone.partition("@")[0].replace("/", "-") + ".onnx")
-    loaded = load_backbone(backbone)
+    loaded = load_to_run(backbone)
+    target = out or _default_target(backbone, output)
+    if target.resolve() == Path(backbone).resolve():
+        raise SparsebenchError(f"{target} is the file itself.", "Choose another --out.")
     artifact = export_backbone(loaded, size=size or None, output=output)
-    from bench.prepare import at_size, first_pictures
-
     preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
     images: np.ndarray = first_pictures(open_task("digits"), preprocessing, 16)
     expected = reference(loaded, artifact, images)
@@ -64,7 +74,17 @@ def export(
         return
     typer.echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
     typer.echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
+    share = verdict.argmax_agreement
+    decisions = "" if share is None else f", decisions equal on {share:.0%}"
     typer.echo(
-        f"  against PyTorch on {verdict.pictures} real pictures: largest error "
-        f"{verdict.max_abs_error:.1e}, decisions equal on {verdict.argmax_agreement:.0%}"
+        f"  against {verdict.against} on {verdict.pictures} real pictures: largest error "
+        f"{verdict.max_abs_error:.1e}{decisions}"
     )
+
+
+def _default_target(backbone: str, output: str) -> Path:
+    from models.names import is_onnx_name
+
+    if is_onnx_name(backbone):
+        return Path(f"{Path(backbone).stem}-{output}.onnx")
+    return Path(backbone.partition("@")[0].replace("/", "-") + ".onnx")

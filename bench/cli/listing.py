@@ -108,6 +108,7 @@ def _backbones() -> Rows:
                 None if accuracy is None else f"{accuracy:.1%}",
             ]
         )
+    rows.append(["FILE.onnx", "any", "?", None, None])
     return ["backbone", "family", "trained", "px", "top-1"], rows
 
 

@@ -24,6 +24,8 @@ EPILOG = """Examples:
 
   sparsebench run quick --workload full --workload linear-online --recipe short
 
+  sparsebench run quick --backbone my.onnx --dense my.onnx=dense.onnx --engine onnxruntime
+
   sparsebench run my-plan.toml --dry-run
 
   sparsebench run my-plan.toml --out R --resume
@@ -33,7 +35,7 @@ EPILOG = """Examples:
 def run(
     plan: Annotated[str, typer.Argument(help="A preset (see `list plans`) or a TOML file.")],
     backbone: Annotated[
-        list[str] | None, typer.Option(help="Backbone; give it once for each.")
+        list[str] | None, typer.Option(help="Backbone, or an ONNX file; give it once for each.")
     ] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Engine; once for each.")] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from bench.comparisons.accuracy import accuracy_change
 from bench.comparisons.bounds import INFERENCE, bound_of
 from bench.comparisons.dense import best_dense, dense_peers
+from bench.comparisons.family import hold_after_holm
 from bench.comparisons.matching import describe, find_partner, refuse_differences
 from bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from bench.comparisons.training import training_comparison
@@ -82,7 +83,9 @@ def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list
     for record in sparse:
         if record.workload == INFERENCE:
             inference[record.id] = _compare(record, run, {})
-    return [inference.get(record.id) or _compare(record, run, inference) for record in sparse]
+    return hold_after_holm(
+        [inference.get(record.id) or _compare(record, run, inference) for record in sparse]
+    )
 
 
 def _compare(sparse: Record, run: _Run, inference: Mapping[str, Comparison]) -> Comparison:

@@ -15,12 +15,17 @@ from functools import cache
 from bench.cells import Cell
 from bench.forecast.rates import Rate, Rates
 from bench.forecast.work import Amounts, units
+from models.errors import SparsebenchError
+from models.names import is_onnx_name
+from models.sources.onnx_file import ARCH as ONNX_FILES
 
 # Starting a process with its libraries, and checking outputs.
 LAUNCH_SECONDS = 4.0
 # A guess for machines that nothing was measured on: FLOPs a second and thread.
 GUESSED_FLOPS = 2.0e10
 GUESSED_PICTURE_SECONDS = 0.002
+# Of a ResNet-18 at 224 pixels.
+GUESSED_MACS = 1.8e9
 # Forward and backward pass, in forward passes.
 TRAINING_PASSES = 3.0
 _COMPUTES = {"extract", "forward", "backward", "call", "evaluate"}
@@ -105,15 +110,26 @@ def _guess(cell: Cell) -> Rate:
 
 
 def _arch(backbone: str) -> str:
-    return backbone.split("/")[0]
+    # Files are all of one kind: earlier runs' may be gone, nothing can be asked of them.
+    return ONNX_FILES if is_onnx_name(backbone) else backbone.split("/")[0]
 
 
 @cache
 def flops(backbone: str, size: int) -> float:
-    """Multiply-adds of a picture through the dense architecture, at a picture size in pixels."""
+    """Multiply-adds of a picture through the dense architecture, at a picture size in pixels.
+
+    A file that is gone or does not run counts as a network of middle size: why it cannot be
+    measured is for its record to say.
+    """
     from models.architectures import build
     from models.costs import count_costs, total_cost
+    from models.sources.onnx_file import load_onnx
     from models.zoo import find_card
 
+    if is_onnx_name(backbone):
+        try:
+            return float(total_cost(load_onnx(backbone).costs(size)).macs)
+        except SparsebenchError:
+            return GUESSED_MACS
     module = build(find_card(backbone).arch, 10)
     return float(total_cost(count_costs(module, (3, size, size))).macs)

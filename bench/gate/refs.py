@@ -31,9 +31,8 @@ from bench.statistics import (
     accuracy_delta,
     estimate_ratio,
     holm,
-    log_error,
+    p_of,
 )
-from bench.statistics.changes import two_sided
 from models.errors import NothingMeasuredError, SparsebenchError
 
 TIMES = "times"
@@ -42,11 +41,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Side:
-    """One version: its name as given, its commit, where it is checked out."""
+    """One version: its name as given, its commit, where it is checked out, its own plan if any."""
 
     name: str
     commit: str
     folder: Path
+    plan: str | None = None
 
 
 def check_out(repository: Path, ref: str, where: Path) -> Side:
@@ -110,7 +110,8 @@ def run_in_turns(
             side = named[role]
             folder = out / f"{role}-{block}"
             say(f"block {block + 1}/{blocks}: {role} ({side.name}, {side.commit})")
-            done = _run(side, [*arguments, "--repeats", "1", "--out", str(folder)])
+            plan = side.plan or arguments[0]
+            done = _run(side, [plan, *arguments[1:], "--repeats", "1", "--out", str(folder)])
             if done.returncode:
                 tail = done.stderr.strip().splitlines()[-3:]
                 raise NothingMeasuredError(
@@ -147,7 +148,7 @@ def compare_refs(
         if blocks:
             pairs = [BlockPair(times.blocks[b], head[key].blocks[b]) for b in blocks]
             ratios[key] = estimate_ratio(pairs)
-    p_values = [_p_of(ratio) for ratio in ratios.values()]
+    p_values = [p_of(ratio) for ratio in ratios.values()]
     adjusted = dict(zip(ratios, holm(p_values), strict=True))
     return [
         _verdict(cell, head.get(key), ratios.get(key), adjusted.get(key, 1.0), settings, repeat)
@@ -228,15 +229,6 @@ def _accuracy_change(before: Accuracy | None, after: Accuracy | None) -> Interva
     return Interval((after.mean - before.mean) * 100, -math.inf, math.inf, 1)
 
 
-def _p_of(ratio: RatioEstimate) -> float:
-    error = log_error(ratio)
-    if math.isinf(error):
-        return 1.0
-    if error == 0:
-        return 1.0 if ratio.median == 1 else 0.0
-    return two_sided(math.log(ratio.median) / error, ratio.blocks - 1)
-
-
 def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # The checkout goes before what this interpreter has installed; -P keeps the caller's
     # folder out.
@@ -244,7 +236,8 @@ def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, "-P", "-m", "bench", "run", *arguments, "--json"],
         env=environment,
-        cwd=side.folder,
+        # A plan of one's own is this checkout's: paths in it are the caller's.
+        cwd=None if side.plan else side.folder,
         capture_output=True,
         text=True,
         check=False,

@@ -78,6 +78,9 @@ class Comparison:
         notes: caveats, as sentences.
         training: time to target, epochs and break-even of step-by-step training
             (:func:`bench.comparisons.training.training_comparison`); None for other workloads.
+        p_holm: p-value of the speed-up (against no change at all) after Holm's correction over
+            the run's comparisons.
+        holds: whether the verdict holds after it; None where there is none to hold.
     """
 
     run: str
@@ -105,6 +108,8 @@ class Comparison:
     bound_from: str | None = None
     notes: tuple[str, ...] = ()
     training: Mapping[str, Any] | None = None
+    p_holm: float | None = None
+    holds: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -116,14 +121,13 @@ class Comparison:
         plain_keys: dict[str, Any] = {
             key: line[key]
             for key in cls.__dataclass_fields__
-            if key not in _NESTED and key not in ("notes", "training")
+            if key not in _NESTED and key not in ("notes", *_LATER)
         }
         nested: dict[str, Any] = {
             key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
         }
-        return cls(
-            **plain_keys, **nested, notes=tuple(line["notes"]), training=line.get("training")
-        )
+        later: dict[str, Any] = {key: line.get(key) for key in _LATER}
+        return cls(**plain_keys, **nested, **later, notes=tuple(line["notes"]))
 
 
 def _estimate(line: Mapping[str, Any]) -> Estimate:
@@ -142,6 +146,8 @@ def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
     return EffectIntervals(pair(line["engine"]), pair(line["sparsity"]), pair(line["precision"]))
 
 
+# Keys that the first writers of v1 did not have.
+_LATER = ("training", "p_holm", "holds")
 _NESTED: dict[str, Any] = {
     "speedup": _estimate,
     "total": _estimate,

@@ -2,7 +2,7 @@
 
 from bench.statistics.accuracy import accuracy_delta, relative_error_increase
 from bench.statistics.bounds import amdahl_bound, stage_fraction
-from bench.statistics.changes import FAMILY_ERROR, Change, change_of, holm, log_error
+from bench.statistics.changes import FAMILY_ERROR, Change, change_of, holm, log_error, p_of
 from bench.statistics.intervals import Interval, geometric_interval, mean_interval
 from bench.statistics.profiles import Profile, performance_profiles
 from bench.statistics.ratios import (
@@ -35,6 +35,7 @@ __all__ = [
     "geometric_mean",
     "holm",
     "log_error",
+    "p_of",
     "mean_interval",
     "performance_profiles",
     "relative_error_increase",

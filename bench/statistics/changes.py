@@ -85,6 +85,16 @@ def log_error(estimate: RatioEstimate) -> float:
     return half / t_quantile(0.5 + CONFIDENCE / 2, estimate.blocks - 1)
 
 
+def p_of(estimate: RatioEstimate) -> float:
+    """p-value of "the true ratio is 1", from a ratio's interval; 1 for a single block."""
+    error = log_error(estimate)
+    if math.isinf(error):
+        return 1.0
+    if error == 0:
+        return 1.0 if estimate.median == 1 else 0.0
+    return two_sided(math.log(estimate.median) / error, estimate.blocks - 1)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given.
 

@@ -24,6 +24,8 @@ from bench.workloads.base import (
     seeds_of_block,
 )
 from models.errors import SparsebenchError
+from models.onnx_file.backbone import OnnxBackbone
+from models.sources.onnx_file import refuse_training
 
 
 class Full:
@@ -65,9 +67,11 @@ def job_of(one: Ready, context: BlockContext) -> Job:
     """What the training process of a cell is told in this block.
 
     Raises:
-        SparsebenchError: a precision that cannot be trained in.
+        SparsebenchError: a precision, or a kind of backbone, that cannot be trained.
     """
     plan, cell = context.plan, one.cell
+    if isinstance(one.prepared.backbone, OnnxBackbone):
+        refuse_training(cell.backbone)
     if cell.precision not in ("fp32", "bf16"):
         raise SparsebenchError(
             f"Training in {cell.precision} is not possible.", "Take --precision fp32 or bf16."

@@ -12,7 +12,7 @@ from pathlib import Path
 from models.architectures import find_architecture
 from models.cards import Card
 from models.errors import SparsebenchError, UnknownNameError
-from models.names import DENSE, BackboneName
+from models.names import DENSE, BackboneName, is_onnx_name
 from models.oneshot import ONE_SHOT_METHODS, prune_found
 from models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
 from models.sources.generated import METHODS as GENERATED_METHODS
@@ -27,7 +27,7 @@ def find_card(name: str | BackboneName) -> Card:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
             ``resnet18/acdc-90+compact``, ``resnet50/erk-90@generated`` or
             ``resnet18/mine-80@weights/mine.pth``; the path alone of a file that
-            ``sparsebench sparsify`` wrote.
+            ``sparsebench sparsify`` wrote, or of an ONNX file, to be run as it is.
 
     Raises:
         UnknownNameError: the architecture, method, variant, source or backbone is unknown.
@@ -47,6 +47,10 @@ def list_cards() -> list[Card]:
 
 def find(name: str | BackboneName) -> Found:
     """A backbone's card together with the way to its weights; raises like find_card."""
+    if isinstance(name, str) and is_onnx_name(name):
+        from models.sources.onnx_file import find_onnx
+
+        return find_onnx(name)
     parsed = _parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
     if parsed.variant is not None:

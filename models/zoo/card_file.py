@@ -24,8 +24,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from models.architectures import find_architecture
-from models.cards import FAMILIES, INTERPOLATIONS, Card, Family, Interpolation, Preprocessing
+from models.architectures import ARCHITECTURES, find_architecture
+from models.cards import (
+    FAMILIES,
+    IMAGENET_PREPROCESSING,
+    INTERPOLATIONS,
+    Card,
+    Family,
+    Interpolation,
+    Preprocessing,
+)
 from models.errors import SparsebenchError
 from models.names import BackboneName
 
@@ -64,12 +72,14 @@ class Weights:
     distribution: str | None = None
 
 
-def read_card(path: Path, source: str) -> tuple[Card, Weights | None]:
+def read_card(path: Path, source: str, *, any_arch: bool = False) -> tuple[Card, Weights | None]:
     """Read a card file.
 
     Args:
         path: of the JSON file.
         source: what the card's `source` shall be, where no package has the weights.
+        any_arch: also of an architecture that the suite does not know, whose preprocessing
+            is ImageNet's usual one where the card does not say.
 
     Raises:
         SparsebenchError: the file cannot be read, or a key is unknown, missing or wrong.
@@ -86,7 +96,7 @@ def read_card(path: Path, source: str) -> tuple[Card, Weights | None]:
     if unknown:
         raise _wrong(path, f"the key '{min(unknown)}' is unknown")
     weights = _read_weights(path, content.get("weights"))
-    return _read_facts(path, content, source, weights), weights
+    return _read_facts(path, content, source, weights, any_arch), weights
 
 
 def write_card(path: Path, card: Card, weights: Weights) -> None:
@@ -118,10 +128,15 @@ def write_card(path: Path, card: Card, weights: Weights) -> None:
 
 
 def _read_facts(
-    path: Path, content: Mapping[str, Any], source: str, weights: Weights | None
+    path: Path,
+    content: Mapping[str, Any],
+    source: str,
+    weights: Weights | None,
+    any_arch: bool,
 ) -> Card:
     name = BackboneName.parse(_typed(path, content, "name", str))
-    spec = find_architecture(name.arch)
+    known = name.arch in ARCHITECTURES or not any_arch
+    usual = find_architecture(name.arch).preprocessing if known else IMAGENET_PREPROCESSING
     family = content.get("family", "dense" if name.is_dense else "unknown")
     if family not in FAMILIES:
         raise _wrong(path, f"its family is {family!r}, not one of {', '.join(FAMILIES)}")
@@ -140,7 +155,7 @@ def _read_facts(
         method=name.method,
         family=cast(Family, family),
         sparsity=name.sparsity,
-        preprocessing=_read_preprocessing(path, content, spec.preprocessing),
+        preprocessing=_read_preprocessing(path, content, usual),
         source=(weights.distribution or weights.package or source) if weights else source,
         sha256=weights.sha256 if weights else None,
         licence=_typed(path, content, "licence", str, "unknown"),

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from models.architectures import classifier_name
 from models.cards import Card
 from models.masks import Mask, mask_of, sparsity
-from models.names import BackboneName
+from models.names import BackboneName, is_onnx_name
+from models.onnx_file.backbone import OnnxBackbone
+from models.sources.onnx_file import load_onnx
 from models.weights_hash import weights_hash
 from models.zoo import find
 
@@ -40,6 +46,16 @@ class Backbone:
         """Share of zeros, 0..1, that the weights really have."""
         return sparsity(self.mask)
 
+    def classify(self, features: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+        """Upstream logits ``[n, C]`` of features ``[n, D]``, whatever the pictures' side."""
+        head = self.module.get_submodule(classifier_name(self.card.arch))
+        assert isinstance(head, nn.Linear)
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = head(
+                torch.from_numpy(np.ascontiguousarray(features))
+            ).numpy()
+        return logits
+
 
 def load_backbone(name: str | BackboneName) -> Backbone:
     """Load, download, generate or prune the weights behind a name.
@@ -55,3 +71,10 @@ def load_backbone(name: str | BackboneName) -> Backbone:
     found = find(name)
     module = found.load().eval()
     return Backbone(found.card, module, mask_of(module), weights_hash(module), found.onnx)
+
+
+def load_to_run(name: str | BackboneName) -> Backbone | OnnxBackbone:
+    """What an engine can run: an ONNX file as it stands, or else as :func:`load_backbone`."""
+    if isinstance(name, str) and is_onnx_name(name):
+        return load_onnx(name)
+    return load_backbone(name)

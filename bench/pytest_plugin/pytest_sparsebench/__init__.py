@@ -2,7 +2,7 @@
 
     def test_mine(sparse_benchmark):
         sparse_benchmark(
-            "resnet18/mine-90@mine.pth", dense="resnet18/dense@dense.pth",
+            "my.onnx", dense="dense.onnx",
             engine="deepsparse", task="path/to/pictures", max_accuracy_loss=0.5,
         )
 

@@ -34,9 +34,9 @@ class SparseBenchmark:
 
     def __call__(
         self,
-        backbone: str,
+        backbone: str | Path,
         *,
-        dense: str | None = None,
+        dense: str | Path | None = None,
         engine: str = "deepsparse",
         task: str = "digits",
         workload: str = "inference",
@@ -47,8 +47,8 @@ class SparseBenchmark:
         """Measure one cell and its dense partner, and fail the test beyond its limits.
 
         Args:
-            backbone: name, or ``ARCH/METHOD-PERCENT@FILE``.
-            dense: its dense partner, where not the usual one.
+            backbone: name, ``ARCH/METHOD-PERCENT@FILE``, or the path of an ONNX file.
+            dense: its dense partner, where not the usual one; an ONNX file names none itself.
             engine: engine name.
             task: task name, or a folder with train/CLASS/*.jpg and test/CLASS/*.jpg.
             workload: workload name.
@@ -56,6 +56,7 @@ class SparseBenchmark:
             min_speedup: least speed-up; fails where the whole interval lies below it.
             options: further options of ``sparsebench run``: batch_size, size, repeats, ...
         """
+        backbone = str(backbone)
         arguments = ["quick", "--backbone", backbone, "--engine", engine, "--task", str(task)]
         arguments += ["--workload", workload]
         if dense is not None:

@@ -77,7 +77,10 @@ def check(cli: Cli, *options: object) -> Result:
     return cli("check", *options, "--blocks", BLOCKS, "--run-options", "--engine torch")
 
 
-def test_a_slower_head_fails_and_the_same_commit_does_not(cli: Cli, repository: Path) -> None:
+def test_a_slower_head_fails_and_the_same_commit_does_not(
+    cli: Cli, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     same = check(cli, "--base", "same", "--head", "same")
     assert same.code == 0, same.out
     slower = check(cli, "--base", "same", "--head", "slow", "--json")
@@ -99,10 +102,32 @@ def test_sides_take_turns_and_leave_no_worktree(cli: Cli, repository: Path, tmp_
     assert git(repository, "worktree", "list").count("\n") == 0
 
 
-def test_wrong_usage_is_explained(cli: Cli, repository: Path) -> None:
+def test_temporary_runs_are_kept_only_where_something_failed(
+    cli: Cli, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    fine = check(cli, "--base", "same", "--head", "again")
+    assert fine.code == 0 and "so the runs were removed" in " ".join(fine.out.split())
+    assert check(cli, "--base", "nowhere").code == 2
+    assert not list(temporary.iterdir())
+    assert check(cli, "--base", "same", "--head", "again", "--out", tmp_path / "kept").code == 0
+    assert (tmp_path / "kept/head-0").is_dir() and not list(temporary.iterdir())
+    assert "is not empty" in check(cli, "--base", "same", "--out", tmp_path / "kept").err
+    slower = check(cli, "--base", "same", "--head", "slow")
+    (left,) = temporary.iterdir()
+    assert f"the runs are in {left}" in " ".join(slower.out.split())
+    assert {path.name for path in left.glob("head-*")} == {"head-0", "head-1", "head-2"}
+
+
+def test_wrong_usage_is_explained(
+    cli: Cli, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "no commit 'nowhere'" in check(cli, "--base", "nowhere").err
     assert check(cli, "run", "--base", "same").code == 2
     assert cli("check").code == 2
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where what it leaves is swept up
     broken = cli("check", "--base", "same", "--blocks", 2)  # this `bench` wants --engine
     assert broken.code == 3
     assert "measured nothing" in broken.err
