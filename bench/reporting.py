@@ -56,7 +56,6 @@ def write_page(folder: RunFolder) -> None:
         write_report(build_report([folder.path]))
 
 
-
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
     from bench.tables import terminal_tables

@@ -34,7 +34,7 @@ class Limits:
     Args:
         effect: smallest relative change of the ratio that counts, fraction.
         max_accuracy_loss: percentage points against the baseline.
-        min_ratio: the ratio may not fall below this, on any machine.
+        min_ratio: the whole interval of the ratio may not lie below this, on any machine.
         min_accuracy: fraction 0-1, on any machine.
     """
 

@@ -7,6 +7,7 @@ that is missing or failed fails the gate; one that was too noisy to show the eff
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from bench.records import Record, RunFolder, Trial
 from bench.statistics import (
     FAMILY_ERROR,
     Change,
+    RatioEstimate,
     change_of,
     holm,
 )
@@ -137,9 +139,12 @@ def _verdict(
         elif change.smallest_effect > effect:
             status = "blind"
     floor = cell.limits.min_ratio
-    if floor is not None and now.ratio.median < floor:
+    if floor is not None and highest(now.ratio) < floor:
         slower = True
-        reasons.append(f"its ratio {now.ratio.median:.2f}× is below the least allowed, {floor:g}×")
+        reasons.append(
+            f"its ratio {now.ratio.median:.2f}×, at most {highest(now.ratio):.2f}×, is below the "
+            f"least allowed, {floor:g}×"
+        )
     loss, accuracy_reasons = judge_accuracy(cell, now, settings.max_accuracy_loss)
     reasons += accuracy_reasons
     return CellVerdict(
@@ -156,6 +161,11 @@ def _verdict(
         reasons=tuple(reasons),
         moved=what_moved(cell.facts, now) if slower else (),
     )
+
+
+def highest(ratio: RatioEstimate) -> float:
+    """The upper end of a ratio's interval; the ratio itself where it has none."""
+    return ratio.high if math.isfinite(ratio.high) else ratio.median
 
 
 def _slower(cell: BaselineCell, change: Change) -> str:

@@ -11,7 +11,7 @@ import onnx
 from bench.inspection import Inspection, inspect_target
 from exporters.artifact import Artifact
 from exporters.export import export_backbone
-from models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from models.cards import IMAGENET_PREPROCESSING, Preprocessing, at_size
 from models.errors import SparsebenchError
 from models.names import format_percent
 from models.zoo.load import load_backbone
@@ -48,7 +48,6 @@ def open_target(name: str, size: int | None = None) -> Target:
     Raises:
         SparsebenchError: it cannot be read, or nobody knows how to build it.
     """
-    from bench.prepare import at_size
 
     report = inspect_target(name, size=size)
     path = Path(name)

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import tomli_w
 
 from bench.gate import baseline_of, write_baseline
 from bench.records import Accuracy, Record, Trial
@@ -210,6 +211,22 @@ def test_a_floor_in_the_file_holds_on_any_machine(cli: Cli, accepted: Path) -> N
     result = check(cli, other, accepted, "--across-machines")
     assert result.code == 1
     assert "below the least allowed, 9×" in " ".join(result.out.split())
+
+
+def test_a_floor_inside_of_the_interval_is_not_broken(cli: Cli, accepted: Path) -> None:
+    """Noise alone fails nothing: the whole interval must lie below the floor."""
+    other = again(machine={**MACHINE, "fingerprint": "f" * 16})
+    before = json.loads(check(cli, other, accepted, "--across-machines", "--json").out)
+    data = tomllib.loads(accepted.read_text())
+    for share, code in ((0.5, 0), (1.5, 1)):  # of the way from the median to the upper end
+        for line in before["verdicts"]:
+            (cell,) = [c for c in data["cells"] if c["key"] == line["key"]]
+            median, high = line["now"]["median"], line["now"]["high"]
+            assert median < high
+            cell["limits"] = {"min_ratio": median + share * (high - median)}
+        accepted.write_text(tomli_w.dumps(data))
+        shutil.rmtree(accepted.parent / "now")
+        assert check(cli, other, accepted, "--across-machines").code == code
 
 
 # --- refusals
