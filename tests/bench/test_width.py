@@ -65,4 +65,4 @@ def test_the_gate(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_the_forecast(cli: Cli) -> None:
-    fits(cli("run", "quick", "--dry-run"), "linear-cached", "resnet18/gmp-90 on deepsparse")
+    fits(cli("run", "quick", "--dry-run"), "linear-cached", "resnet18/dense on deepsparse")

@@ -8,8 +8,9 @@ Every fenced ``sh`` block of README.md and docs/*.md is read. How each command i
   forecasts, and measures nothing;
 - `doctor` runs with ``--machine``: asking every engine takes half a minute;
 - what trains, measures for a minute, builds environments or needs git or the network
-  (`sparsify`, `inspect --why`, `noise`, `check --base`, `engines install`, `export`) is parsed:
-  the command and its options exist, values have the right type, names are registered.
+  (`sparsify`, `inspect --why`, `noise`, `check --base`, `engines install`, `export`), or takes
+  files and runs of a kind of their own (ONNX files, a sweep of batch sizes), is parsed: the
+  command and its options exist, values have the right type, names are registered.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Command:
     def only_parsed(self) -> bool:
         """Whether it is too long, or needs what a test has not."""
         words = self.sparsebench or ()
-        return words[0] in PARSED or "--why" in words or "--base" in words
+        own = "batch-size" in words or any(word.endswith(".onnx") for word in words)
+        long = "--why" in words or "--base" in words or "--base-engine" in words
+        return words[0] in PARSED or long or own
 
     def __str__(self) -> str:
         return f"{self.page}: {shlex.join(self.words)}"

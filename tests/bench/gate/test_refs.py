@@ -117,7 +117,7 @@ def test_temporary_runs_are_kept_only_where_something_failed(
     assert "is not empty" in check(cli, "--base", "same", "--out", tmp_path / "kept").err
     slower = check(cli, "--base", "same", "--head", "slow")
     (left,) = temporary.iterdir()
-    assert f"the runs are in {left}" in " ".join(slower.out.split())
+    assert f"therunsarein{left}" in "".join(slower.out.split())  # a long path is broken somewhere
     assert {path.name for path in left.glob("head-*")} == {"head-0", "head-1", "head-2"}
 
 

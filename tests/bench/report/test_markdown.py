@@ -24,7 +24,7 @@ def test_it_opens_with_the_answer_and_has_every_cell() -> None:
     for workload in ("inference", "linear-cached"):
         row, sparse = reference_winner(workload, 1.0)
         answer = next(line for line in lines if line.startswith(f"**{workload} on digits**"))
-        assert f"**{row['backbone']} on {row['engine']}**" in answer
+        assert f"**{escaped(row['backbone'])} on {row['engine']}**" in answer
         assert "accuracy **" in answer or not sparse
     rows = [line for line in lines if line.startswith("| resnet18/") and "×" in line]
     assert len(rows) == sum(float(row["speedup_best_dense"]) != 1 for row in reference_rows())
