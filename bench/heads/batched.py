@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from bench.heads.training import Training
+from bench.heads.training import Problem, Training
 
 # Rows of 64 bytes: every row begins on a cache line.
 _ALIGN = 16
@@ -32,24 +31,17 @@ class BatchedTraining(Training):
 
     name = "torch"
 
-    def __init__(
-        self,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        classes: int,
-        recipe: LinearRecipe,
-        weight_decays: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(features, labels, classes, recipe, weight_decays)
-        self._one_decay = weight_decays is None
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self._one_decay = problem.weight_decays is None
         padded = -(-(self.width + 1) // _ALIGN) * _ALIGN
         self.features = torch.zeros(self.count, padded)
-        self.features.numpy()[:, : self.width] = features
+        self.features.numpy()[:, : self.width] = problem.features
         self.features[:, self.width] = 1.0
-        self.weights = torch.zeros(len(self.seeds), classes, padded)
+        self.weights = torch.zeros(len(self.seeds), self.classes, padded)
         self.weights[:, :, : self.width], self.weights[:, :, self.width] = self._initial()
         self.velocity = torch.zeros_like(self.weights)
-        size = min(recipe.batch_size, self.count)
+        size = min(self.recipe.batch_size, self.count)
         self.full = _Buffers(self, size)
         rest = self.count % size
         self.rest = _Buffers(self, rest) if rest else None

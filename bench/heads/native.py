@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from bench.heads.kernel import LINE, CBlock, HeadKernel
 from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from bench.heads.training import Training
+from bench.heads.training import Problem, Training
 
 # Orders of pictures that are drawn ahead, in bytes.
 _AHEAD = 1 << 24
@@ -28,26 +27,18 @@ _LONG_STEP = 10_000_000
 class NativeTraining(Training):
     """Heads in training in the compiled kernel; see :class:`Training`."""
 
-    def __init__(
-        self,
-        kernel: HeadKernel,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        classes: int,
-        recipe: LinearRecipe,
-        weight_decays: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(features, labels, classes, recipe, weight_decays)
+    def __init__(self, kernel: HeadKernel, problem: Problem) -> None:
+        super().__init__(problem)
         self.name = f"native-{kernel.isa}"
         self.kernel = kernel
-        heads, padded = len(self.seeds), _whole_lines(self.width)
+        heads, classes, padded = len(self.seeds), self.classes, _whole_lines(self.width)
         self.features = _lines(self.count, padded)
-        self.features.numpy()[:, : self.width] = features
+        self.features.numpy()[:, : self.width] = problem.features
         self.weights = _lines(heads, classes, padded)
         self.weights[:, :, : self.width], self.bias = self._initial()
         self.velocity = _lines(heads, classes, padded)
         self.bias_velocity = torch.zeros(heads, classes)
-        self.batch = min(recipe.batch_size, self.count)
+        self.batch = min(self.recipe.batch_size, self.count)
         self.scratch = _lines(heads, classes, _whole_lines(self.batch))
 
     @property

@@ -28,7 +28,7 @@ from bench.heads.kernel import find_kernel
 from bench.heads.linear import LinearHeads, check_training_set
 from bench.heads.native import NativeTraining
 from bench.heads.recipe import LinearRecipe
-from bench.heads.training import Training
+from bench.heads.training import Problem, Training
 from models.errors import SparsebenchError, UnknownNameError
 
 OnEpoch = Callable[[int, LinearHeads], None]
@@ -71,7 +71,8 @@ def train_sgd(
     check_training_set(features, labels, classes)
     rates = recipe.rates()
     with torch.inference_mode():
-        training = _training(execution, features, labels, classes, recipe, weight_decays)
+        problem = Problem(features, labels, classes, recipe, weight_decays)
+        training = _training(execution, problem)
         losses = np.zeros((recipe.epochs, len(training.seeds)))
         at_once = 1 if on_epoch else training.epochs_at_once
         for first in range(0, recipe.epochs, at_once):
@@ -86,20 +87,13 @@ def train_sgd(
     return LinearHeads(now.weights.copy(), now.bias.copy(), now.seeds, losses, now.trained_by)
 
 
-def _training(
-    execution: str | None,
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    classes: int,
-    recipe: LinearRecipe,
-    weight_decays: Sequence[float] | None,
-) -> Training:
+def _training(execution: str | None, problem: Problem) -> Training:
     if execution not in (None, *EXECUTIONS):
         raise UnknownNameError("execution", str(execution), EXECUTIONS)
     if execution != "torch":
         found = find_kernel(portable=execution == "native")
         if found.kernel is not None:
-            return NativeTraining(found.kernel, features, labels, classes, recipe, weight_decays)
+            return NativeTraining(found.kernel, problem)
         if execution == "native":
             raise SparsebenchError(found.reason)
-    return BatchedTraining(features, labels, classes, recipe, weight_decays)
+    return BatchedTraining(problem)

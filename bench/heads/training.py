@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,26 @@ from numpy.typing import NDArray
 from bench.heads.linear import LinearHeads
 from bench.heads.recipe import LinearRecipe
 from models.errors import SparsebenchError
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What heads are trained on, and how.
+
+    Attributes:
+        features: ``[n, D]``, float32.
+        labels: ``[n]``, ``0 .. classes - 1``.
+        classes: C.
+        recipe: settings; its seeds give the heads.
+        weight_decays: instead of one head a seed, one for each of these, all with the first
+            seed.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: int
+    recipe: LinearRecipe
+    weight_decays: Sequence[float] | None = None
 
 
 class Training(ABC):
@@ -30,23 +51,16 @@ class Training(ABC):
 
     name: str
 
-    def __init__(
-        self,
-        features: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        classes: int,
-        recipe: LinearRecipe,
-        weight_decays: Sequence[float] | None = None,
-    ) -> None:
-        self.recipe = recipe
-        self.count, self.width = features.shape
-        self.classes = classes
+    def __init__(self, problem: Problem) -> None:
+        recipe = self.recipe = problem.recipe
+        self.count, self.width = problem.features.shape
+        self.classes = problem.classes
         self.seeds = recipe.seeds
         self.decays = torch.full((len(self.seeds),), recipe.weight_decay)
-        if weight_decays is not None:
-            self.seeds = recipe.seeds[:1] * len(weight_decays)
-            self.decays = torch.tensor(weight_decays, dtype=torch.float32)
-        self.labels = torch.tensor(labels, dtype=torch.int64)
+        if problem.weight_decays is not None:
+            self.seeds = recipe.seeds[:1] * len(problem.weight_decays)
+            self.decays = torch.tensor(problem.weight_decays, dtype=torch.float32)
+        self.labels = torch.tensor(problem.labels, dtype=torch.int64)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
     @abstractmethod
