@@ -17,7 +17,11 @@ from models.errors import SparsebenchError, UnknownNameError
 
 SOURCE = Path(__file__).parent / "source"
 PARTS = (*((f"convolve{part}", "convolve.cpp", f"-DPART={part}") for part in range(5)),)
-UNITS = (*PARTS, ("elementwise", "elementwise.cpp", "-DELEMENTWISE"))
+UNITS = (
+    *PARTS,
+    ("elementwise", "elementwise.cpp", "-DELEMENTWISE"),
+    ("pixels", "pixels.cpp", "-DPIXELS"),
+)
 
 # No -ffast-math: a NaN must stay a NaN. Contraction to fused multiply-adds is GCC's default;
 # Clang is told so. Warnings of GCC 12's own headers about "uninitialized" are its bug 105593.
