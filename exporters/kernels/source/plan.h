@@ -52,7 +52,9 @@ struct Plan {
 
 // Vectors of a tile: outputs alone, or inputs and their gradients together; beside them the
 // registers hold a weight, four partial sums and what is loaded.
-#if defined(__AVX512F__)
+#if defined(SMALL_TILES)  // for sanitizers: large unrolled tiles take them minutes to compile
+constexpr int MOST_FORWARD = 6, MOST_BACKWARD = 4, MOST_ALIKE = 8;
+#elif defined(__AVX512F__)
 constexpr int MOST_FORWARD = 16, MOST_BACKWARD = 11, MOST_ALIKE = 24;
 #else
 constexpr int MOST_FORWARD = 12, MOST_BACKWARD = 5, MOST_ALIKE = 8;
