@@ -115,6 +115,12 @@ static void backward_tile(const Plan& plan, const Tile& tile, const Tile* next, 
     for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
         const int64_t place = tile.own + row * plan.own_channel;
         vec own[Ops::T], sums[Ops::T];
+        if (first == last) {  // a stride's phase that no tap meets
+            Ops::each([&](int i, int, int, int) { sums[i] = vec{}; });
+            if (INPUT && block == 0 && !call.accumulate)
+                Ops::put(plan, call.own_grad + place, sums);
+            continue;
+        }
         Ops::fetch(plan, call.own + place, own);
         if (next) {
             Ops::template ask<S>(plan, call.other + next->other, row);
