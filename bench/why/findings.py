@@ -212,7 +212,8 @@ def _off_grid(measured: Measured) -> Finding | None:
     if whole is None or measured.sparsity < SPARSE_FROM:
         return None
     lanes = measured.lanes
-    if lanes and whole.batch_size % lanes:
+    # Up to half a block is computed pixel by pixel and costs what it is.
+    if lanes and whole.batch_size % lanes > lanes // 2:
         paid = math.ceil(whole.batch_size / lanes) * lanes
         return Finding(
             f"Batch {whole.batch_size} is no multiple of {lanes}.",

@@ -1,8 +1,7 @@
 """The suite's own kernels: sparse convolutions whose zeros cost nothing.
 
-Fed from the same ONNX file as the other engines. Compiled for one batch size; pictures are
-processed in blocks of a vector register's lanes (16 with AVX-512), so a batch that is no
-multiple of it pays for the next one.
+Fed from the same ONNX file as the other engines. Compiled for one batch size: blocks of a vector
+register's lanes (16 pictures with AVX-512), and the few pictures that are left by pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from exporters.artifact import Artifact
-    from exporters.kernels.inference import CompiledNetwork
+    from exporters.kernels.split import SplitNetwork
 
 VERSION = "1"
 
@@ -61,16 +60,16 @@ class NativeEngine:
 
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
         """
-        from exporters.kernels.inference import CompiledNetwork
         from exporters.kernels.library import library
         from exporters.kernels.onnx_reader import UnsupportedOnnxError, read_onnx
+        from exporters.kernels.split import SplitNetwork
         from models.errors import SparsebenchError
 
         try:
             isa = request.options.get("isa")
             kernels = library("float32", None if isa is None else str(isa))
             network = read_onnx(artifact.onnx)
-            compiled = CompiledNetwork(
+            compiled = SplitNetwork(
                 network, request.batch_size, artifact.input_shape, kernels, request.threads
             )
         except (UnsupportedOnnxError, SparsebenchError) as error:
@@ -83,7 +82,7 @@ class NativeEngine:
 class NativeSession:
     """One compiled network."""
 
-    def __init__(self, compiled: CompiledNetwork) -> None:
+    def __init__(self, compiled: SplitNetwork) -> None:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,4 +117,5 @@ class NativeSession:
             "supported_fraction": 1.0,
             "isa": kernels.isa,
             "lanes": kernels.lanes,
+            "parts": [{"pictures": n, "layout": kind} for n, kind in self._compiled.parts],
         }

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exporters.kernels.module import SparseModule, sparsify_module
+from exporters.kernels.module import sparsify_module
 from models.generated import generate
 from models.masks import mask_of
 
@@ -43,24 +46,53 @@ def training_step(module: nn.Module, images: Tensor, labels: Tensor, bf16: bool 
 
 def contestants(
     arch: str, method: str, sparsity: float, size: int, batch: int, threads: int
-) -> tuple[dict[str, Step], SparseModule]:
-    """Name -> step of every execution, on the same pictures and the same weights."""
+) -> dict[str, Callable[[], Step]]:
+    """Name -> what makes the step of that execution, on the same pictures and weights."""
     torch.manual_seed(0)
     images = torch.randn(batch, 3, size, size)
     labels = torch.randint(0, CLASSES, (batch,))
-    steps: dict[str, Step] = {}
+
+    def dense(bf16: bool, layout: torch.memory_format) -> Step:
+        module = generate(arch, method, sparsity, CLASSES).train()
+        module.to(memory_format=layout)
+        return training_step(module, images.contiguous(memory_format=layout), labels, bf16)
+
+    def sparse() -> Step:
+        module = generate(arch, method, sparsity, CLASSES).train()
+        mask = {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
+        made = sparsify_module(module, mask, images, threads=threads)
+        return training_step(made, images, labels)
+
+    makers: dict[str, Callable[[], Step]] = {}
     for bf16 in (False, True):
         for layout in (torch.contiguous_format, torch.channels_last):
-            module = generate(arch, method, sparsity, CLASSES).train()
-            module.to(memory_format=layout)
-            placed = images.contiguous(memory_format=layout)
             name = f"{'bf16' if bf16 else 'fp32'} {str(layout).removeprefix('torch.')}"
-            steps[name] = training_step(module, placed, labels, bf16)
-    module = generate(arch, method, sparsity, CLASSES).train()
-    mask = {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
-    sparse = sparsify_module(module, mask, images, threads=threads)
-    steps["sparse"] = training_step(sparse, images, labels)
-    return steps, sparse
+            makers[name] = partial(dense, bf16, layout)
+    makers["sparse"] = sparse
+    return makers
+
+
+def peak_mb(name: str, setting: tuple[str, str, float, int, int, int], queue: Any) -> None:
+    """In a process of its own: how much three steps raise the peak of its memory, in MB."""
+    import_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    torch.set_num_threads(setting[-1])
+    step = contestants(*setting)[name]()
+    for _ in range(3):
+        step()
+    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - import_peak) // 1024)
+
+
+def peaks(setting: tuple[str, str, float, int, int, int]) -> dict[str, int]:
+    """Name -> peak memory of each execution alone."""
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for name in contestants(*setting):
+        queue = context.Queue()
+        process = context.Process(target=peak_mb, args=(name, setting, queue))
+        process.start()
+        found[name] = queue.get()
+        process.join()
+    return found
 
 
 def interleave(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
@@ -98,21 +130,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for sparsity in options.sparsity:
-        steps, _ = contestants(
-            options.arch, options.method, sparsity, options.size, options.batch, options.threads
+        setting = (
+            options.arch,
+            options.method,
+            sparsity,
+            options.size,
+            options.batch,
+            options.threads,
         )
+        names = ("arch", "method", "sparsity", "size", "batch", "threads")
+        line: dict[str, Any] = dict(zip(names, setting, strict=True))
+        if options.memory:
+            print(json.dumps({**line, "peak_mb": peaks(setting)}), flush=True)
+            continue
+        steps = {name: make() for name, make in contestants(*setting).items()}
         times = interleave(steps, options.rounds)
-        line = {
-            "arch": options.arch,
-            "method": options.method,
-            "sparsity": sparsity,
-            "size": options.size,
-            "batch": options.batch,
-            "threads": options.threads,
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        line |= {
             **summarise(times),
             "median_ms": {n: round(statistics.median(t) * 1e3, 1) for n, t in times.items()},
         }

@@ -18,7 +18,11 @@ from models.errors import SparsebenchError, UnknownNameError
 
 SOURCE = Path(__file__).parent / "source"
 PARTS = (*((f"convolve{part}", "convolve.cpp", f"-DPART={part}") for part in range(5)),)
-UNITS = (*PARTS, ("elementwise", "elementwise.cpp", "-DELEMENTWISE"))
+UNITS = (
+    *PARTS,
+    ("elementwise", "elementwise.cpp", "-DELEMENTWISE"),
+    ("pixels", "pixels.cpp", "-DPIXELS"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from exporters.kernels.assembly import Plan
 from exporters.kernels.geometry import Geometry
 from exporters.kernels.layout import Blocked
 from exporters.kernels.library import NONE, CBackward, CForward, Library
-from exporters.kernels.plan import Pattern, Plan, backward_plan, forward_plan
+from exporters.kernels.plan import Pattern, backward_plan, forward_plan
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Convolution:
             self.output(inp),
             threads=self._threads,
             most=self._kernels.most_forward,
+            most_alike=self._kernels.most_alike,
             weights_only=weights_only,
         )
 

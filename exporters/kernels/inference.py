@@ -98,8 +98,4 @@ class CompiledNetwork:
                 if value is not None and self._last[value] == i:
                     self._buffers.give(tensors.pop(value))
         features: NDArray[np.float32] = tensors[self.network.output].numpy()
-        if self.network.head is None:
-            return features
-        weight, bias_of_head = self.network.head
-        logits: NDArray[np.float32] = features @ weight.T + bias_of_head
-        return logits
+        return self.network.classify(features)

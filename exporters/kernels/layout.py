@@ -16,6 +16,16 @@ from exporters.kernels.library import CShape
 _CACHE_SETS = 64  # of the first-level cache on every machine we know
 
 
+def spread(vectors: int, lanes: int, item_bytes: int) -> int:
+    """Distance in elements of channels that hold so many vectors."""
+    line = max(1, 64 // (lanes * item_bytes))
+    # Channels step through the sets by a number of lines coprime to 64 that is close to
+    # what a tile uses of one channel, so that the tiles of neighbours lie side by side.
+    step = 17 * line
+    period = _CACHE_SETS * line
+    return (vectors + (step - vectors) % period if vectors >= 8 else vectors) * lanes
+
+
 @dataclass(frozen=True)
 class Blocked:
     """Shape of a blocked tensor.
@@ -49,13 +59,7 @@ class Blocked:
     @cached_property
     def channel_stride(self) -> int:
         """Distance of two channels in elements."""
-        vectors = self.blocks * self.plane
-        line = max(1, 64 // (self.lanes * self.item_bytes))
-        # Channels step through the sets by a number of lines coprime to 64 that is close to
-        # what a tile uses of one channel, so that the tiles of neighbours lie side by side.
-        step = 17 * line
-        period = _CACHE_SETS * line
-        return (vectors + (step - vectors) % period if vectors >= 8 else vectors) * self.lanes
+        return spread(self.blocks * self.plane, self.lanes, self.item_bytes)
 
     @property
     def numel(self) -> int:

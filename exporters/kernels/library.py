@@ -38,6 +38,23 @@ class CPlan(Structure):
         ("cuts", c_void_p),
         ("cuts_count", c_int32),
         ("row_split", c_int32),
+        ("alike", c_int32),
+        ("unused", c_int32),
+        ("mask", c_void_p),
+    )
+
+
+class CLine(Structure):
+    """``Line`` of pixels.cpp."""
+
+    _fields_ = (
+        ("pictures", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("channel", c_int64),
+        ("picture", c_int64),
+        ("row", c_int64),
     )
 
 
@@ -136,7 +153,7 @@ class CWindow(Structure):
 
 
 _P, _I, _L = c_void_p, c_int32, c_int64
-_S, _PLAN = POINTER(CShape), POINTER(CPlan)
+_S, _PLAN, _LINE = POINTER(CShape), POINTER(CPlan), POINTER(CLine)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_forward1": (_PLAN, POINTER(CForward), _I),
     "sparse_forward2": (_PLAN, POINTER(CForward), _I),
@@ -154,6 +171,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_max_pool_backward": (POINTER(CWindow), _P, _P, _P, _P, _I),
     "sparse_mean_pool": (_S, _P, _P, _I),
     "sparse_mean_pool_backward": (_S, _P, _P, _I),
+    "sparse_pixel_phases": (_LINE, _LINE, _P, _I, _I, _I, _P, _P, _I),
+    "sparse_pixel_max_pool": (_LINE, _LINE, _I, _I, _I, _P, _P, _I),
+    "sparse_pixel_mean": (_LINE, _P, _P, _I),
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }
@@ -168,6 +188,7 @@ class Library:
         lanes: pictures in a block (VL).
         most_forward: vectors of a tile of outputs.
         most_backward: vectors of a tile of inputs beside their gradients.
+        most_alike: vectors of a tile of outputs where four channels are computed at once.
     """
 
     def __init__(self, isa: str, dtype: str) -> None:
@@ -178,6 +199,7 @@ class Library:
         self.lanes = int(self._handle.sparse_lanes())
         self.most_forward = int(self._handle.sparse_most_forward())
         self.most_backward = int(self._handle.sparse_most_backward())
+        self.most_alike = int(self._handle.sparse_most_alike())
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._handle, name)
             function.argtypes = arguments

@@ -46,6 +46,14 @@ class OnnxNetwork:
     output: int = PICTURES
     head: tuple[Array, Array] | None = None
 
+    def classify(self, features: Array) -> Array:
+        """``[N, C]`` through the linear layer, if there is one. Always a copy."""
+        if self.head is None:
+            return features.copy()
+        weight, bias = self.head
+        logits: Array = features @ weight.T + bias
+        return logits
+
 
 def read_onnx(path: str) -> OnnxNetwork:
     """Read a convolutional network that ends in a global mean, or in one linear layer.

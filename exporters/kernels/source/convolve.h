@@ -12,45 +12,87 @@ struct Forward {
     int act;
 };
 
+// Channels [row, row + K) of one tile. K > 1: their entries are at the same places.
+template <int NB, int R, int C, int S, int K>
+static INLINE void forward_rows(const Plan& plan, const Tile& tile, const Run* first,
+                                const Run* last, int block, int row, const Forward& call) {
+    using Ops = TileOps<NB, R, C>;
+    constexpr int T = Ops::T, U = K == 1 ? Ops::U : K;
+    const real* other = call.other + tile.other;
+    const bool final_block = block == plan.blocks - 1;
+    const int32_t* starts = plan.starts + (int64_t(block) * plan.rows + row) * (plan.taps + 1);
+    real* own = call.own + tile.own + row * plan.own_channel;
+    if (block != 0 && starts[0] == starts[plan.taps] && !final_block) return;
+    vec sums[U * T];
+#pragma GCC unroll 4
+    for (int k = 0; k < U; ++k) {
+        if (k >= K) {
+            Ops::each([&](int i, int, int, int) { sums[k * T + i] = vec{}; });
+        } else if (block == 0) {
+            const vec start = splat(call.bias ? call.bias[row + k] : real(0));
+            Ops::each([&](int i, int, int, int) { sums[k * T + i] = start; });
+        } else {
+            Ops::fetch(plan, own + k * plan.own_channel, sums + k * T);
+        }
+    }
+    for (const Run* run = first; run != last; ++run) {
+        const Entry* e[K];
+#pragma GCC unroll 4
+        for (int k = 0; k < K; ++k)
+            e[k] = plan.entries + starts[k * (plan.taps + 1) + run->begin];
+        const int64_t count = starts[run->end] - starts[run->begin];
+        with_kind<R, C>(run->kind, [&]<int KIND>() {
+            if constexpr (K == 1)
+                Ops::template accumulate<S, KIND>(plan, e[0], e[0] + count, other, sums);
+            else
+                Ops::template accumulate_alike<S, KIND, K>(plan, e, count, other, sums);
+        });
+    }
+    if constexpr (K == 1 && U > 1) {
+#pragma GCC unroll 4
+        for (int u = 1; u < U; ++u)
+            Ops::each([&](int i, int, int, int) { sums[i] += sums[u * T + i]; });
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) {
+        vec* mine = sums + k * T;
+        const int64_t place = tile.own + (row + k) * plan.own_channel;
+        if (final_block) {
+            if (call.residual)
+                Ops::each([&](int i, int b, int r, int c) {
+                    mine[i] += load(call.residual + place + b * plan.own_block +
+                                    r * plan.own_row + c * plan.own_column);
+                });
+            if (call.act != ACT_NONE)
+                Ops::each([&](int i, int, int, int) { mine[i] = activate(mine[i], call.act); });
+            if (plan.mask)
+                Ops::each([&](int i, int, int, int c) {
+                    mine[i] = keep(mine[i], plan.mask + tile.own + c * plan.own_column);
+                });
+        }
+        Ops::put(plan, own + k * plan.own_channel, mine);
+    }
+}
+
 template <int NB, int R, int C, int S>
 static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, int block, int row0,
                          int row1, const Forward& call) {
     using Ops = TileOps<NB, R, C>;
-    const real* other = call.other + tile.other;
     const Run* first = plan.runs + plan.run_sets[tile.runs];
     const Run* last = plan.runs + plan.run_sets[tile.runs + 1];
-    const bool final_block = block == plan.blocks - 1;
-    const int32_t* starts = plan.starts + (int64_t(block) * plan.rows + row0) * (plan.taps + 1);
-    for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
-        real* own = call.own + tile.own + row * plan.own_channel;
-        vec sums[Ops::T];
-        if (next && final_block) Ops::template ask<S>(plan, call.other + next->other, row);
-        if (block == 0) {
-            const vec start = splat(call.bias ? call.bias[row] : real(0));
-            Ops::each([&](int i, int, int, int) { sums[i] = start; });
-        } else {
-            if (starts[0] == starts[plan.taps] && !final_block) continue;
-            Ops::fetch(plan, own, sums);
+    const bool ask = next && block == plan.blocks - 1;
+    int row = row0;
+    if constexpr (4 * Ops::T <= MOST_ALIKE) {
+        for (; plan.alike && row + 4 <= row1; row += 4) {
+            if (ask)
+                for (int k = 0; k < 4; ++k)
+                    Ops::template ask<S>(plan, call.other + next->other, row + k);
+            forward_rows<NB, R, C, S, 4>(plan, tile, first, last, block, row, call);
         }
-        for (const Run* run = first; run != last; ++run) {
-            const Entry* e = plan.entries + starts[run->begin];
-            const Entry* end = plan.entries + starts[run->end];
-            with_kind<R, C>(run->kind, [&]<int KIND>() {
-                Ops::template accumulate<S, KIND>(plan, e, end, other, sums);
-            });
-        }
-        if (final_block) {
-            if (call.residual) {
-                const real* residual = call.residual + tile.own + row * plan.own_channel;
-                Ops::each([&](int i, int b, int r, int c) {
-                    sums[i] += load(residual + b * plan.own_block + r * plan.own_row +
-                                    c * plan.own_column);
-                });
-            }
-            if (call.act != ACT_NONE)
-                Ops::each([&](int i, int, int, int) { sums[i] = activate(sums[i], call.act); });
-        }
-        Ops::put(plan, own, sums);
+    }
+    for (; row < row1; ++row) {
+        if (ask) Ops::template ask<S>(plan, call.other + next->other, row);
+        forward_rows<NB, R, C, S, 1>(plan, tile, first, last, block, row, call);
     }
 }
 
@@ -73,6 +115,12 @@ static void backward_tile(const Plan& plan, const Tile& tile, const Tile* next, 
     for (int row = row0; row < row1; ++row, starts += plan.taps + 1) {
         const int64_t place = tile.own + row * plan.own_channel;
         vec own[Ops::T], sums[Ops::T];
+        if (first == last) {  // a stride's phase that no tap meets
+            Ops::each([&](int i, int, int, int) { sums[i] = vec{}; });
+            if (INPUT && block == 0 && !call.accumulate)
+                Ops::put(plan, call.own_grad + place, sums);
+            continue;
+        }
         Ops::fetch(plan, call.own + place, own);
         if (next) {
             Ops::template ask<S>(plan, call.other + next->other, row);

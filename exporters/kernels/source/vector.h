@@ -29,10 +29,24 @@ constexpr int VL = VECTOR_BYTES / static_cast<int>(sizeof(real));
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
+typedef real any_vec __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(sizeof(real))));
+#ifdef SPARSE_DOUBLE
+typedef int64_t bits __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(8)));
+#else
+typedef int32_t bits __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(4)));
+#endif
+
 #define INLINE inline __attribute__((always_inline))
 
 static INLINE vec load(const real* p) { return *reinterpret_cast<const vec*>(p); }
 static INLINE void store(real* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+// At any address that holds a real. Where addresses are whole vectors it is as fast as `load`.
+static INLINE vec load_any(const real* p) { return *reinterpret_cast<const any_vec*>(p); }
+static INLINE void store_any(real* p, vec v) { *reinterpret_cast<any_vec*>(p) = v; }
+// v where the mask's bits are set, zero elsewhere: also where v is a NaN.
+static INLINE vec keep(vec v, const real* mask) {
+    return (vec)((bits)v & *reinterpret_cast<const bits*>(mask));
+}
 static INLINE vec splat(real s) {
     vec v;
     for (int i = 0; i < VL; ++i) v[i] = s;
