@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from bench.cells import Cell
+from bench.comparisons.dense import REFERENCE_PRECISION
 from bench.forecast import Rates, predict
 from bench.forecast.plan import amounts_for
 from bench.hardware import clock_facts, gpu_facts
@@ -117,6 +118,7 @@ def _record(
         accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
+        division=division(cell.precision),
         settings=_settings(plan, cell),
         extra={
             **{
@@ -129,6 +131,7 @@ def _record(
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "onnx_file": _onnx_file(prepared),
+            "bytes_ratio": prepared.bytes_ratio if prepared else None,
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
@@ -220,6 +223,11 @@ def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:
         options=dict(cell.settings.options),
         supported_fraction=session.get("supported_fraction"),
     )
+
+
+def division(precision: str) -> str:
+    """``closed`` for the checkpoint's own arithmetic, ``open`` for any other precision."""
+    return "closed" if precision == REFERENCE_PRECISION else "open"
 
 
 def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> Proof | None:

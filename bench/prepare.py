@@ -17,7 +17,14 @@ from exporters.export import export_backbone
 from exporters.verify import Reference, reference
 from models.architectures import classifier_name
 from models.cards import Preprocessing, at_size
-from models.costs import count_costs, dense_macs, flops_ratio, total_cost
+from models.costs import (
+    LayerCost,
+    bytes_ratio,
+    count_costs,
+    dense_macs,
+    flops_ratio,
+    total_cost,
+)
 from models.errors import SparsebenchError
 from models.onnx_file.backbone import OnnxBackbone
 from models.zoo.load import Backbone, load_to_run
@@ -39,6 +46,8 @@ class Prepared:
         measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
         flops_ratio: non-zero FLOPs over those of the full dense architecture (0-1) at this
             size.
+        bytes_ratio: bytes of the non-zero weights and of the bits that say where they are,
+            over those of all weights (0-1).
         export_seconds: what loading, exporting and checking took; a one-off cost.
     """
 
@@ -49,6 +58,7 @@ class Prepared:
     reference: Reference
     measured_sparsity: float
     flops_ratio: float
+    bytes_ratio: float
     export_seconds: float
 
 
@@ -77,19 +87,26 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         reference=reference(backbone, artifact, images),
         measured_sparsity=backbone.measured_sparsity,
         flops_ratio=_flops_ratio(backbone, size),
+        bytes_ratio=bytes_ratio(_costs(backbone, size)),
         export_seconds=time.perf_counter() - start,
     )
+
+
+def _costs(backbone: Backbone | OnnxBackbone, size: int) -> list[LayerCost]:
+    if isinstance(backbone, OnnxBackbone):
+        return list(backbone.costs(size))
+    return count_costs(backbone.module, (3, size, size))
 
 
 def _flops_ratio(backbone: Backbone | OnnxBackbone, size: int) -> float:
     """Non-zero multiply-accumulates over those of the full dense architecture."""
     if isinstance(backbone, OnnxBackbone):  # the only architecture it has is its own
-        return flops_ratio(backbone.costs(size))
+        return flops_ratio(_costs(backbone, size))
     arch = backbone.card.arch
     classifier = backbone.module.get_submodule(classifier_name(arch))
     assert isinstance(classifier.weight, torch.Tensor)
     whole = dense_macs(arch, int(classifier.weight.shape[0]), (3, size, size))
-    return total_cost(count_costs(backbone.module, (3, size, size))).nonzero_macs / whole
+    return total_cost(_costs(backbone, size)).nonzero_macs / whole
 
 
 def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:

@@ -109,6 +109,16 @@ def flops_ratio(costs: Sequence[LayerCost]) -> float:
     return total.nonzero_macs / total.macs if total.macs else 1.0
 
 
+def bytes_ratio(costs: Sequence[LayerCost]) -> float:
+    """Bytes of the weights in compact form over those of the dense ones; 1 at most.
+
+    Compact: the non-zeros as 32-bit numbers and one bit for each weight that says which they
+    are. What an engine that stores zeros reads is 1; what it reads at least is this.
+    """
+    total = total_cost(costs)
+    return min(1.0, (32 * total.nonzeros + total.params) / (32 * max(1, total.params)))
+
+
 def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
     """Multiply-accumulates of an architecture in its full, dense shape, for one picture.
 

@@ -18,6 +18,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes for ``-n auto``: what a small machine bears, and what CI was timed with."""
+    return 2
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """Ctrl-C works here and in children, also where the tests were started with ``nohup … &``.

@@ -18,7 +18,8 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
     The partner's backbone on any engine, on the same device, threads, batch size, task and
     settings, in the reference precision or in `precision`.
     """
-    free = ("engine.name", "engine.version", "engine.options", "engine.precision")
+    # Another precision is measured in the open division.
+    free = ("engine.name", "engine.version", "engine.options", "engine.precision", "division")
     return [
         record
         for record in records

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.records import Record
+from models.architectures import base_architecture
 from models.errors import SparsebenchError
 
 CPU = "cpu"
@@ -20,7 +21,7 @@ def must_match(record: Record) -> dict[str, Any]:
         "task.name": task.name,
         "task.sha256": task.sha256,
         "task.metric": task.metric,
-        "backbone.arch": record.backbone.arch,
+        "backbone.arch": base_architecture(record.backbone.arch),
         "engine.name": engine.name,
         "engine.version": engine.version,
         "engine.device": engine.device,
@@ -86,7 +87,7 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
         record
         for record in records
         if record.backbone.is_dense
-        and record.backbone.arch == sparse.backbone.arch
+        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
         and record.workload == sparse.workload
         and record.task.name == sparse.task.name
         and record.engine.name == sparse.engine.name
@@ -94,7 +95,7 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
         and named in (None, record.backbone.name)
     ]
     if not near:
-        wanted = named or f"{sparse.backbone.arch}/dense"
+        wanted = named or f"{base_architecture(sparse.backbone.arch)}/dense"
         raise SparsebenchError(
             f"{describe(sparse)} has no dense partner in this run: {wanted} was not measured "
             f"on {sparse.engine.name}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,10 @@ _FIELDS = (
 )  # fmt: skip
 
 
+KEPT = 5
+"""Runs of a cell that are remembered."""
+
+
 @dataclass(frozen=True)
 class Rate:
     """What one cell costs.
@@ -29,10 +33,12 @@ class Rate:
         stages: stage -> seconds a unit (:func:`bench.forecast.work.units`); ``call`` is the
             seconds of one engine call for ``inference``.
         once: seconds of compiling, for each launch.
+        work: units of work that were seen; a rate of many says more than one of few.
     """
 
     stages: dict[str, float]
     once: float = 0.0
+    work: float = 1.0
 
 
 @dataclass
@@ -41,17 +47,34 @@ class Rates:
 
     Attributes:
         known: (workload, backbone, engine, device, precision, threads, batch size, picture
-            size) -> rate.
+            size) -> rate: the middle of the runs that are remembered.
+        runs: key -> the rates of the last :data:`KEPT` runs, the newest at the end.
     """
 
     known: dict[Key, Rate] = field(default_factory=dict)
+    runs: dict[Key, list[Rate]] = field(default_factory=dict)
+
+    def learn(self, found: Rates) -> None:
+        """Remember what a run showed beside what earlier ones did.
+
+        A run on a busy machine, or one of a handful of pictures, is outvoted: the forecast takes
+        the median over runs, weighted by their work.
+        """
+        for key, rate in found.known.items():
+            self.runs[key] = [*self.runs.get(key, ()), rate][-KEPT:]
+            self.known[key] = _middle(self.runs[key])
 
     @classmethod
     def load(cls, path: Path) -> Rates:
         """From a file; empty where there is none, or none that can be read."""
         try:
             lines = json.loads(path.read_text())
-            return cls({tuple(line["key"]): Rate(line["stages"], line["once"]) for line in lines})
+            found = cls()
+            for line in lines:
+                key = tuple(line["key"])
+                found.runs[key] = [Rate(**run) for run in line["runs"]]
+                found.known[key] = _middle(found.runs[key])
+            return found
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -61,7 +84,7 @@ class Rates:
     def save(self, path: Path) -> None:
         """To a file, at once; a machine that cannot keep it merely forecasts less well."""
         lines = [
-            {"key": list(key), "stages": rate.stages, "once": rate.once}
+            {"key": list(key), "runs": [asdict(run) for run in self.runs.get(key, [rate])]}
             for key, rate in self.known.items()
         ]
         temporary = path.with_suffix(".new")
@@ -73,11 +96,31 @@ class Rates:
             log.warning("rates cannot be remembered in %s (%s)", path, error)
 
 
+def _middle(runs: Sequence[Rate]) -> Rate:
+    """Stage by stage the median over runs, each counted with its work."""
+
+    def median_of(values: Sequence[float]) -> float:
+        pairs = sorted(zip(values, (run.work for run in runs), strict=True))
+        half, seen = sum(run.work for run in runs) / 2, 0.0
+        for value, work in pairs:
+            seen += work
+            if seen >= half:
+                return value
+        return pairs[-1][0]
+
+    names = dict.fromkeys(name for run in runs for name in run.stages)
+    return Rate(
+        {name: median_of([run.stages.get(name, 0.0) for run in runs]) for name in names},
+        median_of([run.once for run in runs]),
+        max(run.work for run in runs),
+    )
+
+
 def rates_path(fingerprint: str) -> Path:
     """Where the rates of a machine are remembered."""
     from exporters.cache import cache_dir
 
-    return cache_dir("rates") / f"{fingerprint}.json"
+    return cache_dir("rates") / f"{fingerprint}.v2.json"
 
 
 def rates_of(records: Sequence[Record]) -> Rates:
@@ -88,7 +131,7 @@ def rates_of(records: Sequence[Record]) -> Rates:
             continue
         if record.workload == "inference":
             call = median(second for trial in record.trials for second in trial.seconds)
-            stages = {"call": call}
+            stages, amount = {"call": call}, float(sum(len(t.seconds) for t in record.trials))
         else:
             work = units(record.workload, amounts_of(record))
             stages = {
@@ -96,8 +139,9 @@ def rates_of(records: Sequence[Record]) -> Rates:
                 for name, unit in work.items()
                 if unit
             }
+            amount = sum(work.values())
         compiling = record.extra.get("compile_seconds") or [0.0]
-        found.known[key_of_record(record)] = Rate(stages, float(median(compiling)))
+        found.known[key_of_record(record)] = Rate(stages, float(median(compiling)), amount)
     return found
 
 

@@ -7,6 +7,7 @@ from bench.report.build import Report
 from bench.report.cells import Cell, ratio_text
 from bench.report.grids import FACETS, Column, Entry, Grid, Line, ratio_entry, spread_entry
 from bench.tables import numbers
+from bench.tables.one_off import CAPTION, HEADER, one_off_cells
 
 
 def beside_grid(report: Report) -> Grid:
@@ -69,6 +70,37 @@ def _change(cell: Cell | None, change: Change | None) -> Entry:
         return Entry(f"not compared: {what or 'no speed-up'}", sort=None, tone="muted")
     text = ratio_text(change.ratio)
     return Entry(f"{text} {change.verdict}", sort=change.ratio.median, tone=change.verdict or "")
+
+
+def one_off_grids(report: Report) -> list[Grid]:
+    """What is paid once, and the speed-up with it."""
+    found = []
+    for run in report.runs:
+        for section in run.sections:
+            cells = one_off_cells(section)
+            if not cells:
+                continue
+            facets = {"run": run.label, "workload": section.workload, "task": section.task}
+            lines = [
+                Line(tuple(map(_entry, row)), {**facets, "engine": row[1].split()[0]})
+                for row in cells
+            ]
+            title = f"one-off costs: {section.workload} on {section.task}"
+            found.append(
+                Grid(
+                    title=f"{title}, {run.label}" if len(report.runs) > 1 else title,
+                    columns=tuple(Column(name, n > 1) for n, name in enumerate(HEADER)),
+                    lines=tuple(lines),
+                    notes=(CAPTION,),
+                )
+            )
+    return found
+
+
+def _entry(text: str) -> Entry:
+    """Text that sorts as the number it begins with, where it does."""
+    number = text.rstrip("×")
+    return Entry(text, sort=float(number)) if number.replace(".", "").isdigit() else Entry(text)
 
 
 def difference_grid(report: Report) -> Grid:

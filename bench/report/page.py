@@ -59,7 +59,11 @@ def html_page(report: Report) -> str:
         engines=engines,
         cell_grids=cells,
         count=sum(len(grid.lines) for grid in cells),
-        more_grids=grids.mean_grids(report) + grids.training_grids(report),
+        more_grids=[
+            *grids.mean_grids(report),
+            *grids.training_grids(report),
+            *fact_grids.one_off_grids(report),
+        ],
         beside=fact_grids.beside_grid(report) if report.beside else None,
         difference=fact_grids.difference_grid(report) if report.differences else None,
         problem=fact_grids.problem_grid(report),

@@ -28,6 +28,11 @@ FILES = {
 }
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """None: sessions are measured one after the other, in pytest's own process."""
+    return 0
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the sessions of workloads that were not chosen, or that the suite lacks."""
     workload = FILES.get(collection_path.stem)

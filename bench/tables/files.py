@@ -9,6 +9,7 @@ from typing import Any
 from bench.machine import describe_machine
 from bench.records import Record
 from bench.tables import numbers
+from bench.tables.one_off import one_off_lines
 from bench.tables.rows import Row, Section
 from bench.tables.training import markdown_lines
 from bench.tables.wording import (
@@ -40,6 +41,7 @@ def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Reco
             lines += [*_table(section), "", caption(section)]
             lines += [f"\n> {note}" for note in section.notes]
             lines += markdown_lines(section)
+            lines += one_off_lines(section)
         else:
             lines.append("Nothing was measured.")
         if section.missing:

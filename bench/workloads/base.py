@@ -77,8 +77,13 @@ class BlockContext:
 
     def order(self, count: int, name: str) -> list[int]:
         """The order of ``count`` cells in this block: random, the same for the same seed."""
-        seed = [self.plan.order_seed, self.block, *name.encode()]
-        return [int(i) for i in np.random.default_rng(seed).permutation(count)]
+        return cell_order(self.plan.order_seed, self.block, name, count)
+
+
+def cell_order(seed: int, block: int, name: str, count: int) -> list[int]:
+    """A permutation of ``0 .. count - 1``, its own for each block and workload name."""
+    generator = np.random.default_rng([seed, block, *name.encode()])
+    return [int(i) for i in generator.permutation(count)]
 
 
 class Workload(Protocol):

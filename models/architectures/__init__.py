@@ -34,6 +34,15 @@ ARCHITECTURES = Registry(
 )
 
 
+VARIANTS = {"resnet50_rigl": "resnet50"}
+"""Layout that one publication uses (padding, names) -> the architecture it is a variant of."""
+
+
+def base_architecture(arch: str) -> str:
+    """The architecture whose dense network is the partner: itself, or what it is a variant of."""
+    return VARIANTS.get(arch, arch)
+
+
 @dataclass(frozen=True)
 class TorchvisionWeights:
     """ImageNet weights that torchvision publishes for an architecture.

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.architectures import find_architecture
+from models.architectures import base_architecture, find_architecture
 from models.cards import Card, Family, Preprocessing
 from models.errors import SparsebenchError
 from models.names import BackboneName, format_percent
@@ -185,7 +185,7 @@ def fixed_preprocessing(path: Path) -> Preprocessing | None:
 
 def _dense_partner(arch: str) -> str:
     """The dense backbone that is shipped, or else the one that torchvision publishes."""
-    shipped = BackboneName(arch, "dense", 0.0)
+    shipped = BackboneName(base_architecture(arch), "dense", 0.0)
     if find_source(None).find(shipped) is not None:
         return str(shipped)
     return str(replace(shipped, source="torchvision"))

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
 from models.architectures import ARCHITECTURES, build, find_architecture
-from models.costs import count_costs, flops_ratio, total_cost
+from models.costs import bytes_ratio, count_costs, flops_ratio, total_cost
 from models.errors import SparsebenchError
 
 
@@ -70,3 +70,12 @@ def test_an_input_that_is_too_small_is_refused_clearly() -> None:
 
 def test_a_network_without_weights_costs_nothing() -> None:
     assert flops_ratio(count_costs(nn.Sequential(nn.ReLU()))) == 1.0
+
+
+def test_bytes_of_the_compact_form_by_hand() -> None:
+    network: Any = nn.Sequential(nn.Linear(32, 10, bias=False))
+    network[0].weight.data.fill_(1.0)
+    assert bytes_ratio(count_costs(network, (1, 1, 32))) == 1.0  # never more than dense
+    network[0].weight.data[1:] = 0
+    # 32 of 320 numbers of 4 bytes, and 320 bits: 128 + 40 of 1280 bytes.
+    assert bytes_ratio(count_costs(network, (1, 1, 32))) == 168 / 1280

@@ -18,6 +18,12 @@ def sparse_benchmark(request: pytest.FixtureRequest) -> SparseBenchmark:
     """Measure a sparse backbone against its dense partner; see `SparseBenchmark`."""
     if not request.config.pluginmanager.hasplugin("benchmark"):
         pytest.fail("sparse_benchmark needs pytest-benchmark: pip install pytest-benchmark", False)
+    if hasattr(request.config, "workerinput"):
+        pytest.fail(
+            "sparse_benchmark measures, so no other test may run beside it, and pytest-benchmark "
+            "records nothing in pytest-xdist's processes: run these tests with -n 0.",
+            False,
+        )
     return SparseBenchmark(request)
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,9 @@ def run_once(request: pytest.FixtureRequest, arguments: Sequence[str]) -> Path:
     if key not in state.runs:
         factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
         folder = factory.mktemp("sparsebench") / "run"
-        done = sparsebench(request.config, ["run", *arguments, "--out", str(folder), "--json"])
-        if done.returncode not in (0, 3):
-            pytest.fail(f"sparsebench run ended with {done.returncode}: {done.stderr}", False)
+        code, said = _watched(request.config, ["run", *arguments, "--out", str(folder)])
+        if code not in (0, 3):
+            pytest.fail(f"sparsebench run ended with {code}: {said}", False)
         state.runs[key] = folder
     return state.runs[key]
 
@@ -74,6 +75,45 @@ def sparsebench(
     config: pytest.Config, arguments: Sequence[str]
 ) -> subprocess.CompletedProcess[str]:
     """Run the command; that of this environment, on the path, or of the ini option."""
+    return subprocess.run(
+        [*_command(config), *arguments],
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
+
+
+def _watched(config: pytest.Config, arguments: Sequence[str]) -> tuple[int, str]:
+    """Run the command and show its lines of progress while it works, which takes minutes.
+
+    Returns:
+        Its exit code, and all that it wrote to stderr.
+    """
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    command = [*_command(config), *arguments]
+    said = []
+    with (
+        capture.global_and_fixture_disabled() if capture else nullcontext(),
+        subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+        ) as process,
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if terminal is not None:
+                terminal.ensure_newline()
+                terminal.write_line(f"sparsebench: {line.rstrip()}")
+    return process.returncode, "".join(said)
+
+
+def _command(config: pytest.Config) -> list[str]:
     command = shlex.split(config.getini("sparsebench_command"))
     if not command:
         beside = Path(sys.executable).with_name("sparsebench")
@@ -85,11 +125,12 @@ def sparsebench(
                 False,
             )
         command = [found]
-    # Not the tests' own path: a folder `models` on it would hide the suite's.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
+    return command
+
+
+def _environment() -> dict[str, str]:
+    """Not the tests' own path: a folder `models` on it would hide the suite's."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def find_cell(

@@ -18,4 +18,4 @@ def of(run: SyntheticRun, compared: list[Comparison], *cell: str) -> Comparison:
 
 def with_precision(record: Record, precision: str, suffix: str) -> Record:
     engine = replace(record.engine, precision=precision)
-    return replace(record, id=record.id + suffix, engine=engine)
+    return replace(record, id=record.id + suffix, engine=engine, division="open")

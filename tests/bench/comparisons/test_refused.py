@@ -97,6 +97,22 @@ def test_partner_is_found_by_name_by_source_or_not_at_all(run: SyntheticRun) -> 
         find_partner(mine, [plain, paper])
 
 
+def test_a_published_layout_has_the_dense_network_of_its_architecture_as_partner(
+    run: SyntheticRun,
+) -> None:
+    """RigL's ResNet-50 pads and names otherwise; its dense partner is the usual ResNet-50."""
+
+    def of(record: Record, arch: str, name: str) -> Record:
+        backbone = replace(record.backbone, arch=arch, name=name, dense_partner="resnet50/dense")
+        return replace(record, id=name, backbone=backbone)
+
+    dense = of(run.record("inference", DENSE, "torch"), "resnet50", "resnet50/dense")
+    rigl = of(run.record("inference", ACDC, "torch"), "resnet50_rigl", "resnet50/rigl_erk_1x-80")
+    assert find_partner(rigl, [dense]).id == dense.id
+    (compared,) = compare_run([dense, rigl])
+    assert compared.status == "ok"
+
+
 def test_best_dense_ignores_other_batch_sizes(run: SyntheticRun) -> None:
     dense = run.record("inference", DENSE, "deepsparse")
     best = run.record("inference", DENSE, "onnxruntime")

@@ -72,3 +72,16 @@ def test_rates_are_remembered_and_a_damaged_file_is_no_obstacle(tmp_path: Path) 
     path.write_text("[{")
     assert Rates.load(path).known == {}
     assert Rates.load(tmp_path / "none").known == {}
+
+
+def test_a_busy_run_and_a_tiny_one_are_outvoted() -> None:
+    rates, one = Rates(), key(cell())
+    # Three quiet runs at 0.25 s a picture, one that shared the machine, one of five pictures
+    # that is all start-up.
+    for seconds, work in ((0.25, 1000), (2.5, 1000), (0.26, 1000), (0.24, 1000), (9.0, 5)):
+        rates.learn(Rates({one: Rate({"forward": seconds}, 1.0, work)}))
+    assert 0.24 <= rates.known[one].stages["forward"] <= 0.26
+    # Only the last five count: a machine that became slower is believed after a few runs.
+    for _ in range(5):
+        rates.learn(Rates({one: Rate({"forward": 0.5}, 1.0, 1000)}))
+    assert rates.known[one].stages == {"forward": 0.5}

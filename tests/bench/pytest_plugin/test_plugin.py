@@ -28,6 +28,7 @@ with open(os.environ["FAKE_CALLS"], "a") as file:
 if sys.argv[1] == "doctor":
     print(json.dumps({"machine": {"fingerprint": os.environ["FAKE_FINGERPRINT"]}}))
 else:
+    print("[3/6] 41 s, about 40 s left: inference", file=sys.stderr)
     shutil.copytree(os.environ["FAKE_RUN"], sys.argv[sys.argv.index("--out") + 1])
 """
 MINE = f"""
@@ -210,3 +211,16 @@ def test_a_repository_without_such_tests_is_left_alone(repository: Repository) -
     assert repository.pytest("--benchmark-compare").returncode == 0
     assert repository.calls() == []
     shutil.rmtree(repository.path / ".benchmarks")
+
+
+def test_processes_beside_each_other_are_refused(repository: Repository) -> None:
+    repository.write(MINE)
+    done = repository.pytest("-n", "1")
+    assert done.returncode == 1
+    assert "run these tests with -n 0" in done.stdout
+    assert repository.calls() == []
+
+
+def test_lines_of_progress_are_shown_while_it_measures(repository: Repository) -> None:
+    repository.write(MINE)
+    assert "sparsebench: [3/6] 41 s" in repository.pytest().stdout

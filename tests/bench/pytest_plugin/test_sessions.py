@@ -37,3 +37,25 @@ def test_a_workload_may_be_chosen() -> None:
     assert [line for line in found if line.startswith("bench/")] == [
         "bench/sessions/test_full.py: 2"
     ]
+
+
+def test_sessions_are_measured_in_one_process() -> None:
+    # The tests of the suite run in two; a benchmark must not, however it is started.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench/sessions", "--collect-only"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bringing up nodes" not in done.stdout
+    started = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench/sessions", "-k", "no_such_test"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "deselected" in started.stdout
+    assert "bringing up nodes" not in started.stdout
