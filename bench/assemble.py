@@ -130,6 +130,7 @@ def _record(
             "engine": facts.get("engine"),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
+            "head": facts.get("head"),
             "onnx_file": _onnx_file(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
             "task_skipped": len(task.skipped),

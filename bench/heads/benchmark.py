@@ -1,7 +1,7 @@
 """How fast heads train: this suite's batched training against plain PyTorch loops.
 
-    python -m bench.heads.benchmark            # both sizes
-    python -m bench.heads.benchmark --epochs 3 --rounds 9 --threads 1
+    python -m bench.heads.benchmark            # all sizes
+    python -m bench.heads.benchmark --sizes flowers-like --epochs 30 --threads 1 2
 
 The variants take turns within each round, so that whatever else the machine does weighs on
 all of them; printed are medians over rounds of the time itself and of the ratios within a
@@ -21,11 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.heads.kernel import find_kernel
 from bench.heads.lbfgs import train_lbfgs
 from bench.heads.recipe import LinearRecipe
-from bench.heads.sgd import train_sgd
+from bench.heads.sgd import EXECUTIONS, train_sgd
 
-SIZES = {"digits-like": (1258, 512, 10), "flowers-102-like": (2040, 2048, 102)}
+# Pictures, features, classes.
+SIZES = {
+    "digits-like": (1258, 512, 10),
+    "flowers-like": (3400, 512, 5),
+    "flowers-102-like": (2040, 2048, 102),
+}
+PLAIN = "plain loop, 1 seed"
 
 
 def plain_loop(
@@ -63,42 +70,70 @@ def random_task(
     return features, labels.astype(np.int64)
 
 
+def variants(
+    features: NDArray[np.float32], labels: NDArray[np.int64], classes: int, five: LinearRecipe
+) -> dict[str, Callable[[], object]]:
+    """Name -> training of what is compared, after the kernel is compiled."""
+    one = replace(five, seeds=five.seeds[:1])
+    tensors = torch.from_numpy(features), torch.from_numpy(labels)
+    found: dict[str, Callable[[], object]] = {
+        PLAIN: partial(plain_loop, *tensors, classes, one, one.seeds[0])
+    }
+    kernel = find_kernel()
+    if kernel.kernel is None:
+        print(f"without the kernel: {kernel.reason}")
+    for execution in EXECUTIONS if kernel.kernel else ("torch",):
+        for recipe in (one, five):
+            found[f"{execution}, {len(recipe.seeds)} seed(s)"] = partial(
+                train_sgd, features, labels, classes, recipe, execution=execution
+            )
+    return found
+
+
 def main() -> None:
-    """Run the benchmark and print a table."""
+    """Run the benchmark and print a table for every size and number of threads."""
     parser = argparse.ArgumentParser(description="Time head training.")
     parser.add_argument("--epochs", type=int, default=5, help="epochs of each timed training")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--cpu-time", action="store_true", help="process time, not wall time")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     now = time.process_time if options.cpu_time else time.perf_counter
-    for name, (count, width, classes) in SIZES.items():
+    for name in options.sizes:
+        count, width, classes = SIZES[name]
         features, labels = random_task(count, width, classes)
-        tensors = torch.from_numpy(features), torch.from_numpy(labels)
         five = LinearRecipe(epochs=options.epochs)
-        one = replace(five, seeds=five.seeds[:1])
-        variants: dict[str, Callable[[], object]] = {
-            "plain loop, 1 seed": partial(plain_loop, *tensors, classes, one, 21),
-            "batched, 1 seed": partial(train_sgd, features, labels, classes, one),
-            "batched, 5 seeds": partial(train_sgd, features, labels, classes, five),
-        }
-        seconds: dict[str, list[float]] = {variant: [] for variant in variants}
-        for _ in range(options.rounds):
-            for variant, run in variants.items():
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            runs = variants(features, labels, classes, five)
+            seconds: dict[str, list[float]] = {variant: [] for variant in runs}
+            for variant, run in [*runs.items()] * options.rounds:
                 start = now()
                 run()
-                seconds[variant].append(now() - start)
-        print(f"{name}: {count} x {width}, {classes} classes, {options.threads} thread(s)")
-        plain, single, many = (seconds[variant] for variant in variants)
-        for variant, times in seconds.items():
-            print(f"  {variant:20s} {statistics.median(times) / options.epochs:9.5f} s an epoch")
-        for text, base in (("own single seed", single), ("plain loop of one seed", plain)):
-            ratio = statistics.median(m / b for m, b in zip(many, base, strict=True))
-            print(f"  five seeds cost {ratio:.2f} x the {text}")
+                seconds[variant].append((now() - start) / options.epochs)
+            print(f"{name}: {count} x {width}, {classes} classes, {threads} thread(s)")
+            report(seconds)
         start = now()
-        heads = train_lbfgs(features, labels, classes, one)
+        heads = train_lbfgs(features, labels, classes, replace(five, seeds=five.seeds[:1]))
         print(f"  L-BFGS: {now() - start:.3f} s, {len(heads.losses)} evaluations")
+
+
+def report(seconds: dict[str, list[float]]) -> None:
+    """Print the medians, and ratios within rounds."""
+    for variant, times in seconds.items():
+        spread = f"(from {min(times) * 1e3:.2f})"
+        print(f"  {variant:18s} {statistics.median(times) * 1e3:9.2f} ms an epoch {spread}")
+    for variant, times in seconds.items():
+        execution, _, seeds = variant.partition(", ")
+        if not seeds.startswith("5"):
+            continue
+        for text, base in (
+            (f"one seed ({execution})", seconds[f"{execution}, 1 seed(s)"]),
+            ("one seed of the plain loop", seconds[PLAIN]),
+        ):
+            ratio = statistics.median(m / b for m, b in zip(times, base, strict=True))
+            print(f"  five seeds ({execution}) cost {ratio:.2f} x {text}")
 
 
 if __name__ == "__main__":

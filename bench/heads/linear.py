@@ -23,12 +23,14 @@ class LinearHeads:
         seeds: the seeds, in order.
         losses: mean training cross-entropy ``[epochs, S]`` (for L-BFGS ``[iterations, S]``,
             the penalty included), nats, float64.
+        trained_by: what ran the training: ``torch``, or ``native-`` and the instruction set.
     """
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     seeds: tuple[int, ...]
     losses: NDArray[np.float64]
+    trained_by: str = "torch"
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """The class each head gives each picture, ``[S, n]``; `features` are ``[n, D]``."""

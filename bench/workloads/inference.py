@@ -68,10 +68,11 @@ class Inference:
             if key in dead:
                 continue
             with failures_become_trials(one, context, place[key], dead):
-                accuracy = None
+                accuracy, extra = None, {}
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
-                    accuracy = fit_and_score(one, context).accuracy
+                    fitted = fit_and_score(one, context)
+                    accuracy, extra = fitted.accuracy, {"head": fitted.how}
                 trial = make_trial(
                     one,
                     context,
@@ -81,6 +82,7 @@ class Inference:
                     warmup=warmup[key],
                     items=one.cell.batch_size,
                     accuracy=accuracy,
+                    extra=extra,
                 )
                 context.emit(trial)
 

@@ -42,6 +42,7 @@ class LinearCached:
                     accuracy=fitted.accuracy,
                     extra={
                         "busy_seconds": fitted.clock.busy_seconds,
+                        "head": fitted.how,
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },
                 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bench.features import FeatureKey
 from bench.heads import evaluate, fit_heads
+from bench.heads.kernel import find_kernel
 from bench.heads.recipe import LinearRecipe
 from bench.heads.sweep import strongest, sweep
 from bench.pictures import PictureStore, ResizedPictures
@@ -24,11 +27,13 @@ class Fitted:
         clock: the stopped stage clock of the whole.
         accuracy: one a seed, fractions 0-1, on the test pictures.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
+        how: what trained the head, for the trial's ``extra``.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
     strengths: dict[float, float]
+    how: dict[str, Any]
 
 
 def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -> Fitted:
@@ -45,6 +50,7 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
     """
     if context.plan.prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock
+    how = _ready_head(context.plan)  # likewise
     clock = StageClock()
     task = context.task
     features = {
@@ -87,7 +93,18 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
     with clock.stage("evaluate"):
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
-    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths)
+    how["trained_by"] = heads.trained_by
+    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths, how)
+
+
+def _ready_head(plan: Plan) -> dict[str, Any]:
+    """Compile what trains the head unless it is there; facts, seconds that it took among them."""
+    facts: dict[str, Any] = {"solver": plan.solver}
+    if plan.solver == "sgd":
+        start = time.perf_counter()
+        facts["without_kernel"] = find_kernel().reason or None
+        facts["ready_seconds"] = time.perf_counter() - start
+    return facts
 
 
 def _prepare_pictures(one: Running, context: BlockContext) -> None:

@@ -1,4 +1,4 @@
-"""The kernels' C++, compiled once when first needed, kept by source, flags and ISA."""
+"""The suite's C++, compiled once when first needed, kept by source, flags and ISA."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.cache import cache_dir
@@ -18,6 +19,33 @@ from models.errors import SparsebenchError, UnknownNameError
 SOURCE = Path(__file__).parent / "source"
 PARTS = (*((f"convolve{part}", "convolve.cpp", f"-DPART={part}") for part in range(5)),)
 UNITS = (*PARTS, ("elementwise", "elementwise.cpp", "-DELEMENTWISE"))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The C++ of one shared library.
+
+    Attributes:
+        name: of the library's file.
+        title: what it is called in messages.
+        folder: where its files are.
+        units: what is compiled, side by side: name, file in the folder, a define.
+        includes: folders of headers that it uses besides its own.
+    """
+
+    name: str
+    title: str
+    folder: Path
+    units: tuple[tuple[str, str, str], ...]
+    includes: tuple[Path, ...] = ()
+
+    def files(self) -> list[Path]:
+        """Everything that the library depends on."""
+        headers = [file for folder in self.includes for file in sorted(folder.glob("*.h"))]
+        return [*sorted(self.folder.iterdir()), *headers]
+
+
+CONVOLUTIONS = Sources("convolutions", "sparse kernels", SOURCE, UNITS)
 
 # No -ffast-math: a NaN must stay a NaN. Contraction to fused multiply-adds is GCC's default;
 # Clang is told so. Warnings of GCC 12's own headers about "uninitialized" are its bug 105593.
@@ -69,14 +97,15 @@ def chosen_isa() -> str:
     return asked
 
 
-def build(isa: str, dtype: str) -> Path:
-    """Path of the shared library; compiled (about 20 s) unless the cache has it.
+def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
+    """Path of the shared library; compiled (the convolutions: 20 s) unless the cache has it.
 
     ``SPARSEBENCH_KERNEL_FLAGS`` adds compiler flags, e.g. those of a sanitizer.
 
     Args:
         isa: key of :data:`FLAGS_OF_ISA`.
         dtype: key of :data:`DTYPES`.
+        sources: what is compiled.
 
     Raises:
         SparsebenchError: there is no compiler, or it fails.
@@ -84,38 +113,40 @@ def build(isa: str, dtype: str) -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise SparsebenchError(
-            "The sparse kernels need a C++ compiler and none is on the PATH.",
+            f"The {sources.title} need a C++ compiler and none is on the PATH.",
             "Install g++ (Debian: apt-get install g++) or clang++.",
         )
     extra = shlex.split(os.environ.get("SPARSEBENCH_KERNEL_FLAGS", ""))
     flags = (*FLAGS, *FLAGS_OF_ISA[isa], *DTYPES[dtype], *extra)
     digest = hashlib.sha256("\n".join((compiler, _version(compiler), *flags)).encode())
-    for file in sorted(SOURCE.iterdir()):
+    for file in sources.files():
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     folder = cache_dir("kernels")
-    target = folder / f"{isa}-{dtype}-{digest.hexdigest()[:16]}.so"
+    target = folder / f"{sources.name}-{isa}-{dtype}-{digest.hexdigest()[:16]}.so"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
-        objects = [Path(scratch) / f"{name}.o" for name, _, _ in UNITS]
+        objects = [Path(scratch) / f"{name}.o" for name, _, _ in sources.units]
+        include = [f"-I{other}" for other in sources.includes]
         commands = [
-            [compiler, *flags, define, "-c", str(SOURCE / source), "-o", str(out)]
-            for (_, source, define), out in zip(UNITS, objects, strict=True)
+            [compiler, *flags, *include, define, "-c", str(sources.folder / source), "-o", str(out)]
+            for (_, source, define), out in zip(sources.units, objects, strict=True)
         ]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-            list(threads.map(_run, commands))
-        linked = Path(scratch) / "kernels.so"
-        _run([compiler, *flags, "-shared", *map(str, objects), "-o", str(linked)])
+            list(threads.map(lambda command: _run(command, sources.title), commands))
+        linked = Path(scratch) / f"{sources.name}.so"
+        link = [compiler, *flags, "-shared", *map(str, objects), "-o", str(linked)]
+        _run(link, sources.title)
         linked.replace(target)  # whole or not at all, also when two processes build
     return target
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], title: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr[:200])
         raise SparsebenchError(
-            f"{command[0]} could not compile the sparse kernels: {first.strip()}",
+            f"{command[0]} could not compile the {title}: {first.strip()}",
             "They need C++20: g++ 11 or clang++ 14 at least.",
         )
 

@@ -121,6 +121,18 @@ def test_stages_sum_to_the_total_within_one_percent(finished: Path) -> None:
         assert trial["items"] == (24 + 12 if trial["workload"] == "linear-cached" else 24)
 
 
+def test_a_trial_and_its_record_say_what_trained_the_head(finished: Path) -> None:
+    cached = [t for t in lines(finished / "trials.jsonl") if t["workload"] == "linear-cached"]
+    for trial in cached:
+        head = trial["extra"]["head"]
+        assert head["solver"] == "sgd" and head["ready_seconds"] >= 0
+        assert (head["trained_by"] == "torch") == bool(head["without_kernel"])
+    for record in lines(finished / "records.jsonl"):
+        said = [t["extra"]["head"] for t in cached if t["cell"] == record["id"]]
+        if record["workload"] == "linear-cached":
+            assert record["extra"]["head"] in said
+
+
 def test_seeds_are_dealt_over_the_blocks_of_step_by_step_training(finished: Path) -> None:
     trials = [t for t in lines(finished / "trials.jsonl") if "curve" in t["extra"]]
     assert {(t["block"], *t["extra"]["seeds"]) for t in trials} == {(0, 1), (1, 2)}
