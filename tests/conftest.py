@@ -23,6 +23,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their number: what they hold may be the time (a gzip header).
+
+    The two processes must agree on every test's name.
+    """
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """Ctrl-C works here and in children, also where the tests were started with ``nohup … &``.
