@@ -113,7 +113,7 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.fixture(name="repository")
+@pytest.fixture
 def branches(repository: Path) -> Path:  # noqa: F811
     """A repository whose branch `main`, here and at its origin, is what lies in the folder."""
     git(repository, "branch", "-M", "main")

@@ -102,7 +102,7 @@ RULES = (
     ),
     Small(
         ("check", "--base"), {"--blocks": 3, "--run-options": "--engine onnxruntime"},
-        needs=("repository",),
+        needs=("branches",),
     ),
     Small(("advise",), codes=JUDGED),
 )  # fmt: skip
