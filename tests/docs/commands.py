@@ -1,29 +1,27 @@
 """The commands of the documentation, as lists of words.
 
-Every fenced ``sh`` block of README.md and docs/*.md is read. How each command is tested:
-
-- cheap ones run for real, in a folder that holds what the pages speak of (`monday`, `ci.toml`,
-  `path/to/pictures`, `sparse.pth`, ...), made by the test;
-- `run PLAN ...` runs with ``--dry-run`` appended: it checks every name, opens the pictures and
-  forecasts, and measures nothing;
-- `doctor` runs with ``--machine``: asking every engine takes half a minute;
-- what trains, measures for a minute, builds environments or needs git or the network
-  (`sparsify`, `inspect --why`, `noise`, `check --base`, `engines install`, `export`), or takes
-  files and runs of a kind of their own (ONNX files, a sweep of batch sizes), is parsed: the
-  command and its options exist, values have the right type, names are registered.
+Read are README.md, CONTRIBUTING.md and docs/*.md: every fenced ``sh`` block, the ``- run:`` lines
+of ``yaml`` blocks, and code inside a sentence that starts like a command. A command that stands on
+several pages is one command. How each is made small enough to run: `tests.docs.small`.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PARSED = ("sparsify", "noise", "export", "engines")
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )?(?:sparsebench|uv|pip|bash)\s[^`]+)`")
+_NAMED_ONLY = ("uv run",)  # a program that a sentence speaks of
+_STEP = re.compile(r"^- run: (.*)$", re.MULTILINE)
+# What a sentence says in capitals stands for a name of the reader's own.
+_PLACEHOLDERS = {"RUN": "my-first", "PLAN": "quick", "COMMAND": "run", "FOLDER": "path/to/paper"}
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,14 @@ class Command:
     """One command of a page.
 
     Attributes:
-        page: file name.
+        page: file name of the first page that shows it.
         words: without environment variables and comments.
         environ: variables set before it.
     """
 
-    page: str
+    page: str = field(compare=False)
     words: tuple[str, ...]
-    environ: dict[str, str]
+    environ: tuple[tuple[str, str], ...] = ()
 
     @property
     def sparsebench(self) -> tuple[str, ...] | None:
@@ -48,34 +46,41 @@ class Command:
             words = words[2:]
         return tuple(words[1:]) if words and words[0] == "sparsebench" else None
 
-    @property
-    def only_parsed(self) -> bool:
-        """Whether it is too long, or needs what a test has not."""
-        words = self.sparsebench or ()
-        own = "batch-size" in words or any(word.endswith(".onnx") for word in words)
-        long = "--why" in words or "--base" in words or "--base-engine" in words
-        return words[0] in PARSED or long or own
-
     def __str__(self) -> str:
-        return f"{self.page}: {shlex.join(self.words)}"
+        return f"{self.page}: {shlex.join(self.sparsebench or self.words)}"
 
 
 def commands() -> list[Command]:
-    """All commands of all pages, in order."""
-    found = []
+    """All commands of all pages, in order, each once."""
+    found: dict[tuple[object, ...], Command] = {}
     for page in PAGES:
-        for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-            for line in block.replace("\\\n", " ").splitlines():
-                for part in line.split(" && "):
-                    words = shlex.split(part, comments=True)
-                    if words:
-                        found.append(_command(page.name, words))
-    return found
+        for line in _lines(page.read_text(encoding="utf-8")):
+            for part in line.split(" && "):
+                for words in _choices(shlex.split(part, comments=True)):
+                    command = _command(page.name, words)
+                    found.setdefault((command.sparsebench or command.words,), command)
+    return list(found.values())
+
+
+def _lines(text: str) -> Iterator[str]:
+    for kind, block in _BLOCK.findall(text):
+        if kind == "sh":
+            yield from (line for line in block.replace("\\\n", " ").splitlines() if line)
+        elif kind == "yaml":
+            yield from _STEP.findall(block)
+    for code in _INLINE.findall(_BLOCK.sub("", text)):
+        if code not in _NAMED_ONLY:
+            yield " ".join(code.split())
+
+
+def _choices(words: list[str]) -> Iterator[list[str]]:
+    """``list backbones|engines`` are two commands."""
+    yield from map(list, product(*(word.split("|") for word in words)))
 
 
 def _command(page: str, words: list[str]) -> Command:
-    environ = {}
+    environ = []
     while "=" in words[0] and not words[0].startswith("-"):
         name, _, value = words.pop(0).partition("=")
-        environ[name] = value
-    return Command(page, tuple(words), environ)
+        environ.append((name, _PLACEHOLDERS.get(value, value)))
+    return Command(page, tuple(_PLACEHOLDERS.get(word, word) for word in words), tuple(environ))

@@ -63,10 +63,17 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of the engine's package and a numpy that is this interpreter's own."""
-    folder = tmp_path / "wheels"
+    folder = own_index(tmp_path, SECONDS, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def own_index(root: Path, seconds: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that is all uv can see: ONNX Runtimes by version and time of a call."""
+    folder = root / "wheels"
     folder.mkdir()
-    for version, seconds in SECONDS.items():
-        text = LIBRARY.format(version=version, weight=WEIGHT.tolist(), seconds=seconds)
+    for version, took in seconds.items():
+        text = LIBRARY.format(version=version, weight=WEIGHT.tolist(), seconds=took)
         wheel(folder, "onnxruntime", version, {"onnxruntime.py": text})
     ours = sysconfig.get_paths()["purelib"]
     wheel(folder, "numpy", "99.0", {"numpy_of_the_tests.pth": ours + "\n"})
@@ -74,12 +81,11 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("UV_NO_INDEX", "1"),
         ("UV_OFFLINE", "1"),
         ("UV_FIND_LINKS", str(folder)),
-        ("UV_CACHE_DIR", str(tmp_path / "uv")),
-        ("SPARSEBENCH_CACHE", str(tmp_path / "cache")),
+        ("UV_CACHE_DIR", str(root / "uv")),
+        ("SPARSEBENCH_CACHE", str(root / "cache")),
     ):
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    monkeypatch.chdir(tmp_path)
     return folder
 
 
