@@ -54,6 +54,7 @@ def inside(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return here
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_a_command_of_ours_works(
     command: Command,
@@ -102,6 +103,7 @@ def test_every_rule_has_a_command() -> None:
     assert [rule.words for rule in RULES if id(rule) not in used] == []
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("command", OTHERS, ids=str)
 def test_another_command_works(command: Command, pictures: Path) -> None:
     words = list(command.words)
@@ -121,6 +123,8 @@ def test_another_command_works(command: Command, pictures: Path) -> None:
             small = [*options, f"--sparsebench-task={pictures}", "-n0", "-p", "no:cacheprovider"]
             done = _done([sys.executable, "-m", *words[2:], *small], ROOT)
             assert "1 passed" in done
+        case ["uv", "run", "pytest", "tests/docs", *_]:
+            assert " ".join(words) in tests
         case ["uv", "run", "pytest", path]:  # a part of these tests
             assert (ROOT / path).is_file() and path.startswith("tests/")
         case _:
