@@ -121,7 +121,7 @@ class Plan:
     prepared: bool = False
     dense: dict[str, str] = field(default_factory=dict)
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
-    min_seconds: float = 0.4
+    min_seconds: float = 0.2
     call_timeout: float = 600.0
 
     def with_changes(self, **changes: Any) -> Plan:

@@ -25,6 +25,7 @@ from bench.reporting import write_page, write_summaries
 from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import TASKS, open_task
 from bench.tasks.base import Task
+from bench.turns import Turns
 from bench.workloads import WORKLOADS
 from bench.workloads.base import BlockContext
 from exporters.cache import cache_dir
@@ -108,6 +109,8 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
     cells = expand(plan)
+    turns = Turns.from_environment()
+    turns.start()
     with RunFolder.open(out, resume=resume) as folder:
         if resume:
             _same_plan(plan, folder)
@@ -115,7 +118,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         _log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
         display.begin(plan.name, len(cells) * plan.repeats)
-        run = _Run(plan, folder, display)
+        run = _Run(plan, folder, display, turns)
         for name in plan.tasks:
             task = run.open(name)
             mine = [cell for cell in cells if cell.task == name]
@@ -133,8 +136,9 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
 class _Run:
     """A run at work: what is shared by its blocks."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, display: Display) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, display: Display, turns: Turns) -> None:
         self.plan = plan
+        self.turns = turns
         self.folder = folder
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
@@ -214,11 +218,14 @@ class _Run:
             needs_accuracy=self._needs_accuracy,
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
+            turns=self.turns,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
         watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
+        # A block that only one of two runs repeats would stand beside another one's block.
+        may_discard = may_discard and not self.turns.shared
         reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
         if reason is not None:
             self._discard(reason)

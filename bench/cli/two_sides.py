@@ -17,7 +17,7 @@ from models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from bench.gate import GateReport, Settings
-    from bench.gate.refs import Side
+    from bench.gate.sides import Side
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _check(
     sides: Callable[[Path], AbstractContextManager[list[Side]]],
 ) -> GateReport:
     from bench.gate import GateReport
-    from bench.gate.refs import compare_refs, run_in_turns
+    from bench.gate.refs import compare_refs
+    from bench.gate.sides import run_sides
     from bench.plans import load_plan
     from models.errors import NothingMeasuredError
 
@@ -100,9 +101,8 @@ def _check(
     keep = asked.out is not None
     try:
         with sides(out) as pair:
-            runs = run_in_turns(
-                pair, [name, *shlex.split(asked.run_options)], asked.blocks, out, say=_say
-            )
+            arguments = [name, *shlex.split(asked.run_options)]
+            runs = run_sides(pair, arguments, asked.blocks, out, say=_say)
             verdicts = compare_refs(runs, settings, shlex.join(again))
         report = GateReport(
             run=str(out),

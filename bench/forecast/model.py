@@ -30,6 +30,8 @@ GUESSED_MACS = 1.8e9
 TRAINING_PASSES = 3.0
 _COMPUTES = {"extract", "forward", "backward", "call", "evaluate"}
 _INFERENCE_WARMUP_CALLS = 10
+# As `bench.workloads.inference` does it.
+_VISITS, _VISIT_CALLS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def predict(
     rate, basis = _rate(cell, rates)
     if cell.workload == "inference":
         call = rate.stages["call"]
-        visits = 2 * max(3 * call, min_seconds)
+        visits = _VISITS * max(_VISIT_CALLS * call, min_seconds)
         trial, seconds = call * min(_INFERENCE_WARMUP_CALLS, 4.0 / call + 1) + visits, call
     else:
         work = units(cell.workload, amounts)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench.gate.refs import Side
+from bench.gate.sides import Side
 from bench.plans import EngineSettings, load_plan, plan_to_toml
 from exporters.environments import install_version
 from exporters.launch import ENGINES, engine

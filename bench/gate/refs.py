@@ -1,30 +1,29 @@
 """``sparsebench check --base REF --head REF``: two versions of this project, in turns, in one job.
 
-Each version is a checkout of its own (a git worktree); in every block both run the same plan with
-one block of fresh processes, in changing order, so that what the machine does weighs on both.
-Times are compared directly, base over head, block by block: no baseline, no other machine.
+Each version is a checkout of its own (a git worktree), and both run the same plan in turns
+(`bench.gate.sides`), so that what the machine does weighs on both. Times are compared directly,
+base over head, block by block: no baseline, no other machine.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.comparisons import by_cell, run_times
+from bench.comparisons import by_cell
 from bench.comparisons.accuracy import accuracy_of
+from bench.comparisons.visits import pair_visits, split_visits
 from bench.gate.cells import key_of, name_of
 from bench.gate.report import CellVerdict, Settings
+from bench.gate.sides import Side
 from bench.records import Accuracy, RunFolder
 from bench.statistics import (
     FAMILY_ERROR,
-    BlockPair,
     Change,
     Interval,
     RatioEstimate,
@@ -36,17 +35,6 @@ from bench.statistics import (
 from models.errors import NothingMeasuredError, SparsebenchError
 
 TIMES = "times"
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Side:
-    """One version: its name as given, its commit, where it is checked out, its own plan if any."""
-
-    name: str
-    commit: str
-    folder: Path
-    plan: str | None = None
 
 
 def check_out(repository: Path, ref: str, where: Path) -> Side:
@@ -94,41 +82,13 @@ def drop(repository: Path, side: Side) -> None:
         _git(repository, "worktree", "remove", "--force", str(side.folder))
 
 
-def run_in_turns(
-    sides: Sequence[Side], arguments: Sequence[str], blocks: int, out: Path, say: Say
-) -> dict[str, list[RunFolder]]:
-    """Run a plan with one block on either side, in turns; side's name -> a run a block.
-
-    Raises:
-        NothingMeasuredError: a side measured nothing, or broke.
-    """
-    found: dict[str, list[RunFolder]] = {"base": [], "head": []}
-    named = dict(zip(found, sides, strict=True))
-    for block in range(blocks):
-        order = ("base", "head") if block % 2 == 0 else ("head", "base")
-        for role in order:
-            side = named[role]
-            folder = out / f"{role}-{block}"
-            say(f"block {block + 1}/{blocks}: {role} ({side.name}, {side.commit})")
-            plan = side.plan or arguments[0]
-            done = _run(side, [plan, *arguments[1:], "--repeats", "1", "--out", str(folder)])
-            if done.returncode:
-                tail = done.stderr.strip().splitlines()[-3:]
-                raise NothingMeasuredError(
-                    f"{side.name} measured nothing (exit {done.returncode}): {' '.join(tail)}",
-                    f"Look into {folder}.",
-                )
-            found[role].append(RunFolder.reading(folder))
-    return found
-
-
 def compare_refs(
     runs: Mapping[str, Sequence[RunFolder]], settings: Settings, repeat: str
 ) -> list[CellVerdict]:
     """Judge head by base, cell by cell.
 
     Args:
-        runs: "base" and "head" -> one run a block, in the order of blocks.
+        runs: "base" and "head" -> its run, or one run a block, in the order of blocks.
         settings: effect, accuracy loss and `only`.
         repeat: the command that repeats this comparison.
 
@@ -146,7 +106,7 @@ def compare_refs(
     for key, times in base.items():
         blocks = [b for b in times.blocks if key in head and b in head[key].blocks]
         if blocks:
-            pairs = [BlockPair(times.blocks[b], head[key].blocks[b]) for b in blocks]
+            pairs = [pair_visits(times.blocks[b], head[key].blocks[b]) for b in blocks]
             ratios[key] = estimate_ratio(pairs)
     p_values = [p_of(ratio) for ratio in ratios.values()]
     adjusted = dict(zip(ratios, holm(p_values), strict=True))
@@ -159,7 +119,7 @@ def compare_refs(
 @dataclass(frozen=True)
 class _Cell:
     key: Mapping[str, Any]
-    blocks: dict[int, tuple[Any, ...]]
+    blocks: dict[tuple[int, int], tuple[Any, ...]]
     accuracy: Accuracy | None
 
     @property
@@ -169,17 +129,20 @@ class _Cell:
 
 def _cells(folders: Sequence[RunFolder]) -> dict[tuple[Any, ...], _Cell]:
     cells: dict[tuple[Any, ...], _Cell] = {}
-    for block, folder in enumerate(folders):
+    for number, folder in enumerate(folders):
         records = folder.records()
-        times = run_times(records, by_cell(folder.trials()))
+        trials = by_cell(folder.trials())
         for record in records:
-            if record.id not in times:
+            if record.status != "ok":
                 continue
             key = key_of(record)
             found = accuracy_of(record, records)
             fresh = _Cell(key, {}, found[0] if found else None)
             cell = cells.setdefault(tuple(key.values()), fresh)
-            cell.blocks[block] = times[record.id].of(next(iter(times[record.id].blocks)))
+            for trial in trials.get(record.id, ()):
+                if trial.status == "ok":
+                    earlier = cell.blocks.get((number, trial.block), ())
+                    cell.blocks[number, trial.block] = (*earlier, *split_visits(trial))
     return cells
 
 
@@ -227,21 +190,6 @@ def _accuracy_change(before: Accuracy | None, after: Accuracy | None) -> Interva
     if before.seeds == after.seeds and len(before.per_seed) == len(after.per_seed):
         return accuracy_delta(after.per_seed, before.per_seed)
     return Interval((after.mean - before.mean) * 100, -math.inf, math.inf, 1)
-
-
-def _run(side: Side, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    # The checkout goes before what this interpreter has installed; -P keeps the caller's
-    # folder out.
-    environment = {**os.environ, "PYTHONPATH": str(side.folder)}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "bench", "run", *arguments, "--json"],
-        env=environment,
-        # A plan of one's own is this checkout's: paths in it are the caller's.
-        cwd=None if side.plan else side.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _git(repository: Path, *arguments: str) -> str:

@@ -15,6 +15,7 @@ from bench.plans import Plan
 from bench.prepare import Prepared
 from bench.records import Trial, utc_now
 from bench.tasks.base import Task
+from bench.turns import Turns
 from exporters.client import EngineWorker, WorkerFailed
 from models.errors import SparsebenchError
 
@@ -59,6 +60,7 @@ class BlockContext:
         needs_accuracy: whether ``inference`` must find the accuracy itself, by cell id.
         emit: receives every trial as it ends, and writes it to disk.
         say: receives what is being done, for the progress line.
+        turns: this run's share of the machine, where another run is measured beside it.
     """
 
     run: str
@@ -70,6 +72,7 @@ class BlockContext:
     needs_accuracy: Callable[[Cell], bool]
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
+    turns: Turns = field(default_factory=Turns)
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:
         """Receives what a cell is doing."""

@@ -37,9 +37,11 @@ class Full:
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell."""
         dead: set[str] = set()
+        context.turns.begin()
         for place, index in enumerate(context.order(len(ready), self.name)):
             one = ready[index]
             context.say(one.cell.label)
+            context.turns.pass_on()
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 job = job_of(one, context)
@@ -61,6 +63,7 @@ class Full:
                     extra={**trial_facts(trained), **answers.facts},
                 )
                 context.emit(trial)
+        context.turns.end()
 
 
 def job_of(one: Ready, context: BlockContext) -> Job:

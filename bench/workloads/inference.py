@@ -1,14 +1,16 @@
 """``inference``: seconds of an engine call on a full batch of real pictures.
 
 Inside a block all cells are alive at once, each in its own fresh process, and take turns:
-one random order forwards, the same order backwards (ABBA for two cells), so that a slow
-drift of the machine weighs on all of them alike. The clock is the worker's.
+one random order forwards, the same order backwards (ABBA for two cells), several times, so
+that a drift of the machine weighs on all of them alike: shared machines change their speed by
+a tenth within seconds. The clock is the worker's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.comparisons.visits import VISITS as VISITS_OF_TRIAL
 from bench.records import utc_now
 from bench.statistics import settled
 from bench.workloads.base import (
@@ -21,8 +23,10 @@ from bench.workloads.linear_head import fit_and_score
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0
-VISIT_CALLS = 3
-VISIT_MOST = 200
+VISITS = 16  # of a block, over all its cells
+LEAST_PASSES = 4  # there, back, there, back
+VISIT_CALLS = 2
+VISIT_MOST = 100
 # After a pause the first call wakes threads and refills caches; where calls are long it
 # does not matter, and repeating it would cost more than it tells.
 WAKE_BELOW_SECONDS = 0.5
@@ -35,13 +39,14 @@ class Inference:
     engines = None
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
-        """Warm up every cell, then visit all of them in order and back."""
+        """Warm up every cell, then visit all of them in order and back, several times."""
         order = [running[i] for i in context.order(len(running), self.name)]
         place = {one.cell.id: i for i, one in enumerate(order)}
         started = {one.cell.id: utc_now() for one in order}
         slots: dict[str, int] = {}
         warmup: dict[str, list[float]] = {one.cell.id: [] for one in order}
         seconds: dict[str, list[float]] = {one.cell.id: [] for one in order}
+        visits: dict[str, list[int]] = {one.cell.id: [] for one in order}
         dead: set[str] = set()
         for one in order:
             key = one.cell.id
@@ -49,20 +54,25 @@ class Inference:
             with failures_become_trials(one, context, place[key], dead):
                 slots[key] = one.worker.load(one.prepared.images)
                 warmup[key] = warm_up(one, slots[key])
-        for one in (*order, *reversed(order)):
+        context.turns.begin()
+        for one in (*order, *reversed(order)) * (passes(len(order)) // 2):
             key = one.cell.id
             if key in dead:
                 continue
+            context.turns.pass_on()
             context.say(one.cell.label)
             with failures_become_trials(one, context, place[key], dead):
                 if warmup[key][-1] < WAKE_BELOW_SECONDS:
                     warmup[key] += one.worker.time(slots[key], calls=1, budget=0, most=1)
-                seconds[key] += one.worker.time(
+                found = one.worker.time(
                     slots[key],
                     calls=VISIT_CALLS,
                     budget=context.plan.min_seconds,
                     most=VISIT_MOST,
                 )
+                seconds[key] += found
+                visits[key].append(len(found))
+        context.turns.end()
         for one in order:
             key = one.cell.id
             if key in dead:
@@ -82,9 +92,18 @@ class Inference:
                     warmup=warmup[key],
                     items=one.cell.batch_size,
                     accuracy=accuracy,
-                    extra=extra,
+                    extra={**extra, VISITS_OF_TRIAL: visits[key]},
                 )
                 context.emit(trial)
+
+
+def passes(cells: int) -> int:
+    """How often a block goes over its cells, an even number: more often where they are few.
+
+    Launching a pair of cells takes longer than all its visits; many short ones cancel more of
+    what the machine does in the meantime than few long ones.
+    """
+    return max(LEAST_PASSES, VISITS // max(cells, 1) // 2 * 2)
 
 
 def warm_up(one: Running, slot: int) -> list[float]:

@@ -23,9 +23,11 @@ class LinearCached:
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
         dead: set[str] = set()
+        context.turns.begin()
         for place, index in enumerate(context.order(len(running), self.name)):
             one = running[index]
             context.say(one.cell.label)
+            context.turns.pass_on()
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
@@ -47,3 +49,4 @@ class LinearCached:
                     },
                 )
                 context.emit(trial)
+        context.turns.end()

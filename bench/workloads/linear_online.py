@@ -38,10 +38,12 @@ class LinearOnline:
             plan.recipe, self.name, task.name, epochs=plan.train_epochs, lr=plan.lr
         )
         dead: set[str] = set()
+        context.turns.begin()
         for place, index in enumerate(context.order(len(running), self.name)):
             one = running[index]
             cell = one.cell
             context.say(cell.label)
+            context.turns.pass_on()
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
@@ -80,3 +82,4 @@ class LinearOnline:
                     extra=trial_facts(trained),
                 )
                 context.emit(trial)
+        context.turns.end()

@@ -27,6 +27,34 @@ shutil.copytree(Path(os.environ["RUNS"]) / version / out.name.rpartition("-")[2]
 """
 
 
+TOGETHER = """
+import os, sys, time
+from pathlib import Path
+from bench.turns import Turns
+from tests.bench.gate.test_gate import QUIET, TWO, slowed
+from tests.bench.synthetic import make_run
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+blocks = int(sys.argv[sys.argv.index("--repeats") + 1])
+version = Path(__file__).with_name("version").read_text().strip()
+if version == "broken":
+    sys.exit("it broke")
+turns = Turns.from_environment()
+turns.start()
+seed = 1 + (out.name == "head")
+run = make_run(seed=seed, blocks=blocks, backbones=TWO, engines=["torch"], **QUIET)
+if version == "slow":
+    run = slowed(run, 1.2, lambda r: not r.backbone.is_dense)
+for block in range(blocks):
+    turns.begin()
+    for visit in range(2):
+        turns.pass_on()
+        with open(os.environ["ORDER"], "a") as order:
+            order.write(f"{out.name}{block} ")
+    turns.end()
+run.write(out)
+"""
+
+
 def git(repository: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
     done = subprocess.run(
@@ -100,6 +128,39 @@ def test_sides_take_turns_and_leave_no_worktree(cli: Cli, repository: Path, tmp_
     order = (tmp_path / "order").read_text().split()
     assert order == ["base-0", "head-0", "head-1", "base-1", "base-2", "head-2"]
     assert git(repository, "worktree", "list").count("\n") == 0
+
+
+def test_checkouts_that_know_turns_alternate_within_a_block(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "repository"
+    (repository / "bench").mkdir(parents=True)
+    suite = Path(__file__).resolve().parents[3]
+    (repository / "bench/__init__.py").write_text(f"__path__.append({str(suite / 'bench')!r})\n")
+    (repository / "bench/__main__.py").write_text(
+        f"import sys; sys.path.append({str(suite)!r})" + TOGETHER
+    )
+    (repository / "bench/turns.py").write_text((suite / "bench/turns.py").read_text())
+    git(repository, "init", "--quiet")
+    for version in ("same", "slow", "broken"):
+        (repository / "bench/version").write_text(version)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "-m", version)
+        git(repository, "tag", version)
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("ORDER", str(tmp_path / "order"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    same = check(cli, "--base", "same", "--head", "same")
+    assert same.code == 0, same.err
+    order = (tmp_path / "order").read_text().split()
+    assert order[:8] == "head0 base0 base0 head0 base1 head1 head1 base1".split()
+    assert "blocks measured" in same.err or "in turns" in same.err
+    assert check(cli, "--base", "same", "--head", "slow").code == 1
+    # Whichever breaks is named, not the one that was stopped because of it.
+    for sides in (("same", "broken"), ("broken", "same")):
+        broken = check(cli, "--base", sides[0], "--head", sides[1])
+        assert broken.code == 3 and "broken measured nothing" in broken.err, broken.err
+        assert "it broke" in broken.err
 
 
 def test_temporary_runs_are_kept_only_where_something_failed(
