@@ -5,7 +5,9 @@
 Both sides run the same ONNX file with the same batch and threads, in fresh processes, in
 turns. `timed` is the suite's clock around a call (what `inference` reports); `streamed` hands
 every batch over through shared memory and takes the features back (what extraction does).
-Prints the ratio of throughputs, suite over bare loop, with its interval over blocks.
+Prints the ratio of throughputs, suite over bare loop, with its interval over blocks, and the
+same as milliseconds that the suite adds to a call. Visits are short and many, and those that lie
+side by side are compared, so that a burst of foreign work on a shared machine counts for neither.
 """
 
 from __future__ import annotations
@@ -52,9 +54,11 @@ def main(
     batch_size: int = 64,
     threads: int = 2,
     blocks: int = 5,
-    seconds: Annotated[float, typer.Option(help="Per visit.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Per visit.")] = 0.3,
+    visits: Annotated[int, typer.Option(help="Of each side in a block.")] = 16,
 ) -> None:
     """Measure the harness's own cost on DeepSparse."""
+    from bench.comparisons.visits import pair_visits
     from bench.statistics import BlockPair, estimate_ratio
 
     artifact = export_backbone(load_backbone(backbone), size=size)
@@ -63,6 +67,7 @@ def main(
         (batch_size, *artifact.input_shape), dtype=np.float32
     )
     pairs: dict[str, list[BlockPair]] = {"timed": [], "streamed": []}
+    bare_calls: list[float] = []
     for block in range(blocks):
         arguments = [artifact.onnx, str(batch_size), str(size), str(threads)]
         with (
@@ -84,18 +89,26 @@ def main(
                 pass
             sides: dict[str, list[float]] = {"bare": [], "timed": [], "streamed": []}
             # There and back again, so that a drift weighs on all sides alike.
-            for side in ("bare", "timed", "streamed", "streamed", "timed", "bare"):
-                sides[side].append(_visit(side, bare, worker, slot, images, seconds))
+            for visit in range(visits):
+                for side in sides if visit % 2 == 0 else reversed(sides):
+                    sides[side].append(_visit(side, bare, worker, slot, images, seconds))
             bare.stdin.close()  # type: ignore[union-attr]
             bare.wait()
         for side, found in pairs.items():
             # bare over suite, in seconds a call: the ratio of throughputs suite over bare.
-            found.append(BlockPair((np.array(sides["bare"]),), (np.array(sides[side]),)))
-        rates = {side: round(batch_size / np.mean(calls)) for side, calls in sides.items()}
+            both = ([np.array([call]) for call in sides[name]] for name in ("bare", side))
+            found.append(pair_visits(*both))
+        bare_calls.append(float(np.median(sides["bare"])))
+        rates = {side: round(batch_size / np.median(calls)) for side, calls in sides.items()}
         print(f"block {block + 1}/{blocks}: images/s {rates}")
+    call = 1e3 * float(np.median(bare_calls))
     for side, found in pairs.items():
         ratio = estimate_ratio(found)
-        print(f"{side}: {ratio.median:.3f} of the bare loop, 95 % interval {ratio.ci95}")
+        added = [call * (1 / share - 1) for share in (ratio.median, ratio.high, ratio.low)]
+        print(
+            f"{side}: {ratio.median:.3f} of the bare loop ({ratio.low:.3f} to {ratio.high:.3f}); "
+            f"adds {added[0]:+.2f} ms ({added[1]:+.2f} to {added[2]:+.2f}) to {call:.2f} ms"
+        )
 
 
 def _visit(

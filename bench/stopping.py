@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.cells import Cell
+from bench.comparisons.passes import samples_without_passes, trial_key
 from bench.plans import Plan
 from bench.records import Trial
 from bench.statistics import BlockPair, estimate_ratio
@@ -117,10 +118,12 @@ def _half_width(pairs: Sequence[BlockPair]) -> float | None:
 
 
 def _samples(trials: Sequence[Trial]) -> Mapping[str, dict[int, Any]]:
+    evened = samples_without_passes(trials)
     found: dict[str, dict[int, Any]] = {}
     for trial in trials:
         if trial.status == "ok":
-            found.setdefault(trial.cell, {})[trial.block] = np.asarray(trial.seconds)
+            samples = evened.get(trial_key(trial), np.asarray(trial.seconds) / max(trial.items, 1))
+            found.setdefault(trial.cell, {})[trial.block] = samples
     return found
 
 

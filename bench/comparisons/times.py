@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.comparisons.passes import Key, samples_without_passes
 from bench.records import Record, TimedBlock, Trial
 from bench.statistics import (
     BlockPair,
@@ -55,12 +56,17 @@ class Pairing:
     split_used: bool
 
 
-def cell_times(record: Record, trials: Mapping[str, Sequence[Trial]]) -> CellTimes:
+def cell_times(
+    record: Record,
+    trials: Mapping[str, Sequence[Trial]],
+    evened: Mapping[Key, Samples] | None = None,
+) -> CellTimes:
     """Times of a record: from trials.jsonl where it has trials of the cell, else its own.
 
     Args:
         record: the cell.
         trials: record id -> all its trials; only those with status "ok" count.
+        evened: samples that stand for those of a trial; see `samples_without_passes`.
     """
     timed: list[TimedBlock] = [
         trial.times for trial in trials.get(record.id, ()) if trial.status == "ok"
@@ -68,6 +74,8 @@ def cell_times(record: Record, trials: Mapping[str, Sequence[Trial]]) -> CellTim
     blocks: dict[int, dict[str, tuple[Samples, ...]]] = {}
     for trial in sorted(timed, key=lambda t: (t.block, t.order)):
         samples = np.asarray(trial.seconds, dtype=np.float64) / max(trial.items, 1)
+        key = (record.id, trial.block, trial.launch, trial.order)
+        samples = (evened or {}).get(key, samples)
         launches = blocks.setdefault(trial.block, {})
         launches[trial.launch] = (*launches.get(trial.launch, ()), samples)
     return CellTimes(blocks)
@@ -84,8 +92,16 @@ def by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 def run_times(
     records: Iterable[Record], trials: Mapping[str, Sequence[Trial]]
 ) -> dict[str, CellTimes]:
-    """Record id -> times, of every measured cell of a run."""
-    timed = {record.id: cell_times(record, trials) for record in records if record.status == "ok"}
+    """Record id -> times, of every measured cell of a run.
+
+    Args:
+        records: the run's.
+        trials: record id -> its trials; of all cells, so that what hit a pass is known.
+    """
+    evened = samples_without_passes(trial for mine in trials.values() for trial in mine)
+    timed = {
+        record.id: cell_times(record, trials, evened) for record in records if record.status == "ok"
+    }
     return {key: times for key, times in timed.items() if times.blocks}
 
 
