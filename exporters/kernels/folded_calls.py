@@ -133,7 +133,7 @@ class PartCalls:
                 inp.channel_stride,
                 inp.fold.blocks,
                 inp.block * inp.lanes,
-                inp.row * inp.lanes,
+                inp.row_stride,
                 inp.height,
                 inp.width,
                 inp.fold.pictures,
@@ -150,7 +150,8 @@ class PartCalls:
             return
         y = self._new(step.out, out)
         if isinstance(step, ActStep):
-            shape = CShape(inp.channels, 1, inp.span, inp.channel_stride, group)
+            number, vectors, distance = inp.lines
+            shape = CShape(number, 1, vectors, distance, group)
             self._add(name, kind, _ACT, shape, x, y, residual, act=step.act)
             return
         window = CFoldedPool(
@@ -158,10 +159,10 @@ class PartCalls:
             inp.fold.blocks,
             inp.channel_stride,
             inp.block * inp.lanes,
-            inp.row * inp.lanes,
+            inp.row_stride,
             out.channel_stride,
             out.block * out.lanes,
-            out.row * out.lanes,
+            out.row_stride,
             -inp.halo,
             inp.height + inp.halo,
             -inp.halo,

@@ -7,7 +7,7 @@ import numpy as np
 from exporters.kernels.assembly import Plan, Tiles, assemble
 from exporters.kernels.folding import Folded
 from exporters.kernels.geometry import Geometry
-from exporters.kernels.plan import Pattern, forward_plan
+from exporters.kernels.plan import Pattern
 from exporters.kernels.tiling import Axis, cut_plane, tile_shapes
 
 # Vectors of a tile's surroundings in one block of channels.
@@ -43,7 +43,8 @@ def folded_plan(
     most: int,
     most_alike: int,
 ) -> Plan:
-    """Outputs in registers. Borders are in memory, so every tap sees the whole of each tile.
+    """Outputs in registers. Of whole planes a tap sees what the borders leave of a tile; else
+    borders are in memory and every tap sees all of it.
 
     Args:
         pattern: the non-zeros.
@@ -54,44 +55,44 @@ def folded_plan(
         most: vectors of a tile.
         most_alike: the same where all channels have their non-zeros at the same places.
     """
-    if inp.fold.whole:
-        return forward_plan(
-            pattern,
-            geometry,
-            inp.blocked,
-            out.blocked,
-            threads=threads,
-            most=most,
-            most_alike=most_alike,
-            far=out.bytes > FAR_BYTES,
-        )
     lanes, (sy, sx) = inp.lanes, geometry.stride
-    height, width, own_row, other_row = out.height, out.width, out.row, inp.row
+    height, width, own_row, other_row = out.height, out.width, out.row_stride, inp.row_stride
     shifts = [geometry.forward_axis(i, 1, 1).shifts for i in range(2)]
-    if shifts == [(0,), (0,)] and (sy, sx) == (1, 1) and inp.halo == out.halo == 0:
-        height, width = 1, height * width  # rows follow each other without a gap
-    rows, columns = Axis(height, height * sy, sy, (0,)), Axis(width, width * sx, sx, (0,))
+    kh, kw = geometry.kernel
+    # Horizontal taps are the outer ones: rows of a tile mostly see all vertical taps alike.
+    taps = [(ky, kx) for kx in range(kw) for ky in range(kh)]
+    if inp.fold.whole:
+        rows = geometry.forward_axis(0, inp.height, height)
+        columns = geometry.forward_axis(1, inp.width, width)
+        seen = tuple((shifts[0][ky], shifts[1][kx]) for ky, kx in taps)
+    else:
+        rows, columns = Axis(height, height * sy, sy, (0,)), Axis(width, width * sx, sx, (0,))
+        seen = ((0, 0),)
+    rank = np.zeros((kh, kw), np.int64)
+    if len(seen) > 1:
+        for i, (ky, kx) in enumerate(taps):
+            rank[ky, kx] = i
     alike = pattern.alike(geometry.out_channels)
     tiles = Tiles()
-    for cut in cut_plane(rows, columns, 1, most_alike if alike else most):
-        own = (cut.row * own_row + cut.column) * lanes
-        other = (cut.row * sy * other_row + cut.column * sx) * lanes
-        tiles.add(own, other, cut, rows, columns, ((0, 0),))
+    for cut in cut_plane(rows, columns, out.fold.blocks, most_alike if alike else most):
+        own = cut.block * out.block * lanes + cut.row * own_row + cut.column * lanes
+        other = cut.block * inp.block * lanes + cut.row * sy * other_row
+        tiles.add(own, other + cut.column * sx * lanes, cut, rows, columns, seen)
     split = 1
     if geometry.groups == 1:
-        _, r, c = tile_shapes()[tiles.rows[0][2]]
+        nb, r, c = tile_shapes()[tiles.rows[0][2]]
         high = (r - 1) * sy + 1 + max(shifts[0]) - min(shifts[0])
         wide = (c - 1) * sx + 1 + max(shifts[1]) - min(shifts[1])
-        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // (high * wide)))
+        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // (nb * high * wide)))
     dy, dx = np.array(shifts[0])[pattern.ky], np.array(shifts[1])[pattern.kx]
     return assemble(
         own_channel=pattern.out,
         channels=geometry.out_channels,
         block=pattern.inp * split // geometry.in_channels,
         blocks=split,
-        tap=np.zeros(len(pattern), np.int64),
-        taps=1,
-        offset=pattern.inp * inp.channel_stride + (dy * other_row + dx) * lanes,
+        tap=rank[pattern.ky, pattern.kx],
+        taps=len(seen),
+        offset=pattern.inp * inp.channel_stride + dy * other_row + dx * lanes,
         tiles=tiles,
         threads=threads,
         stride=sx if sx <= 2 else 1,
@@ -101,13 +102,13 @@ def folded_plan(
         strides={
             "item_bytes": inp.item_bytes,
             "own_channel": out.channel_stride,
-            "own_block": 0,
-            "own_row": own_row * lanes,
+            "own_block": out.block * lanes,
+            "own_row": own_row,
             "own_column": lanes,
-            "other_block": 0,
-            "other_row": sy * other_row * lanes,
+            "other_block": inp.block * lanes,
+            "other_row": sy * other_row,
             "other_channel": inp.channel_stride,
             "other_channels": inp.channels,
-            "ahead": max(shifts[0]) * other_row * lanes,
+            "ahead": max(shifts[0]) * other_row,
         },
     )

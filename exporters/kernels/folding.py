@@ -17,10 +17,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.layout import Blocked, spread
+from exporters.kernels.layout import spread
 
 # Places of a piece along each axis. Smaller ones are mostly border, and their tiles are small.
 LEAST_PIECE = 4
+_SMALL = 32  # vectors
 
 
 @dataclass(frozen=True)
@@ -100,39 +101,53 @@ class Folded:
         return (self.height + 2 * self.halo) * self.row
 
     @property
-    def lead(self) -> int:
-        """Elements in front of the first place that is no border."""
-        return self.halo * (self.row + 1) * self.lanes
+    def rows_outer(self) -> bool:
+        """Whether the layout is ``[rows][C][row]``: a tile's channels then lie side by side.
+
+        Small planes are ``[C][blocks][rows][row]``: theirs do so anyhow.
+        """
+        return self.fold.blocks == 1 and self.height * self.width > _SMALL
 
     @cached_property
     def channel_stride(self) -> int:
         """Distance of two channels in elements."""
+        if self.rows_outer:
+            return self.row * self.lanes
         return spread(self.fold.blocks * self.block, self.lanes, self.item_bytes)
+
+    @property
+    def row_stride(self) -> int:
+        """Distance of two rows in elements."""
+        # One vector more, so that rows do not fall into the same sets of the caches.
+        return (self.channels * self.row + 1 if self.rows_outer else self.row) * self.lanes
+
+    @property
+    def lead(self) -> int:
+        """Elements in front of the first place that is no border."""
+        return self.halo * (self.row_stride + self.lanes)
 
     @property
     def bytes(self) -> int:
         """Of the whole tensor, padding included."""
+        if self.rows_outer:
+            return (self.height + 2 * self.halo) * self.row_stride * self.item_bytes
         return self.channels * self.channel_stride * self.item_bytes
 
     @property
-    def span(self) -> int:
-        """Vectors of a channel from the first to the last place that is no border."""
+    def lines(self) -> tuple[int, int, int]:
+        """(number, vectors, distance in elements) of what is contiguous, from the first place
+        that is no border to the last."""
+        if self.rows_outer:
+            return self.height, self.channels * self.row - 2 * self.halo, self.row_stride
         inner = (self.height - 1) * self.row + self.width
-        return (self.fold.blocks - 1) * self.block + inner
-
-    @property
-    def blocked(self) -> Blocked:
-        """The same tensor in the blocked layout, of whole planes only."""
-        assert self.fold.whole and self.halo == 0
-        return Blocked(
-            self.fold.group, self.channels, self.height, self.width, self.lanes, self.item_bytes
-        )
+        span = (self.fold.blocks - 1) * self.block + inner
+        return self.channels, span, self.channel_stride
 
     def places(self) -> NDArray[np.int32]:
         """``[blocks, height * width]``: where each place lies in a channel, elements."""
-        block = np.arange(self.fold.blocks)[:, None, None] * self.block
-        y = np.arange(self.height)[None, :, None] * self.row
-        found = (block + y + np.arange(self.width)[None, None, :]) * self.lanes
+        block = np.arange(self.fold.blocks)[:, None, None] * self.block * self.lanes
+        y = np.arange(self.height)[None, :, None] * self.row_stride
+        found = block + y + np.arange(self.width)[None, None, :] * self.lanes
         return found.reshape(self.fold.blocks, -1).astype(np.int32)
 
     def pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -151,8 +166,8 @@ class Folded:
         fold = self.fold
         block, one = picture // fold.pictures, picture % fold.pictures
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
-        vector = block * self.block + y % self.height * self.row + x % self.width
-        found: NDArray[np.int64] = vector * self.lanes + lane
+        found: NDArray[np.int64] = (block * self.block + x % self.width) * self.lanes + lane
+        found = found + y % self.height * self.row_stride
         return found
 
 
@@ -175,7 +190,6 @@ def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         for x in range(-halo, shape.width + halo):
             dy, dx = y // shape.height, x // shape.width
             if (dy, dx) != (0, 0):
-                source = y % shape.height * shape.row + x % shape.width
-                k = 3 * (dy + 1) + dx + 1
-                moves.append(((y * shape.row + x) * lanes, source * lanes, k))
+                source = y % shape.height * shape.row_stride + x % shape.width * lanes
+                moves.append((y * shape.row_stride + x * lanes, source, 3 * (dy + 1) + dx + 1))
     return np.array(moves, np.int32).reshape(-1, 3), permutations

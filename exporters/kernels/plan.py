@@ -63,7 +63,6 @@ def forward_plan(
     most_alike: int = 1,
     cache_vectors: int = CACHE_VECTORS,
     weights_only: bool = False,
-    far: bool = False,
 ) -> Plan:
     """Outputs in registers.
 
@@ -77,7 +76,6 @@ def forward_plan(
         most_alike: the same where all channels have their non-zeros at the same places.
         cache_vectors: of the input that a block of channels may take.
         weights_only: the plan of a weight gradient, whose threads must own their channels.
-        far: the output is too large for the nearer caches.
     """
     rows = geometry.forward_axis(0, inp.height, out.height)
     columns = geometry.forward_axis(1, inp.width, out.width)
@@ -115,7 +113,6 @@ def forward_plan(
         stride=columns.step if columns.step <= 2 else 1,
         must_own=weights_only,
         alike=alike,
-        far=far,
         strides={
             "item_bytes": inp.item_bytes,
             "own_channel": out.channel_stride,
