@@ -121,6 +121,10 @@ class PartCalls:
 
     def _prepare(self, step: Step) -> None:
         group, shapes = self._part.group, self._grouping.shapes
+        if isinstance(step, MaxPoolStep) and step.kernel == 1 and not step.padding:
+            if step.inp not in self._slot_of:  # only what is needed is gathered
+                self._gather(step.inp, step.out, step.stride)
+                return
         inp = shapes[step.inp, group]
         x = self._slot(step.inp)
         residual = -1 if step.residual is None else self._slot(step.residual)
@@ -196,14 +200,19 @@ class PartCalls:
 
     def _slot(self, value: int) -> int:
         """Where a value is; one of an earlier part is gathered first."""
-        if value in self._slot_of:
-            return self._slot_of[value]
+        if value not in self._slot_of:
+            self._gather(value, value)
+        return self._slot_of[value]
+
+    def _gather(self, value: int, into: int, stride: int = 1) -> None:
+        """Every `stride`-th row and column of an earlier part's value becomes a value of this one."""
         group, grouping = self._part.group, self._grouping
-        shape = grouping.shapes[value, group]
+        shape = grouping.shapes[into, group]
         before = grouping.made_in[value] or 1
         first = self.slots.take(group // before)
         self.slots.given |= {first + i: (value, i) for i in range(group // before)}
         picture, y, x = shape.pixel()
+        y, x = y * stride, x * stride
         pictures = np.arange(shape.fold.blocks)[:, None] * shape.fold.pictures + picture
         within = np.broadcast_to((pictures % before)[:, None, :], (len(pictures), *y.shape))
         if value == PICTURES:
@@ -225,8 +234,7 @@ class PartCalls:
             shape.height * shape.width,
             *(table.ctypes.data for table in tables),
         )
-        self._add("", "Regroup", _REGROUP, what, first, self._new(value, shape))
-        return self._slot_of[value]
+        self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
 
     def _new(self, value: int, shape: Folded) -> int:
         slot = self._slot_of[value] = self.slots.take()

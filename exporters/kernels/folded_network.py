@@ -15,6 +15,7 @@ from exporters.kernels.grouping import Grouping
 from exporters.kernels.library import Library
 from exporters.kernels.onnx_reader import OnnxNetwork
 from exporters.kernels.steps import PICTURES
+from exporters.kernels.thinning import thin_inputs
 
 Tell = Callable[[str, str, float], object]
 
@@ -58,6 +59,7 @@ class FoldedNetwork:
         kernels: Library,
         threads: int,
     ) -> None:
+        network = thin_inputs(network)
         self.network, self.kernels, self.threads = network, kernels, threads
         self._dtype = np.dtype(kernels.dtype)
         self._batch, self._item = batch_size, self._dtype.itemsize

@@ -31,48 +31,51 @@ static void fill_halo(const Halo& h, real* data, real fill, int threads) {
     for (int k = 0; k < 9; ++k)
         for (int l = 0; l < VL; ++l) index[k][l] = h.permutations[k * VL + l];
     const vec outside = splat(fill);
-    Pool::instance().run(h.channels, threads, [&](int64_t c) {
-        real* plane = data + c * h.channel;
-        for (const Move* move = h.moves; move != h.moves + h.moves_count; ++move)
-            store(plane + move->to,
-                  permute(load(plane + move->from), outside, index[move->permutation]));
+    Pool::instance().run(h.moves_count, threads, [&](int64_t i) {
+        const Move& move = h.moves[i];
+        const bits lanes = index[move.permutation];
+        for (int64_t c = 0; c < h.channels; ++c) {
+            real* plane = data + c * h.channel;
+            store(plane + move.to, permute(load(plane + move.from), outside, lanes));
+        }
     });
 }
 
 static void regroup(const Regroup& r, real* const* sources, real* to, int threads) {
-    Pool::instance().run(r.channels, threads, [&](int64_t c) {
-        for (int64_t b = 0; b < r.blocks; ++b) {
-            const real* from[VL];
-            bool whole = true;
-            for (int l = 0; l < VL; ++l) {
-                const real* source = sources[r.which[b * VL + l]];
-                from[l] = source ? source + c * r.from_channel : nullptr;
-                whole = whole && source;
-            }
-            real* plane = to + c * r.to_channel;
-            const int32_t* offset = r.offsets + b * r.plane * VL;
-            for (int64_t i = 0; i < r.plane; ++i, offset += VL) {
-                real* v = plane + r.places[b * r.plane + i];
-                if (whole) {
+    // All channels of a place in turn: large planes have them side by side.
+    Pool::instance().run(r.blocks * r.plane, threads, [&](int64_t place) {
+        const int32_t* which = r.which + place / r.plane * VL;
+        const int32_t* offset = r.offsets + place * VL;
+        real* v = to + r.places[place];
+        const real* from[VL];
+        bool whole = true;
+        for (int l = 0; l < VL; ++l) {
+            const real* source = sources[which[l]];
+            from[l] = source ? source + offset[l] : nullptr;
+            whole = whole && source;
+        }
+        if (whole) {
+            for (int64_t c = 0; c < r.channels; ++c)
 #pragma GCC unroll 16
-                    for (int l = 0; l < VL; ++l) v[l] = from[l][offset[l]];
-                } else {
-                    for (int l = 0; l < VL; ++l) v[l] = from[l] ? from[l][offset[l]] : real(0);
-                }
-            }
+                for (int l = 0; l < VL; ++l)
+                    v[c * r.to_channel + l] = from[l][c * r.from_channel];
+        } else {
+            for (int64_t c = 0; c < r.channels; ++c)
+                for (int l = 0; l < VL; ++l)
+                    v[c * r.to_channel + l] = from[l] ? from[l][c * r.from_channel] : real(0);
         }
     });
 }
 
 static void max_pool(const FoldedPool& p, const real* from, real* to, int threads) {
-    Pool::instance().run(p.channels * p.blocks, threads, [&](int64_t task) {
-        const int64_t c = task / p.blocks, b = task % p.blocks;
-        const real* in = from + c * p.from_channel + b * p.from_block;
-        real* out = to + c * p.to_channel + b * p.to_block;
-        for (int64_t i = 0; i < p.height; ++i) {
-            const int64_t y = i * p.stride - p.padding;
-            const int64_t y0 = y < p.low_y ? p.low_y : y;
-            const int64_t y1 = y + p.kernel > p.high_y ? p.high_y : y + p.kernel;
+    Pool::instance().run(p.blocks * p.height, threads, [&](int64_t task) {
+        const int64_t b = task / p.height, i = task % p.height;
+        const int64_t y = i * p.stride - p.padding;
+        const int64_t y0 = y < p.low_y ? p.low_y : y;
+        const int64_t y1 = y + p.kernel > p.high_y ? p.high_y : y + p.kernel;
+        for (int64_t c = 0; c < p.channels; ++c) {
+            const real* in = from + c * p.from_channel + b * p.from_block;
+            real* out = to + c * p.to_channel + b * p.to_block + i * p.to_row;
             for (int64_t j = 0; j < p.width; ++j) {
                 const int64_t x = j * p.stride - p.padding;
                 const int64_t x0 = x < p.low_x ? p.low_x : x;
@@ -83,7 +86,7 @@ static void max_pool(const FoldedPool& p, const real* from, real* to, int thread
                         const vec next = load(in + h * p.from_row + w * VL);
                         best = (next > best) | (next != next) ? next : best;  // a NaN wins
                     }
-                store(out + i * p.to_row + j * VL, best);
+                store(out + j * VL, best);
             }
         }
     });
