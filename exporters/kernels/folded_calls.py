@@ -26,6 +26,7 @@ from exporters.kernels.steps import PICTURES, ActStep, MaxPoolStep, MeanStep, No
 
 _CONVOLVE1, _CONVOLVE2, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT = range(7)
 _LINE = 64
+_SWEPT = 700_000  # bytes
 
 
 @dataclass
@@ -221,6 +222,11 @@ class PartCalls:
         else:
             source = grouping.shapes[value, before]
             offsets, channel = source.locate(y, x, within), source.channel_stride
+        # As much as the second-level cache keeps until it is gathered.
+        count, size = group // before, channel * shape.channels
+        if value != PICTURES:
+            size = (source.bytes // source.item_bytes) - source.lead
+        sweep = size if count * size * shape.item_bytes <= _SWEPT else 0
         tables = [
             np.ascontiguousarray(table, np.int32)
             for table in (pictures // before, offsets, shape.places())
@@ -233,6 +239,8 @@ class PartCalls:
             shape.fold.blocks,
             shape.height * shape.width,
             *(table.ctypes.data for table in tables),
+            count,
+            sweep,
         )
         self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
 

@@ -17,8 +17,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.layout import spread
-
 # Places of a piece along each axis. Smaller ones are mostly border, and their tiles are small.
 LEAST_PIECE = 4
 _SMALL = 32  # vectors
@@ -113,7 +111,7 @@ class Folded:
         """Distance of two channels in elements."""
         if self.rows_outer:
             return self.row * self.lanes
-        return spread(self.fold.blocks * self.block, self.lanes, self.item_bytes)
+        return self.fold.blocks * self.block * self.lanes
 
     @property
     def row_stride(self) -> int:

@@ -176,6 +176,8 @@ class CRegroup(Structure):
         ("which", c_void_p),
         ("offsets", c_void_p),
         ("places", c_void_p),
+        ("sources", c_int64),
+        ("sweep", c_int64),
     )
 
 

@@ -42,6 +42,10 @@ static void fill_halo(const Halo& h, real* data, real fill, int threads) {
 }
 
 static void regroup(const Regroup& r, real* const* sources, real* to, int threads) {
+    // What lies far away is read in its own order first: that of the lanes is none for a stream.
+    for (int64_t k = 0; k < r.sources; ++k)
+        for (int64_t i = 0; sources[k] && i < r.sweep; i += 64 / int64_t(sizeof(real)))
+            __builtin_prefetch(sources[k] + i, 0, 2);
     // All channels of a place in turn: large planes have them side by side.
     Pool::instance().run(r.blocks * r.plane, threads, [&](int64_t place) {
         const int32_t* which = r.which + place / r.plane * VL;
@@ -67,7 +71,32 @@ static void regroup(const Regroup& r, real* const* sources, real* to, int thread
     });
 }
 
+// Maxima of one row of outputs; K: width of the window, 0 where it is cut off or of any size.
+template <int K>
+static INLINE void pool_row(const FoldedPool& p, const real* in, int64_t y0, int64_t y1, int64_t j0,
+                            int64_t j1, real* out) {
+    for (int64_t j = j0; j < j1; ++j) {
+        const int64_t x = j * p.stride - p.padding;
+        const int64_t x0 = K || x > p.low_x ? x : p.low_x;
+        const int64_t x1 = K ? x + K : x + p.kernel > p.high_x ? p.high_x : x + p.kernel;
+        vec best = splat(-__builtin_inf());
+        for (int64_t h = y0; h < y1; ++h) {
+            const real* row = in + h * p.from_row;
+#pragma GCC unroll 4
+            for (int64_t w = x0; w < x1; ++w) {
+                const vec next = load(row + w * VL);
+                best = (next > best) | (next != next) ? next : best;  // a NaN wins
+            }
+        }
+        store(out + j * VL, best);
+    }
+}
+
 static void max_pool(const FoldedPool& p, const real* from, real* to, int threads) {
+    // Outputs [first, end) of a row see the whole width of their windows.
+    int64_t first = 0, end = p.width;
+    while (first < end && first * p.stride - p.padding < p.low_x) ++first;
+    while (end > first && (end - 1) * p.stride - p.padding + p.kernel > p.high_x) --end;
     Pool::instance().run(p.blocks * p.height, threads, [&](int64_t task) {
         const int64_t b = task / p.height, i = task % p.height;
         const int64_t y = i * p.stride - p.padding;
@@ -76,18 +105,14 @@ static void max_pool(const FoldedPool& p, const real* from, real* to, int thread
         for (int64_t c = 0; c < p.channels; ++c) {
             const real* in = from + c * p.from_channel + b * p.from_block;
             real* out = to + c * p.to_channel + b * p.to_block + i * p.to_row;
-            for (int64_t j = 0; j < p.width; ++j) {
-                const int64_t x = j * p.stride - p.padding;
-                const int64_t x0 = x < p.low_x ? p.low_x : x;
-                const int64_t x1 = x + p.kernel > p.high_x ? p.high_x : x + p.kernel;
-                vec best = splat(-__builtin_inf());
-                for (int64_t h = y0; h < y1; ++h)
-                    for (int64_t w = x0; w < x1; ++w) {
-                        const vec next = load(in + h * p.from_row + w * VL);
-                        best = (next > best) | (next != next) ? next : best;  // a NaN wins
-                    }
-                store(out + j * VL, best);
-            }
+            pool_row<0>(p, in, y0, y1, 0, first, out);
+            if (p.kernel == 1)
+                pool_row<1>(p, in, y0, y1, first, end, out);
+            else if (p.kernel == 3)
+                pool_row<3>(p, in, y0, y1, first, end, out);
+            else
+                pool_row<0>(p, in, y0, y1, first, end, out);
+            pool_row<0>(p, in, y0, y1, end, p.width, out);
         }
     });
 }

@@ -28,6 +28,7 @@ struct Regroup {
     const int32_t* which;    // [blocks][VL]: source of each lane
     const int32_t* offsets;  // [blocks][plane][VL]: in the source's channel
     const int32_t* places;   // [blocks][plane]: in the target's channel
+    int64_t sources, sweep;  // number; elements of each that are asked for beforehand
 };
 
 struct FoldedPool {
