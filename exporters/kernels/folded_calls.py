@@ -137,8 +137,8 @@ class PartCalls:
                 inp.channels,
                 inp.channel_stride,
                 inp.fold.blocks,
-                inp.block * inp.lanes,
                 inp.row_stride,
+                inp.column_stride,
                 inp.height,
                 inp.width,
                 inp.fold.pictures,
@@ -163,11 +163,11 @@ class PartCalls:
             inp.channels,
             inp.fold.blocks,
             inp.channel_stride,
-            inp.block * inp.lanes,
             inp.row_stride,
+            inp.column_stride,
             out.channel_stride,
-            out.block * out.lanes,
             out.row_stride,
+            out.column_stride,
             -inp.halo,
             inp.height + inp.halo,
             -inp.halo,
@@ -192,7 +192,9 @@ class PartCalls:
             most_alike=self._kernels.most_alike,
         )
         plan.entries["weight"] = weight[weight != 0][plan.order]
-        own = None if bias is None else np.ascontiguousarray(bias, self._dtype)
+        own = None
+        if bias is not None:  # one for each row of the plan: of a place, where they are unrolled
+            own = np.repeat(bias, plan.c.rows // len(bias)).astype(self._dtype)
         self._kept_alive += [plan, own]
         kind = _CONVOLVE2 if plan.c.stride == 2 else _CONVOLVE1
         y = self._new(step.out, out)

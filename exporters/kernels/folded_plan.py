@@ -12,6 +12,7 @@ from exporters.kernels.tiling import Axis, cut_plane, tile_shapes
 
 # Vectors of a tile's surroundings in one block of channels.
 CACHE_VECTORS = 1000
+UNROLLED_VECTORS = 4000  # the same where places are listed one by one
 
 # Outputs (and residuals) of more than this are asked for ahead of time.
 FAR_BYTES = 300_000
@@ -55,6 +56,8 @@ def folded_plan(
         most: vectors of a tile.
         most_alike: the same where all channels have their non-zeros at the same places.
     """
+    if inp.fold.blocks > 1:
+        return _unrolled_plan(pattern, geometry, inp, out, threads, most)
     lanes, (sy, sx) = inp.lanes, geometry.stride
     height, width, own_row, other_row = out.height, out.width, out.row_stride, inp.row_stride
     shifts = [geometry.forward_axis(i, 1, 1).shifts for i in range(2)]
@@ -74,16 +77,16 @@ def folded_plan(
             rank[ky, kx] = i
     alike = pattern.alike(geometry.out_channels)
     tiles = Tiles()
-    for cut in cut_plane(rows, columns, out.fold.blocks, most_alike if alike else most):
-        own = cut.block * out.block * lanes + cut.row * own_row + cut.column * lanes
-        other = cut.block * inp.block * lanes + cut.row * sy * other_row
+    for cut in cut_plane(rows, columns, 1, most_alike if alike else most):
+        own = cut.row * own_row + cut.column * lanes
+        other = cut.row * sy * other_row
         tiles.add(own, other + cut.column * sx * lanes, cut, rows, columns, seen)
     split = 1
     if geometry.groups == 1:
-        nb, r, c = tile_shapes()[tiles.rows[0][2]]
+        _, r, c = tile_shapes()[tiles.rows[0][2]]
         high = (r - 1) * sy + 1 + max(shifts[0]) - min(shifts[0])
         wide = (c - 1) * sx + 1 + max(shifts[1]) - min(shifts[1])
-        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // (nb * high * wide)))
+        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // (high * wide)))
     dy, dx = np.array(shifts[0])[pattern.ky], np.array(shifts[1])[pattern.kx]
     return assemble(
         own_channel=pattern.out,
@@ -102,13 +105,68 @@ def folded_plan(
         strides={
             "item_bytes": inp.item_bytes,
             "own_channel": out.channel_stride,
-            "own_block": out.block * lanes,
+            "own_block": 0,
             "own_row": own_row,
             "own_column": lanes,
-            "other_block": inp.block * lanes,
+            "other_block": 0,
             "other_row": sy * other_row,
             "other_channel": inp.channel_stride,
             "other_channels": inp.channels,
             "ahead": max(shifts[0]) * other_row,
         },
     )
+
+
+def _unrolled_plan(
+    pattern: Pattern, geometry: Geometry, inp: Folded, out: Folded, threads: int, most: int
+) -> Plan:
+    """Every place of the output is a channel of its own, a tile is that place's blocks.
+
+    In a small plane a tap meets few places and a channel few taps: loops over them would be
+    short and their lengths unforeseeable. So what each place reads is listed for itself.
+    """
+    lanes, blocks = inp.lanes, inp.fold.blocks
+    y, x = np.mgrid[: out.height, : out.width].reshape(2, 1, -1)
+    dy, dx = (
+        np.array(geometry.forward_axis(axis, 1, 1).shifts)[tap][:, None]
+        for axis, tap in enumerate((pattern.ky, pattern.kx))
+    )
+    y, x = y * geometry.stride[0] + dy, x * geometry.stride[1] + dx
+    entry, place = np.nonzero((0 <= y) & (y < inp.height) & (0 <= x) & (x < inp.width))
+    channel = pattern.inp[entry]
+    offset = y[entry, place] * inp.row_stride + x[entry, place] * inp.column_stride
+    one = Axis(1, 1, 1, (0,))
+    tiles = Tiles()
+    for cut in cut_plane(one, one, blocks, most):
+        tiles.add(cut.block * lanes, cut.block * lanes, cut, one, one, ((0, 0),))
+    split = 1
+    if geometry.groups == 1:
+        vectors = inp.height * inp.width * blocks
+        split = -(-geometry.in_channels // max(1, UNROLLED_VECTORS // vectors))
+    plan = assemble(
+        own_channel=pattern.out[entry] * (out.height * out.width) + place,
+        channels=geometry.out_channels * out.height * out.width,
+        block=channel * split // geometry.in_channels,
+        blocks=split,
+        tap=np.zeros(len(entry), np.int64),
+        taps=1,
+        offset=channel * inp.channel_stride + offset,
+        tiles=tiles,
+        threads=threads,
+        stride=1,
+        must_own=False,
+        strides={
+            "item_bytes": inp.item_bytes,
+            "own_channel": out.column_stride,
+            "own_block": lanes,
+            "own_row": 0,
+            "own_column": 0,
+            "other_block": lanes,
+            "other_row": 0,
+            "other_channel": inp.channel_stride,
+            "other_channels": inp.channels,
+            "ahead": 0,
+        },
+    )
+    plan.order = entry[plan.order].astype(np.int32)
+    return plan

@@ -68,7 +68,7 @@ def folds(lanes: int) -> Iterator[Fold]:
 
 @dataclass(frozen=True)
 class Folded:
-    """Shape of a folded tensor ``[C][blocks][rows][row][lanes]``.
+    """Shape of a folded tensor of vectors.
 
     Attributes:
         fold: how the lanes are used.
@@ -94,15 +94,10 @@ class Folded:
         return self.width + 2 * self.halo
 
     @property
-    def block(self) -> int:
-        """Vectors of one block."""
-        return (self.height + 2 * self.halo) * self.row
-
-    @property
     def rows_outer(self) -> bool:
         """Whether the layout is ``[rows][C][row]``: a tile's channels then lie side by side.
 
-        Small planes are ``[C][blocks][rows][row]``: theirs do so anyhow.
+        Small planes are ``[C][rows][row][blocks]``: theirs do so anyhow.
         """
         return self.fold.blocks == 1 and self.height * self.width > _SMALL
 
@@ -111,18 +106,24 @@ class Folded:
         """Distance of two channels in elements."""
         if self.rows_outer:
             return self.row * self.lanes
-        return self.fold.blocks * self.block * self.lanes
+        return (self.height + 2 * self.halo) * self.row_stride
 
     @property
     def row_stride(self) -> int:
         """Distance of two rows in elements."""
         # One vector more, so that rows do not fall into the same sets of the caches.
-        return (self.channels * self.row + 1 if self.rows_outer else self.row) * self.lanes
+        row = self.channels * self.row + 1 if self.rows_outer else self.row * self.fold.blocks
+        return row * self.lanes
+
+    @property
+    def column_stride(self) -> int:
+        """Distance of two places of a row in elements; blocks are neighbours."""
+        return self.fold.blocks * self.lanes
 
     @property
     def lead(self) -> int:
         """Elements in front of the first place that is no border."""
-        return self.halo * (self.row_stride + self.lanes)
+        return self.halo * (self.row_stride + self.column_stride)
 
     @property
     def bytes(self) -> int:
@@ -138,14 +139,13 @@ class Folded:
         if self.rows_outer:
             return self.height, self.channels * self.row - 2 * self.halo, self.row_stride
         inner = (self.height - 1) * self.row + self.width
-        span = (self.fold.blocks - 1) * self.block + inner
-        return self.channels, span, self.channel_stride
+        return self.channels, inner * self.fold.blocks, self.channel_stride
 
     def places(self) -> NDArray[np.int32]:
         """``[blocks, height * width]``: where each place lies in a channel, elements."""
-        block = np.arange(self.fold.blocks)[:, None, None] * self.block * self.lanes
+        block = np.arange(self.fold.blocks)[:, None, None] * self.lanes
         y = np.arange(self.height)[None, :, None] * self.row_stride
-        found = block + y + np.arange(self.width)[None, None, :] * self.lanes
+        found = block + y + np.arange(self.width)[None, None, :] * self.column_stride
         return found.reshape(self.fold.blocks, -1).astype(np.int32)
 
     def pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -164,7 +164,7 @@ class Folded:
         fold = self.fold
         block, one = picture // fold.pictures, picture % fold.pictures
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
-        found: NDArray[np.int64] = (block * self.block + x % self.width) * self.lanes + lane
+        found: NDArray[np.int64] = block * self.lanes + x % self.width * self.column_stride + lane
         found = found + y % self.height * self.row_stride
         return found
 

@@ -187,8 +187,8 @@ class CFoldedPool(Structure):
     _fields_ = tuple(
         (name, c_int64)
         for name in (
-            *("channels", "blocks", "from_channel", "from_block", "from_row"),
-            *("to_channel", "to_block", "to_row", "low_y", "high_y", "low_x", "high_x"),
+            *("channels", "blocks", "from_channel", "from_row", "from_column"),
+            *("to_channel", "to_row", "to_column", "low_y", "high_y", "low_x", "high_x"),
             *("height", "width", "kernel", "stride", "padding"),
         )
     )
@@ -200,7 +200,7 @@ class CFoldedMean(Structure):
     _fields_ = tuple(
         (name, c_int64)
         for name in (
-            *("channels", "channel", "blocks", "block", "row", "height", "width", "pictures"),
+            *("channels", "channel", "blocks", "row", "column", "height", "width", "pictures"),
         )
     )
 

@@ -84,11 +84,11 @@ static INLINE void pool_row(const FoldedPool& p, const real* in, int64_t y0, int
             const real* row = in + h * p.from_row;
 #pragma GCC unroll 4
             for (int64_t w = x0; w < x1; ++w) {
-                const vec next = load(row + w * VL);
+                const vec next = load(row + w * p.from_column);
                 best = (next > best) | (next != next) ? next : best;  // a NaN wins
             }
         }
-        store(out + j * VL, best);
+        store(out + j * p.to_column, best);
     }
 }
 
@@ -103,8 +103,8 @@ static void max_pool(const FoldedPool& p, const real* from, real* to, int thread
         const int64_t y0 = y < p.low_y ? p.low_y : y;
         const int64_t y1 = y + p.kernel > p.high_y ? p.high_y : y + p.kernel;
         for (int64_t c = 0; c < p.channels; ++c) {
-            const real* in = from + c * p.from_channel + b * p.from_block;
-            real* out = to + c * p.to_channel + b * p.to_block + i * p.to_row;
+            const real* in = from + c * p.from_channel + b * VL;
+            real* out = to + c * p.to_channel + b * VL + i * p.to_row;
             pool_row<0>(p, in, y0, y1, 0, first, out);
             if (p.kernel == 1)
                 pool_row<1>(p, in, y0, y1, first, end, out);
@@ -125,7 +125,7 @@ static void mean(const FoldedMean& m, const real* from, real* const* features, i
             vec sum = {};
             for (int64_t i = 0; i < m.height; ++i)
                 for (int64_t j = 0; j < m.width; ++j)
-                    sum += load(from + c * m.channel + b * m.block + i * m.row + j * VL);
+                    sum += load(from + c * m.channel + i * m.row + j * m.column + b * VL);
             for (int64_t p = 0; p < m.pictures; ++p) {
                 real total = 0;
                 for (int64_t k = 0; k < pieces; ++k) total += sum[p * pieces + k];

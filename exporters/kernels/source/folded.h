@@ -1,6 +1,6 @@
 // Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
 //
-// A folded tensor is [C][B][rows][row][VL] whose lanes are P pictures times a grid of equal
+// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], whose lanes are P pictures times a grid of equal
 // pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
 // border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
 // of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
@@ -33,15 +33,15 @@ struct Regroup {
 
 struct FoldedPool {
     int64_t channels, blocks;
-    int64_t from_channel, from_block, from_row;
-    int64_t to_channel, to_block, to_row;
+    int64_t from_channel, from_row, from_column;
+    int64_t to_channel, to_row, to_column;
     int64_t low_y, high_y, low_x, high_x;  // vectors that exist
     int64_t height, width;                 // of the output
     int64_t kernel, stride, padding;
 };
 
 struct FoldedMean {
-    int64_t channels, channel, blocks, block, row, height, width;
+    int64_t channels, channel, blocks, row, column, height, width;
     int64_t pictures;  // of one block
 };
 
