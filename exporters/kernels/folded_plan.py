@@ -12,7 +12,7 @@ from exporters.kernels.tiling import Axis, cut_plane, tile_shapes
 
 # Vectors of a tile's surroundings in one block of channels.
 CACHE_VECTORS = 1000
-UNROLLED_VECTORS = 4000  # the same where places are listed one by one
+UNROLLED_VECTORS = 1000  # the same where places are listed one by one
 
 # Outputs (and residuals) of more than this are asked for ahead of time.
 FAR_BYTES = 300_000
