@@ -49,7 +49,6 @@ class Plan:
             cuts_count=len(parts["cuts"]) - 1,
             row_split=parts["row_split"],
             alike=parts["alike"],
-            far=parts["far"],
             **address,
             **parts["strides"],
         )
@@ -114,7 +113,6 @@ def assemble(
     must_own: bool,
     strides: dict[str, int],
     alike: bool = False,
-    far: bool = False,
     mask: NDArray[Any] | None = None,
 ) -> Plan:
     """The plan of these entries and tiles.
@@ -133,7 +131,6 @@ def assemble(
         must_own: two threads may not work on one own channel.
         strides: by the names of :class:`exporters.kernels.library.CPlan`, and ``item_bytes``.
         alike: all own channels have their non-zeros at the same places.
-        far: the own tensor is too large for the nearer caches.
         mask: bits for each place of an own channel that must stay zero.
     """
     if len(offset) and max(int(offset.max()), -int(offset.min())) > _MOST_OFFSET:
@@ -169,7 +166,6 @@ def assemble(
         stride=stride,
         row_split=int(row_split),
         alike=int(alike),
-        far=int(far),
         mask=mask,
         strides=strides,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from exporters.kernels.folded_plan import folded_plan
 from exporters.kernels.folding import Folded, border_moves
-from exporters.kernels.grouping import Grouped, Grouping, Key, Step
+from exporters.kernels.grouping import Grouped, Grouping, Step
 from exporters.kernels.library import (
     CCall,
     CFoldedMean,
@@ -122,10 +122,11 @@ class PartCalls:
 
     def _prepare(self, step: Step) -> None:
         group, shapes = self._part.group, self._grouping.shapes
-        if isinstance(step, MaxPoolStep) and step.kernel == 1 and not step.padding:
-            if step.inp not in self._slot_of:  # only what is needed is gathered
-                self._gather(step.inp, step.out, step.stride)
-                return
+        thins = isinstance(step, MaxPoolStep) and (step.kernel, step.padding) == (1, 0)
+        if thins and step.inp not in self._slot_of:  # only what is needed is gathered
+            assert isinstance(step, MaxPoolStep)
+            self._gather(step.inp, step.out, step.stride)
+            return
         inp = shapes[step.inp, group]
         x = self._slot(step.inp)
         residual = -1 if step.residual is None else self._slot(step.residual)
@@ -208,7 +209,7 @@ class PartCalls:
         return self._slot_of[value]
 
     def _gather(self, value: int, into: int, stride: int = 1) -> None:
-        """Every `stride`-th row and column of an earlier part's value becomes a value of this one."""
+        """Every `stride`-th row and column of an earlier part's value becomes one of this part."""
         group, grouping = self._part.group, self._grouping
         shape = grouping.shapes[into, group]
         before = grouping.made_in[value] or 1

@@ -10,12 +10,11 @@ from exporters.kernels.geometry import Geometry
 from exporters.kernels.plan import Pattern
 from exporters.kernels.tiling import Axis, cut_plane, tile_shapes
 
-# Vectors of a tile's surroundings in one block of channels.
+# Vectors of a tile's surroundings in one block of channels, measured best: twice the first-level
+# cache, as in `plan.py`, where a channel has several taps; a fifth of the second-level cache where
+# it has one, since the sums of many blocks would be read and written for few non-zeros each.
 CACHE_VECTORS = 1000
-UNROLLED_VECTORS = 1000  # the same where places are listed one by one
-
-# Outputs (and residuals) of more than this are asked for ahead of time.
-FAR_BYTES = 300_000
+POINT_VECTORS = 3000
 
 
 def border_of(geometry: Geometry, inp: tuple[int, int], out: tuple[int, int]) -> int:
@@ -86,7 +85,8 @@ def folded_plan(
         _, r, c = tile_shapes()[tiles.rows[0][2]]
         high = (r - 1) * sy + 1 + max(shifts[0]) - min(shifts[0])
         wide = (c - 1) * sx + 1 + max(shifts[1]) - min(shifts[1])
-        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // (high * wide)))
+        budget = POINT_VECTORS if kh * kw == 1 else CACHE_VECTORS
+        split = -(-geometry.in_channels // max(1, budget // (high * wide)))
     dy, dx = np.array(shifts[0])[pattern.ky], np.array(shifts[1])[pattern.kx]
     return assemble(
         own_channel=pattern.out,
@@ -101,7 +101,6 @@ def folded_plan(
         stride=sx if sx <= 2 else 1,
         must_own=False,
         alike=alike,
-        far=out.bytes > FAR_BYTES,
         strides={
             "item_bytes": inp.item_bytes,
             "own_channel": out.channel_stride,
@@ -132,7 +131,7 @@ def _unrolled_plan(
         for axis, tap in enumerate((pattern.ky, pattern.kx))
     )
     y, x = y * geometry.stride[0] + dy, x * geometry.stride[1] + dx
-    entry, place = np.nonzero((0 <= y) & (y < inp.height) & (0 <= x) & (x < inp.width))
+    entry, place = np.nonzero((y >= 0) & (y < inp.height) & (x >= 0) & (x < inp.width))
     channel = pattern.inp[entry]
     offset = y[entry, place] * inp.row_stride + x[entry, place] * inp.column_stride
     one = Axis(1, 1, 1, (0,))
@@ -142,7 +141,7 @@ def _unrolled_plan(
     split = 1
     if geometry.groups == 1:
         vectors = inp.height * inp.width * blocks
-        split = -(-geometry.in_channels // max(1, UNROLLED_VECTORS // vectors))
+        split = -(-geometry.in_channels // max(1, CACHE_VECTORS // vectors))
     plan = assemble(
         own_channel=pattern.out[entry] * (out.height * out.width) + place,
         channels=geometry.out_channels * out.height * out.width,

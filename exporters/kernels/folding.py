@@ -165,7 +165,7 @@ class Folded:
         block, one = picture // fold.pictures, picture % fold.pictures
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
         found: NDArray[np.int64] = block * self.lanes + x % self.width * self.column_stride + lane
-        found = found + y % self.height * self.row_stride
+        found += y % self.height * self.row_stride
         return found
 
 
@@ -180,8 +180,8 @@ def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     permutations = np.empty((9, lanes), np.int32)
     for k in range(9):
         dy, dx = k // 3 - 1, k % 3 - 1
-        inside = (0 <= down + dy) & (down + dy < fold.down)
-        inside &= (0 <= across + dx) & (across + dx < fold.across)
+        inside = (down + dy >= 0) & (down + dy < fold.down)
+        inside &= (across + dx >= 0) & (across + dx < fold.across)
         permutations[k] = np.where(inside, lane + dy * fold.across + dx, lanes)
     moves = []
     for y in range(-halo, shape.height + halo):

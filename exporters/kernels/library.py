@@ -39,7 +39,7 @@ class CPlan(Structure):
         ("cuts_count", c_int32),
         ("row_split", c_int32),
         ("alike", c_int32),
-        ("far", c_int32),
+        ("unused", c_int32),
         ("mask", c_void_p),
     )
 

@@ -29,6 +29,6 @@ def thin_inputs(network: OnnxNetwork) -> OnnxNetwork:
                     steps.append(MaxPoolStep(step.inp, following, 1, stride, 0))
                     following += 1
                 layers[step.layer] = (weight, bias, replace(geometry, stride=(1, 1)))
-                step = replace(step, inp=thinned[step.inp, stride])  # noqa: PLW2901
+                step = replace(step, inp=thinned[step.inp, stride])
         steps.append(step)
     return OnnxNetwork(steps, layers, network.output, network.head)

@@ -4,8 +4,6 @@
 #include "pool.h"
 #include "tile.h"
 
-constexpr int AHEAD = 3;  // channels
-
 struct Forward {
     const real* other;
     real* own;
@@ -83,16 +81,6 @@ static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, i
     const Run* first = plan.runs + plan.run_sets[tile.runs];
     const Run* last = plan.runs + plan.run_sets[tile.runs + 1];
     const bool ask = next && block == plan.blocks - 1;
-    // What lies far away is asked for some channels ahead: a row of a tile is too short for the
-    // processor to see a stream in it.
-    const bool ask_out = plan.far && block == 0;
-    const real* ask_residual = plan.far && block == plan.blocks - 1 ? call.residual : nullptr;
-    const auto ask_far = [&](int channel) {
-        const int64_t place = tile.own + int64_t(channel) * plan.own_channel;
-        if (channel < row1 && ask_out) Ops::ask_own(plan, call.own + place);
-        if (channel < row1 && ask_residual) Ops::ask_residual(plan, ask_residual + place);
-    };
-    for (int k = 0; k < AHEAD; ++k) ask_far(row0 + k);
     int row = row0;
     if constexpr (4 * Ops::T <= MOST_ALIKE) {
         for (; plan.alike && row + 4 <= row1; row += 4) {
@@ -104,7 +92,6 @@ static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, i
     }
     for (; row < row1; ++row) {
         if (ask) Ops::template ask<S>(plan, call.other + next->other, row);
-        ask_far(row + AHEAD);
         forward_rows<NB, R, C, S, 1>(plan, tile, first, last, block, row, call);
     }
 }

@@ -46,7 +46,7 @@ struct Plan {
     int32_t cuts_count;
     int32_t row_split;    // 1: threads share the channels, 0: the tiles
     int32_t alike;        // 1: each four channels in turn have their non-zeros at the same places
-    int32_t far;          // 1: outputs and residuals are asked for ahead of time
+    int32_t unused;
     const real* mask;     // bits for each place of an own channel that must stay zero, or null
 };
 

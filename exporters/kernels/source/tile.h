@@ -68,13 +68,6 @@ struct TileOps {
         });
     }
 
-    static INLINE void ask_residual(const Plan& plan, const real* own) {
-        each([&](int, int b, int r, int c) {
-            __builtin_prefetch(own + b * plan.own_block + r * plan.own_row + c * plan.own_column,
-                               0, 3);
-        });
-    }
-
     // Independent sums of a small tile: a multiply-add takes four cycles, and fewer sums than
     // that would wait for each other.
     static constexpr int U = 4 * T <= MOST_FORWARD ? 4 : 2 * T <= MOST_FORWARD ? 2 : 1;
