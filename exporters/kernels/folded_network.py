@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from exporters.kernels.buffers import Buffers
 from exporters.kernels.folded_calls import PartCalls
+from exporters.kernels.folding import Folded
 from exporters.kernels.grouping import Grouping
 from exporters.kernels.library import Library
 from exporters.kernels.onnx_reader import OnnxNetwork
 from exporters.kernels.steps import PICTURES
 from exporters.kernels.thinning import thin_inputs
 
+_PAGE = 4096
 Tell = Callable[[str, str, float], object]
 
 
@@ -65,9 +67,7 @@ class FoldedNetwork:
         self._batch, self._item = batch_size, self._dtype.itemsize
         self._picture = int(np.prod(input_shape)) * self._item
         self._grouping = Grouping(network, batch_size, input_shape, kernels.lanes, self._item)
-        self.grouping = self._grouping
         self._share = self._grouping.parts[-1].group
-        self._memory: list[torch.Tensor] = []
         channels = self._grouping.sizes[network.output][0]
         self._features = np.zeros((batch_size, channels), self._dtype)
         most = min(self._share, batch_size)
@@ -77,8 +77,7 @@ class FoldedNetwork:
             workers.append(threads if enough else 1)
             shared = 1 if enough else threads
             parts.append(PartCalls(network, self._grouping, part, kernels, shared))
-        own = self._take(max(part.bytes for part in parts) or 64, threads)
-        made = self._make(most)
+        own, made = self._take(max(part.bytes for part in parts), most)
         self._rounds = [
             self._round(part, group.group, count, own, made, first)
             for first in range(0, batch_size, self._share)
@@ -114,16 +113,10 @@ class FoldedNetwork:
                     tell(name, kind, float(spent))
         return self.network.classify(self._features)
 
-    def _take(self, size: int, count: int) -> list[int]:
-        """Addresses of pieces of memory."""
-        room = Buffers(torch.uint8)
-        tensors = [room.take(-(-size // 4096) * 4096 + 4096) for _ in range(count)]
-        self._memory += tensors
-        return [tensor.data_ptr() for tensor in tensors]
-
-    def _make(self, pictures: int) -> dict[int, list[int]]:
-        """Memory of the values that are read by other parts than their own, one for each group."""
-        found = {}
+    def _take(self, own: int, pictures: int) -> tuple[list[int], dict[int, list[int]]]:
+        """Addresses of each thread's own memory, and of the values that other parts read than
+        their own, one for each group. All of it is one piece, which is then of huge pages."""
+        made: dict[int, tuple[Folded, int]] = {}
         for value, group in self._grouping.made_in.items():
             read = (
                 part.group != group and value in (step.inp, step.residual)
@@ -131,10 +124,18 @@ class FoldedNetwork:
                 for step in part.steps
             )
             if value != PICTURES and any(read):
-                shape = self._grouping.shapes[value, group]
-                places = self._take(shape.bytes, -(-pictures // group))
-                found[value] = [place + shape.lead * self._item for place in places]
-        return found
+                made[value] = self._grouping.shapes[value, group], -(-pictures // group)
+        sizes = [own] * self.threads
+        sizes += [shape.bytes for shape, count in made.values() for _ in range(count)]
+        ends = np.cumsum([-(-size // _PAGE) * _PAGE for size in sizes])
+        self._memory = Buffers(torch.uint8).take(int(ends[-1]))
+        places = [self._memory.data_ptr() + int(first) for first in (0, *ends[:-1])]
+        found, first = {}, self.threads
+        for value, (shape, count) in made.items():
+            lead = shape.lead * self._item
+            found[value] = [place + lead for place in places[first : first + count]]
+            first += count
+        return places[: self.threads], found
 
     def _round(
         self,
