@@ -1,4 +1,4 @@
-"""What `.ci/sanitize` runs: convolutions of every kind, a training step, small batches.
+"""What `.ci/sanitize` runs: convolutions of every kind, a training step, small batches, folds.
 
 The results are checked too, so that a sanitizer that sees nothing has seen the right thing.
 """
@@ -20,6 +20,9 @@ from exporters.kernels.module import sparsify_module
 from models.generated import generate
 from models.masks import mask_of
 from tests.exporters.kernels.test_convolution import Case, compare
+from tests.exporters.kernels.test_folded import (
+    test_folded_planes_give_the_features_of_whole_ones as check_folds,
+)
 from tests.exporters.kernels.test_pixels import (
     test_every_batch_gives_each_picture_the_same_features as check_batch,
 )
@@ -68,6 +71,8 @@ def main() -> None:
         compare(case, isa, 2, torch.float32, 2e-5)
     for batch in (1, 3, 17):
         check_batch(isa, batch)
+    for size, batch in ((64, 13), (32, 70)):
+        check_folds(isa, size, batch, 2)
     training_step()
     print(f"nothing found after {time.perf_counter() - start:.0f} s")
 

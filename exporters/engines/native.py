@@ -1,7 +1,8 @@
 """The suite's own kernels: sparse convolutions whose zeros cost nothing.
 
-Fed from the same ONNX file as the other engines. Compiled for one batch size: blocks of a vector
-register's lanes (16 pictures with AVX-512), and the few pictures that are left by pixels.
+Fed from the same ONNX file as the other engines. Compiled for one batch size: multiples of a vector
+register's lanes (16 pictures with AVX-512) in groups that grow along the network, and the few
+pictures that are left by pixels.
 """
 
 from __future__ import annotations

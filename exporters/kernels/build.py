@@ -22,6 +22,7 @@ UNITS = (
     *PARTS,
     ("elementwise", "elementwise.cpp", "-DELEMENTWISE"),
     ("pixels", "pixels.cpp", "-DPIXELS"),
+    ("folded", "folded.cpp", "-DFOLDED"),
 )
 
 

@@ -152,6 +152,74 @@ class CWindow(Structure):
     )
 
 
+class CHalo(Structure):
+    """``Halo`` of folded.h."""
+
+    _fields_ = (
+        ("channels", c_int64),
+        ("channel", c_int64),
+        ("moves_count", c_int64),
+        ("moves", c_void_p),
+        ("permutations", c_void_p),
+    )
+
+
+class CRegroup(Structure):
+    """``Regroup`` of folded.h."""
+
+    _fields_ = (
+        ("channels", c_int64),
+        ("from_channel", c_int64),
+        ("to_channel", c_int64),
+        ("blocks", c_int64),
+        ("plane", c_int64),
+        ("which", c_void_p),
+        ("offsets", c_void_p),
+        ("places", c_void_p),
+        ("sources", c_int64),
+        ("sweep", c_int64),
+    )
+
+
+class CFoldedPool(Structure):
+    """``FoldedPool`` of folded.h."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            *("channels", "blocks", "from_channel", "from_row", "from_column"),
+            *("to_channel", "to_row", "to_column", "low_y", "high_y", "low_x", "high_x"),
+            *("height", "width", "kernel", "stride", "padding"),
+        )
+    )
+
+
+class CFoldedMean(Structure):
+    """``FoldedMean`` of folded.h."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            *("channels", "channel", "blocks", "row", "column", "height", "width", "pictures"),
+        )
+    )
+
+
+class CCall(Structure):
+    """``Call`` of folded.h."""
+
+    _fields_ = (
+        ("kind", c_int32),
+        ("act", c_int32),
+        ("inp", c_int64),
+        ("out", c_int64),
+        ("residual", c_int64),
+        ("what", c_void_p),
+        ("bias", c_void_p),
+        ("fill", c_double),
+    )
+
+
 _P, _I, _L = c_void_p, c_int32, c_int64
 _S, _PLAN, _LINE = POINTER(CShape), POINTER(CPlan), POINTER(CLine)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -174,6 +242,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_pixel_phases": (_LINE, _LINE, _P, _I, _I, _I, _P, _P, _I),
     "sparse_pixel_max_pool": (_LINE, _LINE, _I, _I, _I, _P, _P, _I),
     "sparse_pixel_mean": (_LINE, _P, _P, _I),
+    "sparse_run": (POINTER(CCall), _L, _P, _L, _L, _I, _I, _P),
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }

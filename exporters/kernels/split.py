@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.inference import CompiledNetwork
+from exporters.kernels.folded_network import FoldedNetwork
 from exporters.kernels.library import Library
 from exporters.kernels.onnx_reader import OnnxNetwork
 from exporters.kernels.pixel_network import PixelNetwork
@@ -41,7 +41,7 @@ class SplitNetwork:
         compiled: dict[tuple[int, str], _Compiled] = {}
         for count, layout in self.parts:
             if (count, layout) not in compiled:
-                kind = CompiledNetwork if layout == "blocks" else PixelNetwork
+                kind = FoldedNetwork if layout == "blocks" else PixelNetwork
                 compiled[count, layout] = kind(network, count, input_shape, kernels, threads)
         self._compiled = [(count, compiled[count, layout]) for count, layout in self.parts]
 

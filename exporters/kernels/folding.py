@@ -1,0 +1,193 @@
+"""The layout of groups of pictures: planes folded into pieces that lie side by side in a register.
+
+A register's lanes are P pictures times a grid of A x B equal pieces of their planes. In each
+piece the same place of all lanes is one vector, so a tap of a convolution reads whole aligned
+vectors, as if the pieces were pictures. Around each piece lies a border in memory that is
+copied from its neighbours (or is the padding) before a kernel needs it. With large planes few
+pictures fill a register, and a group of pictures is small enough to stay in the caches from
+layer to layer; with small planes it is P = lanes pictures, one whole plane for each lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Places of a piece along each axis. Smaller ones are mostly border, and their tiles are small.
+LEAST_PIECE = 4
+_SMALL = 32  # vectors
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How the lanes of a vector are used.
+
+    Attributes:
+        pictures: P, of one vector.
+        down: A, pieces of a plane's height.
+        across: B, pieces of its width.
+        blocks: vectors side by side, each of P other pictures; more than one only of whole planes.
+    """
+
+    pictures: int
+    down: int
+    across: int
+    blocks: int = 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether a lane holds a whole plane."""
+        return self.down == self.across == 1
+
+    @property
+    def group(self) -> int:
+        """Pictures of a tensor."""
+        return self.pictures * self.blocks
+
+    def fits(self, size: tuple[int, int], before: tuple[int, int], stride: int) -> bool:
+        """Whether a layer's input (`before`) and output planes can be folded like this."""
+        pieces = (self.down, self.across)
+        return self.whole or all(
+            out % n == inp % n == 0 and inp == stride * out and out // n >= LEAST_PIECE
+            for n, out, inp in zip(pieces, size, before, strict=True)
+        )
+
+
+def folds(lanes: int) -> Iterator[Fold]:
+    """All folds of one block, those of the fewest pictures first."""
+    pieces = lanes
+    while pieces >= 1:
+        across = 1 << ((pieces.bit_length() - 1) // 2)
+        yield Fold(lanes // pieces, pieces // across, across)
+        pieces //= 2
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Shape of a folded tensor of vectors.
+
+    Attributes:
+        fold: how the lanes are used.
+        channels: C.
+        height: of a piece.
+        width: of a piece.
+        halo: places of border on each side of a piece.
+        lanes: of a vector.
+        item_bytes: 4 or 8.
+    """
+
+    fold: Fold
+    channels: int
+    height: int
+    width: int
+    halo: int
+    lanes: int
+    item_bytes: int = 4
+
+    @property
+    def row(self) -> int:
+        """Vectors of one row, border included."""
+        return self.width + 2 * self.halo
+
+    @property
+    def rows_outer(self) -> bool:
+        """Whether the layout is ``[rows][C][row]``: a tile's channels then lie side by side.
+
+        Small planes are ``[C][rows][row][blocks]``: theirs do so anyhow.
+        """
+        return self.fold.blocks == 1 and self.height * self.width > _SMALL
+
+    @cached_property
+    def channel_stride(self) -> int:
+        """Distance of two channels in elements."""
+        if self.rows_outer:
+            return self.row * self.lanes
+        return (self.height + 2 * self.halo) * self.row_stride
+
+    @property
+    def row_stride(self) -> int:
+        """Distance of two rows in elements."""
+        # One vector more, so that rows do not fall into the same sets of the caches.
+        row = self.channels * self.row + 1 if self.rows_outer else self.row * self.fold.blocks
+        return row * self.lanes
+
+    @property
+    def column_stride(self) -> int:
+        """Distance of two places of a row in elements; blocks are neighbours."""
+        return self.fold.blocks * self.lanes
+
+    @property
+    def lead(self) -> int:
+        """Elements in front of the first place that is no border."""
+        return self.halo * (self.row_stride + self.column_stride)
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole tensor, padding included."""
+        if self.rows_outer:
+            return (self.height + 2 * self.halo) * self.row_stride * self.item_bytes
+        return self.channels * self.channel_stride * self.item_bytes
+
+    @property
+    def lines(self) -> tuple[int, int, int]:
+        """(number, vectors, distance in elements) of what is contiguous, from the first place
+        that is no border to the last."""
+        if self.rows_outer:
+            return self.height, self.channels * self.row - 2 * self.halo, self.row_stride
+        inner = (self.height - 1) * self.row + self.width
+        return self.channels, inner * self.fold.blocks, self.channel_stride
+
+    def places(self) -> NDArray[np.int32]:
+        """``[blocks, height * width]``: where each place lies in a channel, elements."""
+        block = np.arange(self.fold.blocks)[:, None, None] * self.lanes
+        y = np.arange(self.height)[None, :, None] * self.row_stride
+        found = block + y + np.arange(self.width)[None, None, :] * self.column_stride
+        return found.reshape(self.fold.blocks, -1).astype(np.int32)
+
+    def pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(picture of the block ``[lanes]``, y and x in the plane ``[height * width, lanes]``)."""
+        fold = self.fold
+        lane = np.arange(self.lanes)
+        picture = lane // (fold.down * fold.across)
+        down, across = lane // fold.across % fold.down, lane % fold.across
+        y, x = (axis.reshape(-1, 1) for axis in np.mgrid[: self.height, : self.width])
+        return picture, down * self.height + y, across * self.width + x
+
+    def locate(
+        self, y: NDArray[np.int64], x: NDArray[np.int64], picture: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Elements from a channel's first place to a pixel of one of the tensor's pictures."""
+        fold = self.fold
+        block, one = picture // fold.pictures, picture % fold.pictures
+        lane = (one * fold.down + y // self.height) * fold.across + x // self.width
+        found: NDArray[np.int64] = block * self.lanes + x % self.width * self.column_stride + lane
+        found += y % self.height * self.row_stride
+        return found
+
+
+def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """What fills the borders: (to, from, permutation) of each vector; ``[9, lanes]`` permutations.
+
+    A permutation names the neighbour's lane, or ``lanes`` for what lies outside of the picture.
+    """
+    fold, halo, lanes = shape.fold, shape.halo, shape.lanes
+    lane = np.arange(lanes)
+    down, across = lane // fold.across % fold.down, lane % fold.across
+    permutations = np.empty((9, lanes), np.int32)
+    for k in range(9):
+        dy, dx = k // 3 - 1, k % 3 - 1
+        inside = (down + dy >= 0) & (down + dy < fold.down)
+        inside &= (across + dx >= 0) & (across + dx < fold.across)
+        permutations[k] = np.where(inside, lane + dy * fold.across + dx, lanes)
+    moves = []
+    for y in range(-halo, shape.height + halo):
+        for x in range(-halo, shape.width + halo):
+            dy, dx = y // shape.height, x // shape.width
+            if (dy, dx) != (0, 0):
+                source = y % shape.height * shape.row_stride + x % shape.width * lanes
+                moves.append((y * shape.row_stride + x * lanes, source, 3 * (dy + 1) + dx + 1))
+    return np.array(moves, np.int32).reshape(-1, 3), permutations

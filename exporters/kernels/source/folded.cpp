@@ -1,0 +1,198 @@
+// What folded tensors need besides convolutions, and the loop over calls and groups.
+#include "folded.h"
+
+#include <atomic>
+#include <chrono>
+
+#include "convolve.h"
+
+struct Shape;
+
+extern "C" {
+void sparse_forward1(const Plan* plan, const Forward* call, int threads);
+void sparse_forward2(const Plan* plan, const Forward* call, int threads);
+void sparse_act(const Shape* shape, const real* in, const real* residual, real* out, int act,
+                int threads);
+}
+
+// Lane l of the result is v[index[l]], or `fill` where the index is VL.
+static INLINE vec permute(vec v, vec fill, bits index) {
+#if defined(__clang__)
+    vec found;
+    for (int l = 0; l < VL; ++l) found[l] = index[l] < VL ? v[index[l]] : fill[l];
+    return found;
+#else
+    return __builtin_shuffle(v, fill, index);
+#endif
+}
+
+static void fill_halo(const Halo& h, real* data, real fill, int threads) {
+    bits index[9];
+    for (int k = 0; k < 9; ++k)
+        for (int l = 0; l < VL; ++l) index[k][l] = h.permutations[k * VL + l];
+    const vec outside = splat(fill);
+    Pool::instance().run(h.moves_count, threads, [&](int64_t i) {
+        const Move& move = h.moves[i];
+        const bits lanes = index[move.permutation];
+        for (int64_t c = 0; c < h.channels; ++c) {
+            real* plane = data + c * h.channel;
+            store(plane + move.to, permute(load(plane + move.from), outside, lanes));
+        }
+    });
+}
+
+static void regroup(const Regroup& r, real* const* sources, real* to, int threads) {
+    // What lies far away is read in its own order first: that of the lanes is none for a stream.
+    for (int64_t k = 0; k < r.sources; ++k)
+        for (int64_t i = 0; sources[k] && i < r.sweep; i += 64 / int64_t(sizeof(real)))
+            __builtin_prefetch(sources[k] + i, 0, 2);
+    // All channels of a place in turn: large planes have them side by side.
+    Pool::instance().run(r.blocks * r.plane, threads, [&](int64_t place) {
+        const int32_t* which = r.which + place / r.plane * VL;
+        const int32_t* offset = r.offsets + place * VL;
+        real* v = to + r.places[place];
+        const real* from[VL];
+        bool whole = true;
+        for (int l = 0; l < VL; ++l) {
+            const real* source = sources[which[l]];
+            from[l] = source ? source + offset[l] : nullptr;
+            whole = whole && source;
+        }
+        if (whole) {
+            for (int64_t c = 0; c < r.channels; ++c)
+#pragma GCC unroll 16
+                for (int l = 0; l < VL; ++l)
+                    v[c * r.to_channel + l] = from[l][c * r.from_channel];
+        } else {
+            for (int64_t c = 0; c < r.channels; ++c)
+                for (int l = 0; l < VL; ++l)
+                    v[c * r.to_channel + l] = from[l] ? from[l][c * r.from_channel] : real(0);
+        }
+    });
+}
+
+// Maxima of one row of outputs; K: width of the window, 0 where it is cut off or of any size.
+template <int K>
+static INLINE void pool_row(const FoldedPool& p, const real* in, int64_t y0, int64_t y1, int64_t j0,
+                            int64_t j1, real* out) {
+    for (int64_t j = j0; j < j1; ++j) {
+        const int64_t x = j * p.stride - p.padding;
+        const int64_t x0 = K || x > p.low_x ? x : p.low_x;
+        const int64_t x1 = K ? x + K : x + p.kernel > p.high_x ? p.high_x : x + p.kernel;
+        vec best = splat(-__builtin_inf());
+        for (int64_t h = y0; h < y1; ++h) {
+            const real* row = in + h * p.from_row;
+#pragma GCC unroll 4
+            for (int64_t w = x0; w < x1; ++w) {
+                const vec next = load(row + w * p.from_column);
+                best = (next > best) | (next != next) ? next : best;  // a NaN wins
+            }
+        }
+        store(out + j * p.to_column, best);
+    }
+}
+
+static void max_pool(const FoldedPool& p, const real* from, real* to, int threads) {
+    // Outputs [first, end) of a row see the whole width of their windows.
+    int64_t first = 0, end = p.width;
+    while (first < end && first * p.stride - p.padding < p.low_x) ++first;
+    while (end > first && (end - 1) * p.stride - p.padding + p.kernel > p.high_x) --end;
+    Pool::instance().run(p.blocks * p.height, threads, [&](int64_t task) {
+        const int64_t b = task / p.height, i = task % p.height;
+        const int64_t y = i * p.stride - p.padding;
+        const int64_t y0 = y < p.low_y ? p.low_y : y;
+        const int64_t y1 = y + p.kernel > p.high_y ? p.high_y : y + p.kernel;
+        for (int64_t c = 0; c < p.channels; ++c) {
+            const real* in = from + c * p.from_channel + b * VL;
+            real* out = to + c * p.to_channel + b * VL + i * p.to_row;
+            pool_row<0>(p, in, y0, y1, 0, first, out);
+            if (p.kernel == 1)
+                pool_row<1>(p, in, y0, y1, first, end, out);
+            else if (p.kernel == 3)
+                pool_row<3>(p, in, y0, y1, first, end, out);
+            else
+                pool_row<0>(p, in, y0, y1, first, end, out);
+            pool_row<0>(p, in, y0, y1, end, p.width, out);
+        }
+    });
+}
+
+// Features of each picture, one address each, none where there is no picture.
+static void mean(const FoldedMean& m, const real* from, real* const* features, int threads) {
+    const int64_t pieces = VL / m.pictures;
+    Pool::instance().run(m.channels, threads, [&](int64_t c) {
+        for (int64_t b = 0; b < m.blocks; ++b) {
+            vec sum = {};
+            for (int64_t i = 0; i < m.height; ++i)
+                for (int64_t j = 0; j < m.width; ++j)
+                    sum += load(from + c * m.channel + i * m.row + j * m.column + b * VL);
+            for (int64_t p = 0; p < m.pictures; ++p) {
+                real total = 0;
+                for (int64_t k = 0; k < pieces; ++k) total += sum[p * pieces + k];
+                real* out = features[b * m.pictures + p];
+                if (out) out[c] = total / real(m.height * m.width * pieces);
+            }
+        }
+    });
+}
+
+static void run_call(const Call& call, real* const* table, int threads) {
+    const real* in = call.in < 0 ? nullptr : table[call.in];
+    real* out = call.out < 0 ? nullptr : table[call.out];
+    const real* residual = call.residual < 0 ? nullptr : table[call.residual];
+    switch (call.kind) {
+        case CONVOLVE1:
+        case CONVOLVE2: {
+            const Forward forward{in, out, call.bias, residual, call.act};
+            const auto* plan = static_cast<const Plan*>(call.what);
+            (call.kind == CONVOLVE1 ? sparse_forward1 : sparse_forward2)(plan, &forward, threads);
+            break;
+        }
+        case HALO:
+            fill_halo(*static_cast<const Halo*>(call.what), out, real(call.fill), threads);
+            break;
+        case REGROUP:
+            regroup(*static_cast<const Regroup*>(call.what), table + call.in, out, threads);
+            break;
+        case MAX_POOL:
+            max_pool(*static_cast<const FoldedPool*>(call.what), in, out, threads);
+            break;
+        case MEAN:
+            mean(*static_cast<const FoldedMean*>(call.what), in, table + call.out, threads);
+            break;
+        default:
+            sparse_act(static_cast<const Shape*>(call.what), in, residual, out, call.act, threads);
+    }
+}
+
+extern "C" {
+
+// All calls for each of `groups`. `tables`: [workers][groups][slots] addresses. With `workers` = 1
+// the threads share every call, else each worker takes whole groups. `seconds`, where wanted:
+// [workers][count], to which the time of each call is added.
+void sparse_run(const Call* calls, int64_t count, real* const* tables, int64_t groups,
+                int64_t slots, int workers, int threads, double* seconds) {
+    using Clock = std::chrono::steady_clock;
+    std::atomic<int64_t> next{0};
+    const int inner = workers > 1 ? 1 : threads;
+    const auto serve = [&](int64_t worker) {
+        for (;;) {
+            const int64_t group = next.fetch_add(1, std::memory_order_relaxed);
+            if (group >= groups) return;
+            real* const* table = tables + (worker * groups + group) * slots;
+            for (int64_t i = 0; i < count; ++i) {
+                const auto start = seconds ? Clock::now() : Clock::time_point{};
+                run_call(calls[i], table, inner);
+                if (seconds)
+                    seconds[worker * count + i] +=
+                        std::chrono::duration<double>(Clock::now() - start).count();
+            }
+        }
+    };
+    if (workers > 1)
+        Pool::instance().run(workers, workers, serve);
+    else
+        serve(0);
+}
+
+}  // extern "C"

@@ -1,0 +1,56 @@
+// Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
+//
+// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], whose lanes are P pictures times a grid of equal
+// pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
+// border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
+// of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
+#pragma once
+
+#include "plan.h"
+
+// Copies borders from the neighbours: vector `to` becomes `from`, its lanes permuted.
+struct Move {
+    int32_t to, from;     // elements
+    int32_t permutation;  // index into `permutations`
+};
+
+struct Halo {
+    int64_t channels, channel;  // number, distance in elements
+    int64_t moves_count;
+    const Move* moves;
+    const int32_t* permutations;  // [..][VL]: a lane, or VL for what lies outside of the picture
+};
+
+// Gathers the tensors of smaller groups, or pictures as they came, into one tensor.
+struct Regroup {
+    int64_t channels, from_channel, to_channel;
+    int64_t blocks, plane;   // plane: vectors of a block
+    const int32_t* which;    // [blocks][VL]: source of each lane
+    const int32_t* offsets;  // [blocks][plane][VL]: in the source's channel
+    const int32_t* places;   // [blocks][plane]: in the target's channel
+    int64_t sources, sweep;  // number; elements of each that are asked for beforehand
+};
+
+struct FoldedPool {
+    int64_t channels, blocks;
+    int64_t from_channel, from_row, from_column;
+    int64_t to_channel, to_row, to_column;
+    int64_t low_y, high_y, low_x, high_x;  // vectors that exist
+    int64_t height, width;                 // of the output
+    int64_t kernel, stride, padding;
+};
+
+struct FoldedMean {
+    int64_t channels, channel, blocks, row, column, height, width;
+    int64_t pictures;  // of one block
+};
+
+enum Kind : int32_t { CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT };
+
+struct Call {
+    int32_t kind, act;
+    int64_t in, out, residual;  // places in the table of addresses, -1 for none
+    const void* what;           // Plan, Halo, Regroup, ...
+    const real* bias;
+    double fill;                // of a halo outside of the picture
+};
