@@ -15,17 +15,6 @@ void sparse_act(const Shape* shape, const real* in, const real* residual, real* 
                 int threads);
 }
 
-// Lane l of the result is v[index[l]], or `fill` where the index is VL.
-static INLINE vec permute(vec v, vec fill, bits index) {
-#if defined(__clang__)
-    vec found;
-    for (int l = 0; l < VL; ++l) found[l] = index[l] < VL ? v[index[l]] : fill[l];
-    return found;
-#else
-    return __builtin_shuffle(v, fill, index);
-#endif
-}
-
 static void fill_halo(const Halo& h, real* data, real fill, int threads) {
     bits index[9];
     for (int k = 0; k < 9; ++k)
@@ -36,7 +25,7 @@ static void fill_halo(const Halo& h, real* data, real fill, int threads) {
         const bits lanes = index[move.permutation];
         for (int64_t c = 0; c < h.channels; ++c) {
             real* plane = data + c * h.channel;
-            store(plane + move.to, permute(load(plane + move.from), outside, lanes));
+            store(plane + move.to, shuffle(load(plane + move.from), outside, lanes));
         }
     });
 }

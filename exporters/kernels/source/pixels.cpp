@@ -26,8 +26,7 @@ static void pick(const real* from, int64_t whole, int64_t step, real* to, int64_
         bits even;
         for (int i = 0; i < VL; ++i) even[i] = 2 * i;
         for (; j + VL <= count && 2 * (j + VL) <= whole; j += VL)
-            store_any(to + j, __builtin_shuffle(load_any(from + 2 * j),
-                                                load_any(from + 2 * j + VL), even));
+            store_any(to + j, shuffle(load_any(from + 2 * j), load_any(from + 2 * j + VL), even));
     }
     for (; j < count; ++j) to[j] = from[j * step];
 }

@@ -44,6 +44,17 @@ static INLINE void store(real* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
 static INLINE vec load_any(const real* p) { return *reinterpret_cast<const any_vec*>(p); }
 static INLINE void store_any(real* p, vec v) { *reinterpret_cast<any_vec*>(p) = v; }
 // v where the mask's bits are set, zero elsewhere: also where v is a NaN.
+// Lane l of the result is lane index[l] of `v` and, from VL on, of `w`. clang has this for
+// constant indices only.
+static INLINE vec shuffle(vec v, vec w, bits index) {
+#if defined(__clang__)
+    vec found;
+    for (int l = 0; l < VL; ++l) found[l] = index[l] < VL ? v[index[l]] : w[index[l] - VL];
+    return found;
+#else
+    return __builtin_shuffle(v, w, index);
+#endif
+}
 static INLINE vec keep(vec v, const real* mask) {
     return (vec)((bits)v & *reinterpret_cast<const bits*>(mask));
 }
