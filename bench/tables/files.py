@@ -12,6 +12,7 @@ from bench.tables import numbers
 from bench.tables.one_off import one_off_lines
 from bench.tables.rows import Row, Section
 from bench.tables.training import markdown_lines
+from bench.tables.winners import winner_lines
 from bench.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -47,6 +48,8 @@ def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Reco
         if section.missing:
             lines += ["", "Without numbers:", ""]
             lines += [f"- `{name}`: {_one_line(reason)}" for name, reason in section.missing]
+    if winners := winner_lines(found):
+        lines += ["", "## Who wins", "", *(f"- {line}" for line in winners)]
     if any(section.rows for section in found):
         lines += ["", how_to_read(found)]
     lines += _forecasts(records)

@@ -16,6 +16,7 @@ from bench.records import Record
 from bench.tables import numbers
 from bench.tables.rows import Row, Section
 from bench.tables.training import HEADER, training_caption, training_cells
+from bench.tables.winners import winner_lines
 from bench.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -42,6 +43,8 @@ def terminal_tables(found: Sequence[Section], records: Sequence[Record]) -> list
     alone.
     """
     renderables: list[RenderableType] = [_one(section) for section in found]
+    if winners := winner_lines(found):
+        renderables.append(Padding(Text("\n".join(["Who wins", *winners])), (1, 0, 0, 0)))
     if any(section.rows for section in found):
         renderables.append(Padding(Text(how_to_read(found), style="dim"), (1, 0, 0, 0)))
     return renderables + [Text(text, style="bold") for text in warnings(records)]
