@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
+from models.errors import SparsebenchError
+
 TURNS = "SPARSEBENCH_TURNS"
 """Environment variable: role and file descriptors, as "first:READ:WRITE" or "second:…"."""
 PROTOCOL = 1
@@ -49,14 +51,19 @@ class Turns:
         """The ends that `check` has handed to this process, if it has; it hands them to none.
 
         Raises:
-            ValueError: the variable is set and holds something else.
+            SparsebenchError: the variable is set and holds something else.
         """
         text = environment.pop(TURNS, "")
         if not text:
             return cls()
-        role, read, write = text.split(":")
-        for end in (read, write):
-            os.set_inheritable(int(end), False)
+        try:
+            role, read, write = text.split(":")
+            for end in (read, write):
+                os.set_inheritable(int(end), False)
+        except (ValueError, OSError) as error:
+            raise SparsebenchError(
+                f"{TURNS}='{text}' names no open pipes.", "Only `check` sets it: unset it."
+            ) from error
         return cls(role, int(read), int(write))
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.turns import FIRST, SECOND, TURNS, Turns
+from models.errors import SparsebenchError
 
 Story = Callable[[Turns, Callable[[str], None]], None]
 
@@ -108,3 +109,9 @@ def test_the_ends_are_handed_over_once_and_to_no_grandchild() -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+@pytest.mark.parametrize("text", ["garbage", "first:x:y", "first:999999:999998"])
+def test_a_variable_that_names_no_pipes_is_explained(text: str) -> None:
+    with pytest.raises(SparsebenchError, match="unset it"):
+        Turns.from_environment({TURNS: text})

@@ -63,6 +63,16 @@ def git(repository: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def commit_versions(repository: Path, *versions: str) -> None:
+    """A commit and a tag for each."""
+    git(repository, "init", "--quiet")
+    for version in versions:
+        (repository / "bench/version").write_text(version)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "-m", version)
+        git(repository, "tag", version)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one block for each version and block: `slow` has its sparse cells 20 % slower."""
@@ -91,12 +101,7 @@ def repository(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> P
     (repository / "bench").mkdir(parents=True)
     (repository / "bench/__init__.py").write_text("")
     (repository / "bench/__main__.py").write_text(MAIN)
-    git(repository, "init", "--quiet")
-    for version in ("same", "again", "slow"):
-        (repository / "bench/version").write_text(version)
-        git(repository, "add", "--all")
-        git(repository, "commit", "--quiet", "-m", version)
-        git(repository, "tag", version)
+    commit_versions(repository, "same", "again", "slow")
     monkeypatch.chdir(repository)
     return repository
 
@@ -141,12 +146,7 @@ def test_checkouts_that_know_turns_alternate_within_a_block(
         f"import sys; sys.path.append({str(suite)!r})" + TOGETHER
     )
     (repository / "bench/turns.py").write_text((suite / "bench/turns.py").read_text())
-    git(repository, "init", "--quiet")
-    for version in ("same", "slow", "broken"):
-        (repository / "bench/version").write_text(version)
-        git(repository, "add", "--all")
-        git(repository, "commit", "--quiet", "-m", version)
-        git(repository, "tag", version)
+    commit_versions(repository, "same", "slow", "broken")
     monkeypatch.chdir(repository)
     monkeypatch.setenv("ORDER", str(tmp_path / "order"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
