@@ -173,8 +173,8 @@ def _lender(
 ) -> Sequence[Trial]:
     """Trials of ``linear-cached`` on the same engine, whose accuracy is that of its features."""
     for other in cells:
-        same = (other.backbone, other.engine) == (cell.backbone, cell.engine)
-        if same and other.workload == "linear-cached" and other.id != cell.id:
+        features = other.worker == cell.worker and other.workload == "linear-cached"
+        if features and other.id != cell.id:
             return [trial for trial in trials.get(other.id, ()) if trial.status == "ok"]
     return []
 

@@ -63,15 +63,15 @@ def _launch(
     cells: Sequence[Cell], prepare: Prepare, context: BlockContext, stack: ExitStack
 ) -> list[Running]:
     """Workers for all cells; those that fail are emitted as failed trials and left out."""
-    sharing: dict[tuple[str, str], list[Cell]] = {}
+    sharing: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
-        sharing.setdefault((cell.backbone, cell.engine), []).append(cell)
-    workers: dict[tuple[str, str], EngineWorker] = {}
-    failures: dict[tuple[str, str], str] = {}
+        sharing.setdefault(cell.worker, []).append(cell)
+    workers: dict[tuple[str, str, str], EngineWorker] = {}
+    failures: dict[tuple[str, str, str], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,
     # because some engines decide by timing while they compile.
     for key, (cell, *_) in sharing.items():
-        context.say(f"starting {cell.engine} for {cell.backbone}")
+        context.say(f"starting {cell.engine_label} for {cell.backbone}")
         try:
             worker = start_worker(
                 cell.engine,
@@ -89,7 +89,7 @@ def _launch(
         if key in failures:
             continue
         try:
-            context.say(f"compiling {cell.backbone} for {cell.engine}")
+            context.say(f"compiling {cell.backbone} for {cell.engine_label}")
             prepared = prepare(cell)
             facts = _compile(workers[key], cell, prepared)
         except Exception as failure:  # any engine or network may break in its own way

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.plans import EngineSettings, Plan, usable_cpus
+from bench.plans import EngineSettings, Plan, engine_and_precision, usable_cpus
 from bench.records import cell_id
 from bench.workloads import WORKLOADS
 from models.cards import Card
@@ -59,7 +59,17 @@ class Cell:
     @property
     def label(self) -> str:
         """A short name for progress lines."""
-        return f"{self.workload} · {self.backbone} on {self.engine}"
+        return f"{self.workload} · {self.backbone} on {self.engine_label}"
+
+    @property
+    def engine_label(self) -> str:
+        """The engine's name, with a precision that is not the usual one."""
+        return self.engine if self.precision == "fp32" else f"{self.engine} {self.precision}"
+
+    @property
+    def worker(self) -> tuple[str, str, str]:
+        """What cells share that one engine's process of a block can serve."""
+        return self.backbone, self.engine, self.precision
 
 
 def expand(plan: Plan) -> list[Cell]:
@@ -70,28 +80,30 @@ def expand(plan: Plan) -> list[Cell]:
     """
     backbones = with_partners(plan)
     return [
-        _cell(plan, task, workload, name, partner, engine)
+        _cell(plan, task, workload, name, partner, engine, precision)
         for task in plan.tasks
         for name, partner in backbones.items()
         for workload in plan.workloads
-        for engine in engines_for(workload, plan)
+        for engine, precision in engines_for(workload, plan)
     ]
 
 
-def engines_for(workload: str, plan: Plan) -> tuple[str, ...]:
-    """The plan's engines that can do a workload: not every engine can train.
+def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The plan's engines, with precision, that can do a workload: not every engine can train.
 
     Raises:
         SparsebenchError: none of them can.
     """
     able = WORKLOADS.load(workload).engines
-    chosen = plan.engines if able is None else tuple(e for e in plan.engines if e in able)
+    entries = plan.workload_engines.get(workload, plan.engines)
+    named = [engine_and_precision(entry, plan) for entry in entries]
+    chosen = dict.fromkeys(pair for pair in named if able is None or pair[0] in able)
     if not chosen:
         raise SparsebenchError(
-            f"None of the plan's engines ({', '.join(plan.engines)}) can do '{workload}'.",
+            f"None of the plan's engines ({', '.join(entries)}) can do '{workload}'.",
             f"Add --engine {able[0]}.",
         )
-    return chosen
+    return tuple(chosen)
 
 
 def with_partners(plan: Plan) -> dict[str, str]:
@@ -154,17 +166,19 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, find_card(cell.backbone).arch, cell.size, cell.device, cell.precision)
+        key = (cell.task, find_card(cell.backbone).arch, cell.size, cell.device)
         groups.setdefault(key, []).append(cell)
     for group in groups.values():
-        if len({(cell.backbone, cell.engine) for cell in group}) <= most:
+        if len({cell.worker for cell in group}) <= most:
             yield group
             continue
-        for engine in dict.fromkeys(cell.engine for cell in group):
-            yield [cell for cell in group if cell.engine == engine]
+        for engine in dict.fromkeys(cell.engine_label for cell in group):
+            yield [cell for cell in group if cell.engine_label == engine]
 
 
-def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine: str) -> Cell:
+def _cell(
+    plan: Plan, task: str, workload: str, name: str, partner: str, engine: str, precision: str
+) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
     # Both sides of a comparison see pictures of one size: the dense partner's.
     size = plan.size or find_card(partner).preprocessing.size
@@ -174,7 +188,7 @@ def _cell(plan: Plan, task: str, workload: str, name: str, partner: str, engine:
         "workload": workload,
         "task": task,
         "device": plan.device,
-        "precision": plan.precision,
+        "precision": precision,
         "threads": plan.threads or usable_cpus(),
         "batch_size": plan.batch_size,
         "size": size,

@@ -45,7 +45,9 @@ class Plan:
         name: preset name or file stem.
         description: one line for ``list plans``.
         backbones: backbone names; dense partners are added by themselves.
-        engines: engine names.
+        engines: engine names; ``torch:bf16`` gives one a precision of its own, so that a run can
+            hold several.
+        workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
         tasks: task names or paths of ImageFolder directories or tars.
         device: ``cpu`` or ``cuda``.
@@ -90,6 +92,7 @@ class Plan:
     description: str = ""
     backbones: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("deepsparse", "onnxruntime", "torch")
+    workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
     workloads: tuple[str, ...] = ("inference", "linear-cached")
     tasks: tuple[str, ...] = ("digits",)
     device: str = "cpu"
@@ -170,6 +173,7 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
     for key in data:
         if key not in known:
             raise UnknownNameError(f"key of a plan ({where})", key, known)
+    data["workload_engines"] = _engines_by_workload(data.get("workload_engines", {}), where)
     settings = {}
     for name, table in dict(data.pop("engine_settings", {})).items():
         for key in table:
@@ -189,6 +193,19 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
                 f"{where}: '{key}' must be a {type(wanted).__name__}, not {value!r}."
             )
     return validate(Plan(**data, engine_settings=settings))
+
+
+def _engines_by_workload(given: Any, where: str) -> dict[str, tuple[str, ...]]:
+    if not isinstance(given, Mapping) or not all(
+        isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)
+        for names in given.values()
+    ):
+        raise SparsebenchError(
+            f"{where}: 'workload_engines' must be a table of workloads with a list of engines "
+            f"each, not {given!r}.",
+            'Write, for example, [workload_engines] and below it full = ["torch", "native"].',
+        )
+    return {workload: tuple(names) for workload, names in given.items()}
 
 
 def validate(plan: Plan) -> Plan:
@@ -241,6 +258,20 @@ def validate(plan: Plan) -> Plan:
             f"Take --threads {usable_cpus()} or fewer.",
         )
     return plan
+
+
+def engine_and_precision(entry: str, plan: Plan) -> tuple[str, str]:
+    """What an entry of ``engines`` names: ``torch:bf16`` or, in the plan's precision, ``torch``.
+
+    Raises:
+        UnknownNameError: a precision that does not exist.
+    """
+    name, colon, precision = entry.partition(":")
+    if not colon:
+        return name, plan.precision
+    if precision not in PRECISIONS:
+        raise UnknownNameError(f"precision of engine {name}", precision, PRECISIONS)
+    return name, precision
 
 
 def usable_cpus() -> int:

@@ -18,7 +18,7 @@ from bench.features import FeatureCache
 from bench.forecast import Rates, rates_of
 from bench.forecast.rates import rates_path
 from bench.machine import machine_facts
-from bench.plans import Plan, load_plan, plan_to_toml
+from bench.plans import Plan, engine_and_precision, load_plan, plan_to_toml
 from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
@@ -84,9 +84,10 @@ def check(plan: Plan) -> None:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
     for name in (*plan.backbones, *plan.dense, *plan.dense.values()):
         find_card(name)
-    for name in (*plan.engines, *plan.engine_settings):
-        ENGINES.target(name)
-    for name in plan.workloads:
+    of_workloads = [entry for entries in plan.workload_engines.values() for entry in entries]
+    for entry in (*plan.engines, *of_workloads, *plan.engine_settings):
+        ENGINES.target(engine_and_precision(entry, plan)[0])
+    for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
     for name in plan.tasks:
         if not Path(name).exists() and not Path(plan.data_dir, name).exists():

@@ -132,7 +132,7 @@ def _partner(cell: Cell, group: Sequence[Cell]) -> Cell | None:
     if cell.dense == cell.backbone:
         return None
     for other in group:
-        same = (other.engine, other.workload, other.task) == (cell.engine, cell.workload, cell.task)
-        if same and other.backbone == cell.dense:
+        keys = [(one.engine, one.precision, one.workload, one.task) for one in (other, cell)]
+        if keys[0] == keys[1] and other.backbone == cell.dense:
             return other
     return None

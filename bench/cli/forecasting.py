@@ -21,6 +21,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
                 "cell": one.cell.id,
                 "backbone": one.cell.backbone,
                 "engine": one.cell.engine,
+                "precision": one.cell.precision,
                 "workload": one.cell.workload,
                 "task": one.cell.task,
                 "seconds": one.prediction.seconds,
@@ -49,7 +50,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
             cell, prediction = one.cell, one.prediction
             table.add_row(
                 cell.workload,
-                Text(f"{cell.backbone} on {cell.engine}"),
+                Text(f"{cell.backbone} on {cell.engine_label}"),
                 duration(prediction.seconds),
                 duration(prediction.whole),
                 prediction.basis,

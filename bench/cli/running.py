@@ -37,7 +37,9 @@ def run(
     backbone: Annotated[
         list[str] | None, typer.Option(help="Backbone, or an ONNX file; give it once for each.")
     ] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Engine; once for each.")] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engine, or engine:precision; once for each.")
+    ] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
     task: Annotated[
         list[str] | None,
@@ -99,6 +101,7 @@ def run(
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),
+        workload_engines={} if engine else None,
         workloads=tuple(workload or ()),
         tasks=tuple(_absolute(name) for name in task or ()),
         data_dir=data_dir,

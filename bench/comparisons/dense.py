@@ -10,13 +10,15 @@ from bench.records import Record
 from bench.statistics import RatioEstimate
 
 REFERENCE_PRECISION = "fp32"
+FLOATS = (REFERENCE_PRECISION, "bf16")
 
 
 def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
     """Measured dense records that a total may be taken against.
 
     The partner's backbone on any engine, on the same device, threads, batch size, task and
-    settings, in the reference precision or in `precision`.
+    settings, in floating point or in `precision`: who trains in fp32 with zeros could train in
+    bf16 without them. Integers need a calibration that a dense partner in floats has not had.
     """
     # Another precision is measured in the open division.
     free = ("engine.name", "engine.version", "engine.options", "engine.precision", "division")
@@ -25,7 +27,7 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
         for record in records
         if record.status == "ok"
         and record.backbone.name == partner.backbone.name
-        and record.engine.precision in (REFERENCE_PRECISION, precision)
+        and record.engine.precision in (*FLOATS, precision)
         and not differing_keys(partner, record, ignore=free)
     ]
 
@@ -39,7 +41,7 @@ def best_dense(
         partner: the dense partner (or any dense record) that asks.
         records: all of the run.
         times: record id -> times.
-        precision: of the sparse record, allowed beside the reference precision.
+        precision: of the sparse record, allowed beside floating point.
 
     Returns:
         None where no peer has a time.

@@ -82,6 +82,9 @@ def _rate(cell: Cell, rates: Rates) -> tuple[Rate, str]:
         return rates.known[key], "measured"
     # Same workload, engine, device, precision and threads; the nearest backbone and size.
     alike = [k for k in rates.known if (k[0], *k[2:6]) == (key[0], *key[2:6])]
+    # All of full's engines train in PyTorch: another one of them is nearer than FLOPs alone.
+    if not alike and cell.workload == "full":
+        alike = [k for k in rates.known if (k[0], k[3], k[5]) == (key[0], key[3], key[5])]
     if alike:
         near = min(alike, key=lambda k: (_arch(k[1]) != _arch(cell.backbone), k[1] != cell.dense))
         ratio = flops(cell.backbone, cell.size) / flops(near[1], int(near[7]))

@@ -17,6 +17,7 @@ from bench.plans import (
     usable_cpus,
     validate,
 )
+from bench.run import check
 from models.errors import SparsebenchError, UnknownNameError
 
 PLAN = Plan(backbones=("efficientnet_lite0/magnitude-50",), engines=("onnxruntime",))
@@ -123,6 +124,59 @@ def test_cells_to_be_compared_are_launched_together_unless_there_are_too_many() 
     apart = list(launches(cells, most=3))
     assert all(len({cell.engine for cell in group}) == 1 for group in apart)
     assert sorted(c.id for group in apart for c in group) == sorted(c.id for c in cells)
+
+
+def test_an_engine_may_bring_its_own_precision_and_a_workload_its_own_engines() -> None:
+    plan = plan_from_dict(
+        {
+            "backbones": ["resnet18/uniform-90@generated"],
+            "engines": ["deepsparse", "torch"],
+            "workloads": ["inference", "full"],
+            "workload_engines": {"full": ["torch", "torch:bf16", "native"]},
+        },
+        "a test",
+    )
+    cells = expand(plan)
+    found = {(c.workload, c.engine, c.precision) for c in cells}
+    assert found == {
+        ("inference", "deepsparse", "fp32"),
+        ("inference", "torch", "fp32"),
+        ("full", "torch", "fp32"),
+        ("full", "torch", "bf16"),
+        ("full", "native", "fp32"),
+    }
+    assert len({cell.id for cell in cells}) == len(cells) == 2 * 5
+    # one group: a ratio between precisions needs blocks that both are in
+    assert len(list(launches(cells, most=99))) == 1
+    again = plan_from_dict(tomllib.loads(plan_to_toml(plan)), "the same")
+    assert again == plan
+
+
+def test_the_plans_precision_is_that_of_an_engine_without_one() -> None:
+    plan = PLAN.with_changes(engines=("torch", "torch:bf16"), precision="bf16")
+    assert {(c.engine, c.precision) for c in expand(plan)} == {("torch", "bf16")}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("engines", ["torch:fp23"], "fp32"),
+        ("workload_engines", ["torch"], "table"),
+        ("workload_engines", {"full": []}, "list"),
+        ("workload_engines", {"full": "torch"}, "list"),
+        ("workload_engines", {"fulll": ["torch"]}, "full"),
+        ("workload_engines", {"full": ["torhc"]}, "torch"),
+        ("workload_engines", {"full": ["deepsparse"]}, "--engine torch"),
+    ],
+)
+def test_a_wrong_engine_of_a_workload_is_named(key: str, value: object, says: str) -> None:
+    with pytest.raises(SparsebenchError) as caught:
+        plan = plan_from_dict(
+            {"backbones": ["resnet18/dense"], "workloads": ["full"], key: value}, "a test"
+        )
+        check(plan)
+        expand(plan)
+    assert says in str(caught.value)
 
 
 def test_toml_is_valid_for_every_preset() -> None:
