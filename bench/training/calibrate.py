@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -38,8 +39,14 @@ class Choice:
     took: float
 
 
-def fastest(network: Network, data: TrainingData, recipe: TrainRecipe, plain: Execution) -> Choice:
-    """Try the memory formats on real batches, in turns, and take the fastest correct one.
+def fastest(
+    network: Network,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    plain: Execution,
+    rivals: Sequence[tuple[Network, Execution]] = (),
+) -> Choice:
+    """Try memory formats and rivals on real batches, in turns; take the fastest correct one.
 
     The network is left as it was.
 
@@ -49,6 +56,7 @@ def fastest(network: Network, data: TrainingData, recipe: TrainRecipe, plain: Ex
         recipe: its batch size counts.
         plain: the execution without anything special; device, precision, threads and
             compilation stay as they are.
+        rivals: the same network made for other executions; steps are tried out on them.
     """
     began = time.perf_counter()
     first_loss: float | None = None
@@ -59,6 +67,9 @@ def fastest(network: Network, data: TrainingData, recipe: TrainRecipe, plain: Ex
     for name, execution in candidates.items():
         trial = copy_of(network, execution)
         runners[name] = StepRunner(trial, data, recipe, execution, StageClock())
+    for rival, execution in rivals:
+        candidates[name_of(execution)] = execution
+        runners[name_of(execution)] = StepRunner(rival, data, recipe, execution, StageClock())
     images, targets = runners[name_of(plain)].some_batch()
     for number in range(1 + ROUNDS):
         for name, runner in list(runners.items()):
@@ -85,6 +96,8 @@ def fastest(network: Network, data: TrainingData, recipe: TrainRecipe, plain: Ex
 
 def name_of(execution: Execution) -> str:
     """A short name of what differs between the candidates."""
+    if execution.kernels:
+        return "kernels"
     return "channels-last" if execution.channels_last else "contiguous"
 
 

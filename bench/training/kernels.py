@@ -1,8 +1,9 @@
-"""Full fine-tuning on the suite's own kernels: compiled, and sparse or dense layer by layer."""
+"""Full fine-tuning on the suite's own kernels: compiled, sparse or dense layer by layer."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from bench.stages import StageClock
 from bench.training.job import Job
@@ -10,6 +11,9 @@ from bench.training.loop import Execution, StepRunner
 from bench.training.network import Network
 from bench.training.source import TrainingData
 from exporters.kernels.module import SparseModule
+
+if TYPE_CHECKING:
+    from bench.training.calibrate import Choice
 
 Layers = dict[str, dict[str, Any]]
 
@@ -51,6 +55,35 @@ def use_layers(network: Network, layers: Layers) -> None:
     convolutions = _module(network).convolutions()
     for name, choice in layers.items():
         convolutions[name].execution = choice["execution"]
+
+
+def compare_whole(
+    dense: Network, layers: Layers, data: TrainingData, job: Job, execution: Execution
+) -> Choice | None:
+    """Whether a network with few zeros trains faster on the kernels or on PyTorch alone.
+
+    Layer by layer the kernels may win and still lose as a whole: PyTorch converts no layouts
+    where all layers are its own.
+
+    Args:
+        dense: the network in PyTorch; left as it is.
+        layers: how its layers would run on the kernels.
+        data: pictures.
+        job: its recipe and threads count.
+        execution: on the kernels.
+
+    Returns:
+        None where at least half of the backbone's weights are zero, and nothing needs comparing.
+    """
+    from bench.training.calibrate import fastest
+
+    kept = sum(int(mask.sum()) for mask in dense.mask.values())
+    if kept < 0.5 * sum(mask.numel() for mask in dense.mask.values()):
+        return None
+    twin = dense.with_kernels(job.threads)
+    use_layers(twin, layers)
+    plain = replace(execution, kernels=False)
+    return fastest(dense, data, job.recipe, plain, [(twin, execution)])
 
 
 def _module(network: Network) -> SparseModule:

@@ -44,7 +44,7 @@ def _work(job: Job, answers: TextIO) -> None:
 
     from bench.tasks import open_task
     from bench.training.calibrate import Choice, fastest
-    from bench.training.kernels import choose_layers, kernels_ready, use_layers
+    from bench.training.kernels import choose_layers, compare_whole, kernels_ready, use_layers
     from bench.training.loop import Execution, configured, train_network
     from bench.training.network import load_network
     from bench.training.source import decode_task
@@ -79,12 +79,18 @@ def _work(job: Job, answers: TextIO) -> None:
                 with clock.paused():  # a one-off: the compiled file is kept
                     kernels_ready()
                 with clock.stage("load"):
-                    network = network.with_kernels(job.threads)
+                    dense, network = network, network.with_kernels(job.threads)
                 with clock.paused():
                     layers = layers or choose_layers(network, data, job)
                     use_layers(network, layers)
-                _answer(answers, facts={"layers": layers})
-            if choice is None and job.tune and not job.kernels:
+                    _answer(answers, facts={"layers": layers})
+                    if choice is None and job.tune:
+                        choice = compare_whole(dense, layers, data, job, execution)
+                        if choice:
+                            _answer(answers, facts={"tuning": _told(choice)})
+                if choice and not choice.execution.kernels:
+                    network = dense
+            elif choice is None and job.tune:
                 say("trying out memory formats")
                 with clock.paused():
                     choice = fastest(network, data, job.recipe, execution)
@@ -99,8 +105,10 @@ def _work(job: Job, answers: TextIO) -> None:
 
 
 def _told(choice: Any) -> dict[str, Any]:
+    from bench.training.calibrate import name_of
+
     told = asdict(choice)
-    told["execution"] = "channels-last" if choice.execution.channels_last else "contiguous"
+    told["execution"] = name_of(choice.execution)
     return told
 
 
