@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from exporters.bytecode import keep_bytecode
+
+keep_bytecode()  # tests start processes like the command line does
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: one thread each, and none that spins while it waits.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

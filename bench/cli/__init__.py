@@ -28,6 +28,7 @@ from bench.cli import (
     running,
     sparsifying,
 )
+from exporters.bytecode import keep_bytecode
 from models.errors import SparsebenchError
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app.add_typer(doctoring.engines_app, name="engines")
 
 def main() -> None:
     """Entry point of the ``sparsebench`` command."""
+    keep_bytecode()
     try:
         app()
     except SparsebenchError as error:

@@ -24,6 +24,8 @@ EPILOG = """Examples:
 
   sparsebench run quick --workload full --workload linear-online --recipe short
 
+  sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
+
   sparsebench run quick --backbone my.onnx --dense my.onnx=dense.onnx --engine onnxruntime
 
   sparsebench run my-plan.toml --dry-run
