@@ -220,6 +220,7 @@ class _Run:
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
             turns=self.turns,
+            earlier=self._earlier,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
@@ -280,6 +281,9 @@ class _Run:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
         self.display.step()
+
+    def _earlier(self, cell: Cell) -> list[Trial]:
+        return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
 
     def _most_workers(self) -> int:
         import psutil

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.training.recipe import TrainRecipe
@@ -28,6 +28,7 @@ class Job:
         compile: whether the engine is ``torch-compile``.
         kernels: whether the engine is ``native``: the suite's own sparse kernels.
         tune: choose the memory format by a short calibration.
+        tuned: what the calibration of an earlier block of this run found; empty to calibrate.
         accumulate: pieces of a batch.
         deterministic: only kernels that give the same bits every time.
     """
@@ -45,6 +46,7 @@ class Job:
     compile: bool = False
     kernels: bool = False
     tune: bool = True
+    tuned: dict[str, Any] = field(default_factory=dict)
     accumulate: int = 1
     deterministic: bool = False
 

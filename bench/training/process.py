@@ -43,7 +43,7 @@ def _work(job: Job, answers: TextIO) -> None:
     import torch
 
     from bench.tasks import open_task
-    from bench.training.calibrate import Choice, fastest
+    from bench.training.calibrate import fastest
     from bench.training.kernels import choose_layers, compare_whole, kernels_ready, use_layers
     from bench.training.loop import Execution, configured, train_network
     from bench.training.network import load_network
@@ -63,8 +63,13 @@ def _work(job: Job, answers: TextIO) -> None:
         threads=job.threads,
         deterministic=job.deterministic,
     )
-    choice: Choice | None = None
+    # What an earlier block found holds for the whole run: blocks differ in nothing but time.
     layers: dict[str, dict[str, Any]] = {}
+    how: Execution | None = None
+    if found := job.tuned:
+        layers = found["layers"]
+        how = replace(execution, channels_last=found["channels_last"], kernels=found["kernels"])
+        _answer(answers, facts={"tuned_in_block": found["block"]})
     with configured(execution):
         for seed in job.seeds:
             clock = StageClock()
@@ -84,18 +89,19 @@ def _work(job: Job, answers: TextIO) -> None:
                     layers = layers or choose_layers(network, data, job)
                     use_layers(network, layers)
                     _answer(answers, facts={"layers": layers})
-                    if choice is None and job.tune:
+                    if how is None and job.tune:
                         choice = compare_whole(dense, layers, data, job, execution)
-                        if choice:
-                            _answer(answers, facts={"tuning": _told(choice)})
-                if choice and not choice.execution.kernels:
+                        how = choice.execution if choice else execution
+                        _answer(answers, facts={"tuning": _told(choice)} if choice else {})
+                if how and not how.kernels:
                     network = dense
-            elif choice is None and job.tune:
+            elif how is None and job.tune:
                 say("trying out memory formats")
                 with clock.paused():
                     choice = fastest(network, data, job.recipe, execution)
+                how = choice.execution
                 _answer(answers, facts={"tuning": _told(choice)})
-            how = choice.execution if choice else execution
+            how = how or execution
             if how.channels_last:
                 with clock.stage("load"):
                     network.module.to(memory_format=torch.channels_last)

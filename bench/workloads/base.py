@@ -61,6 +61,7 @@ class BlockContext:
         emit: receives every trial as it ends, and writes it to disk.
         say: receives what is being done, for the progress line.
         turns: this run's share of the machine, where another run is measured beside it.
+        earlier: finds the good trials that a cell has in other blocks of this run, oldest first.
     """
 
     run: str
@@ -73,6 +74,7 @@ class BlockContext:
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
     turns: Turns = field(default_factory=Turns)
+    earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:
         """Receives what a cell is doing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from bench.records import utc_now
 from bench.training.facts import mean_stages, trial_facts
@@ -108,5 +109,20 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         compile=cell.engine == "torch-compile",
         kernels=cell.engine == "native",
         tune=plan.tune == "on",
+        tuned=_found_earlier(one, context) if plan.tune == "on" else {},
         deterministic=plan.deterministic,
     )
+
+
+def _found_earlier(one: Ready, context: BlockContext) -> dict[str, Any]:
+    """How the first block of this run that calibrated this cell found it to run fastest."""
+    for trial in context.earlier(one.cell):
+        if "execution" in trial.extra and "tuned_in_block" not in trial.extra:
+            execution = trial.extra["execution"]
+            return {
+                "block": trial.block,
+                "channels_last": execution["channels_last"],
+                "kernels": execution["kernels"],
+                "layers": trial.extra.get("layers", {}),
+            }
+    return {}

@@ -7,6 +7,7 @@ the temperature T are those that SparseML's ``DistillationModifier`` has by defa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from models.architectures import classifier_name
 from models.cards import IMAGENET_PREPROCESSING, Preprocessing
 from models.errors import SparsebenchError
 from models.sparsify.data import MEAN, STD
+from models.sparsify.start import IMAGENET_CLASSES, imagenet_rows
 from models.zoo.load import load_backbone
 
 HARDNESS = 0.5
@@ -33,12 +35,14 @@ class Distillation:
             and deviation.
         hardness: share of the teacher in the loss, 0 to 1.
         temperature: that both outputs are divided by.
+        rows: the teacher's outputs that stand for the classes, in their order; None for all.
     """
 
     teacher: nn.Module
     preprocessing: Preprocessing = IMAGENET_PREPROCESSING
     hardness: float = HARDNESS
     temperature: float = TEMPERATURE
+    rows: list[int] | None = None
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ class Distillation:
             mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in wanted)
             images = (images * own[1] + own[0] - mean) / std
         result: Tensor = self.teacher(images)
-        return result
+        return result if self.rows is None else result[:, self.rows]
 
     def mix(self, loss: Tensor, logits: Tensor, taught: Tensor) -> Tensor:
         """The mixed loss, a scalar.
@@ -69,12 +73,14 @@ class Distillation:
         return (1 - self.hardness) * loss + self.hardness * scale**2 * divergence
 
 
-def load_teacher(name: str, classes: int, device: str) -> Distillation:
+def load_teacher(name: str, classes: Sequence[str], device: str) -> Distillation:
     """A backbone or file as a teacher.
+
+    One that was trained on ImageNet-1k teaches any classes that are WordNet ids of those.
 
     Args:
         name: of a backbone, or path of a file that ``sparsify`` wrote.
-        classes: outputs that it must have.
+        classes: names of the classes that the pictures show.
         device: of the training.
 
     Raises:
@@ -83,10 +89,11 @@ def load_teacher(name: str, classes: int, device: str) -> Distillation:
     backbone = load_backbone(name)
     head = backbone.module.get_submodule(classifier_name(backbone.card.arch))
     outputs = head.out_features if isinstance(head, nn.Linear) else -1
-    if outputs != classes:
+    rows = imagenet_rows(classes) if outputs == IMAGENET_CLASSES else None
+    if outputs != len(classes) and rows is None:
         raise SparsebenchError(
-            f"The teacher {name} tells {outputs} classes apart, the pictures have {classes}.",
+            f"The teacher {name} tells {outputs} classes apart, the pictures have {len(classes)}.",
             "Give a teacher that was trained on the same classes.",
         )
     module = backbone.module.to(device).eval().requires_grad_(False)
-    return Distillation(module, backbone.card.preprocessing)
+    return Distillation(module, backbone.card.preprocessing, rows=rows)

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.architectures import build, classifier_name, prunable_layers
+from models.architectures import prunable_layers
 from models.cards import Preprocessing
-from models.checkpoints import load_checkpoint
 from models.checkpoints.compact import load_compact, save_compact
 from models.errors import SparsebenchError
 from models.masks import mask_of
@@ -31,6 +30,7 @@ from models.sparsify.distill import load_teacher
 from models.sparsify.evaluate import check_pictures, evaluate
 from models.sparsify.resume import Progress
 from models.sparsify.settings import changed_recipe, check_settings, fitting
+from models.sparsify.start import first_weights
 from models.sparsify.train import Execution, train
 
 # 16-bit values are kept if they move the accuracy by no more than this.
@@ -136,8 +136,8 @@ def sparsify(
             "Lay out both with the same class folders.",
         )
     check_pictures(test_folder)  # now, not after hours of training
-    module = _first_weights(arch, len(pictures.classes), seed, start)
-    distillation = load_teacher(str(teacher), len(names), device) if teacher is not None else None
+    module = first_weights(arch, pictures.classes, seed, start)
+    distillation = load_teacher(str(teacher), names, device) if teacher is not None else None
     layers = prunable_layers(module)
     weights = {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in layers}
     history = train(
@@ -200,35 +200,6 @@ def _describe(start: str | Path | None, nothing: str = "random weights") -> str:
     if Path(start).is_file():
         return f"file with sha256 {hashlib.sha256(Path(start).read_bytes()).hexdigest()}"
     return str(start)
-
-
-def _first_weights(arch: str, classes: int, seed: int, start: str | Path | None) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = build(arch, classes)
-    if start is None:
-        return module
-    if Path(start).is_file():
-        state = load_checkpoint(start).state_dict
-    else:
-        from models.zoo.load import load_backbone
-
-        state = load_backbone(str(start)).module.state_dict()
-    own = module.state_dict()
-    head = classifier_name(arch) + "."
-    for name in [n for n in own if n.startswith(head)]:
-        # Another number of classes: the classifier starts anew.
-        if name in state and state[name].shape != own[name].shape:
-            state[name] = own[name]
-    differing = [n for n in own if n not in state or state[n].shape != own[n].shape]
-    if differing:
-        raise SparsebenchError(
-            f"{start} is no {arch}: {len(differing)} tensors are missing or of another shape, "
-            f"{differing[0]} first.",
-            "Start from weights of the same architecture.",
-        )
-    module.load_state_dict({n: state[n] for n in own})
-    return module
 
 
 def _write(

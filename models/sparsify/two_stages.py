@@ -109,7 +109,7 @@ def make(
     )
     if settings.get("teacher") is not None:
         classes = class_folders(split_folder(Path(data), "train"))
-        load_teacher(str(settings["teacher"]), len(classes), "cpu")
+        load_teacher(str(settings["teacher"]), classes, "cpu")
     dense = None
     fresh = not settings.get("resume", True)
     if fresh or not _is_done(dense_out, arch, first, data, settings):

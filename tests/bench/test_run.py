@@ -37,7 +37,7 @@ def plan_file(folder: Path, **changes: Any) -> Path:
     # Trials are counted below: nothing may be thrown away because the machine is busy.
     path.write_text(
         "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
-        'recipe = "short"\ntrain_epochs = 1\ntune = "off"\n'
+        'recipe = "short"\ntrain_epochs = 1\n'
     )
     return path
 
@@ -142,6 +142,16 @@ def test_seeds_are_dealt_over_the_blocks_of_step_by_step_training(finished: Path
             assert len(record["accuracy"]["per_seed"]) == 2
             assert len(record["accuracy"]["best_epoch_per_seed"]) == 2
             assert set(record["extra"]["curves"]) == {"1", "2"}
+
+
+def test_how_a_training_runs_fastest_is_found_once_in_a_run(finished: Path) -> None:
+    cells = {r["id"] for r in lines(finished / "records.jsonl") if r["workload"] == "full"}
+    for cell in cells:
+        trials = [t["extra"] for t in lines(finished / "trials.jsonl") if t["cell"] == cell]
+        first, second = sorted(trials, key=lambda extra: "tuned_in_block" in extra)
+        assert first["tuning"]["execution"] in ("contiguous", "channels-last")
+        assert second["tuned_in_block"] == 0 and "tuning" not in second
+        assert first["execution"] == second["execution"]
 
 
 def test_effects_multiply_to_the_total_and_every_speedup_has_its_accuracy(finished: Path) -> None:

@@ -25,7 +25,7 @@ REFERENCE = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"
 RUNS = ("my-first", "laptop", "server", "nightly/0", "nightly/1")
 # Two runs of a quiet day, simulated; the pages' names of backbones put for those of the simulation.
 QUIET = {"monday": 1, "tuesday": 2}
-NAMES = {"resnet18/acdc-90": "resnet18/gmp_uniform-90", "magnitude-50": "magnitude-90"}
+NAMES = {"resnet18/acdc-90": "resnet18/gmp_uniform-90", "magnitude-50": "acdc-90"}
 SIZES = (16, 17, 32)
 SIDE = 32
 VERSIONS = {"1.20.1": 0.01, "1.22.0": 0.01}

@@ -69,6 +69,24 @@ def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: 
         assert one.facts["execution"]["channels_last"] == (fastest == "channels-last")
 
 
+def test_what_an_earlier_block_found_is_not_tried_out_again(job: Job) -> None:
+    found = {"block": 2, "channels_last": True, "kernels": False, "layers": {}}
+    answers = run_job(replace(job, tuned=found, seeds=(4,)), timeout=300, say=lambda text: None)
+    assert answers.trained[0].facts["execution"]["channels_last"]
+    assert answers.facts["tuned_in_block"] == 2
+    assert "tuning" not in answers.facts
+
+
+def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None:
+    native = replace(job, kernels=True, seeds=(4,))
+    layers = run_job(native, timeout=300, say=lambda text: None).facts["layers"]
+    layers["layer1.0.conv1"]["execution"] = "dense"  # whatever was found
+    found = {"block": 0, "channels_last": False, "kernels": True, "layers": layers}
+    answers = run_job(replace(native, tuned=found), timeout=300, say=lambda text: None)
+    assert answers.facts["layers"] == layers
+    assert answers.trained[0].facts["execution"]["kernels"]
+
+
 def test_a_wrong_task_is_the_users_mistake_and_keeps_its_mend(job: Job) -> None:
     with pytest.raises(SparsebenchError, match="nowhere"):
         run_job(replace(job, task="nowhere/at/all"), timeout=60, say=lambda text: None)

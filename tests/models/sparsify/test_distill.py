@@ -66,8 +66,8 @@ def test_a_student_follows_a_teacher_even_against_the_labels() -> None:
 def test_a_teacher_is_a_file_and_must_know_the_classes(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data")
     sparsify("tiny", "dense", 0.0, data, 1, tmp_path / "t.safetensors", size=SIZE, cache=tmp_path)
-    teacher = load_teacher(str(tmp_path / "t.safetensors"), 2, "cpu")
+    teacher = load_teacher(str(tmp_path / "t.safetensors"), ("a", "b"), "cpu")
     assert not teacher.teacher.training
     assert teacher.preprocessing.size == SIZE
     with pytest.raises(SparsebenchError, match="tells 2 classes apart, the pictures have 3"):
-        load_teacher(str(tmp_path / "t.safetensors"), 3, "cpu")
+        load_teacher(str(tmp_path / "t.safetensors"), ("a", "b", "c"), "cpu")
