@@ -152,7 +152,9 @@ class _Run:
         self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
         # As they were before this run: its forecast stands beside what it measures.
         self.rates = Rates.load(self.rates_file)
-        self.expected = set(plan.workloads)
+        # Whose cells of linear-cached give their accuracy to inference.
+        cached = [cell for cell in expand(plan) if cell.workload == "linear-cached"]
+        self.lenders = {(cell.task, cell.worker) for cell in cached}
 
     def open(self, name: str) -> Task:
         self.display.say(f"opening {name}")
@@ -267,8 +269,8 @@ class _Run:
         return self.prepared.get((cell.task, cell.backbone, cell.size))
 
     def _needs_accuracy(self, cell: Cell) -> bool:
-        """Inference cells borrow the accuracy of ``linear-cached`` where the plan has it."""
-        return cell.id not in self.accurate and "linear-cached" not in self.expected
+        """Inference borrows the accuracy of ``linear-cached`` where its engine has that cell."""
+        return cell.id not in self.accurate and (cell.task, cell.worker) not in self.lenders
 
     def _emit(self, trial: Trial) -> None:
         self.folder.append_trial(trial)

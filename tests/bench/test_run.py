@@ -173,6 +173,30 @@ def test_warm_up_is_kept_apart_and_samples_are_raw(finished: Path) -> None:
             assert trial["items"] == 8
 
 
+def test_an_engine_without_linear_cached_finds_its_accuracy_itself(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """Seen: with engines of its own for linear-cached, the others' inference had no accuracy."""
+    plan = plan_file(tmp_path)
+    text = plan.read_text() + '[workload_engines]\nlinear-cached = ["onnxruntime"]\n'
+    plan.write_text(
+        'backbones = ["resnet18/uniform-90@generated"]\nengines = ["onnxruntime", "torch"]\n'
+        f'tasks = ["{pictures}"]\nworkloads = ["inference", "linear-cached"]\nseeds = [1, 2]\n'
+        "size = 32\nbatch_size = 4\nepochs = 2\n" + text
+    )
+    command = [sys.executable, "-m", "bench", "run", str(plan), "--out", str(tmp_path / "R")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = {
+        (r["workload"], r["engine"]["name"]): r["accuracy"]
+        for r in lines(tmp_path / "R" / "records.jsonl")
+    }
+    assert set(found) == {
+        ("inference", "onnxruntime"), ("inference", "torch"), ("linear-cached", "onnxruntime"),
+    }  # fmt: skip
+    assert all(accuracy["per_seed"] for accuracy in found.values())
+
+
 def test_the_accuracy_is_that_of_an_independent_head_on_independent_features(
     cli: Cli, tmp_path: Path
 ) -> None:
