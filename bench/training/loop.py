@@ -234,6 +234,8 @@ class StepRunner:
         """Pictures in the execution's memory format, on its device."""
         if self.execution.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        if self.execution.device.startswith("cuda"):
+            images = images.pin_memory()  # only then does the copy not wait
         return images.to(self.execution.device, non_blocking=True)
 
     def _autocast(self) -> Any:

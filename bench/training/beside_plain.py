@@ -1,0 +1,135 @@
+"""A step of ``full`` beside a plain PyTorch loop: same network, precision, layout and batch.
+
+The plain loop is that of torchvision's reference training (``references/classification/train.py``,
+``train_one_epoch``): copy the batch to the device, forward under autocast, cross-entropy, backward,
+``torch.optim.SGD``. Both begin with pictures in the host's memory; they take turns, step by step in
+rounds, and a round ends when the device is done.
+
+    python -m bench.training.beside_plain --device cuda --backbone resnet50/uniform-90@generated
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.stages import StageClock
+from bench.statistics import BlockPair, RatioEstimate, estimate_ratio
+from bench.training.loop import Execution, StepRunner
+from bench.training.network import load_network
+from bench.training.recipe import TrainRecipe
+from bench.training.source import TrainingData
+
+CLASSES = 100
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared.
+
+    Attributes:
+        backbone: its name.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16``.
+        size: side of the pictures in pixels.
+        batch: pictures a step.
+        rounds: of both loops in turns.
+        steps: of one loop in a round.
+    """
+
+    backbone: str = "resnet50/uniform-90@generated"
+    device: str = "cuda"
+    precision: str = "bf16"
+    size: int = 224
+    batch: int = 64
+    rounds: int = 10
+    steps: int = 10
+
+
+def beside_plain(asked: Asked) -> RatioEstimate:
+    """The plain loop's time over ours, with an interval over rounds: 1 is as fast, 2 twice.
+
+    Raises:
+        SparsebenchError: the backbone cannot be had.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(asked.batch, 3, asked.size, asked.size, generator=generator)
+    labels = torch.randint(0, CLASSES, (asked.batch,), generator=generator)
+    loops = (_ours(asked), _plain(asked))
+    for loop in loops:
+        for _ in range(WARM_UP):
+            loop(images, labels)
+    pairs: list[BlockPair] = []
+    for number in range(asked.rounds):
+        seconds = [0.0, 0.0]
+        for which in (0, 1) if number % 2 else (1, 0):
+            _wait(asked.device)
+            start = time.perf_counter()
+            for _ in range(asked.steps):
+                loops[which](images, labels)
+            _wait(asked.device)
+            seconds[which] = time.perf_counter() - start
+        pairs.append(BlockPair((np.array([seconds[1]]),), (np.array([seconds[0]]),)))
+    return estimate_ratio(pairs)
+
+
+def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
+    network = load_network(asked.backbone, CLASSES, 0, device=asked.device, channels_last=True)
+    execution = Execution(device=asked.device, precision=asked.precision, channels_last=True)
+    recipe = TrainRecipe("short", 1, 0.01, asked.batch)
+    # Steps alone need no pictures of a task.
+    runner = StepRunner(network, cast(TrainingData, None), recipe, execution, StageClock())
+    network.module.train()
+    return lambda images, labels: runner.step(
+        runner.to_device(images), labels.to(asked.device, non_blocking=True), 0.01
+    )
+
+
+def _plain(asked: Asked) -> Callable[[Tensor, Tensor], object]:
+    network = load_network(asked.backbone, CLASSES, 0, device=asked.device, channels_last=True)
+    model, criterion = network.module.train(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        images = images.contiguous(memory_format=torch.channels_last)
+        if asked.device != "cpu":  # as a DataLoader with pin_memory hands them over
+            images, labels = images.pin_memory(), labels.pin_memory()
+        images = images.to(asked.device, non_blocking=True)
+        labels = labels.to(asked.device, non_blocking=True)
+        with torch.autocast(
+            torch.device(asked.device).type, torch.bfloat16, enabled=asked.precision == "bf16"
+        ):
+            loss = criterion(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Compare, and print the ratio with its interval."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    plain = Asked()
+    for name, value in vars(plain).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    asked = Asked(**vars(parser.parse_args()))
+    found = beside_plain(asked)
+    print(f"{asked}\nthe plain loop's time over ours: {found}")
+
+
+if __name__ == "__main__":
+    main()
