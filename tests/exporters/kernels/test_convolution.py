@@ -138,3 +138,22 @@ def test_the_planes_of_real_networks(side: int, stride: int) -> None:
     case = Case(batch=64, size=(side, side), stride=(stride, stride))
     compare(case, supported_isas()[0], 2, torch.float32, 2e-5)
     compare(case, supported_isas()[0], 1, torch.float64, 1e-12)
+
+
+def test_batches_that_fill_as_many_blocks_share_a_plan() -> None:
+    # Compiling a plan takes longer than a step; an epoch's last batch is of any size.
+    kernels = library("float32", supported_isas()[0])
+    lanes = kernels.lanes
+    kept = torch.ones(4, 3, 3, 3, dtype=torch.bool)
+    kept[:, 1] = False
+    weight = torch.randn(4, 3, 3, 3) * kept
+    layer = Convolution(kept.numpy(), Geometry(4, 3, (3, 3), (1, 1), (1,) * 4, (1, 1)), kernels, 1)
+    plans = []
+    for pictures in (lanes + 1, 2 * lanes, 2 * lanes + 1):
+        images = torch.randn(pictures, 3, 6, 5)
+        out = sparse_conv2d(images, weight[kept], layer, kernels)
+        np.testing.assert_allclose(
+            out, functional.conv2d(images, weight, padding=1), rtol=0, atol=1e-5
+        )
+        plans.append(len(layer._plans))
+    assert plans == [1, 1, 2]
