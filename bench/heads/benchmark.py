@@ -2,6 +2,7 @@
 
     python -m bench.heads.benchmark            # all sizes
     python -m bench.heads.benchmark --sizes flowers-like --epochs 30 --threads 1 2
+    python -m bench.heads.benchmark --schedule 150    # L-BFGS beside the paper's schedule
 
 The variants take turns within each round, so that whatever else the machine does weighs on
 all of them; printed are medians over rounds of the time itself and of the ratios within a
@@ -97,6 +98,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument(
+        "--schedule",
+        type=int,
+        default=0,
+        help="epochs of a plain loop that L-BFGS is compared with (the paper's: 150); 0: none",
+    )
     parser.add_argument("--cpu-time", action="store_true", help="process time, not wall time")
     options = parser.parse_args()
     now = time.process_time if options.cpu_time else time.perf_counter
@@ -114,9 +121,37 @@ def main() -> None:
                 seconds[variant].append((now() - start) / options.epochs)
             print(f"{name}: {count} x {width}, {classes} classes, {threads} thread(s)")
             report(seconds)
+        lbfgs_beside_plain(features, labels, classes, options.schedule, now)
+
+
+def lbfgs_beside_plain(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    epochs: int,
+    now: Callable[[], float],
+) -> None:
+    """Print the time of L-BFGS and of a plain loop over its whole schedule, and where they end.
+
+    The loss is the mean cross-entropy in float64, with and without the penalty on the weights;
+    L-BFGS minimises that sum, the plain loop's weight decay is on the bias too.
+    """
+    recipe = LinearRecipe(epochs=epochs or 1, seeds=(0,))
+    tensors = torch.from_numpy(features), torch.from_numpy(labels)
+    ends: dict[str, tuple[float, tuple[torch.Tensor, torch.Tensor]]] = {}
+    start = now()
+    heads = train_lbfgs(features, labels, classes, recipe)
+    found = torch.from_numpy(heads.weights[0]), torch.from_numpy(heads.bias[0])
+    ends[f"L-BFGS, {len(heads.losses)} evaluations"] = (now() - start, found)
+    if epochs:
         start = now()
-        heads = train_lbfgs(features, labels, classes, replace(five, seeds=five.seeds[:1]))
-        print(f"  L-BFGS: {now() - start:.3f} s, {len(heads.losses)} evaluations")
+        found = plain_loop(*tensors, classes, recipe, 0)
+        ends[f"{PLAIN}, {epochs} epochs"] = (now() - start, found)
+    for name, (seconds, (weight, bias)) in ends.items():
+        scores = tensors[0].double() @ weight.double().T + bias.double()
+        loss = float(torch.nn.functional.cross_entropy(scores, tensors[1]))
+        whole = loss + recipe.weight_decay / 2 * float(weight.double().square().sum())
+        print(f"  {name}: {seconds:.3f} s, loss {loss:.5f}, with the penalty {whole:.5f}")
 
 
 def report(seconds: dict[str, list[float]]) -> None:
