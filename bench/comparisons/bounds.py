@@ -2,25 +2,27 @@
 
 *inference*: every multiplication with a zero skipped, dense FLOPs / non-zero FLOPs.
 
-*linear-cached*, *linear-online*: 1 / ((1-p) + p/s). p is the share of the stage ``extract`` in
-the dense partner's end-to-end time, the median over its trials; s the speed-up of the extraction by
-sparsity alone: as measured by the run's own `inference` comparison of the same backbone on the
-same engine, or, where the run has none, the FLOP ratio. With a measured s the bound says what
-the other stages cost; with the FLOP ratio it says what theory allows. Decoding overlaps with
-the extraction, so what hides behind a slow dense engine surfaces behind a fast sparse one: the
-bound is approached from below.
+*linear-cached*, *linear-online*: 1 / ((1-p) + p/s). Where the run measured the `inference` of the
+same backbone on the same engine, s is its speed-up, and p what the dense engine alone takes for
+the pictures that went through it (their number times its seconds a picture in `inference`), as a
+share of the dense partner's end-to-end time: all that a faster engine can shorten. The wall time
+of the stage `extract` would be another p: threads that decode share the cores with the engine, so
+it holds part of the decoding, which no engine shortens, and the engine's work for the evaluation
+is not in it. Without a measured inference p is the share of that stage and s the FLOP ratio.
 
 *full*: the same with the stages ``forward`` and ``backward`` for p, and the FLOP ratio for s: what
 a training would gain whose arithmetic skipped every zero. Plain PyTorch skips none.
+
+All shares are medians over the dense partner's trials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
-from bench.records import Comparison, Record, TimedBlock, Trial
+from bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
 from bench.statistics import amdahl_bound, stage_fraction
 
 EXTRACT = "extract"
@@ -67,8 +69,10 @@ def bound_of(
         fraction = _fraction(dense, trials, _STEPS)
     if fraction is None:
         return Bound(None, note="No bound: the dense partner's stages are not known.")
-    if measured is not None:
-        return Bound(amdahl_bound(fraction, measured), INFERENCE)
+    if measured is not None and measured.speedup is not None:
+        own = _engine_fraction(dense, str(measured.dense), trials)
+        share = fraction if own is None else own
+        return Bound(amdahl_bound(share, measured.speedup.median), INFERENCE)
     if by_flops is None:
         return Bound(
             None, note="No bound: neither an inference speed-up nor the non-zero FLOPs are known."
@@ -95,10 +99,35 @@ def _fraction(
     return median(fractions) if fractions else None
 
 
+def _engine_fraction(
+    dense: Record, inference: str, trials: Mapping[str, Sequence[Trial]]
+) -> float | None:
+    """Share of the engine's own work; None where it was not counted."""
+    alone = {
+        trial.block: median(trial.seconds) / trial.items
+        for trial in trials.get(inference, ())
+        if trial.status == "ok"
+    }
+    counted = [
+        trial
+        for trial in trials.get(dense.id, ())
+        if trial.status == "ok" and ENGINE_PICTURES in trial.extra
+    ]
+    if not alone or not counted:
+        return None
+    usual = median(alone.values())
+    shares = []
+    for trial in counted:
+        # Blocks differ in how busy the machine was; each is held to its own.
+        seconds = int(trial.extra[ENGINE_PICTURES]) * alone.get(trial.block, usual)
+        shares.append(min(1.0, seconds / fmean(trial.seconds)))
+    return median(shares)
+
+
 def _measured_extraction(
     sparse: Record, inference: Mapping[str, Comparison], records: Sequence[Record]
-) -> float | None:
-    """Speed-up of the same backbone and engine settings in the inference workload."""
+) -> Comparison | None:
+    """The inference comparison of the same backbone and engine settings."""
     engine = sparse.engine
     same = [
         record
@@ -113,5 +142,4 @@ def _measured_extraction(
     ]
     # The batch size that the extraction used, if the run has it; else the nearest.
     same.sort(key=lambda record: abs(record.engine.batch_size - engine.batch_size))
-    speedup = inference[same[0].id].speedup if same else None
-    return None if speedup is None else speedup.median
+    return inference[same[0].id] if same else None

@@ -11,9 +11,10 @@ from bench.records.record import (
     Record,
     TaskInfo,
 )
-from bench.records.trial import TimedBlock, Trial
+from bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
 
 __all__ = [
+    "ENGINE_PICTURES",
     "Accuracy",
     "BackboneInfo",
     "Comparison",

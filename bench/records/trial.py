@@ -9,6 +9,8 @@ from typing import Any
 from bench.records.plain import floats, optional_floats, plain
 
 SCHEMA = "trial.v1"
+# In a trial's `extra`: pictures that went through the engine in one sample of a training.
+ENGINE_PICTURES = "engine_pictures"
 
 
 @dataclass(frozen=True)

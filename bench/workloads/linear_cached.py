@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records import utc_now
+from bench.records import ENGINE_PICTURES, utc_now
 from bench.workloads.base import BlockContext, Running, failures_become_trials, make_trial
 from bench.workloads.linear_head import fit_and_score
 
@@ -33,17 +33,19 @@ class LinearCached:
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
                 fitted = fit_and_score(one, context, fresh=True)
+                pictures = len(context.task.train) + len(context.task.test)
                 trial = make_trial(
                     one,
                     context,
                     order=place,
                     started=started,
                     seconds=[fitted.clock.total],
-                    items=len(context.task.train) + len(context.task.test),
+                    items=pictures,
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
                     extra={
                         "busy_seconds": fitted.clock.busy_seconds,
+                        ENGINE_PICTURES: pictures,
                         "head": fitted.how,
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },

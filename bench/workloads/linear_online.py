@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from bench.records import utc_now
+from bench.records import ENGINE_PICTURES, utc_now
 from bench.stages import StageClock
 from bench.training.facts import mean_stages, trial_facts
 from bench.training.online import train_online
@@ -58,6 +58,8 @@ class LinearOnline:
                         threads=cell.threads,
                         clock=clock,
                     )
+                    seen = recipe.epochs * (len(data.train) + len(data.validation))
+                    pictures = seen + len(data.test)
                     trained.append(
                         train_online(
                             one.worker,
@@ -79,7 +81,7 @@ class LinearOnline:
                     items=len(task.train) * recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra=trial_facts(trained),
+                    extra={**trial_facts(trained), ENGINE_PICTURES: pictures},
                 )
                 context.emit(trial)
         context.turns.end()

@@ -9,7 +9,7 @@ import pytest
 from bench.comparisons import (
     compare_run,
 )
-from bench.records import Comparison
+from bench.records import ENGINE_PICTURES, Comparison
 from tests.bench.comparisons.finding import ACDC, DENSE, of
 from tests.bench.synthetic import (
     FLOPS_RATIO,
@@ -42,6 +42,36 @@ def test_bound_of_linear_cached_is_amdahls_with_the_measured_extraction(
     comparison = of(run, compared, "linear-cached", ACDC, "deepsparse")
     assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
     assert comparison.bound_from == "inference"
+
+
+@pytest.mark.parametrize("hidden", ["decode", "evaluate"])
+def test_bound_counts_the_engines_own_work_wherever_it_was_charged(hidden: str) -> None:
+    """The same closed form, though the stages tell another story.
+
+    Threads that decode slow the engine down, so that their work appears in `extract`; the
+    evaluation's share of the engine's work appears in `evaluate`.
+    """
+    run = make_run(process=0, iteration=0)
+    trials = []
+    for trial in run.trials:
+        if trial.workload == "linear-cached":
+            stages = dict(trial.stages)
+            if hidden == "decode":
+                stages["extract"] += stages.pop("decode")
+            else:
+                stages["evaluate"] += stages["extract"] / 2
+                stages["extract"] /= 2
+            trial = replace(trial, stages=stages, extra={ENGINE_PICTURES: PICTURES})
+        trials.append(trial)
+    compared = compare_run(run.records, trials)
+    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    rest = sum(OTHER_STAGES.values())
+    measured = of(run, compared, "inference", ACDC, "deepsparse").speedup
+    assert measured is not None
+    comparison = of(run, compared, "linear-cached", ACDC, "deepsparse")
+    expected = (extract + rest) / (extract / measured.median + rest)
+    assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
+    assert comparison.efficiency == pytest.approx(1, abs=0.02)
 
 
 def test_bound_of_linear_cached_without_inference_uses_flops() -> None:
