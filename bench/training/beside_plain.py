@@ -128,7 +128,7 @@ def _pictures(asked: Asked) -> TrainingData:
         np.full((asked.batch, 2), asked.size, np.int32),
         generator.integers(0, CLASSES, asked.batch),
     )
-    return TrainingData(source, source, source, Preprocessing(asked.size, asked.size), "accuracy")
+    return TrainingData(source, source, source, Preprocessing(asked.size, asked.size), "top1")
 
 
 def _plain(asked: Asked) -> Callable[[Tensor, Tensor], object]:
