@@ -121,6 +121,10 @@ class PictureWriter:
 
     Args:
         preprocessing: what to do to a picture.
+
+    Attributes:
+        factor: what values 0-255 are multiplied with ``[3, 1, 1]``, float32.
+        offset: what is then added ``[3, 1, 1]``, float32.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
@@ -130,8 +134,8 @@ class PictureWriter:
         mean = np.array(preprocessing.mean, np.float64)
         std = np.array(preprocessing.std, np.float64)
         # (x / 255 - mean) / std = x * factor + offset
-        self._factor = (1 / (255 * std)).astype(np.float32)[:, None, None]
-        self._offset = (-mean / std).astype(np.float32)[:, None, None]
+        self.factor = (1 / (255 * std)).astype(np.float32)[:, None, None]
+        self.offset = (-mean / std).astype(np.float32)[:, None, None]
 
     def write(self, picture: Image.Image, out: NDArray[np.float32]) -> None:
         """Resize the short side, cut out the middle, normalise.
@@ -158,8 +162,8 @@ class PictureWriter:
 
     def normalise(self, out: NDArray[np.float32]) -> None:
         """Values 0-255 ``[3, H, W]``, float32, to the network's scale, in place."""
-        np.multiply(out, self._factor, out=out)
-        np.add(out, self._offset, out=out)
+        np.multiply(out, self.factor, out=out)
+        np.add(out, self.offset, out=out)
 
 
 def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 OTHER = "other"
@@ -69,6 +69,28 @@ class StageClock:
         """Count work that overlaps with the stages; from any thread."""
         with self._lock:
             self._busy[name] = self._busy.get(name, 0.0) + seconds
+
+    def deal_anew(self, weights: Mapping[str, float], before: Mapping[str, float]) -> None:
+        """Deal out what some stages were charged with since a moment anew among them.
+
+        For work that is done beside this thread, which can only tell afterwards what it waited
+        for. The sum stays as it is; where all weights are 0, so does everything.
+
+        Args:
+            weights: stage -> its part, at least 0, in any unit.
+            before: :attr:`seconds` at that moment.
+
+        Raises:
+            RuntimeError: called from another thread, or after :meth:`stop`.
+        """
+        self._charge()
+        whole = sum(weights.values())
+        if not whole > 0:
+            return
+        kept = {name: before.get(name, 0.0) for name in weights}
+        shared = sum(self._seconds.get(name, 0.0) - kept[name] for name in weights)
+        for name, weight in weights.items():
+            self._seconds[name] = kept[name] + shared * (weight / whole)
 
     def stop(self) -> float:
         """Stop the clock; the total in seconds. Stopping again changes nothing."""

@@ -59,10 +59,8 @@ def augmented_batches(
     Yields:
         Positions ``[n]`` in `source` and pictures ``[n, 3, size, size]``, float32.
     """
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(source))
-    # Crops belong to positions, not to threads: any number of workers gives the same.
-    streams = generator.spawn(-(-len(order) // batch_size))
+    drawn = drawn_parts(len(source), batch_size, seed=seed, epoch=epoch)
+    streams = [generator for _, generator in drawn]
     writer = PictureWriter(preprocessing)
 
     def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
@@ -75,7 +73,8 @@ def augmented_batches(
             place[...] = made.transpose(2, 0, 1)
             writer.normalise(place)
 
-    return _ahead(order, batch_size, preprocessing.size, fill, workers, clock, "augment")
+    parts = [part for part, _ in drawn]
+    return _ahead(parts, preprocessing.size, fill, workers, clock, "augment")
 
 
 def centred_batches(
@@ -99,12 +98,31 @@ def centred_batches(
             writer.write_pixels(source[index], place)
 
     order = np.arange(len(source))
-    return _ahead(order, batch_size, preprocessing.size, fill, workers, clock, "decode", into)
+    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return _ahead(parts, preprocessing.size, fill, workers, clock, "decode", into)
+
+
+def drawn_parts(
+    count: int, batch_size: int, *, seed: int, epoch: int
+) -> list[tuple[NDArray[np.int64], np.random.Generator]]:
+    """The random order of an epoch in batches, each with the stream that its crops come from.
+
+    Crops belong to batches, not to threads or devices: whoever makes them makes the same.
+
+    Args:
+        count: pictures of the epoch.
+        batch_size: pictures a batch; the last one may have fewer.
+        seed: of the training.
+        epoch: its number.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(count)
+    parts = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    return list(zip(parts, generator.spawn(len(parts)), strict=True))
 
 
 def _ahead(
-    order: NDArray[np.int64],
-    batch_size: int,
+    parts: Sequence[NDArray[np.int64]],
     size: int,
     fill: Callable[[NDArray[np.int64], int, NDArray[np.float32]], None],
     workers: int,
@@ -127,7 +145,6 @@ def _ahead(
         return images
 
     pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
-    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     try:
         for number, part in enumerate(parts):
             # With buffers of the caller's, the one being used must not be filled yet.

@@ -1,9 +1,11 @@
-"""A step of ``full`` beside a plain PyTorch loop: same network, precision, layout and batch.
+"""A step of ``full`` beside a plain PyTorch loop: same network, precision and batch.
 
 The plain loop is that of torchvision's reference training (``references/classification/train.py``,
 ``train_one_epoch``): copy the batch to the device, forward under autocast, cross-entropy, backward,
-``torch.optim.SGD``. Both begin with pictures in the host's memory; they take turns, step by step in
-rounds, and a round ends when the device is done.
+``torch.optim.SGD``, channels-last. Ours runs as a training does: on a GPU the calibration chooses
+the memory format and whether to replay a graph, and losses are fetched together. Both begin with
+pictures in the host's memory; they take turns in rounds of steps, and a round ends when the device
+is done.
 
     python -m bench.training.beside_plain --device cuda --backbone resnet50/uniform-90@generated
 """
@@ -13,19 +15,25 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.pictures import ResizedPictures, send
 from bench.stages import StageClock
 from bench.statistics import BlockPair, RatioEstimate, estimate_ratio
-from bench.training.loop import Execution, StepRunner
+from bench.training.calibrate import fastest
+from bench.training.execution import Execution
+from bench.training.losses import LossLedger, steps_between_fetches
 from bench.training.network import load_network
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData
+from bench.training.steps import StepRunner
+from models.cards import Preprocessing
 
 CLASSES = 100
 WARM_UP = 5
@@ -82,15 +90,45 @@ def beside_plain(asked: Asked) -> RatioEstimate:
 
 
 def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
-    network = load_network(asked.backbone, CLASSES, 0, device=asked.device, channels_last=True)
-    execution = Execution(device=asked.device, precision=asked.precision, channels_last=True)
+    execution = Execution(
+        device=asked.device,
+        precision=asked.precision,
+        losses_every=steps_between_fetches(asked.device),
+    )
     recipe = TrainRecipe("short", 1, 0.01, asked.batch)
+    network = load_network(asked.backbone, CLASSES, 0, device=asked.device)
+    if execution.on_gpu:
+        execution = fastest(network, _pictures(asked), recipe, execution).execution
+    else:
+        execution = replace(execution, channels_last=True)
+    network.module.to(memory_format=execution.memory_format)
     # Steps alone need no pictures of a task.
     runner = StepRunner(network, cast(TrainingData, None), recipe, execution, StageClock())
     network.module.train()
-    return lambda images, labels: runner.step(
-        runner.to_device(images), labels.to(asked.device, non_blocking=True), 0.01
+    losses = LossLedger(recipe, seed=0, epoch=0, every=execution.losses_every)
+    steps = count()
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        images = runner.to_device(images)
+        labels = send(labels, asked.device)
+        runner.prepare(images)
+        runner.noted_step(images, labels, 0.01, next(steps), losses)
+
+    return step
+
+
+def _pictures(asked: Asked) -> TrainingData:
+    """Of noise, for the calibration; they lie in the host's memory, as those of the steps do."""
+    generator = np.random.default_rng(0)
+    shape = (asked.batch, asked.size, asked.size, 3)
+    pixels = generator.integers(0, 256, shape).astype(np.uint8)
+    source = ResizedPictures(
+        pixels.reshape(-1),
+        np.arange(asked.batch + 1) * pixels[0].size,
+        np.full((asked.batch, 2), asked.size, np.int32),
+        generator.integers(0, CLASSES, asked.batch),
     )
+    return TrainingData(source, source, source, Preprocessing(asked.size, asked.size), "top1")
 
 
 def _plain(asked: Asked) -> Callable[[Tensor, Tensor], object]:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from bench.stages import StageClock
-from bench.training.loop import Execution, StepRunner
+from bench.training.execution import Execution
+from bench.training.graphs import Capture, first_line
+from bench.training.losses import mean_loss
 from bench.training.network import Network
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData
+from bench.training.steps import StepRunner
 from models.errors import SparsebenchError
 
 ROUNDS = 3
+# A GPU is not waited for in every step of a training, so it is not here.
+_GPU_STEPS = 5
 # Losses of the first steps may differ by rounding alone, more so in bf16.
 _TOLERANCE = {"fp32": 1e-2, "bf16": 0.1}
 
@@ -45,10 +52,14 @@ def fastest(
     recipe: TrainRecipe,
     plain: Execution,
     rivals: Sequence[tuple[Network, Execution]] = (),
+    *,
+    graphs: bool | None = None,
+    capture: Capture | None = None,
 ) -> Choice:
     """Try memory formats and rivals on real batches, in turns; take the fastest correct one.
 
-    The network is left as it was.
+    Then, on a GPU, the better memory format with graphs beside the same without. The network is
+    left as it was.
 
     Args:
         network: to train; in memory in the plain format.
@@ -57,48 +68,46 @@ def fastest(
         plain: the execution without anything special; device, precision, threads and
             compilation stay as they are.
         rivals: the same network made for other executions; steps are tried out on them.
+        graphs: whether graphs are tried, where the execution may have them; by default on a GPU.
+        capture: makes graphs; PyTorch's by default.
     """
     began = time.perf_counter()
-    first_loss: float | None = None
-    seconds: dict[str, list[float]] = {}
-    rejected: dict[str, str] = {}
     candidates = {name_of(one): one for one in (plain, replace(plain, channels_last=True))}
+    trial = _Trial(plain)
     runners = {}
     for name, execution in candidates.items():
-        trial = copy_of(network, execution)
-        runners[name] = StepRunner(trial, data, recipe, execution, StageClock())
+        twin = copy_of(network, execution)
+        runners[name] = StepRunner(twin, data, recipe, execution, StageClock())
     for rival, execution in rivals:
         candidates[name_of(execution)] = execution
         runners[name_of(execution)] = StepRunner(rival, data, recipe, execution, StageClock())
-    images, targets = runners[name_of(plain)].some_batch()
-    for number in range(1 + ROUNDS):
-        for name, runner in list(runners.items()):
-            start = time.perf_counter()
-            try:
-                # At a rate of 0 every round computes the same.
-                loss = runner.step(runner.to_device(images), targets, 0.0)
-            except (RuntimeError, MemoryError, SparsebenchError) as error:
-                rejected[name] = str(error).splitlines()[0]
-                del runners[name]
-                continue
-            _wait(plain)
-            if number == 0:  # not timed: first calls allocate and compile
-                first_loss = loss if first_loss is None else first_loss
-                if not abs(loss - first_loss) <= _TOLERANCE[plain.precision] * abs(first_loss):
-                    rejected[name] = f"its loss {loss:g} is not {first_loss:g}"
-                    del runners[name]
-                continue
-            seconds.setdefault(name, []).append(time.perf_counter() - start)
-    medians = {name: median(times) for name, times in seconds.items()}
-    best = min(medians, key=lambda name: medians[name]) if medians else name_of(plain)
-    return Choice(candidates[best], medians, rejected, time.perf_counter() - began)
+    with _own_randomness(plain):
+        images, targets = runners[name_of(plain)].some_batch()
+        trial.rounds(runners, images, targets)
+        best = trial.best(name_of(plain))
+        # Only full batches are replayed. A graph keeps its memory to itself, so it comes after
+        # those that it could crowd out, and counts only if an ordinary step fits beside it, as
+        # the last batch of an epoch must.
+        wanted = plain.on_gpu if graphs is None else graphs
+        full = len(images) == recipe.batch_size
+        if wanted and full and candidates[best].may_have_graphs and best in trial.seconds:
+            graphed = replace(candidates[best], graphs=True)
+            name = name_of(graphed)
+            candidates[name] = graphed
+            twin = copy_of(network, graphed)
+            runner = StepRunner(twin, data, recipe, graphed, StageClock(), capture=capture)
+            trial.beside(name, runner, best, runners[best], images, targets)
+            best = trial.best(best)
+    medians = {name: median(times) for name, times in trial.seconds.items()}
+    return Choice(candidates[best], medians, trial.rejected, time.perf_counter() - began)
 
 
 def name_of(execution: Execution) -> str:
     """A short name of what differs between the candidates."""
     if execution.kernels:
         return "kernels"
-    return "channels-last" if execution.channels_last else "contiguous"
+    name = "channels-last" if execution.channels_last else "contiguous"
+    return f"{name} graphs" if execution.graphs else name
 
 
 def copy_of(network: Network, execution: Execution) -> Network:
@@ -109,6 +118,83 @@ def copy_of(network: Network, execution: Execution) -> Network:
     return twin
 
 
-def _wait(execution: Execution) -> None:
-    if execution.device.startswith("cuda"):
-        torch.cuda.synchronize()
+@dataclass
+class _Trial:
+    """Steps tried out: seconds of each, why some are not trusted."""
+
+    plain: Execution
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    first_loss: float | None = None
+
+    def rounds(self, runners: dict[str, StepRunner], images: Tensor, targets: Tensor) -> None:
+        """In turns, so that a drift of the machine weighs on all alike."""
+        steps = _GPU_STEPS if self.plain.on_gpu else 1
+        running = dict(runners)
+        for number in range(1 + ROUNDS):
+            for name, runner in list(running.items()):
+                try:
+                    if number == 0:  # not timed: first calls allocate and compile
+                        self._first(runner, images, targets)
+                        continue
+                    start = time.perf_counter()
+                    for _ in range(steps):
+                        # At a rate of 0 every round computes the same.
+                        runner.step(runner.to_device(images), targets, 0.0)
+                    self._wait()
+                    taken = (time.perf_counter() - start) / steps
+                    self.seconds.setdefault(name, []).append(taken)
+                except (RuntimeError, MemoryError, SparsebenchError) as error:
+                    self.rejected[name] = first_line(error)
+                    del running[name]
+        for name in self.rejected:
+            self.seconds.pop(name, None)
+
+    def beside(
+        self,
+        name: str,
+        runner: StepRunner,
+        known: str,
+        proven: StepRunner,
+        images: Tensor,
+        targets: Tensor,
+    ) -> None:
+        """In turns with one that was tried out before, which must not suffer from it."""
+        found = list(self.seconds[known])
+        self.rounds({name: runner, known: proven}, images, targets)
+        if known in self.rejected:
+            reason = self.rejected.pop(known)
+            self.seconds.pop(name, None)
+            self.seconds[known] = found
+            self.rejected[name] = f"beside it an ordinary step fails: {reason}"
+
+    def best(self, otherwise: str) -> str:
+        """Name of the fastest that is trusted."""
+        if not self.seconds:
+            return otherwise
+        return min(self.seconds, key=lambda name: median(self.seconds[name]))
+
+    def _first(self, runner: StepRunner, images: Tensor, targets: Tensor) -> None:
+        runner.network.module.train()
+        images = runner.to_device(images)
+        runner.capture(images)
+        torch.manual_seed(0)  # networks with dropout compute the same too
+        loss = mean_loss(runner.step(images, targets, 0.0))
+        self._wait()
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        if not abs(loss - self.first_loss) <= _TOLERANCE[self.plain.precision] * abs(
+            self.first_loss
+        ):
+            raise SparsebenchError(f"its loss {loss:g} is not {self.first_loss:g}")
+
+    def _wait(self) -> None:
+        if self.plain.on_gpu:
+            torch.cuda.synchronize()
+
+
+@contextmanager
+def _own_randomness(execution: Execution) -> Iterator[None]:
+    """What is tried out draws nothing that the training would draw."""
+    devices = [torch.cuda.current_device()] if execution.on_gpu else []
+    with torch.random.fork_rng(devices=devices):
+        yield

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.stages import StageClock
+from bench.training.execution import Execution
 from bench.training.job import Job
-from bench.training.loop import Execution, StepRunner
 from bench.training.network import Network
 from bench.training.source import TrainingData
+from bench.training.steps import StepRunner
 from exporters.kernels.module import SparseModule
 
 if TYPE_CHECKING:

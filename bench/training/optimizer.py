@@ -34,6 +34,9 @@ class MaskedSGD(torch.optim.Optimizer):
         momentum: see above.
         weight_decay: see above.
         nesterov: see above.
+        together: update all sparse parameters in the same kernels; by default on a GPU, where
+            starting a kernel costs more than it does. On the CPU one after another stays in
+            the cache.
 
     Raises:
         ValueError: a mask of another shape, or a weight outside its mask that is not zero.
@@ -48,6 +51,7 @@ class MaskedSGD(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        together: bool | None = None,
     ) -> None:
         everything = list(parameters)
         sparse: list[torch.nn.Parameter] = []
@@ -64,7 +68,11 @@ class MaskedSGD(torch.optim.Optimizer):
             sparse.append(parameter)
         super().__init__(everything, {"lr": lr, "momentum": momentum})
         self._settings = (momentum, weight_decay, nesterov)
-        self._sparse = [_Sparse(p, masks[p], momentum, weight_decay, nesterov) for p in sparse]
+        self._sparse = [_Sparse(p, masks[p]) for p in sparse]
+        if together is None:
+            together = any(p.is_cuda for p in sparse)
+        updated = [one for one in self._sparse if one.values.numel()]
+        self._groups = [updated] if together else [[one] for one in updated]
         self._dense = None
         if dense:
             self._dense = torch.optim.SGD(
@@ -85,53 +93,58 @@ class MaskedSGD(torch.optim.Optimizer):
         if self._dense is not None:
             self._dense.param_groups[0]["lr"] = lr
             self._dense.step()
-        for one in self._sparse:
-            one.step(lr)
+        for group in self._groups:
+            _update([one for one in group if one.parameter.grad is not None], lr, *self._settings)
 
 
 class _Sparse:
     """One sparse parameter: positions of its non-zeros, their values and momentum."""
 
-    def __init__(
-        self,
-        parameter: torch.nn.Parameter,
-        mask: Tensor,
-        momentum: float,
-        weight_decay: float,
-        nesterov: bool,
-    ) -> None:
+    def __init__(self, parameter: torch.nn.Parameter, mask: Tensor) -> None:
         self.parameter = parameter
-        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
         self.flat = _flat(parameter.detach())
         kept = _flat(mask.to(parameter.device).contiguous(memory_format=_format(parameter)))
         self.dense = float(mask.float().mean()) > DENSE_ABOVE
         self.kept = kept
         self.indices = kept.nonzero().view(-1)
         self.values = self.flat.clone() if self.dense else self.flat[self.indices]
-        self.velocity: Tensor | None = None
+        self.velocity = torch.zeros_like(self.values)
 
-    def step(self, lr: float) -> None:
+    def gradient(self) -> Tensor:
+        """Of the values, newly made."""
         gradient = self.parameter.grad
-        if gradient is None:
-            return
+        assert gradient is not None
         if gradient.stride() != self.parameter.stride():
             gradient = gradient.contiguous(memory_format=_format(self.parameter))
         flat = _flat(gradient)
-        g = flat * self.kept if self.dense else flat.index_select(0, self.indices)
-        g.add_(self.values, alpha=self.weight_decay)
-        if self.velocity is None:
-            self.velocity = g.clone()
-        else:
-            self.velocity.mul_(self.momentum).add_(g)
-        if self.nesterov:
-            g.add_(self.velocity, alpha=self.momentum)
-        else:
-            g = self.velocity
-        self.values.add_(g, alpha=-lr)
+        return flat * self.kept if self.dense else flat.index_select(0, self.indices)
+
+    def put_back(self) -> None:
+        """The values into the parameter."""
         if self.dense:
             self.flat.copy_(self.values)
         else:
             self.flat.index_copy_(0, self.indices, self.values)
+
+
+def _update(
+    group: list[_Sparse], lr: float, momentum: float, weight_decay: float, nesterov: bool
+) -> None:
+    """One update of some parameters, each operation on all of them at once."""
+    if not group:
+        return
+    values, velocities = [one.values for one in group], [one.velocity for one in group]
+    gradients = [one.gradient() for one in group]
+    torch._foreach_add_(gradients, values, alpha=weight_decay)
+    torch._foreach_mul_(velocities, momentum)
+    torch._foreach_add_(velocities, gradients)
+    if nesterov:
+        torch._foreach_add_(gradients, velocities, alpha=momentum)
+    else:
+        gradients = velocities
+    torch._foreach_add_(values, gradients, alpha=-lr)
+    for one in group:
+        one.put_back()
 
 
 def _format(tensor: Tensor) -> Any:

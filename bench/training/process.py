@@ -44,9 +44,12 @@ def _work(job: Job, answers: TextIO) -> None:
 
     from bench.tasks import open_task
     from bench.training.calibrate import fastest
+    from bench.training.execution import Execution, configured
     from bench.training.kernels import choose_layers, compare_whole, kernels_ready, use_layers
-    from bench.training.loop import Execution, configured, train_network
+    from bench.training.loop import train_network
+    from bench.training.losses import steps_between_fetches
     from bench.training.network import load_network
+    from bench.training.placement import placed
     from bench.training.source import decode_task
 
     def say(text: str) -> None:
@@ -62,13 +65,19 @@ def _work(job: Job, answers: TextIO) -> None:
         accumulate=job.accumulate,
         threads=job.threads,
         deterministic=job.deterministic,
+        losses_every=steps_between_fetches(job.device),
     )
     # What an earlier block found holds for the whole run: blocks differ in nothing but time.
     layers: dict[str, dict[str, Any]] = {}
     how: Execution | None = None
     if found := job.tuned:
         layers = found["layers"]
-        how = replace(execution, channels_last=found["channels_last"], kernels=found["kernels"])
+        how = replace(
+            execution,
+            channels_last=found["channels_last"],
+            kernels=found["kernels"],
+            graphs=found.get("graphs", False) and execution.may_have_graphs,
+        )
         _answer(answers, facts={"tuned_in_block": found["block"]})
     with configured(execution):
         for seed in job.seeds:
@@ -79,6 +88,10 @@ def _work(job: Job, answers: TextIO) -> None:
             data = decode_task(
                 task, job.preprocessing, job.validation, threads=job.threads, clock=clock
             )
+            place: dict[str, Any] = {}
+            if execution.on_gpu:
+                with clock.stage("load"):
+                    data, place = placed(data, job.device)
             if job.kernels:
                 say("compiling the kernels")
                 with clock.paused():  # a one-off: the compiled file is kept
@@ -96,7 +109,7 @@ def _work(job: Job, answers: TextIO) -> None:
                 if how and not how.kernels:
                     network = dense
             elif how is None and job.tune:
-                say("trying out memory formats")
+                say("trying out memory formats" + " and graphs" * execution.on_gpu)
                 with clock.paused():
                     choice = fastest(network, data, job.recipe, execution)
                 how = choice.execution
@@ -106,7 +119,8 @@ def _work(job: Job, answers: TextIO) -> None:
                 with clock.stage("load"):
                     network.module.to(memory_format=torch.channels_last)
             trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
-            facts = {**trained.facts, "execution": asdict(how), **_memory(job.device)}
+            ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
+            facts = {**trained.facts, "execution": asdict(ran), **place, **_memory(job.device)}
             _answer(answers, trained=replace(trained, facts=facts).to_json())
 
 

@@ -123,6 +123,7 @@ def _found_earlier(one: Ready, context: BlockContext) -> dict[str, Any]:
                 "block": trial.block,
                 "channels_last": execution["channels_last"],
                 "kernels": execution["kernels"],
+                "graphs": execution.get("graphs", False),
                 "layers": trial.extra.get("layers", {}),
             }
     return {}

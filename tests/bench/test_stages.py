@@ -99,6 +99,23 @@ def test_stages_sum_to_the_total_however_they_nest(tree: object) -> None:
     assert total == pytest.approx(hand.now - 100)
 
 
+def test_dealing_anew_moves_what_was_charged_since_then_and_nothing_else() -> None:
+    hand = Hand()
+    clock = StageClock(hand)
+    for name, seconds in (("a", 1), ("b", 2), ("c", 4)):
+        with clock.stage(name):
+            hand.now += seconds
+    before = clock.seconds
+    for name, seconds in (("a", 5), ("b", 3), ("c", 6)):
+        with clock.stage(name):
+            hand.now += seconds
+    clock.deal_anew({"a": 1.0, "b": 3.0}, before)
+    assert clock.seconds == {"a": 1 + 2, "b": 2 + 6, "c": 10, "other": 0}
+    clock.deal_anew({"a": 0.0, "b": 0.0}, {})
+    assert clock.seconds == {"a": 1 + 2, "b": 2 + 6, "c": 10, "other": 0}
+    assert sum(clock.seconds.values()) == clock.stop() == 21
+
+
 @pytest.mark.alone
 def test_real_stages_sum_to_the_real_wall_time() -> None:
     start = time.perf_counter()

@@ -77,6 +77,18 @@ def test_what_an_earlier_block_found_is_not_tried_out_again(job: Job) -> None:
     assert "tuning" not in answers.facts
 
 
+def test_graphs_of_an_earlier_block_that_cannot_be_had_are_done_without(job: Job) -> None:
+    """Here because there is no GPU; on one, because something else took its memory."""
+    found = {"block": 0, "channels_last": False, "kernels": False, "graphs": True, "layers": {}}
+    job = replace(job, tuned=found, seeds=(4,))
+    (one,) = run_job(job, timeout=300, say=lambda text: None).trained
+    assert "cannot be captured" in one.facts["without_graphs"]
+    assert one.facts["execution"]["graphs"] is False
+    in_pieces = replace(job, accumulate=2)
+    (one,) = run_job(in_pieces, timeout=300, say=lambda text: None).trained
+    assert "without_graphs" not in one.facts  # pieces never had any
+
+
 def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None:
     native = replace(job, kernels=True, seeds=(4,))
     layers = run_job(native, timeout=300, say=lambda text: None).facts["layers"]

@@ -10,14 +10,17 @@ import torch
 from bench.stages import StageClock
 from bench.tasks import open_task
 from bench.training.calibrate import fastest
-from bench.training.loop import Execution, StepRunner, train_network
+from bench.training.execution import Execution
+from bench.training.loop import train_network
 from bench.training.network import load_network
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData, decode_task
+from bench.training.steps import StepRunner
 from models.cards import Preprocessing
 from models.errors import SparsebenchError
 from models.masks import mask_hash
 from models.zoo.load import load_backbone
+from tests.bench.training.small import small_network
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SPARSE = "resnet18/gmp-90"
@@ -102,6 +105,55 @@ def test_a_diverging_training_says_where_and_at_which_rate(data: TrainingData) -
     network = load_network(SPARSE, 2, 1)
     with pytest.raises(SparsebenchError, match=r"seed 9, epoch 0, step \d+, learning rate 1e\+20"):
         train_network(network, data, TrainRecipe("paper", 2, 1e20, 5), Execution(), seed=9)
+
+
+@pytest.mark.parametrize("every", [2, 50])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_losses_that_are_fetched_together_are_the_same(
+    data: TrainingData, every: int, accumulate: int
+) -> None:
+    recipe, found = TrainRecipe("short", 2, 0.05, 6), []
+    for losses_every in (1, every):
+        execution = Execution(accumulate=accumulate, losses_every=losses_every)
+        found.append(train_network(small_network(), data, recipe, execution, seed=4))
+    assert [e.loss for e in found[1].epochs] == [e.loss for e in found[0].epochs]
+    assert found[1].last == found[0].last
+
+
+def test_a_loss_that_is_fetched_late_is_named_as_one_that_is_fetched_at_once(
+    data: TrainingData,
+) -> None:
+    said = []
+    for losses_every in (1, 3, 50):
+        execution = Execution(losses_every=losses_every)
+        with pytest.raises(SparsebenchError) as caught:
+            recipe = TrainRecipe("paper", 2, 1e20, 3)
+            train_network(small_network(), data, recipe, execution, seed=9)
+        said.append(str(caught.value))
+    assert "seed 9, epoch 0, step " in said[0] and "step 0," not in said[0]
+    assert said[1:] == said[:1] * 2
+
+
+class _Alike:
+    """An event of a device on which every stage takes a millisecond."""
+
+    def record(self) -> None:
+        pass
+
+    def elapsed_time(self, end: object) -> float:
+        return 1.0
+
+
+def test_stages_on_a_device_take_its_time_and_sum_to_the_total(data: TrainingData) -> None:
+    clock = StageClock()
+    execution = Execution(losses_every=3)
+    recipe = TrainRecipe("short", 1, 0.05, 5)
+    runner = StepRunner(small_network(), data, recipe, execution, clock, event=_Alike)
+    runner.epoch(0, 1)
+    clock.stop()
+    dealt = {clock.seconds[name] for name in ("augment", "forward", "backward", "optimizer")}
+    assert max(dealt) == pytest.approx(min(dealt)) and min(dealt) > 0
+    assert sum(clock.seconds.values()) == pytest.approx(clock.total, rel=1e-9)
 
 
 def test_the_calibration_leaves_the_network_as_it_was(data: TrainingData) -> None:

@@ -35,8 +35,9 @@ def weight_of(net: nn.Module) -> nn.Parameter:
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("together", [False, True])
 def test_it_is_sgd_with_masked_gradients(
-    nesterov: bool, channels_last: bool, density: float
+    nesterov: bool, channels_last: bool, density: float, together: bool
 ) -> None:
     ours, theirs, mask = two(7, channels_last, density)
     settings: dict[str, Any] = {
@@ -45,7 +46,7 @@ def test_it_is_sgd_with_masked_gradients(
         "weight_decay": 0.01,
         "nesterov": nesterov,
     }
-    masked = MaskedSGD(ours.parameters(), {weight_of(ours): mask}, **settings)
+    masked = MaskedSGD(ours.parameters(), {weight_of(ours): mask}, together=together, **settings)
     reference = torch.optim.SGD(theirs.parameters(), **settings)
     for step in range(6):
         torch.manual_seed(step)
@@ -81,6 +82,27 @@ def test_weights_outside_the_mask_must_be_zero_to_begin_with() -> None:
         MaskedSGD([weight], {weight: torch.eye(2, dtype=torch.bool)}, lr=0.1)
 
 
+def test_parameters_updated_together_are_those_updated_one_by_one() -> None:
+    """Among them one without a gradient, one without a weight, and one that is nearly dense."""
+    results = []
+    for together in (False, True):
+        torch.manual_seed(0)
+        weights, masks = [], {}
+        for density in (0.3, 0.0, 0.9, 0.1):
+            mask = torch.rand(6, 50) < density
+            weights.append(nn.Parameter(torch.randn(6, 50) * mask))
+            masks[weights[-1]] = mask
+        optimizer = MaskedSGD(weights, masks, lr=0.1, weight_decay=0.1, together=together)
+        for step in range(3):
+            for number, weight in enumerate(weights):
+                late = number == 3 and step == 0
+                weight.grad = None if late else torch.randn(6, 50)
+            optimizer.step()
+        results.append([weight.detach().clone() for weight in weights])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert all(bool(one.any()) == (number != 1) for number, one in enumerate(results[0]))
+
+
 def test_state_is_as_small_as_the_non_zeros() -> None:
     weight = nn.Parameter(torch.zeros(100, 100))
     mask = torch.zeros(100, 100, dtype=torch.bool)
@@ -89,4 +111,4 @@ def test_state_is_as_small_as_the_non_zeros() -> None:
     weight.grad = torch.ones(100, 100)
     optimizer.step()
     kept = [optimizer._sparse[0].values, optimizer._sparse[0].velocity]
-    assert [None if t is None else t.numel() for t in kept] == [50, 50]
+    assert [t.numel() for t in kept] == [50, 50]

@@ -1,0 +1,100 @@
+"""The losses of an epoch, left on the device until several are fetched together.
+
+Reading a loss waits for the step that it belongs to, and a GPU that is waited for in every step
+stands still while the host orders the next one. A loss that is no finite number is therefore
+noticed up to `every` steps late, but still named by its own step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.training.divergence import check_loss
+from bench.training.recipe import TrainRecipe
+
+# Long enough that the wait is lost among the steps, short enough that a diverged training ends.
+GPU_STEPS_BETWEEN_FETCHES = 50
+
+
+def steps_between_fetches(device: str) -> int:
+    """Steps whose losses are fetched together: 1 on the CPU, where there is no wait to spare."""
+    return GPU_STEPS_BETWEEN_FETCHES if device.startswith("cuda") else 1
+
+
+@dataclass(frozen=True)
+class _Step:
+    shares: Sequence[Tensor]
+    pictures: int
+    number: int
+    rate: float
+
+
+class LossLedger:
+    """Losses of one epoch.
+
+    Args:
+        recipe: of the training.
+        seed: of the training.
+        epoch: its number, from 0.
+        every: steps that are fetched together.
+    """
+
+    def __init__(self, recipe: TrainRecipe, *, seed: int, epoch: int, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"losses cannot be fetched every {every} steps")
+        self._recipe, self._seed, self._epoch, self._every = recipe, seed, epoch, every
+        self._waiting: list[_Step] = []
+        self._total = 0.0
+
+    def add(self, shares: Sequence[Tensor], *, pictures: int, step: int, rate: float) -> None:
+        """Take note of a step; nothing is fetched.
+
+        Args:
+            shares: what the pieces of the batch add to its mean loss, 0-dimensional, detached.
+            pictures: of the batch.
+            step: within the epoch, from 0.
+            rate: its learning rate.
+        """
+        self._waiting.append(_Step(shares, pictures, step, rate))
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to fetch."""
+        return len(self._waiting) >= self._every
+
+    def fetch(self) -> None:
+        """Wait for the device, check the losses that it still has, and add them up.
+
+        Raises:
+            SparsebenchError: one is not finite; says at which step and learning rate the first.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        fetched = iter(torch.stack([share for step in waiting for share in step.shares]).tolist())
+        for step in waiting:
+            loss = 0.0
+            for _ in step.shares:
+                loss += next(fetched)
+            check_loss(
+                loss,
+                self._recipe,
+                seed=self._seed,
+                epoch=self._epoch,
+                step=step.number,
+                rate=step.rate,
+            )
+            self._total += loss * step.pictures
+
+    def mean(self, pictures: int) -> float:
+        """The mean loss over the epoch's pictures, as far as it is fetched."""
+        return self._total / pictures
+
+
+def mean_loss(shares: Sequence[Tensor]) -> float:
+    """The mean loss of one step, fetched at once."""
+    return float(sum(float(share) for share in shares))

@@ -1,0 +1,210 @@
+"""Steps of a training: forward, backward, update; and how good the network is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.pictures import (
+    DevicePictures,
+    Source,
+    augmented_batches,
+    device_augmented_batches,
+    send,
+)
+from bench.stages import StageClock
+from bench.training.device_time import DeviceStages, Event, gpu_event
+from bench.training.execution import Execution
+from bench.training.feed import evaluation_batches, on_device, training_batches
+from bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
+from bench.training.losses import LossLedger
+from bench.training.network import Network
+from bench.training.optimizer import MaskedSGD
+from bench.training.recipe import TrainRecipe
+from bench.training.scores import score
+from bench.training.source import TrainingData
+
+
+class StepRunner:
+    """The steps of one training.
+
+    Args:
+        network: trained in place.
+        data: pictures.
+        recipe: of the optimizer.
+        execution: how it runs; the network is in its memory format.
+        clock: gets the stages ``augment``, ``forward``, ``backward``, ``optimizer``, on a GPU
+            by the device's time (:mod:`bench.training.device_time`), and ``capture``.
+        capture: makes graphs; PyTorch's by default.
+        event: marks the device's time; by default on a GPU alone.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        data: TrainingData,
+        recipe: TrainRecipe,
+        execution: Execution,
+        clock: StageClock,
+        *,
+        capture: Capture | None = None,
+        event: Callable[[], Event] | None = None,
+    ) -> None:
+        self.network, self.data, self.recipe = network, data, recipe
+        self.execution, self.clock = execution, clock
+        self.stages = DeviceStages(clock, event or (gpu_event if execution.on_gpu else None))
+        self.graphs: GraphedForward | None = None
+        self.without_graphs: str | None = None
+        self.module: Forward = network.module
+        if execution.compile:
+            self.module = torch.compile(network.module)
+        elif execution.graphs and execution.may_have_graphs:
+            self.module = self.graphs = GraphedForward(network.module, capture)
+        self.optimizer = MaskedSGD(
+            network.module.parameters(),
+            network.sparse,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+
+    def epoch(self, number: int, seed: int) -> float:
+        """One epoch; its mean loss.
+
+        Raises:
+            SparsebenchError: a loss is no finite number (says where and at which rate).
+        """
+        data, recipe, execution = self.data, self.recipe, self.execution
+        self.network.module.train()
+        labels = torch.from_numpy(data.train.labels)
+        batches = training_batches(
+            data.train,
+            data.preprocessing,
+            recipe.batch_size,
+            execution,
+            seed=seed,
+            epoch=number,
+            clock=self.clock,
+        )
+        losses = LossLedger(recipe, seed=seed, epoch=number, every=execution.losses_every)
+        steps = -(-len(data.train) // recipe.batch_size)
+        for step in range(steps):
+            with self.stages.stage("augment"):
+                indices, images = next(batches)
+                targets = send(labels[torch.from_numpy(indices)], execution.device)
+            rate = recipe.rate(number, step / steps)
+            if len(indices) == 1 and step:
+                continue  # batch norm cannot be trained on a single picture
+            self.prepare(images)
+            self.noted_step(images, targets, rate, step, losses)
+        self._fetch(losses)
+        return losses.mean(len(data.train))
+
+    def noted_step(
+        self, images: Tensor, targets: Tensor, rate: float, step: int, losses: LossLedger
+    ) -> None:
+        """One update whose loss is fetched when its turn comes.
+
+        Raises:
+            SparsebenchError: a loss is no finite number (says where and at which rate).
+        """
+        shares = self.step(images, targets, rate)
+        losses.add(shares, pictures=len(images), step=step, rate=rate)
+        if losses.full:
+            self._fetch(losses)
+
+    def step(self, images: Tensor, targets: Tensor, rate: float) -> Sequence[Tensor]:
+        """One update.
+
+        Args:
+            images: on the device, in the execution's memory format.
+            targets: class numbers ``[N]``, on the device.
+            rate: learning rate.
+
+        Returns:
+            What each piece of the batch adds to its mean loss; still on the device.
+        """
+        pieces = min(self.execution.accumulate, len(images))
+        self.optimizer.zero_grad(set_to_none=True)
+        shares: list[Tensor] = []
+        for part, wanted in zip(images.chunk(pieces), targets.chunk(pieces), strict=True):
+            with self.stages.stage("forward"):
+                with self.execution.autocast():
+                    logits = self.module(part)
+                loss = functional.cross_entropy(logits.float(), wanted)
+                share = loss * (len(part) / len(images))
+            with self.stages.stage("backward"):
+                torch.autograd.backward(share)
+                shares.append(share.detach())
+        with self.stages.stage("optimizer"):
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizer.step()
+        return shares
+
+    def prepare(self, images: Tensor) -> None:
+        """Capture full batches with the first of them, if the execution wants graphs.
+
+        A graph is there to save time: a training that cannot have one goes on, and
+        :attr:`without_graphs` says why.
+
+        Args:
+            images: the next batch on the device, in the execution's memory format.
+        """
+        if not self.graphs or self.graphs.captured or len(images) != self.recipe.batch_size:
+            return
+        try:
+            self.capture(images)
+        except CaptureError as error:
+            self.graphs, self.module = None, self.network.module
+            self.without_graphs = str(error)
+
+    def capture(self, images: Tensor) -> None:
+        """Capture full batches as a graph, if the execution wants graphs.
+
+        Args:
+            images: a batch on the device, in the execution's memory format.
+
+        Raises:
+            CaptureError: it is not possible, with the reason.
+        """
+        if self.graphs:
+            with self.clock.stage("capture"), self.execution.autocast():
+                self.graphs.capture(images)
+
+    def accuracy(self, source: Source) -> float:
+        """In evaluation mode, 0-1."""
+        module = self.network.module.eval()
+        found = np.empty(len(source), np.int64)
+        batches = evaluation_batches(
+            source, self.data.preprocessing, self.recipe.batch_size, self.execution
+        )
+        with torch.inference_mode(), self.execution.autocast():
+            answers = [(indices, module(images).argmax(1)) for indices, images in batches]
+        for indices, classes in answers:  # not before all is ordered
+            found[indices] = classes.cpu().numpy()
+        return score(self.data.metric, source.labels, found)
+
+    def some_batch(self) -> tuple[Tensor, Tensor]:
+        """Pictures (where the source has them) and labels (on the device) of a first batch."""
+        source, size = self.data.train, self.recipe.batch_size
+        card = self.data.preprocessing
+        if isinstance(source, DevicePictures):
+            indices, images = next(device_augmented_batches(source, card, size, seed=0, epoch=0))
+        else:
+            indices, pixels = next(augmented_batches(source, card, size, seed=0, epoch=0))
+            images = torch.from_numpy(pixels)
+        return images, torch.from_numpy(source.labels[indices]).to(self.execution.device)
+
+    def to_device(self, images: Tensor) -> Tensor:
+        """Pictures in the execution's memory format, on its device."""
+        return on_device(images, self.execution)
+
+    def _fetch(self, losses: LossLedger) -> None:
+        with self.clock.stage("backward"):
+            losses.fetch()
+        self.stages.settle()

@@ -1,0 +1,137 @@
+"""The calibration's candidates with graphs; the graphs are stand-ins."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.stages import StageClock
+from bench.tasks import open_task
+from bench.training.calibrate import fastest, name_of
+from bench.training.execution import Execution
+from bench.training.graphs import Forward
+from bench.training.recipe import TrainRecipe
+from bench.training.source import TrainingData, decode_task
+from models.cards import Preprocessing
+from tests.bench.training.small import small_network
+
+CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+RECIPE = TrainRecipe("short", 1, 0.1, 8)
+FORMATS = {"contiguous", "channels-last"}
+
+
+@pytest.fixture(scope="module")
+def data(pictures: Path) -> TrainingData:
+    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+
+
+def same(module: nn.Module, images: Tensor) -> Forward:
+    return module
+
+
+def slow(module: nn.Module, images: Tensor) -> Forward:
+    def replay(batch: Tensor) -> Tensor:
+        time.sleep(0.3)
+        logits: Tensor = module(batch)
+        return logits
+
+    return replay
+
+
+def wrong(module: nn.Module, images: Tensor) -> Forward:
+    return lambda batch: module(batch) * 100
+
+
+def impossible(module: nn.Module, images: Tensor) -> Forward:
+    raise RuntimeError("a sync in the middle")
+
+
+def test_graphs_of_the_better_format_are_a_candidate(data: TrainingData) -> None:
+    choice = fastest(small_network(), data, RECIPE, Execution(), graphs=True, capture=same)
+    (graphed,) = set(choice.seconds) - FORMATS
+    assert graphed in ("contiguous graphs", "channels-last graphs")
+    assert choice.rejected == {}
+    assert name_of(choice.execution) == min(choice.seconds, key=lambda n: choice.seconds[n])
+
+
+def test_slow_graphs_are_not_chosen(data: TrainingData) -> None:
+    choice = fastest(small_network(), data, RECIPE, Execution(), graphs=True, capture=slow)
+    (graphed,) = set(choice.seconds) - FORMATS
+    assert choice.seconds[graphed] >= 0.3
+    assert not choice.execution.graphs
+
+
+def test_a_capture_that_fails_is_a_candidate_rejected_with_its_reason(data: TrainingData) -> None:
+    choice = fastest(small_network(), data, RECIPE, Execution(), graphs=True, capture=impossible)
+    assert set(choice.seconds) == FORMATS and not choice.execution.graphs
+    ((name, reason),) = choice.rejected.items()
+    assert name.endswith(" graphs") and "a sync in the middle" in reason
+
+
+def test_a_graph_that_computes_something_else_is_rejected(data: TrainingData) -> None:
+    choice = fastest(small_network(), data, RECIPE, Execution(), graphs=True, capture=wrong)
+    ((name, reason),) = choice.rejected.items()
+    assert name.endswith(" graphs") and reason.startswith("its loss")
+    assert set(choice.seconds) == FORMATS and not choice.execution.graphs
+
+
+def test_a_graph_that_leaves_no_room_for_an_ordinary_step_is_rejected(data: TrainingData) -> None:
+    """The last batch of an epoch and the evaluation are ordinary."""
+    network = small_network()
+    room = {"full": False}
+
+    class Conv(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:
+            if room["full"]:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(input)
+
+    def greedy(module: nn.Module, images: Tensor) -> Forward:
+        room["full"] = True
+        logits = torch.zeros(len(images), 2, requires_grad=True)
+        return lambda batch: logits
+
+    network.module[0].__class__ = Conv  # type: ignore[index]
+    # In bf16 the loss of a network that knows nothing passes for that of another.
+    plain = Execution(precision="bf16")
+    choice = fastest(network, data, RECIPE, plain, graphs=True, capture=greedy)
+    ((name, reason),) = choice.rejected.items()
+    assert name.endswith(" graphs") and "no room" in reason
+    assert set(choice.seconds) == FORMATS and not choice.execution.graphs
+
+
+@pytest.mark.parametrize(
+    ("execution", "batch_size", "graphs"),
+    [
+        (Execution(), 8, None),  # a CPU has none
+        (Execution(accumulate=2), 8, True),
+        (Execution(), 64, True),  # there is no full batch to replay
+    ],
+)
+def test_where_graphs_are_no_candidate(
+    data: TrainingData, execution: Execution, batch_size: int, graphs: bool | None
+) -> None:
+    recipe = TrainRecipe("short", 1, 0.1, batch_size)
+    choice = fastest(small_network(), data, recipe, execution, graphs=graphs, capture=same)
+    assert set(choice.seconds) == FORMATS and choice.rejected == {}
+
+
+def test_what_is_tried_out_is_a_training_step_and_draws_nothing(data: TrainingData) -> None:
+    """Batch norm in training mode costs more than in evaluation, where it is four numbers."""
+    network, modes = small_network(), []
+
+    class Conv(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:
+            modes.append(self.training)
+            return super().forward(input)
+
+    network.module[0].__class__ = Conv  # type: ignore[index]
+    state = torch.random.get_rng_state()
+    fastest(network, data, RECIPE, Execution())
+    assert modes and all(modes)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not network.module.training
