@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import Any, TextIO
 
@@ -50,6 +51,7 @@ def _work(job: Job, answers: TextIO) -> None:
     from bench.training.losses import steps_between_fetches
     from bench.training.network import load_network
     from bench.training.placement import placed
+    from bench.training.rehearse import rehearse
     from bench.training.source import decode_task
 
     def say(text: str) -> None:
@@ -89,6 +91,7 @@ def _work(job: Job, answers: TextIO) -> None:
                 task, job.preprocessing, job.validation, threads=job.threads, clock=clock
             )
             place: dict[str, Any] = {}
+            compiling = 0.0
             if execution.on_gpu:
                 with clock.stage("load"):
                     data, place = placed(data, job.device)
@@ -96,9 +99,9 @@ def _work(job: Job, answers: TextIO) -> None:
                 say("compiling the kernels")
                 with clock.paused():  # a one-off: the compiled file is kept
                     kernels_ready()
-                with clock.stage("load"):
+                    began = time.perf_counter()
                     dense, network = network, network.with_kernels(job.threads)
-                with clock.paused():
+                    compiling = time.perf_counter() - began
                     layers = layers or choose_layers(network, data, job)
                     use_layers(network, layers)
                     _answer(answers, facts={"layers": layers})
@@ -118,9 +121,15 @@ def _work(job: Job, answers: TextIO) -> None:
             if how.channels_last:
                 with clock.stage("load"):
                     network.module.to(memory_format=torch.channels_last)
+            if how.kernels or how.compile:
+                say("compiling for the sizes of batches")
+                with clock.paused():
+                    compiling += rehearse(network, data, job.recipe, how)
             trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
             facts = {**trained.facts, "execution": asdict(ran), **place, **_memory(job.device)}
+            if compiling:
+                facts["compile_seconds"] = compiling
             _answer(answers, trained=replace(trained, facts=facts).to_json())
 
 

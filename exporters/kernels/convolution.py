@@ -153,8 +153,8 @@ class Convolution:
         # How many pictures the last block holds changes nothing.
         key = (inp.blocks, inp.height, inp.width, inp.lanes, inp.item_bytes)
         if key not in self._plans:
-            # Trainings have one shape of batch, and perhaps a last and a test batch.
-            if len(self._plans) >= 3:
+            # Trainings have one shape of batch, and last ones when they train and evaluate.
+            if len(self._plans) >= 6:
                 del self._plans[next(iter(self._plans))]
             self._plans[key] = _Plans(self._plan(inp))
         return self._plans[key]

@@ -1,0 +1,64 @@
+"""What is compiled for a size of batch is compiled before the clock runs, and told apart."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from bench.stages import StageClock
+from bench.training.execution import Execution
+from bench.training.network import Network
+from bench.training.recipe import TrainRecipe
+from bench.training.source import TrainingData
+from bench.training.steps import StepRunner
+
+
+def rehearse(
+    network: Network, data: TrainingData, recipe: TrainRecipe, execution: Execution
+) -> float:
+    """Run every size of batch of a training once, at a learning rate of 0.
+
+    The suite's kernels compile the pattern of each layer for a number of pictures,
+    ``torch.compile`` the whole network; in eager PyTorch there is nothing to compile, and
+    nothing is run. Weights and batch norm's statistics are afterwards what they were.
+
+    Args:
+        network: to be trained, in the memory format of `execution`.
+        data: pictures.
+        recipe: its batch size counts.
+        execution: how the training will run.
+
+    Returns:
+        Seconds that it took: a one-off cost.
+    """
+    began = time.perf_counter()
+    if not (execution.kernels or execution.compile):
+        return 0.0
+    module = network.module
+    saved = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    runner = StepRunner(network, data, recipe, execution, StageClock())
+    images, targets = runner.some_batch()
+    images = runner.to_device(images)
+    module.train()
+    for size in sizes(len(data.train), recipe.batch_size):
+        if size > 1:  # batch norm cannot be trained on a single picture
+            runner.step(images[:size], targets[:size], 0.0)
+    module.eval()
+    with torch.inference_mode(), execution.autocast():
+        for source in (data.validation, data.test):
+            for size in sizes(len(source), recipe.batch_size):
+                # Any pictures do, and the evaluation may have larger batches than the training.
+                module(torch.zeros_like(images[:1]).expand(size, -1, -1, -1).contiguous())
+    for parameter in module.parameters():
+        parameter.grad = None
+    with torch.no_grad():
+        for name, buffer in module.named_buffers():
+            buffer.copy_(saved[name])
+    return time.perf_counter() - began
+
+
+def sizes(pictures: int, batch_size: int) -> tuple[int, ...]:
+    """Of the batches that so many pictures make: whole ones and the rest."""
+    whole, rest = divmod(pictures, batch_size)
+    return ((batch_size,) if whole else ()) + ((rest,) if rest else ())
