@@ -53,9 +53,10 @@ def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
 
 def use_layers(network: Network, layers: Layers) -> None:
     """Run the layers of a network as chosen."""
-    convolutions = _module(network).convolutions()
+    module = _module(network)
+    known = module.convolutions() | module.linears()
     for name, choice in layers.items():
-        convolutions[name].execution = choice["execution"]
+        known[name].execution = choice["execution"]
 
 
 def compare_whole(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exporters.kernels.layers import SparseConv2d, SparseLinear
 from exporters.kernels.module import SparseModule
 from exporters.kernels.program import Program
 from exporters.kernels.steps import ConvStep, Step
@@ -48,7 +49,7 @@ class Choice:
 
 
 def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) -> list[Choice]:
-    """Set the execution of each convolution to the faster one.
+    """Set the execution of each convolution and masked linear layer to the faster one.
 
     Args:
         module: changed in place; its statistics and gradients are left as they were.
@@ -56,9 +57,12 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
         rounds: of both executions in turns, after one that does not count.
 
     Returns:
-        One record for each convolution, in the order of execution.
+        One record for each convolution, in the order of execution, then for each masked
+        linear layer, which is measured on a row a picture.
     """
-    layers = module.convolutions()
+    layers: dict[str, SparseConv2d | SparseLinear] = {**module.convolutions()}
+    linears = module.linears()
+    layers |= linears
     buffers = {name: b.clone() for name, b in module.named_buffers()}
     grads = [p.grad for p in module.parameters()]
     times: dict[str, dict[str, list[float]]] = {n: {"sparse": [], "dense": []} for n in layers}
@@ -66,7 +70,9 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
         for execution in ("sparse", "dense") if turn % 2 else ("dense", "sparse"):
             for layer in layers.values():
                 layer.execution = execution
-            for name, seconds in _one_pass(module, images).items():
+            spent = _one_pass(module, images)
+            spent |= {name: _one_call(one, len(images)) for name, one in linears.items()}
+            for name, seconds in spent.items():
                 if turn:
                     times[name][execution].append(seconds)
     choices = []
@@ -82,6 +88,14 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
     for parameter, grad in zip(module.parameters(), grads, strict=True):
         parameter.grad = grad
     return choices
+
+
+def _one_call(layer: SparseLinear, rows: int) -> float:
+    """Seconds of a linear layer, forward and backward together."""
+    inputs = torch.ones(rows, layer.kept.shape[1], dtype=layer.values.dtype, requires_grad=True)
+    start = time.perf_counter()
+    layer(inputs).sum().backward()
+    return time.perf_counter() - start
 
 
 def _one_pass(module: SparseModule, images: Tensor) -> dict[str, float]:

@@ -121,16 +121,31 @@ class SparseConv2d(nn.Module):
 
 
 class SparseLinear(nn.Module):
-    """A linear layer whose parameters are its non-zeros; computed dense."""
+    """A linear layer whose parameters are its non-zeros: a 1x1 convolution of 1x1 planes.
+
+    Attributes:
+        values: ``[nnz]``, in row-major order of the dense weight.
+        bias: ``[O]`` or None.
+        execution: ``sparse`` (these kernels) or ``dense`` (PyTorch's, zeros included).
+
+    Args:
+        layer: what it stands for.
+        kept: bool ``[O, I]``, True where a weight is kept.
+        kernels: the compiled library.
+        threads: to compute with.
+    """
 
     values: nn.Parameter
     kept: Tensor
 
-    def __init__(self, layer: nn.Linear, kept: Tensor) -> None:
+    def __init__(self, layer: nn.Linear, kept: Tensor, kernels: Library, threads: int) -> None:
         super().__init__()
         self.values = nn.Parameter(layer.weight.detach()[kept].contiguous())
         self.bias = layer.bias
         self.register_buffer("kept", kept.clone(), persistent=False)
+        self.execution = _SPARSE
+        self._kernels, self._threads = kernels, threads
+        self._compiled: Convolution | None = None
 
     def dense_weight(self) -> Tensor:
         """``[O, I]``, zeros where nothing is kept; differentiable."""
@@ -138,8 +153,44 @@ class SparseLinear(nn.Module):
         return weight.masked_scatter(self.kept, self.values)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``[N, I]`` to ``[N, O]``."""
-        return functional.linear(inputs, self.dense_weight(), self.bias)
+        """``[..., I]`` to ``[..., O]``; what the kernels have no type for is computed dense."""
+        known = inputs.dtype == self.values.dtype and inputs.device.type == "cpu"
+        if self.execution == _DENSE or not known or not inputs.numel():
+            return functional.linear(inputs, self.dense_weight(), self.bias)
+        from exporters.kernels.functional import sparse_conv2d
+
+        rows = inputs.reshape(-1, inputs.shape[-1], 1, 1)
+        out = sparse_conv2d(rows, self.values, self._pattern(), self._kernels, self._threads)
+        out = out.reshape(*inputs.shape[:-1], len(self.kept))
+        return out if self.bias is None else out + self.bias
+
+    def _pattern(self) -> Convolution:
+        from exporters.kernels.convolution import Convolution
+
+        if self._compiled is None:
+            outputs, width = self.kept.shape
+            geometry = Geometry(outputs, width, kernel=(1, 1))
+            kept = np.asarray(self.kept)[:, :, None, None]
+            self._compiled = Convolution(kept, geometry, self._kernels, self._threads)
+        return self._compiled
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SparseLinear:
+        """A copy of the parameters; the library is shared, the pattern compiled again."""
+        import copy
+
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        for name, value in self.__dict__.items():
+            shared = {"_compiled": None, "_kernels": self._kernels}
+            kept = shared[name] if name in shared else copy.deepcopy(value, memo)
+            copied.__dict__[name] = kept
+        return copied
+
+    def extra_repr(self) -> str:
+        """Features and the share that is kept."""
+        outputs, width = self.kept.shape
+        kept = f"nonzeros={self.values.numel()} of {self.kept.numel()}"
+        return f"{width}, {outputs}, {kept}, {self.execution}"
 
 
 def _pair(value: object) -> tuple[int, int]:

@@ -79,6 +79,11 @@ class SparseModule(nn.Module):
                 found[step.layer] = layer
         return found
 
+    def linears(self) -> dict[str, SparseLinear]:
+        """Name -> layer of each masked linear layer."""
+        named = self.network.named_modules()
+        return {name: layer for name, layer in named if isinstance(layer, SparseLinear)}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> SparseModule:
         """A module of its own parameters, statistics and memory."""
         network = copy.deepcopy(self.network, memo)
@@ -157,8 +162,9 @@ def sparsify_module(
     order = list(network.state_dict())
     if mask is None:
         mask = {n: kept for n, kept in mask_of(network).items() if kept.ndim == 4}
-    _replace_layers(network, mask)
-    sparse = SparseModule(network, kernels, threads or torch.get_num_threads(), order)
+    threads = threads or torch.get_num_threads()
+    _replace_layers(network, mask, kernels, threads)
+    sparse = SparseModule(network, kernels, threads, order)
     sparse.train(module.training)
     for name, parameter in module.named_parameters():
         target = name.removesuffix("weight") + "values"
@@ -169,7 +175,9 @@ def sparsify_module(
     return sparse
 
 
-def _replace_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> None:
+def _replace_layers(
+    network: nn.Module, mask: Mapping[str, Tensor], kernels: Library, threads: int
+) -> None:
     layers = dict(network.named_modules())
     for name in mask:
         if not isinstance(layers.get(name.removesuffix(".weight")), nn.Conv2d | nn.Linear):
@@ -201,7 +209,7 @@ def _replace_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> None:
             everything = torch.ones(layer.weight.shape, dtype=torch.bool)
             _place(network, name, SparseConv2d(layer, everything if kept is None else kept))
         elif isinstance(layer, nn.Linear) and kept is not None and not bool(kept.all()):
-            _place(network, name, SparseLinear(layer, kept))
+            _place(network, name, SparseLinear(layer, kept, kernels, threads))
 
 
 def dense_state_dict(network: nn.Module, order: list[str]) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from exporters.kernels.build import find_compiler
 from exporters.kernels.choice import MARGIN, choose_executions
+from exporters.kernels.layers import SparseLinear
+from exporters.kernels.library import library
 from exporters.kernels.module import SparseModule, sparsify_module
 from models.architectures import prunable_layers
 from models.errors import SparsebenchError
@@ -39,7 +41,9 @@ def gradients(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def close(mine: Tensor, theirs: Tensor, scale: float | None = None) -> bool:
     """Equal within 1e-10 of the largest value."""
-    top = float(theirs.abs().max()) if scale is None else scale
+    if not theirs.numel():
+        return mine.shape == theirs.shape
+    top = float(theirs.detach().abs().max()) if scale is None else scale
     return bool(((mine - theirs).abs() <= 1e-10 * top + 1e-15).all())
 
 
@@ -215,6 +219,45 @@ def test_the_faster_execution_of_each_layer_is_chosen_and_recorded() -> None:
         assert choice.execution == ("dense" if faster else "sparse")
     for name, value in sparse.to_state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (2, 9, 12), (33, 12), (0, 12)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_masked_linear_layer_skips_its_zeros(shape: tuple[int, ...], bias: bool) -> None:
+    """Forward and all gradients against PyTorch's own layer in float64."""
+    torch.manual_seed(0)
+    dense = nn.Linear(12, 7, bias=bias).double()
+    kept = torch.rand(7, 12) < 0.3
+    kept[2] = False  # an output without a weight
+    apply_mask(dense, {"weight": kept})
+    own = SparseLinear(copy.deepcopy(dense), kept, library("float64"), 2)
+    theirs = torch.randn(shape).double()
+    mine = theirs.clone().requires_grad_()
+    theirs.requires_grad_()
+    upstream = torch.randn(*shape[:-1], 7).double()
+    for layer, inputs in ((dense, theirs), (own, mine)):
+        torch.autograd.backward(layer(inputs), upstream)
+    assert close(own(mine), dense(theirs))
+    assert mine.grad is not None and theirs.grad is not None and close(mine.grad, theirs.grad)
+    assert own.values.grad is not None and dense.weight.grad is not None
+    assert close(own.values.grad, dense.weight.grad[kept])
+    if bias:
+        assert own.bias is not None and own.bias.grad is not None
+        assert dense.bias.grad is not None and close(own.bias.grad, dense.bias.grad)
+    again = copy.deepcopy(own)
+    again.execution = "dense"
+    assert close(again(mine), own(mine))
+
+
+def test_linear_layers_are_chosen_for_too() -> None:
+    dense = Residual()
+    mask = {"head.weight": torch.rand(3, 8) < 0.5}
+    apply_mask(dense, mask)
+    sparse = sparsify_module(dense, mask, threads=1)
+    choices = choose_executions(sparse, torch.randn(4, 3, 9, 11), rounds=2)
+    assert [choice.layer for choice in choices] == ["one", "two", "head"]
+    assert choices[-1].execution == sparse.linears()["head"].execution
+    assert all(seconds > 0 for seconds in choices[-1].sparse_seconds + choices[-1].dense_seconds)
 
 
 class Branching(nn.Module):

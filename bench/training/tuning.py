@@ -1,0 +1,110 @@
+"""How the trainings of a job run: tried out by the first of them, the same for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import torch
+
+from bench.stages import StageClock
+from bench.training.calibrate import Choice, fastest, name_of
+from bench.training.execution import Execution
+from bench.training.job import Job
+from bench.training.kernels import Layers, choose_layers, compare_whole, kernels_ready, use_layers
+from bench.training.losses import steps_between_fetches
+from bench.training.network import Network
+from bench.training.rehearse import rehearse
+from bench.training.source import TrainingData
+
+
+class Tuning:
+    """What was found so far.
+
+    Args:
+        job: what the process was told; what an earlier block found holds for the whole run,
+            for blocks differ in nothing but time.
+        say: told what is being done.
+        tell: told facts of all trainings together, as keyword arguments.
+    """
+
+    def __init__(self, job: Job, say: Callable[[str], None], tell: Callable[..., None]) -> None:
+        self._job, self._say, self._tell = job, say, tell
+        self.asked = Execution(
+            device=job.device,
+            precision=job.precision,
+            compile=job.compile,
+            kernels=job.kernels,
+            accumulate=job.accumulate,
+            threads=job.threads,
+            deterministic=job.deterministic,
+            losses_every=steps_between_fetches(job.device),
+        )
+        self._layers: Layers = {}
+        self._how: Execution | None = None
+        if found := job.tuned:
+            self._layers = found["layers"]
+            self._how = replace(
+                self.asked,
+                channels_last=found["channels_last"],
+                kernels=found["kernels"],
+                graphs=found.get("graphs", False) and self.asked.may_have_graphs,
+            )
+            tell(tuned_in_block=found["block"])
+
+    def settle(
+        self, network: Network, data: TrainingData, clock: StageClock
+    ) -> tuple[Network, Execution, float]:
+        """The network as it will be trained, and how.
+
+        Args:
+            network: as loaded.
+            data: pictures.
+            clock: of the training; stands still while things are tried out and compiled.
+
+        Returns:
+            The network to train, its execution and the seconds of compiling.
+        """
+        job, compiling = self._job, 0.0
+        with clock.paused():
+            if job.kernels:
+                network, compiling = self._on_kernels(network, data)
+            elif self._how is None and job.tune:
+                self._say("trying out memory formats" + " and graphs" * self.asked.on_gpu)
+                self._take(fastest(network, data, job.recipe, self.asked))
+        how = self._how = self._how or self.asked
+        if how.channels_last:
+            with clock.stage("load"):
+                network.module.to(memory_format=torch.channels_last)
+        if how.kernels or how.compile:
+            self._say("compiling for the sizes of batches")
+            with clock.paused():
+                compiling += rehearse(network, data, job.recipe, how)
+        return network, how, compiling
+
+    def _on_kernels(self, dense: Network, data: TrainingData) -> tuple[Network, float]:
+        job = self._job
+        if self._how and not self._how.kernels:  # found already: PyTorch is faster as a whole
+            self._tell(layers=self._layers)
+            return dense, 0.0
+        self._say("compiling the kernels")
+        kernels_ready()  # once for this machine: the compiled file is kept
+        began = time.perf_counter()
+        network = dense.with_kernels(job.threads)
+        took = time.perf_counter() - began
+        self._layers = self._layers or choose_layers(network, data, job)
+        use_layers(network, self._layers)
+        self._tell(layers=self._layers)
+        if self._how is None and job.tune:
+            self._take(compare_whole(dense, self._layers, data, job, self.asked))
+        if self._how and not self._how.kernels:
+            return dense, 0.0
+        return network, took
+
+    def _take(self, choice: Choice | None) -> None:
+        if choice is None:
+            self._how = self.asked
+            return
+        self._how = choice.execution
+        self._tell(tuning={**asdict(choice), "execution": name_of(choice.execution)})
