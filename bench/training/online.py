@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.features.flight import BatchRunner, through_engine
+from bench.heads.fit import torch_threads
 from bench.pictures import augmented_batches, centred_batches
 from bench.stages import StageClock
 from bench.training.divergence import check_loss
@@ -77,6 +78,9 @@ class OnlineHead:
         return found
 
 
+# The head's step is a fraction of a millisecond while the engine computes the next batch on all
+# cores: a second thread of PyTorch's would have the first wait until the engine lets it run.
+@torch_threads(1)
 def train_online(
     runner: BatchRunner,
     data: TrainingData,
