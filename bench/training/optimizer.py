@@ -105,7 +105,7 @@ class _Sparse:
         self.flat = _flat(parameter.detach())
         kept = _flat(mask.to(parameter.device).contiguous(memory_format=_format(parameter)))
         self.dense = float(mask.float().mean()) > DENSE_ABOVE
-        self.kept = kept
+        self.pruned = ~kept
         self.indices = kept.nonzero().view(-1)
         self.values = self.flat.clone() if self.dense else self.flat[self.indices]
         self.velocity = torch.zeros_like(self.values)
@@ -117,7 +117,9 @@ class _Sparse:
         if gradient.stride() != self.parameter.stride():
             gradient = gradient.contiguous(memory_format=_format(self.parameter))
         flat = _flat(gradient)
-        return flat * self.kept if self.dense else flat.index_select(0, self.indices)
+        if self.dense:  # no product with the mask: infinity times zero is no zero
+            return flat.masked_fill(self.pruned, 0)
+        return flat.index_select(0, self.indices)
 
     def put_back(self) -> None:
         """The values into the parameter."""

@@ -66,8 +66,10 @@ def test_it_is_sgd_with_masked_gradients(
     assert torch.equal(weight_of(ours)[~mask], torch.zeros(int((~mask).sum())))
 
 
-def test_a_pruned_weight_stays_zero_whatever_its_gradient() -> None:
-    weight = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+@pytest.mark.parametrize("corner", [0.0, 3.0])
+def test_a_pruned_weight_stays_zero_whatever_its_gradient(corner: float) -> None:
+    # Half of the weights kept, and more than the density from which updates are dense.
+    weight = nn.Parameter(torch.tensor([[1.0, 0.0], [corner, 2.0]]))
     mask = weight.detach() != 0
     optimizer = MaskedSGD([weight], {weight: mask}, lr=1.0, momentum=0.9, weight_decay=0.1)
     for _ in range(3):
