@@ -1,9 +1,10 @@
 """Every command of README.md, CONTRIBUTING.md and docs/*.md works.
 
 Ours run, made small by the table in `tests.docs.small`. Of the others, what can run offline and
-inside a test does: `uv venv`, and the sessions in a small form. The rest cannot: `uv pip install`
-and `pip install` need the package index (their options and the names they give are checked), and
-`uv run pytest`, `mkdocs` and `.ci/run` are what runs these tests (`.ci/run` must hold them).
+inside a test does: `uv venv`, the sessions in a small form, and the check of a GPU where there is
+none. The rest cannot: `uv pip install` and `pip install` need the package index (their options and
+the names they give are checked), and `uv run pytest`, `mkdocs` and `.ci/run` are what runs these
+tests (`.ci/run` must hold them).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 import uv
 
 from tests.bench.conftest import Result
@@ -123,6 +125,13 @@ def test_another_command_works(command: Command, pictures: Path) -> None:
             small = [*options, f"--sparsebench-task={pictures}", "-n0", "-p", "no:cacheprovider"]
             done = _done([sys.executable, "-m", *words[2:], *small], ROOT)
             assert "1 passed" in done
+        case ["uv", "run", "pytest", "bench/sessions/test_gpu.py", "-s"]:
+            # Minutes on a GPU, which is for whoever asks; elsewhere it says that there is none.
+            only = ["--collect-only"] if torch.cuda.is_available() else ["-rs"]
+            done = _done(
+                [sys.executable, "-m", *words[2:], *only, "-n0", "-p", "no:cacheprovider"], ROOT
+            )
+            assert "test_gpu.py" in done if only != ["-rs"] else "no CUDA GPU here" in done
         case ["uv", "run", "pytest", "tests/docs", *_]:
             assert " ".join(words) in tests
         case ["uv", "run", "pytest", path]:  # a part of these tests
