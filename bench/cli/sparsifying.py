@@ -69,7 +69,7 @@ def sparsify(
         float | None, typer.Option(help="Peak learning rate (default: the method's).")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16, fp32, or auto: bf16 where the processor has it.")
+        str | None, typer.Option(help="bf16, fp32, or auto: bf16 where it is faster.")
     ] = None,
     compile_: Annotated[
         bool | None,

@@ -35,7 +35,7 @@ class Execution:
     Attributes:
         device: ``"cpu"`` or ``"cuda"``.
         precision: ``"bf16"`` (autocast), ``"fp32"``, or ``"auto"``: bf16 where the
-            processor computes in it.
+            processor computes in it and the network gains from it.
         compile: fuse the network with ``torch.compile`` (a minute to begin, then faster).
         checkpoint_seconds: at most this much work is lost by a kill.
         report_steps: steps between two reports of progress.
@@ -47,13 +47,16 @@ class Execution:
     checkpoint_seconds: float = 180.0
     report_steps: int = 20
 
-    @property
-    def bf16(self) -> bool:
-        """Whether forward and backward passes run in bf16."""
+    def bf16(self, module: nn.Module) -> bool:
+        """Whether forward and backward passes of a network run in bf16."""
         if self.precision != "auto":
             return self.precision == "bf16"
         if self.device.startswith("cuda"):
             return bool(torch.cuda.is_bf16_supported())
+        if any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules()):
+            # oneDNN's gradients of depthwise convolutions: EfficientNet-lite0 at 96 px trains
+            # 33 pictures a second in bf16 and 56 in fp32, on one core with bf16 instructions.
+            return False
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
         if platform.machine().lower() not in ("x86_64", "amd64"):
@@ -128,7 +131,7 @@ def train(
         steps_per_epoch=steps_per_epoch,
         batches=lambda: _statistics_batches(pictures, recipe, seed, execution.device),
         seed=seed,
-        bf16=execution.bf16,
+        bf16=execution.bf16(module),
     )
     method.prepare(run)
     identity = {
@@ -247,7 +250,7 @@ def _step(
         group["lr"] = rate
     method.before_step(run, step)
     device_type = torch.device(execution.device).type
-    with torch.autocast(device_type, torch.bfloat16, enabled=execution.bf16):
+    with torch.autocast(device_type, torch.bfloat16, enabled=run.bf16):
         logits = forward(images)
         taught = distillation.logits(images) if distillation is not None else None
     loss = functional.cross_entropy(logits.float(), labels)

@@ -176,3 +176,16 @@ def test_too_few_pictures_for_a_batch_are_refused() -> None:
     module = fresh()
     with pytest.raises(SparsebenchError, match="do not fill a batch"):
         train(module, weights_of(module), random_pictures(4), Method(), RECIPE, 1)
+
+
+def test_depthwise_convolutions_train_in_fp32_on_a_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True)
+    plain, depthwise = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, groups=8)
+    assert Execution().bf16(nn.Sequential(plain))
+    assert not Execution().bf16(nn.Sequential(plain, depthwise))
+    assert Execution(precision="bf16").bf16(nn.Sequential(depthwise))
+    assert not Execution(precision="fp32").bf16(nn.Sequential(plain))
