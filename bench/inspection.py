@@ -124,6 +124,7 @@ def _backbone(name: str, size: int | None) -> Inspection:
         "trained": card.trained,
         "input": input_line(card.preprocessing, side),
         "upstream top-1": card.upstream_accuracy,
+        "measured on": card.upstream_data,
         "licence": card.licence,
         "notes": card.notes or None,
         "mask": mask_hash(backbone.mask),
