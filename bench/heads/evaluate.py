@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Imported here, before any clock runs: it takes seconds.
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
-
 from bench.heads.linear import LinearHeads
-from models.errors import UnknownNameError
-
-# mean_per_class is the mean over classes of correct / count: scikit-learn's balanced accuracy.
-_SCORES = {"top1": accuracy_score, "mean_per_class": balanced_accuracy_score}
+from bench.scores import score
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +43,6 @@ def evaluate(
     Raises:
         UnknownNameError: no such metric.
     """
-    if metric not in _SCORES:
-        raise UnknownNameError("metric", metric, _SCORES)
     predictions = heads.predict(features)
-    accuracy = tuple(100 * float(_SCORES[metric](labels, found)) for found in predictions)
+    accuracy = tuple(100 * score(metric, labels, found) for found in predictions)
     return Evaluation(metric, accuracy, predictions)

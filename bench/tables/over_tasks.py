@@ -14,6 +14,7 @@ from bench.records import Comparison, Estimate, Record, Trial
 from bench.statistics import geometric_mean
 from bench.statistics.profiles import Profile, performance_profiles
 from bench.tables import numbers
+from bench.tables.rows import engine_label, varying_settings
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
@@ -25,7 +26,8 @@ class OverTasks:
     Args:
         workload: name.
         tasks: names.
-        means: (backbone, engine) -> speed-up and total, geometric means over the tasks.
+        means: (backbone, engine) -> speed-up and total, geometric means over the tasks. The
+            engine comes with what else differs between cells: precision, batch size, threads.
         profiles: of every (backbone, engine), dense ones too, best first.
     """
 
@@ -45,9 +47,10 @@ def over_tasks(
         tasks = tuple(dict.fromkeys(record.task.name for record in mine))
         if len(tasks) < 2:
             continue
-        found.append(
-            OverTasks(workload, tasks, _means(mine, comparisons), tuple(_profiles(mine, trials)))
-        )
+        varying = varying_settings(mine)
+        engines = {record.id: engine_label(record, varying) for record in mine}
+        means, profiles = _means(mine, comparisons, engines), _profiles(mine, trials, engines)
+        found.append(OverTasks(workload, tasks, means, tuple(profiles)))
     return found
 
 
@@ -71,7 +74,7 @@ def markdown(found: Sequence[OverTasks]) -> str:
 
 
 def _means(
-    records: Sequence[Record], comparisons: Sequence[Comparison]
+    records: Sequence[Record], comparisons: Sequence[Comparison], engines: Mapping[str, str]
 ) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
     known = {record.id: record for record in records}
     groups: dict[tuple[str, str], list[Comparison]] = {}
@@ -79,7 +82,7 @@ def _means(
         record = known.get(comparison.sparse)
         complete = comparison.speedup and comparison.total and comparison.accuracy_delta
         if record is not None and complete and comparison.trained:
-            key = (record.backbone.name, record.engine.name)
+            key = (record.backbone.name, engines[record.id])
             groups.setdefault(key, []).append(comparison)
     return {
         key: (
@@ -96,11 +99,13 @@ def _mean(ratios: Sequence[float]) -> Estimate:
     return Estimate(mean.median, mean.ci95, mean.blocks)
 
 
-def _profiles(records: Sequence[Record], trials: Sequence[Trial]) -> list[Profile]:
+def _profiles(
+    records: Sequence[Record], trials: Sequence[Trial], engines: Mapping[str, str]
+) -> list[Profile]:
     times = run_times(records, by_cell(trials))
     seconds: dict[str, dict[str, float | None]] = {}
     for record in records:
-        name = f"{record.backbone.name} on {record.engine.name}"
+        name = f"{record.backbone.name} on {engines[record.id]}"
         level = times[record.id].level().mid if record.id in times else None
         seconds.setdefault(name, {})[record.task.name] = level
     return performance_profiles(seconds)

@@ -103,7 +103,7 @@ def _section(
     times: Mapping[str, CellTimes],
     compared: Mapping[str, Comparison],
 ) -> Section:
-    varying = _varying(group)
+    varying = varying_settings(group)
     ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
                                            r.backbone.sparsity, r.backbone.name))  # fmt: skip
     rows = tuple(
@@ -175,7 +175,8 @@ def _setting(record: Record, key: str) -> object:
     return record.settings.get("size") if key == "size" else getattr(record.engine, key)
 
 
-def _varying(group: Sequence[Record]) -> list[str]:
+def varying_settings(group: Sequence[Record]) -> list[str]:
+    """Settings that are not the same for all records, which a cell's name must then tell."""
     return [key for key in _SETTINGS if len({_setting(record, key) for record in group}) > 1]
 
 

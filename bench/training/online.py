@@ -18,11 +18,11 @@ from torch import Tensor
 from bench.features.flight import BatchRunner, through_engine
 from bench.heads.fit import torch_threads
 from bench.pictures import augmented_batches, centred_batches
+from bench.scores import score
 from bench.stages import StageClock
 from bench.training.divergence import check_loss
 from bench.training.history import Epoch, Trained
 from bench.training.recipe import TrainRecipe
-from bench.training.scores import score
 from bench.training.source import TrainingData
 
 

@@ -16,6 +16,7 @@ from bench.pictures import (
     device_augmented_batches,
     send,
 )
+from bench.scores import score
 from bench.stages import StageClock
 from bench.training.device_time import DeviceStages, Event, gpu_event
 from bench.training.execution import Execution
@@ -25,7 +26,6 @@ from bench.training.losses import LossLedger
 from bench.training.network import Network
 from bench.training.optimizer import MaskedSGD
 from bench.training.recipe import TrainRecipe
-from bench.training.scores import score
 from bench.training.source import TrainingData
 
 

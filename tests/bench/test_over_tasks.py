@@ -94,3 +94,28 @@ def test_the_summary_has_them_with_several_tasks_only(tmp_path: Path) -> None:
     assert "| resnet18/acdc-90 on deepsparse | 100% |" in text
     run = make_run(blocks=2, engines=["torch"])
     assert markdown(over_tasks(run.records, run.trials, [])) == ""
+
+
+def test_cells_that_differ_in_precision_or_batch_size_are_kept_apart() -> None:
+    run = three_tasks()
+    records, trials = list(run.records), list(run.trials)
+    for precision, batch_size in (("bf16", 64), ("fp32", 16)):
+        for record in run.records:
+            if record.engine.name == "torch":
+                engine = replace(record.engine, precision=precision, batch_size=batch_size)
+                ident = f"{record.id}-{precision}-{batch_size}"
+                records.append(replace(record, id=ident, engine=engine))
+                own = [trial for trial in run.trials if trial.cell == record.id]
+                trials += [replace(trial, cell=ident) for trial in own]
+    (inference, _) = over_tasks(records, trials, compare_run(records, trials))
+    named = {profile.name for profile in inference.profiles if "/dense" in profile.name}
+    assert named == {
+        "resnet18/dense on deepsparse fp32 batch 64",
+        "resnet18/dense on torch fp32 batch 64",
+        "resnet18/dense on torch bf16 batch 64",
+        "resnet18/dense on torch fp32 batch 16",
+    }
+    engines = {engine for backbone, engine in inference.means if backbone == "resnet18/acdc-90"}
+    assert engines == {name.rpartition(" on ")[2] for name in named}
+    for means in inference.means.values():
+        assert all(estimate.blocks == len(TASKS) for estimate in means)
