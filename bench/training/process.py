@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from dataclasses import asdict, replace
 from typing import Any, TextIO
@@ -43,6 +42,7 @@ def _work(job: Job, answers: TextIO) -> None:
     from bench.tasks import open_task
     from bench.training.execution import configured
     from bench.training.loop import train_network
+    from bench.training.memory import peak_memory, restart_peak
     from bench.training.network import load_network
     from bench.training.placement import placed
     from bench.training.source import decode_task
@@ -68,22 +68,13 @@ def _work(job: Job, answers: TextIO) -> None:
                 with clock.stage("load"):
                     data, place = placed(data, job.device)
             network, how, compiling = tuning.settle(network, data, clock)
+            restart_peak(job.device)
             trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
-            facts = {**trained.facts, "execution": asdict(ran), **place, **_memory(job.device)}
+            facts = {**trained.facts, "execution": asdict(ran), **place, **peak_memory(job.device)}
             if compiling:
                 facts["compile_seconds"] = compiling
             _answer(answers, trained=replace(trained, facts=facts).to_json())
-
-
-def _memory(device: str) -> dict[str, Any]:
-    # Linux counts in KiB.
-    facts = {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    if device.startswith("cuda"):
-        import torch
-
-        facts["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
-    return facts
 
 
 def _answer(answers: TextIO, **values: Any) -> None:

@@ -1,0 +1,44 @@
+"""Peak memory of one training, without what was tried or compiled before it in its process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"  # proc(5): sets the peak resident set size to the present one
+
+
+def restart_peak(device: str) -> None:
+    """Count peaks from here on, where the system lets one."""
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:  # no Linux, or a container that forbids it: the peak of the whole process
+        pass
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory(device: str) -> dict[str, Any]:
+    """``peak_memory_bytes`` of the process, and ``peak_gpu_bytes`` of PyTorch on a GPU."""
+    facts: dict[str, Any] = {"peak_memory_bytes": _resident()}
+    if device.startswith("cuda"):
+        import torch
+
+        facts["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+    return facts
+
+
+def _resident() -> int:
+    try:
+        lines = _STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        # macOS counts in bytes, others in KiB.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
