@@ -27,6 +27,13 @@ from exporters.artifact import Artifact
 from exporters.engines.base import CompileRequest, EngineError, Session
 
 SLOTS = 2
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED
+)
 
 
 def slot_arrays(
@@ -195,10 +202,7 @@ def serve(worker_target: str, shared_fd: int, requests: TextIO, answers: TextIO)
 def is_memory_error(error: Exception) -> bool:
     """Whether a library's own exception means that memory ran out."""
     text = str(error).lower()
-    return any(
-        words in text
-        for words in ("out of memory", "can't allocate memory", "failed to allocate", "bad_alloc")
-    )
+    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def main() -> None:

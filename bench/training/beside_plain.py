@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import cast
@@ -27,7 +27,7 @@ from bench.pictures import ResizedPictures, send
 from bench.stages import StageClock
 from bench.statistics import BlockPair, RatioEstimate, estimate_ratio
 from bench.training.calibrate import fastest
-from bench.training.execution import Execution
+from bench.training.execution import Execution, configured
 from bench.training.losses import LossLedger, steps_between_fetches
 from bench.training.network import load_network
 from bench.training.recipe import TrainRecipe
@@ -71,7 +71,16 @@ def beside_plain(asked: Asked) -> RatioEstimate:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(asked.batch, 3, asked.size, asked.size, generator=generator)
     labels = torch.randint(0, CLASSES, (asked.batch,), generator=generator)
-    loops = (_ours(asked), _plain(asked))
+    with configured(Execution(asked.device, threads=torch.get_num_threads())):
+        return _in_turns(asked, (_ours(asked), _plain(asked)), images, labels)
+
+
+def _in_turns(
+    asked: Asked,
+    loops: Sequence[Callable[[Tensor, Tensor], object]],
+    images: Tensor,
+    labels: Tensor,
+) -> RatioEstimate:
     for loop in loops:
         for _ in range(WARM_UP):
             loop(images, labels)
@@ -137,10 +146,10 @@ def _plain(asked: Asked) -> Callable[[Tensor, Tensor], object]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
     def step(images: Tensor, labels: Tensor) -> None:
-        images = images.contiguous(memory_format=torch.channels_last)
         if asked.device != "cpu":  # as a DataLoader with pin_memory hands them over
             images, labels = images.pin_memory(), labels.pin_memory()
         images = images.to(asked.device, non_blocking=True)
+        images = images.contiguous(memory_format=torch.channels_last)  # where it is quicker
         labels = labels.to(asked.device, non_blocking=True)
         with torch.autocast(
             torch.device(asked.device).type, torch.bfloat16, enabled=asked.precision == "bf16"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.stages import StageClock
 from bench.training.execution import Execution
@@ -125,7 +125,7 @@ class _Trial:
     plain: Execution
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
-    first_loss: float | None = None
+    first: dict[str, float] = field(default_factory=dict)
 
     def rounds(self, runners: dict[str, StepRunner], images: Tensor, targets: Tensor) -> None:
         """In turns, so that a drift of the machine weighs on all alike."""
@@ -179,17 +179,24 @@ class _Trial:
         images = runner.to_device(images)
         runner.capture(images)
         torch.manual_seed(0)  # networks with dropout compute the same too
-        loss = mean_loss(runner.step(images, targets, 0.0))
-        self._wait()
-        self.first_loss = loss if self.first_loss is None else self.first_loss
-        if not abs(loss - self.first_loss) <= _TOLERANCE[self.plain.precision] * abs(
-            self.first_loss
-        ):
-            raise SparsebenchError(f"its loss {loss:g} is not {self.first_loss:g}")
+        self._compare("loss", mean_loss(runner.step(images, targets, 0.0)))
+        if not runner.execution.kernels:  # they have no gradients of pruned weights
+            self._compare("gradient's norm", gradient_norm(runner.network.module))
+
+    def _compare(self, what: str, found: float) -> None:
+        first = self.first.setdefault(what, found)
+        if not abs(found - first) <= _TOLERANCE[self.plain.precision] * abs(first):
+            raise SparsebenchError(f"its {what} {found:g} is not {first:g}")
 
     def _wait(self) -> None:
         if self.plain.on_gpu:
             torch.cuda.synchronize()
+
+
+def gradient_norm(module: nn.Module) -> float:
+    """Euclidean, of all parameters' gradients together."""
+    gradients = [p.grad.detach() for p in module.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 @contextmanager

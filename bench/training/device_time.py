@@ -25,6 +25,10 @@ class Event(Protocol):
         """Put it into the queue."""
         ...
 
+    def synchronize(self) -> object:
+        """Wait until the device has passed it."""
+        ...
+
     def elapsed_time(self, end: Any, /) -> float:
         """Milliseconds from this event to a later one; the device has passed both."""
         ...
@@ -56,8 +60,18 @@ class DeviceStages:
             end.record()
         self._marks.append((name, begin, end))
 
+    def hold_back(self, stages: int) -> None:
+        """Wait for the device if it is further behind than so many stages."""
+        if len(self._marks) > stages:
+            self._marks[-1 - stages][2].synchronize()
+
+    def wait(self) -> None:
+        """Wait for the end of the last stage, which may have come after the last fetched loss."""
+        if self._marks:
+            self._marks[-1][2].synchronize()
+
     def settle(self) -> None:
-        """Deal the host's seconds out; the host has just waited for all that was ordered."""
+        """Deal the host's seconds out, after a :meth:`wait`."""
         if self._event is None:
             return
         marks, self._marks = self._marks, []

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+TF32: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -71,12 +73,17 @@ class Execution:
 
 @contextmanager
 def configured(execution: Execution) -> Iterator[None]:
-    """PyTorch's threads and determinism for one training; put back afterwards."""
+    """PyTorch's threads, determinism and IEEE fp32 for one training; put back afterwards."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    shortened = [(library, library.allow_tf32) for library in TF32]
     torch.set_num_threads(execution.threads)
     torch.use_deterministic_algorithms(execution.deterministic)
+    for library in TF32:  # fp32 with 10 bits is another precision
+        library.allow_tf32 = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
+        for library, allowed in shortened:
+            library.allow_tf32 = allowed

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from bench.stages import StageClock
 from bench.training.job import Job
+from exporters.worker import is_memory_error
 from models.errors import SparsebenchError
 
 
@@ -33,8 +34,7 @@ def main() -> None:
         sys.exit(2)
     except RuntimeError as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        memory = "out of memory" in str(error) or "can't allocate memory" in str(error)
-        _answer(answers, error=text, mend="", memory=memory)
+        _answer(answers, error=text, mend="", memory=is_memory_error(error))
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 
@@ -20,8 +21,9 @@ def rehearse(
     """Run every size of batch of a training once, at a learning rate of 0.
 
     The suite's kernels compile the pattern of each layer for a number of pictures,
-    ``torch.compile`` the whole network; in eager PyTorch there is nothing to compile, and
-    nothing is run. Weights and batch norm's statistics are afterwards what they were.
+    ``torch.compile`` the whole network, and on a GPU the libraries load what they need with the
+    first call of each size; in eager PyTorch on a CPU there is nothing to compile, and nothing
+    is run. Weights and batch norm's statistics are afterwards what they were.
 
     Args:
         network: to be trained, in the memory format of `execution`.
@@ -33,11 +35,12 @@ def rehearse(
         Seconds that it took: a one-off cost.
     """
     began = time.perf_counter()
-    if not (execution.kernels or execution.compile):
+    if not needs_rehearsal(execution):
         return 0.0
     module = network.module
     saved = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    runner = StepRunner(network, data, recipe, execution, StageClock())
+    # A graph is captured by the training itself, in a stage of its own.
+    runner = StepRunner(network, data, recipe, replace(execution, graphs=False), StageClock())
     images, targets = runner.some_batch()
     images = runner.to_device(images)
     module.train()
@@ -55,7 +58,14 @@ def rehearse(
     with torch.no_grad():
         for name, buffer in module.named_buffers():
             buffer.copy_(saved[name])
+    if execution.on_gpu:
+        torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def needs_rehearsal(execution: Execution) -> bool:
+    """Whether the first batch of a size costs what the others do not."""
+    return execution.kernels or execution.compile or execution.on_gpu
 
 
 def sizes(pictures: int, batch_size: int) -> tuple[int, ...]:

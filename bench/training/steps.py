@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,6 +28,9 @@ from bench.training.network import Network
 from bench.training.optimizer import MaskedSGD
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData
+
+# Every step that the host is ahead of the device keeps a batch in pinned memory.
+STEPS_AHEAD = 4
 
 
 class StepRunner:
@@ -102,6 +106,8 @@ class StepRunner:
                 continue  # batch norm cannot be trained on a single picture
             self.prepare(images)
             self.noted_step(images, targets, rate, step, losses)
+            with self.clock.stage("backward"):
+                self.stages.hold_back(STEPS_AHEAD * (2 + 2 * execution.accumulate))
         self._fetch(losses)
         return losses.mean(len(data.train))
 
@@ -162,6 +168,9 @@ class StepRunner:
         except CaptureError as error:
             self.graphs, self.module = None, self.network.module
             self.without_graphs = str(error)
+        if self.without_graphs and self.execution.on_gpu:  # what the failure still holds
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def capture(self, images: Tensor) -> None:
         """Capture full batches as a graph, if the execution wants graphs.
@@ -207,4 +216,5 @@ class StepRunner:
     def _fetch(self, losses: LossLedger) -> None:
         with self.clock.stage("backward"):
             losses.fetch()
+            self.stages.wait()
         self.stages.settle()

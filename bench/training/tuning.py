@@ -15,7 +15,7 @@ from bench.training.job import Job
 from bench.training.kernels import Layers, choose_layers, compare_whole, kernels_ready, use_layers
 from bench.training.losses import steps_between_fetches
 from bench.training.network import Network
-from bench.training.rehearse import rehearse
+from bench.training.rehearse import needs_rehearsal, rehearse
 from bench.training.source import TrainingData
 
 
@@ -77,8 +77,8 @@ class Tuning:
         if how.channels_last:
             with clock.stage("load"):
                 network.module.to(memory_format=torch.channels_last)
-        if how.kernels or how.compile:
-            self._say("compiling for the sizes of batches")
+        if needs_rehearsal(how):
+            self._say("preparing for the sizes of batches")
             with clock.paused():
                 compiling += rehearse(network, data, job.recipe, how)
         return network, how, compiling

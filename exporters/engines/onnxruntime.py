@@ -98,6 +98,9 @@ class OnnxRuntimeEngine:
             session = onnxruntime.InferenceSession(artifact.onnx, options, providers=[provider])
         except Exception as error:  # its exceptions share no base class of their own
             raise EngineError(f"ONNX Runtime could not load the network: {error}") from error
+        # Without CUDA's libraries it takes the CPU and says so in a log only.
+        if session.get_providers()[0] != provider:
+            raise EngineError(f"ONNX Runtime could not use {provider}; are CUDA's libraries there?")
         return OnnxRuntimeSession(session, options)
 
 

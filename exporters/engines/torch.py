@@ -79,6 +79,8 @@ def build_session(
     if request.device == "cuda" and not torch.cuda.is_available():
         raise EngineError("this machine has no CUDA device that PyTorch can use")
     torch.set_num_threads(request.threads)
+    # By default cuDNN shortens the factors of an fp32 convolution to 10 bits.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     module_name, _, attribute = artifact.torch_builder.partition(":")
     builder = getattr(__import__(module_name, fromlist=[attribute]), attribute)
     module: torch.nn.Module = builder(artifact).to(request.device).eval()
@@ -200,5 +202,5 @@ class TorchSession:
         }
         if self._device == "cuda":
             facts["gpu"] = torch.cuda.get_device_name()
-            facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
+            facts["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
         return facts

@@ -6,6 +6,7 @@ An engine added by one file and one line in the registry is tested here without 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ import torch
 from exporters import environments
 from exporters.artifact import Artifact
 from exporters.client import WorkerFailed
-from exporters.engines.base import CompileRequest
+from exporters.engines.base import CompileRequest, EngineError
+from exporters.engines.onnxruntime import OnnxRuntimeEngine
+from exporters.engines.torch import TorchEngine
 from exporters.export import export_backbone
 from exporters.launch import ENGINES, engine, probe, start_worker
 from exporters.torch_module import build_module
@@ -93,6 +96,41 @@ def test_a_truncated_artifact_is_a_reason_and_not_a_traceback(
 def test_cuda_without_a_device_is_a_reason(artifact: Artifact) -> None:
     with start_worker("torch", threads=1) as worker, pytest.raises(WorkerFailed, match="no CUDA"):
         worker.compile(artifact, CompileRequest(4, 1, device="cuda"))
+
+
+def test_fp32_is_not_shortened_to_tf32(artifact: Artifact) -> None:
+    """cuDNN does that by default, and a convolution would have factors of 10 bits."""
+    libraries: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [library.allow_tf32 for library in libraries]
+    try:
+        for library in libraries:
+            library.allow_tf32 = True
+        request = CompileRequest(batch_size=2, threads=torch.get_num_threads())
+        TorchEngine().compile(artifact, request)
+        assert not any(library.allow_tf32 for library in libraries)
+    finally:
+        for library, allowed in zip(libraries, before, strict=True):
+            library.allow_tf32 = allowed
+
+
+def test_onnx_runtime_on_the_cpu_is_no_gpu(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where CUDA's libraries are missing it takes the CPU and says so in a log only."""
+    import onnxruntime
+
+    have = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    made = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: have)
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: made(path, options, providers=have[1:]),
+    )
+    with pytest.raises(EngineError, match="could not use CUDAExecutionProvider"):
+        OnnxRuntimeEngine().compile(
+            artifact, CompileRequest(batch_size=2, threads=1, device="cuda")
+        )
 
 
 def test_an_unknown_engine_offers_the_nearest_name() -> None:

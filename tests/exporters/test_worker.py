@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from exporters.artifact import Artifact
 from exporters.client import EngineWorker, WorkerFailed
 from exporters.engines.base import CompileRequest
+from exporters.worker import is_memory_error
 
 ARTIFACT = Artifact("", "", (3, 4, 4), 2, "features")
 ROGUES = "tests.exporters.rogue_engines"
@@ -125,6 +126,19 @@ def test_a_worker_that_dies_between_calls_is_noticed() -> None:
 def test_a_batch_that_does_not_fit_in_memory_names_the_mend() -> None:
     with started("Good") as worker, pytest.raises(WorkerFailed, match="smaller --batch-size"):
         worker.compile(Artifact("", "", (3, 4096, 4096), 2, "features"), CompileRequest(10**6, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "memory"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("std::bad_alloc", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_which_errors_mean_that_memory_ran_out(text: str, memory: bool) -> None:
+    assert is_memory_error(RuntimeError(text)) == memory
 
 
 def test_an_unsupported_precision_is_refused_with_the_supported_ones() -> None:

@@ -79,26 +79,40 @@ def test_a_graph_that_computes_something_else_is_rejected(data: TrainingData) ->
     assert set(choice.seconds) == FORMATS and not choice.execution.graphs
 
 
+def test_a_graph_whose_backward_computes_something_else_is_rejected(data: TrainingData) -> None:
+    def half_learning(module: nn.Module, images: Tensor) -> Forward:
+        return lambda batch: module(batch) / 2 + module(batch).detach() / 2
+
+    choice = fastest(small_network(), data, RECIPE, Execution(), graphs=True, capture=half_learning)
+    ((name, reason),) = choice.rejected.items()
+    assert name.endswith(" graphs") and reason.startswith("its gradient's norm")
+    assert set(choice.seconds) == FORMATS and not choice.execution.graphs
+
+
 def test_a_graph_that_leaves_no_room_for_an_ordinary_step_is_rejected(data: TrainingData) -> None:
     """The last batch of an epoch and the evaluation are ordinary."""
     network = small_network()
-    room = {"full": False}
+    room = {"full": False, "replaying": False}
 
     class Conv(nn.Conv2d):
         def forward(self, input: Tensor) -> Tensor:
-            if room["full"]:
+            if room["full"] and not room["replaying"]:
                 raise torch.OutOfMemoryError("no room")
             return super().forward(input)
 
     def greedy(module: nn.Module, images: Tensor) -> Forward:
         room["full"] = True
-        logits = torch.zeros(len(images), 2, requires_grad=True)
-        return lambda batch: logits
+
+        def replay(batch: Tensor) -> Tensor:
+            room["replaying"] = True
+            logits: Tensor = module(batch)
+            room["replaying"] = False
+            return logits
+
+        return replay
 
     network.module[0].__class__ = Conv  # type: ignore[index]
-    # In bf16 the loss of a network that knows nothing passes for that of another.
-    plain = Execution(precision="bf16")
-    choice = fastest(network, data, RECIPE, plain, graphs=True, capture=greedy)
+    choice = fastest(network, data, RECIPE, Execution(), graphs=True, capture=greedy)
     ((name, reason),) = choice.rejected.items()
     assert name.endswith(" graphs") and "no room" in reason
     assert set(choice.seconds) == FORMATS and not choice.execution.graphs

@@ -14,6 +14,7 @@ class Machine:
     def __init__(self) -> None:
         self.now = 0.0
         self.queue = iter(range(0))
+        self.waited_for: list[Mark] = []
 
     def __call__(self) -> float:
         return self.now
@@ -30,6 +31,9 @@ class Mark:
 
     def record(self) -> None:
         self.at = next(self.machine.queue)
+
+    def synchronize(self) -> None:
+        self.machine.waited_for.append(self)
 
     def elapsed_time(self, end: Mark) -> float:
         return float(end.at - self.at)
@@ -87,3 +91,26 @@ def test_a_device_that_did_nothing_changes_nothing() -> None:
         machine.now += 2
     stages.settle()
     assert clock.seconds == {"forward": 2, "other": 0}
+
+
+def test_the_host_waits_for_the_end_of_the_last_stage() -> None:
+    machine = Machine()
+    stages = DeviceStages(StageClock(machine), machine.event)
+    stages.wait()  # for nothing
+    machine.queue = iter([0, 1, 1, 2])
+    for name in ("forward", "backward"):
+        with stages.stage(name):
+            pass
+    stages.wait()
+    assert [mark.at for mark in machine.waited_for] == [2]
+
+
+def test_the_host_is_held_back_when_the_device_is_too_far_behind() -> None:
+    machine = Machine()
+    stages = DeviceStages(StageClock(machine), machine.event)
+    machine.queue = iter(range(8))
+    for expected in ([], [], [1], [1, 3]):
+        with stages.stage("forward"):
+            pass
+        stages.hold_back(2)
+        assert [mark.at for mark in machine.waited_for] == expected

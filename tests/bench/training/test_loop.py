@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bench.pictures import ResizedPictures
 from bench.stages import StageClock
 from bench.tasks import open_task
 from bench.training.calibrate import fastest
-from bench.training.execution import Execution
+from bench.training.execution import TF32, Execution, configured
 from bench.training.loop import train_network
+from bench.training.losses import LossLedger
 from bench.training.network import load_network
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData, decode_task
@@ -140,8 +144,63 @@ class _Alike:
     def record(self) -> None:
         pass
 
+    def synchronize(self) -> None:
+        pass
+
     def elapsed_time(self, end: object) -> float:
         return 1.0
+
+
+class _Queue:
+    """A device that works when it is waited for, and events that it must have passed."""
+
+    def __init__(self) -> None:
+        self.ordered, self.done = 0, 0
+
+    def event(self) -> _Mark:
+        return _Mark(self)
+
+
+class _Mark:
+    def __init__(self, queue: _Queue) -> None:
+        self.queue, self.at = queue, 0
+
+    def record(self) -> None:
+        self.queue.ordered += 1
+        self.at = self.queue.ordered
+
+    def synchronize(self) -> None:
+        self.queue.done = max(self.queue.done, self.at)
+
+    def elapsed_time(self, end: _Mark) -> float:
+        assert end.at <= self.queue.done, "device not ready"
+        return 1.0
+
+
+@pytest.mark.parametrize("count", [15, 16, 17])
+def test_stages_are_dealt_out_when_the_device_has_passed_them(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """With 17 the last batch is one picture: its stage comes after the last fetched loss."""
+    queue, fetch = _Queue(), LossLedger.fetch
+
+    def fetched(self: LossLedger) -> None:
+        if self._waiting:
+            queue.done = queue.ordered
+        fetch(self)
+
+    monkeypatch.setattr(LossLedger, "fetch", fetched)
+    monkeypatch.setattr("bench.training.steps.STEPS_AHEAD", 100)
+    short = replace(data, train=_noise(count))
+    execution, recipe = Execution(losses_every=2), TrainRecipe("short", 1, 0.05, 8)
+    runner = StepRunner(small_network(), short, recipe, execution, StageClock(), event=queue.event)
+    assert np.isfinite(runner.epoch(0, 1))
+
+
+def _noise(count: int) -> ResizedPictures:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 22, 22, 3)).astype(np.uint8)
+    starts, shapes = np.arange(count + 1) * 22 * 22 * 3, np.full((count, 2), 22, np.int32)
+    return ResizedPictures(pixels.reshape(-1), starts, shapes, np.arange(count) % 2)
 
 
 def test_stages_on_a_device_take_its_time_and_sum_to_the_total(data: TrainingData) -> None:
@@ -166,3 +225,11 @@ def test_the_calibration_leaves_the_network_as_it_was(data: TrainingData) -> Non
     ] == min(choice.seconds.values())
     after = network.module.state_dict()
     assert all(torch.equal(before[n], after[n]) for n in before)
+
+
+def test_fp32_is_not_shortened_while_a_training_runs() -> None:
+    before = [library.allow_tf32 for library in TF32]
+    assert any(before), "cuDNN shortens by default"
+    with configured(Execution()):
+        assert not any(library.allow_tf32 for library in TF32)
+    assert [library.allow_tf32 for library in TF32] == before

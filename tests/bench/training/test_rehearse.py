@@ -14,7 +14,7 @@ from bench.training.execution import Execution
 from bench.training.loop import train_network
 from bench.training.network import load_network
 from bench.training.recipe import TrainRecipe
-from bench.training.rehearse import rehearse, sizes
+from bench.training.rehearse import needs_rehearsal, rehearse, sizes
 from bench.training.source import TrainingData, decode_task
 from exporters.kernels.build import find_compiler
 from exporters.kernels.convolution import Convolution
@@ -34,6 +34,12 @@ def test_sizes_of_batches() -> None:
     assert sizes(128, 64) == (64,)
     assert sizes(5, 64) == (5,)
     assert sizes(0, 64) == ()
+
+
+def test_what_is_rehearsed_is_what_costs_more_the_first_time() -> None:
+    assert not needs_rehearsal(Execution())
+    for execution in (Execution("cuda"), Execution(compile=True), Execution(kernels=True)):
+        assert needs_rehearsal(execution)
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
