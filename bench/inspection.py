@@ -104,6 +104,8 @@ def inspect_target(target: str, *, size: int | None = None) -> Inspection:
     path = Path(target)
     if path.is_file():
         return _onnx(path, size) if path.suffix == ".onnx" else _checkpoint(path, size)
+    if path.is_dir():
+        raise SparsebenchError(f"{path} is a folder.", "Name a file in it, or a backbone.")
     if "@" not in target and path.suffix in FILE_SUFFIXES:
         raise SparsebenchError(f"There is no file {path}.", "Check the path.")
     return _backbone(target, size)
@@ -134,9 +136,15 @@ def _backbone(name: str, size: int | None) -> Inspection:
 
 
 def _checkpoint(path: Path, size: int | None) -> Inspection:
-    from models.architectures import find_architecture
+    from models.architectures import ARCHITECTURES, find_architecture
     from models.checkpoints import FORMATS, load_checkpoint
-    from models.checkpoints.fit import build_from, matching_architectures
+    from models.checkpoints.fit import (
+        build_from,
+        check_statistics,
+        check_values,
+        matching_architectures,
+        nearest_architecture,
+    )
     from models.sources.own_file import card_beside, fixed_preprocessing
 
     loaded = load_checkpoint(path)
@@ -151,6 +159,11 @@ def _checkpoint(path: Path, size: int | None) -> Inspection:
     }
     unknown = []
     if arch is None:
+        meant = claimed if claimed in ARCHITECTURES else nearest_architecture(loaded.state_dict)
+        if meant:
+            build_from(meant, loaded, path)  # says what does not fit
+        check_values(loaded.state_dict, path)
+        check_statistics(loaded.state_dict, path)
         layers = [
             _layer(name.removesuffix(".weight"), tensor.float().numpy())
             for name, tensor in loaded.state_dict.items()

@@ -165,7 +165,7 @@ def _train(
             display.stop()
             last = display.last
             where = f" after step {last.step} of {last.total_steps}" if last else ""
-            again = [a for a in sys.argv[1:] if a not in ("--no-resume", "--overwrite")]
+            again = [a for a in sys.argv[1:] if a != "--no-resume"]
             typer.echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
             typer.echo(f"  {shlex.join(['sparsebench', *again])}", err=True)
             raise

@@ -94,9 +94,31 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
     for name in [n for n in FORMATS if n != _LAST] + [_LAST]:
         checkpoint_format = FORMATS.load(name)
         assert isinstance(checkpoint_format, CheckpointFormat)
-        if checkpoint_format.recognises(opened):
-            return checkpoint_format.load(opened)
+        if _recognised(checkpoint_format, opened):
+            return _loaded(checkpoint_format, opened)
     raise SparsebenchError(
         f"'{path}' is no checkpoint of a known format ({', '.join(FORMATS)}).",
         "Give a PyTorch state dict (.pth, .pt) or a .safetensors file.",
     )
+
+
+# What code makes of names and shapes that it did not expect.
+_SURPRISES = (IndexError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+
+
+def _recognised(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> bool:
+    try:
+        return checkpoint_format.recognises(opened)
+    except _SURPRISES:
+        return False
+
+
+def _loaded(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> LoadedCheckpoint:
+    try:
+        return checkpoint_format.load(opened)
+    except _SURPRISES as error:
+        raise SparsebenchError(
+            f"'{opened.path}' looks like {checkpoint_format.description}, but its tensors are "
+            f"not what belongs there ({error}).",
+            "The file is damaged, or not what its names say; take another one.",
+        ) from None

@@ -138,7 +138,9 @@ def read_pickle(path: Path) -> Any:
         raise
     # A damaged archive surfaces as almost any exception of the unpickler or the reader.
     except Exception as error:
-        raise damaged(path, error) from None
+        # Others than these say a byte's number or a name that tells nobody anything.
+        told = isinstance(error, RuntimeError | EOFError | OSError)
+        raise damaged(path, error if told else "it is no pickle") from None
 
 
 def _refuse_zip_bomb(path: Path) -> None:
@@ -168,7 +170,7 @@ def _refuse_zip_bomb(path: Path) -> None:
 def damaged(path: Path, why: object) -> SparsebenchError:
     """The error for a file that cannot be what its name says; `why` in one line."""
     lines = str(why).strip().splitlines()
-    first = (lines[0] if lines else type(why).__name__).rstrip(".")
+    first = (lines[0] if lines else type(why).__name__).split(". ")[0].rstrip(".")
     if len(first) > 160:
         first = first[:157] + "..."
     return SparsebenchError(f"The checkpoint '{path}' is damaged: {first}.", _DAMAGED)

@@ -13,6 +13,7 @@ from models.checkpoints import LoadedCheckpoint
 from models.errors import SparsebenchError
 
 _SHOWN = 3
+_NEARLY = 0.9
 
 
 def build_from(
@@ -34,8 +35,8 @@ def build_from(
         The whole classifier in eval mode, weights in float32 on the CPU.
 
     Raises:
-        SparsebenchError: names are missing or left over, shapes differ, values are NaN or
-            infinite, batch norm was never trained, or the file says that it is of another
+        SparsebenchError: names are missing or left over, shapes differ, values are none that
+            a network can have, batch norm was never trained, or the file says that it is of another
             architecture.
     """
     claimed = checkpoint.metadata.get("arch", arch)
@@ -50,7 +51,7 @@ def build_from(
         module = build(arch, classes)
     expected = module.state_dict()
     check_names_and_shapes(arch, expected, state_dict, path)
-    check_finite(state_dict, path)
+    check_values(state_dict, path)
     if trained:
         check_statistics(state_dict, path)
     # Copied, since tensors of a safetensors file lie in the mapped file at any alignment,
@@ -97,6 +98,40 @@ def check_names_and_shapes(
         "Check the architecture in the backbone's name, and that the whole classifier's "
         "state dict was saved.",
     )
+
+
+def check_values(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse numbers that no network has.
+
+    Raises:
+        SparsebenchError: weights that are no real numbers, NaN or infinity, negative variances,
+            nothing but zeros, or no weight at all; the first few are listed.
+    """
+    weights = {n: t for n, t in state_dict.items() if n.endswith("weight") and t.dim() in (2, 4)}
+    odd = [n for n, t in weights.items() if not t.is_floating_point()]
+    if odd:
+        kinds = "/".join(sorted({str(weights[n].dtype).removeprefix("torch.") for n in odd}))
+        raise SparsebenchError(
+            f"'{path}' holds {kinds} where real weights belong ({_first(odd)}).",
+            "Save the network in float32, without quantization.",
+        )
+    empty = [n for n, t in weights.items() if t.numel() == 0]
+    if empty or not weights:
+        what = f"empty weights ({_first(empty)})" if empty else "no weight of a layer"
+        raise SparsebenchError(f"'{path}' holds {what}.", "Save the whole classifier.")
+    check_finite(state_dict, path)
+    negative = [
+        n for n, t in state_dict.items() if n.endswith("running_var") and bool((t < 0).any())
+    ]
+    if negative:
+        raise SparsebenchError(
+            f"'{path}' holds negative batch-norm variances ({_first(negative)}).",
+            "The file is damaged, or not what its names say; take another checkpoint.",
+        )
+    if not any(bool(tensor.any()) for tensor in weights.values()):
+        raise SparsebenchError(
+            f"'{path}' holds weights that are all zero.", "Take a checkpoint of a trained network."
+        )
 
 
 def check_finite(state_dict: Mapping[str, Tensor], path: Path) -> None:
@@ -152,6 +187,19 @@ def matching_architectures(state_dict: Mapping[str, Tensor]) -> list[str]:
             continue
         found.append(arch)
     return found
+
+
+def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
+    """The architecture that a file just misses: nine tenths of its tensors or more agree."""
+    for arch in ARCHITECTURES:
+        weight = state_dict.get(f"{classifier_name(arch)}.weight")
+        classes = int(weight.shape[0]) if weight is not None and weight.dim() == 2 else 1
+        with torch.device("meta"):
+            expected = build(arch, max(classes, 1)).state_dict()
+        agree = sum(n in state_dict and state_dict[n].shape == t.shape for n, t in expected.items())
+        if agree >= _NEARLY * max(len(expected), len(state_dict)):
+            return arch
+    return None
 
 
 def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int:

@@ -2,9 +2,10 @@
 
 The mask runs over a list of parameters that the file does not name. The authors' script
 takes those whose name holds "conv" or "fc"; other lists that are tried are all
-convolutions and linear layers, with and without the classifier. A list is taken only if
-the mask has its length and no weight that the mask prunes is other than zero: the weights
-were multiplied by the mask before they were saved.
+convolutions and linear layers, with and without the classifier. A list is taken if the mask
+has its length and no weight that the mask prunes is other than zero, as where the weights were
+multiplied by the mask before they were saved; or if it is the only one of that length and the
+weights have no zeros of their own, which another order of the flags would contradict.
 """
 
 from __future__ import annotations
@@ -34,19 +35,24 @@ def apply_flat_mask(path: Path, tensors: Mapping[str, Tensor], mask: Tensor) -> 
     Raises:
         SparsebenchError: the mask fits none of the lists.
     """
-    masked = dict(tensors)
-    for names in _lists(tensors):
-        if sum(tensors[name].numel() for name in names) != mask.numel():
-            continue
-        parts = torch.split(mask, [tensors[name].numel() for name in names])
-        kept = {n: p.reshape(tensors[n].shape) for n, p in zip(names, parts, strict=True)}
-        if any(bool((tensors[n][~kept[n]] != 0).any()) for n in names):
-            continue
-        return masked | {n: tensors[n].masked_fill(~kept[n], 0) for n in names}
+    fitting: list[dict[str, Tensor]] = []
+    for names in {tuple(names): None for names in _lists(tensors)}:
+        sizes = [tensors[name].numel() for name in names]
+        if sum(sizes) == mask.numel():
+            parts = zip(names, torch.split(mask, sizes), strict=True)
+            fitting.append({n: part.reshape(tensors[n].shape) for n, part in parts})
+    applied = [k for k in fitting if not any(bool(tensors[n][~k[n]].any()) for n in k)]
+    unapplied = fitting if len(fitting) == 1 and _all_there(tensors, fitting[0]) else []
+    for kept in applied[:1] or unapplied:
+        return dict(tensors) | {n: tensors[n].masked_fill(~k, 0) for n, k in kept.items()}
     raise SparsebenchError(
         f"The flat mask in '{path}' ({mask.numel()} flags) fits no list of the network's weights.",
         "Save the weights multiplied by their mask, without the mask.",
     )
+
+
+def _all_there(tensors: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> bool:
+    return all(bool(tensors[name].all()) for name in kept)
 
 
 def _lists(tensors: Mapping[str, Tensor]) -> list[list[str]]:

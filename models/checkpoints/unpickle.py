@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,18 +56,21 @@ def load_plain(path: Path) -> Any:
     names = [name for name in _globals(path) if _BESIDE_WEIGHTS.fullmatch(name)]
     inert: list[Any] = [(Placeholder, name) for name in names]
     try:
-        with torch.serialization.safe_globals(inert):
+        with torch.serialization.safe_globals(inert), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats; what counts is said below
             payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if any(sign in text for sign in ("Unsupported", "unsupported GLOBAL", "unrecognized")):
+        if culprit := _culprit(str(error)):
             raise SparsebenchError(
-                f"'{path}' holds more than tensors and plain containers{_culprit(text)}; "
+                f"'{path}' holds more than tensors and plain containers (it names {culprit}); "
                 "reading it would execute code from the file, which is never done.",
                 "Save only its state dict, with torch.save(model.state_dict(), FILE), "
                 "where it comes from.",
             ) from None
-        raise
+        raise SparsebenchError(
+            f"'{path}' is no file that torch.save wrote, or it was altered since.",
+            "Get it again, or save a state dict with torch.save(model.state_dict(), FILE).",
+        ) from None
     _refuse_odd_tensors(path, payload)
     return payload
 
@@ -98,9 +102,9 @@ def _named(file: IO[bytes]) -> Iterator[str]:
             yield str(argument).replace(" ", ".")
 
 
-def _culprit(text: str) -> str:
+def _culprit(text: str) -> str | None:
     match = re.search(r"GLOBAL ([\w.]+)", text)
-    return f" (it names {match[1]})" if match else ""
+    return match[1] if match else None
 
 
 def _refuse_odd_tensors(path: Path, payload: Any) -> None:

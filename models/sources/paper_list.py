@@ -66,7 +66,8 @@ def _one(
     note: str = "",
 ) -> Published:
     stem = stem or f"{method}_{format_percent(percent / 100)}"
-    stems = (stem, f"{stem}_noLS") if method == "str" else (stem,)
+    # Where both lie in a folder: the transfer results are those of networks without smoothing.
+    stems = (f"{stem}_noLS", stem) if method == "str" else (stem,)
     accuracy = None if top1 is None else round(top1 / 100, 6)
     return Published(
         arch, method, family, percent / 100, stems, accuracy, where, layout or arch, note

@@ -11,6 +11,8 @@ forgotten. A longer sparse phase ends the training.
 On ImageNet a phase is 5 of 100 epochs, the dense warm-up and the last dense phase are two
 phases long, the final sparse phase three. Here the same table is scaled to the length of
 the training; a short training has fewer phases, so that none is much shorter than an epoch.
+Also differs: a one-cycle learning rate instead of a cosine, and the suite's settings of the
+optimizer (:class:`models.sparsify.method.Recipe` says which).
 
 SparseML 1.8's ``ACDCPruningModifier`` ranks, masks and forgets momentum in the same way but has
 another table: all phases are equally long and whole epochs, so neither the long
@@ -104,5 +106,6 @@ def phase_table(total_steps: int, epochs: float) -> list[Phase]:
     for length in lengths:
         bounds.append(bounds[-1] + length)
     steps = [round(total_steps * b / units) for b in bounds]
+    steps[-2] = min(steps[-2], total_steps - 1)  # however short, it ends sparse
     phases = [Phase(a, b, k % 2 == 1) for k, (a, b) in enumerate(pairwise(steps))]
     return [p for p in phases if p.end > p.start]

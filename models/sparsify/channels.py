@@ -109,7 +109,7 @@ def channel_groups(module: nn.Module) -> list[ChannelGroup]:
         elif inputs:
             layer = layers[str(node.target)] if node.op == "call_module" else None
             of[node] = _follow(groups, inputs, str(node.target), layer, node.target)
-    return [g for g in groups.roots() if g.size]
+    return [g for g in groups.roots() if g.size > 0]
 
 
 def _follow(

@@ -1,13 +1,15 @@
 """Gradual magnitude pruning.
 
 Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for
-model compression", with the settings of Singh & Alistarh 2020 (WoodFisher) for ImageNet:
+model compression", with the pruning of Singh & Alistarh 2020 (WoodFisher) for ImageNet:
 from a dense network, all convolutions and the classifier ranked together, first 5 %
 removed, then along the cubic schedule over the first 40 % of the training; the learning
 rate is held until the final sparsity is reached and falls after that.
 
-Differs from those settings: more and smaller steps of pruning (they prune 8 times), and the
-final sparsity is set exactly at the end of the schedule (theirs ends 0.1 point below).
+Differs from theirs: more and smaller steps of pruning (they prune 8 times), the final sparsity
+is set exactly at the end of the schedule (theirs ends 0.1 point below), the rate rises over the
+first steps and then falls in a line, and the optimizer's settings are the suite's
+(:class:`models.sparsify.method.Recipe` says which).
 
 SparseML 1.8's ``GlobalMagnitudePruningModifier`` does the same: its cubic interpolation, ranking
 of all layers together and masks that never grow were read and agree

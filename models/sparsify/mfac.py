@@ -7,9 +7,10 @@ layers together, which is never formed. Within a pruning the density falls in se
 ratios, with new gradients for each. As in the authors' code: 64 gradients over 32 pictures
 each, dampening 1e-5, all convolutions and the classifier ranked together.
 
-Departs from the authors' code: four new inverses a pruning instead of 16; the cubic schedule of
-WoodFisher, which the paper compares on; their loop leaves the last gradient zero,
-ours does not.
+Departs from the authors' code: one block, as in the paper, where theirs takes blocks of 128 unless
+told otherwise; four new inverses a pruning instead of 16; the cubic schedule of WoodFisher, which
+the paper compares on; learning rate and optimizer as in :mod:`models.sparsify.gmp`; their loop
+leaves the last gradient zero, ours does not.
 
 SparseML 1.8's ``MFACPruningModifier`` has the same recursion, scores and updates, but in blocks
 of 2,000 weights that run across layers (``fisher_block_size: null`` turns that off), one

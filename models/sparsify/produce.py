@@ -28,6 +28,7 @@ from models.sparsify.data import (
 )
 from models.sparsify.distill import load_teacher
 from models.sparsify.evaluate import check_pictures, evaluate
+from models.sparsify.method import Method
 from models.sparsify.resume import Progress
 from models.sparsify.settings import changed_recipe, check_settings, fitting
 from models.sparsify.start import first_weights
@@ -160,6 +161,11 @@ def sparsify(
             "teacher": _describe(teacher, "none"),
         },
     )
+    try:
+        _check_reached(chosen, module, history[-1].total_steps if history else 0)
+    except SparsebenchError:
+        checkpoint.unlink(missing_ok=True)  # going on from its end would help nobody
+        raise
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
         "arch": arch,
@@ -191,6 +197,16 @@ def sparsify(
         tuple(history),
         chosen.facts(),
     )
+
+
+def _check_reached(method: Method, module: nn.Module, steps: int) -> None:
+    reached, wanted = mask_sparsity(mask_of(module)), method.sparsity
+    if abs(reached - wanted) > method.tolerance:
+        raise SparsebenchError(
+            f"The training ended with {reached:.2%} zeros instead of {wanted:.2%}, after "
+            f"{steps} steps; nothing was written.",
+            "Give more epochs or pictures, or another sparsity.",
+        )
 
 
 def _describe(start: str | Path | None, nothing: str = "random weights") -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.architectures import build, classifier_name
 from models.checkpoints import load_checkpoint
+from models.checkpoints.fit import check_statistics, check_values
 from models.errors import SparsebenchError
 
 IMAGENET_CLASSES = 1000
@@ -30,7 +31,8 @@ def first_weights(
         start: checkpoint file or backbone name; None for random weights alone.
 
     Raises:
-        SparsebenchError: no such backbone, or weights of another architecture.
+        SparsebenchError: no such backbone, weights of another architecture, or none that a
+            trained network can have.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -46,13 +48,19 @@ def first_weights(
             known = rows is not None and len(state[name]) == IMAGENET_CLASSES
             kept = state[name][rows] if known else own[name]
             state[name] = kept if kept.shape == own[name].shape else own[name]
+    counters = {n: t for n, t in own.items() if n.endswith("num_batches_tracked")}
+    state = counters | state  # which old files lack
     differing = [n for n in own if n not in state or state[n].shape != own[n].shape]
+    differing += [n for n in state if n not in own]
     if differing:
         raise SparsebenchError(
-            f"{start} is no {arch}: {len(differing)} tensors are missing or of another shape, "
-            f"{differing[0]} first.",
+            f"{start} is no {arch}: {len(differing)} tensors are missing, left over or of another "
+            f"shape, {differing[0]} first.",
             "Start from weights of the same architecture.",
         )
+    check_values(state, Path(start))
+    if Path(start).is_file():  # a backbone with random weights is a fair start, if asked for
+        check_statistics(state, Path(start))
     module.load_state_dict({n: state[n] for n in own})
     return module
 

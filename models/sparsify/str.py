@@ -13,7 +13,9 @@ network follows a given rise to the one requested. Only this common pull is stee
 gradients decide which layers follow it more than others. For the sake of the search s has no
 momentum (whose delay makes it swing), but a learning rate as much higher. In the last fifth
 of the training the thresholds are shifted together, by what is missing to the exact number of
-zeros, and folded into the weights, whose zeros then stay. The file says what the search had
+zeros, and folded into the weights, whose zeros then stay. Also differs: the authors start s at
+-3200 or -12800, a threshold of zero, which a short training could not raise; their weights decay
+as s does, here at the optimizer's fixed rate. The file says what the search had
 reached before that (``str_reached``), and the mean decay that it used.
 
 SparseML has no modifier for STR.

@@ -10,7 +10,8 @@ prunings along the cubic schedule from 5 % on over the first 40 % of the trainin
 
 Departs from the paper: 64 gradients over 64 pictures each instead of 400 over 400, so that a
 pruning costs seconds and not hours on a CPU; the last pruning is at exactly
-the final sparsity (theirs ends 0.1 point below); learning rate as in :mod:`models.sparsify.gmp`.
+the final sparsity (theirs ends 0.1 point below); learning rate and optimizer as in
+:mod:`models.sparsify.gmp`.
 
 SparseML 1.8's ``OBSPruningModifier`` is the same algorithm, one gradient after the other:
 masked gradients in eval mode, blocks within a tensor, global ranking by the same score, the

@@ -123,6 +123,23 @@ def test_an_interrupt_says_how_to_go_on_and_loses_nothing(
     assert steps[0] == 6
 
 
+def test_what_an_interrupt_says_also_goes_on_where_a_file_is_replaced(
+    sparsify: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "z.safetensors"
+    out.write_bytes(b"an older file")
+
+    def interrupted(self: AlternatingCompression, run: Run, step: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(AlternatingCompression, "before_step", interrupted)
+    arguments = ("--method", "acdc", "--sparsity", 0.8, "--data", data, "--epochs", 4, "--out", out)
+    result = sparsify(*arguments, "--overwrite", "--no-resume")
+    assert result.code == 130
+    said = result.err.split("To go on:")[1]
+    assert "--overwrite" in said and "--no-resume" not in said
+
+
 def test_a_teacher_and_a_start_are_files(sparsify: Cli, data: Path, tmp_path: Path) -> None:
     dense, out = tmp_path / "d.safetensors", tmp_path / "s.safetensors"
     common = ("--data", data, "--epochs", 1)

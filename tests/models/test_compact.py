@@ -232,6 +232,15 @@ def test_the_variant_is_a_backbone_like_any_other(
     assert_same(rebuilt, feature_extractor(original.module, "resnet18"))
 
 
+@pytest.mark.parametrize("name", ["structured-90", "gmp-98", "acdc-98"])
+def test_what_the_zoo_s_dead_filters_leave_computes_the_same(name: str) -> None:
+    smaller = load_backbone(f"resnet18/{name}+compact")
+    original = load_backbone(f"resnet18/{name}")
+    weights = sum(kept.numel() for kept in smaller.mask.values())
+    assert weights < 0.95 * sum(kept.numel() for kept in original.mask.values())
+    assert_same(smaller.module, original.module)
+
+
 def test_a_compact_network_trains_with_its_mask() -> None:
     module = compact(lively("resnet18", 0.4), "resnet18").module
     mask = mask_of(module)

@@ -153,6 +153,19 @@ def test_m_fac_s_flat_mask_over_the_parameters_that_its_script_takes(tmp_path: P
             load_checkpoint(saved(tmp_path / "wrong.pth", wrong))
 
 
+def test_m_fac_s_flat_mask_that_was_not_applied_yet(tmp_path: Path) -> None:
+    tensors = make.conv_classifier(make.state(make.unbiased("resnet18")))
+    named = [
+        n for n in tensors if n.endswith("weight") and ("conv" in n or "fc" in n) and "bn" not in n
+    ]
+    mask = make.flat_mask(tensors, named)
+    whole = {n: torch.where(t == 0, 0.1, t) if n in named else t for n, t in tensors.items()}
+    payload = {"model": make.behind_module(whole), "mask": mask, "epoch": 9}
+    read = load_checkpoint(saved(tmp_path / "mfac.pth", payload)).state_dict
+    flat = torch.cat([read[n].flatten() for n in read if n in named or n == "fc.weight"])
+    assert int((flat == 0).sum()) == int((~mask.bool()).sum()) > 0
+
+
 def pruned_by_torch(module: nn.Module) -> nn.Module:
     """All convolutions but the first carry masks, as after prune.global_unstructured."""
     custom: Any = prune.custom_from_mask

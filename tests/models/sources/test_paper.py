@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.errors import SparsebenchError, UnknownNameError
-from models.sources.paper import PAPER, file_of
+from models.sources.paper import PAPER, file_of, name_of
 from models.sources.paper_list import PUBLISHED
 from models.zoo import find_card
 from models.zoo.load import load_backbone
@@ -85,3 +85,14 @@ def test_a_published_layout_loads_as_a_backbone(
     backbone = load_backbone("mobilenet_v1/mfac-80@paper")
     assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-3)
     assert backbone.card.upstream_accuracy == 0.7
+
+
+def test_of_two_files_of_str_the_one_without_label_smoothing_is_the_paper_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSEBENCH_PAPER", str(tmp_path))
+    (published,) = [p for p in PUBLISHED if name_of(p) == "resnet50/str-80@paper"]
+    for stem in ("str_80", "str_80_noLS"):
+        (tmp_path / f"{stem}.pth").touch()
+        found = file_of(published)
+        assert found is not None and found.stem == stem  # the second comes before the first

@@ -47,6 +47,13 @@ def test_any_length_starts_dense_alternates_and_ends_sparse(epochs: int) -> None
         assert before.sparse != after.sparse
 
 
+@pytest.mark.parametrize("steps", [*range(1, 12), 20])
+def test_the_shortest_training_ends_sparse(steps: int) -> None:
+    table = phase_table(steps, epochs=1)
+    assert table[-1].sparse and table[-1].end == steps > table[-1].start
+    assert [phase.start for phase in table] == [0, *[phase.end for phase in table[:-1]]]
+
+
 def test_dense_phase_restarts_removed_weights_from_zero_and_forgets_momentum() -> None:
     torch.manual_seed(0)
     module = network()

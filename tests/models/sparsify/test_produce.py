@@ -12,6 +12,7 @@ from models.checkpoints.compact import load_compact
 from models.errors import SparsebenchError
 from models.masks import mask_of, sparsity
 from models.sparsify import METHODS
+from models.sparsify.acdc import AlternatingCompression
 from models.sparsify.evaluate import evaluate
 from models.sparsify.method import Method, Run
 from models.sparsify.plans import read_plan, run_plan
@@ -131,11 +132,15 @@ def test_a_start_of_another_class_count_keeps_all_but_the_classifier(
 ) -> None:
     torch.manual_seed(0)
     source = build("tiny", 7)
+    for name, buffer in source.named_buffers():
+        if name.endswith("running_mean"):  # as a training leaves it
+            buffer += 0.1
     torch.save(source.state_dict(), tmp_path / "seven.pth")
     first: list[torch.Tensor] = []
 
     class Watch(Method):
         name = "watch"
+        tolerance = 1.0  # it prunes nothing
 
         def on_start(self, run: Run) -> None:
             first.append(run.weights["0.weight"].detach().clone())
@@ -164,6 +169,16 @@ def test_wrong_wishes_are_refused_before_any_work(
 ) -> None:
     with pytest.raises(SparsebenchError, match=message):
         make(method, level, **changes)
+
+
+def test_a_training_that_prunes_nothing_writes_nothing(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hook in ("before_step", "after_step", "on_end"):
+        monkeypatch.setattr(AlternatingCompression, hook, getattr(Method, hook))
+    with pytest.raises(SparsebenchError, match="0.00% zeros instead of 90.00%, after 6 steps"):
+        make("acdc", 0.9, epochs=1)
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_a_finished_file_is_not_overwritten_unasked(make: Any) -> None:

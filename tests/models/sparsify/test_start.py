@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
+from models.architectures import build
 from models.errors import SparsebenchError
 from models.sparsify.distill import load_teacher
 from models.sparsify.start import first_weights, imagenet_rows
@@ -51,6 +56,38 @@ def test_a_teacher_of_imagenet_teaches_some_of_its_classes() -> None:
 def test_a_teacher_of_imagenet_cannot_teach_what_it_does_not_know(classes: tuple[str, ...]) -> None:
     with pytest.raises(SparsebenchError, match="tells 1000 classes apart"):
         load_teacher(DENSE, classes, "cpu")
+
+
+def test_a_deeper_network_is_no_start_for_a_shallower_one(tmp_path: Path) -> None:
+    """ResNet-34 has every tensor of ResNet-18, and more."""
+    torch.save(build("resnet34", 3).state_dict(), tmp_path / "deeper.pth")
+    with pytest.raises(SparsebenchError, match="is no resnet18: .* left over"):
+        first_weights("resnet18", KNOWN, 0, tmp_path / "deeper.pth")
+
+
+def test_a_start_without_counters_of_batches_is_one(tmp_path: Path) -> None:
+    state = load_backbone("resnet18/gmp-90").module.state_dict()
+    old = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    module = first_weights("resnet18", [str(n) for n in range(100)], 0, tmp_path / "old.pth")
+    assert all(torch.equal(module.state_dict()[n], t) for n, t in old.items())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda n, t: t * float("nan") if n == "conv1.weight" else t, "NaN"),
+        (lambda n, t: torch.zeros_like(t) if "running_mean" in n else t, "initial values"),
+    ],
+)
+def test_a_start_that_no_training_left_is_refused(
+    spoil: Callable[[str, Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    state = build("resnet18", 3).state_dict()
+    state = {n: t + 0.1 if "running_mean" in n else t for n, t in state.items()}
+    torch.save({n: spoil(n, t) for n, t in state.items()}, tmp_path / "start.pth")
+    with pytest.raises(SparsebenchError, match=message):
+        first_weights("resnet18", KNOWN, 0, tmp_path / "start.pth")
 
 
 def test_weights_of_another_architecture_are_refused() -> None:

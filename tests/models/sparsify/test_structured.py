@@ -41,6 +41,15 @@ def test_sparsity_is_within_a_tenth_of_a_point(arch: str, level: float) -> None:
         assert bool(kept.all()) or not group.fixed
 
 
+def test_what_is_concatenated_is_left_alone() -> None:
+    """SqueezeNet's expansions are read side by side; its squeezes are channels of their own."""
+    groups = channel_groups(build("squeezenet1_0", 10))
+    assert all(group.size > 0 for group in groups)
+    free = {name for group in groups if not group.fixed for name in group.producers}
+    squeezes = {f"features.{number}.squeeze" for number in (3, 4, 5, 7, 8, 9, 10, 12)}
+    assert free == squeezes | {"features.0"}
+
+
 def test_residual_streams_of_a_resnet_are_one_group_each() -> None:
     groups = channel_groups(build("resnet18", 10))
     streams = [g for g in groups if len(g.producers) > 1]

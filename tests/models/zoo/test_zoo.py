@@ -1,16 +1,23 @@
 """Names and cards of all sources; what is shipped is tested by being there."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.models import resnet18
 
 from models.architectures import ARCHITECTURES, build
 from models.cards import FAMILIES, Card
@@ -41,7 +48,8 @@ def test_what_is_shipped_loads_and_is_what_its_card_says(name: str) -> None:
     assert card.upstream_accuracy is not None and card.upstream_data is not None
     partner = find_card(card.dense_partner)
     assert (partner.method, partner.arch) == ("dense", card.arch)
-    assert partner.preprocessing == card.preprocessing
+    if partner.upstream_data == card.upstream_data:
+        assert partner.preprocessing == card.preprocessing
     size = card.preprocessing.size
     with torch.no_grad():
         logits = backbone.module(torch.zeros(1, 3, size, size))
@@ -245,7 +253,15 @@ def test_weights_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.alone
-def test_sparse_weights_load_in_less_than_a_second(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped_loads_in_less_than_a_second(name: str) -> None:
+    load_backbone("resnet18/dense")  # libraries are imported
+    start = time.process_time()
+    load_backbone(name)
+    assert time.process_time() - start < 1.0  # of both cores together
+
+
+def test_sparse_weights_take_the_room_of_their_non_zeros(tmp_path: Path) -> None:
     card = find_card("resnet18/uniform-90@generated")
     backbone = load_backbone(card.name)
     write_card_and_weights(card, backbone.module, folder=tmp_path)
@@ -253,10 +269,45 @@ def test_sparse_weights_load_in_less_than_a_second(tmp_path: Path) -> None:
     assert size < 0.14 * 4 * 11_700_000  # a tenth of the values and one bit for each weight
     found = find_in(tmp_path, BackboneName.parse("resnet18/uniform-90"))
     assert found is not None
-    start = time.process_time()
-    module = found.load()
-    assert time.process_time() - start < 2.0  # of both cores together
-    assert weights_hash(module) == backbone.sha256
+    assert weights_hash(found.load()) == backbone.sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.startswith("resnet18/")])
+def test_accuracy_is_what_the_card_says(name: str) -> None:
+    """By a loop of its own: torchvision's network, pictures read from the archive."""
+    folder = os.environ.get("SPARSEBENCH_TEST_DATA")
+    if not folder:
+        pytest.skip("SPARSEBENCH_TEST_DATA names no folder with mini-imagenet-64.tar")
+    card = find_card(name)
+    network = resnet18(num_classes=card.num_classes)
+    network.load_state_dict(load_backbone(name).module.state_dict())
+    network.eval()
+    images, labels = _test_pictures(Path(folder) / "mini-imagenet-64.tar")
+    with torch.inference_mode():
+        starts = range(0, len(images), 250)
+        answers = torch.cat([network(images[at : at + 250]).argmax(1) for at in starts])
+    accuracy = float((answers == labels).float().mean())
+    assert card.upstream_accuracy is not None
+    assert accuracy == pytest.approx(card.upstream_accuracy, abs=0.003)
+
+
+@cache
+def _test_pictures(archive: Path) -> tuple[Tensor, Tensor]:
+    pictures, names = [], []
+    with tarfile.open(archive) as file:
+        for member in file:
+            parts = Path(member.name).parts
+            if member.isfile() and parts[-3:-2] == ("test",):
+                content = file.extractfile(member)
+                assert content is not None
+                pictures.append(np.array(Image.open(content).convert("RGB")))
+                names.append(parts[-2])
+    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    pixels = torch.from_numpy(np.stack(pictures)).float() / 255
+    classes = {name: number for number, name in enumerate(sorted(set(names)))}
+    images = ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor([classes[name] for name in names])
 
 
 def test_shipped_cards_lie_where_the_package_looks() -> None:
