@@ -6,6 +6,7 @@ share of such filters. No clock is involved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,14 @@ def totals(reports: Sequence[Inspection]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["sparsity"])
 
 
+def _heads(labels: Sequence[str]) -> list[str]:
+    """Labels for narrow columns: without what all begin with, the sparsity in a line of its own."""
+    arch = labels[0].partition("/")[0] + "/"
+    if all(one.startswith(arch) for one in labels):
+        labels = [one.removeprefix(arch) for one in labels]
+    return [re.sub(r"-(?=\d)", "\n-", one) for one in labels]
+
+
 def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
     """The two tables for the terminal."""
     from rich.markup import escape
@@ -79,8 +88,8 @@ def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
     names = list(dict.fromkeys(name for column in columns for name in column))
     layers = Table(box=None, header_style="bold", pad_edge=False)
     layers.add_column("dead filters in", overflow="fold")
-    for report in reports:
-        layers.add_column(escape(label(report)), justify="right", overflow="fold")
+    for head in _heads([label(report) for report in reports]):
+        layers.add_column(escape(head), justify="right", overflow="fold")
     for name in names:
         cells = [f"{column[name]:.1%}" if name in column else "" for column in columns]
         layers.add_row(escape(name), *cells)
