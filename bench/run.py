@@ -23,7 +23,7 @@ from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
 from bench.stopping import Stop, most_blocks, stops
-from bench.tasks import TASKS, open_task
+from bench.tasks import open_task, task_path
 from bench.tasks.base import Task
 from bench.turns import Turns
 from bench.workloads import WORKLOADS
@@ -90,8 +90,7 @@ def check(plan: Plan) -> None:
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
     for name in plan.tasks:
-        if not Path(name).exists() and not Path(plan.data_dir, name).exists():
-            TASKS.target(name)
+        task_path(name, plan.data_dir)
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:

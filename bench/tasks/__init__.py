@@ -109,7 +109,8 @@ def open_task(
 
         task = open_hub(name.removeprefix(HUB), options)
     else:
-        task = TASKS.load(name)(options) if name in TASKS else _open_path(name, options)
+        path = task_path(name, data_dir)
+        task = _open_path(path, options) if path else TASKS.load(name)(options)
     if metric is not None:
         task = task.with_metric(metric)
     if limit is not None:
@@ -120,20 +121,31 @@ def open_task(
     return task
 
 
-def _open_path(name: str, options: TaskOptions) -> Task:
-    from bench.tasks.archive import open_archive
-    from bench.tasks.folder import open_folder
+def task_path(name: str, data_dir: str | Path | None = None) -> Path | None:
+    """The folder or archive that a task's name stands for; None for a registered name.
 
-    path = Path(name).expanduser()
-    if not path.exists() and options.data_dir is not None:
-        path = options.data_dir / name
-    if path.is_dir():
-        return open_folder(path, options)
-    if path.is_file():
-        return open_archive(path, options)
+    Raises:
+        UnknownNameError: neither a task's name nor a path; the nearest names are offered.
+        SparsebenchError: what is plainly meant as a path is not there.
+    """
+    if name.startswith(HUB) or name in TASKS:
+        return None
+    paths = [Path(name).expanduser()]
+    if data_dir:
+        paths.append(Path(data_dir).expanduser() / name)
+    for path in paths:
+        if path.exists():
+            return path
     if "/" in name or ".tar" in name:
         raise SparsebenchError(
             f"There is no folder or archive '{name}'.",
             "Give a task's name, or a folder or tar with train/CLASS/ and test/CLASS/ in it.",
         )
     raise UnknownNameError("task", name, TASKS)
+
+
+def _open_path(path: Path, options: TaskOptions) -> Task:
+    from bench.tasks.archive import open_archive
+    from bench.tasks.folder import open_folder
+
+    return open_folder(path, options) if path.is_dir() else open_archive(path, options)

@@ -47,6 +47,8 @@ def test_unknown_names_offer_the_nearest(cli: Cli, tmp_path: Path) -> None:
     wrong(cli("run", "quick", "--engine", "depsparse", "--out", out), "'deepsparse'")
     wrong(cli("run", "quick", "--workload", "inferense", "--out", out), "'inference'")
     wrong(cli("run", "quick", "--task", "digit", "--out", out), "'digits'")
+    gone = cli("run", "quick", "--task", tmp_path / "pictures", "--out", out)
+    wrong(gone, "no folder or archive", "train/CLASS/")
     wrong(cli("run", "quick", "--backbone", "resnet81/dense", "--out", out), "'resnet18'")
     wrong(cli("run", "quick", "--precision", "fp23", "--out", out), "'fp32'")
     wrong(cli("list", "engine"), "Did you mean 'engines'")
