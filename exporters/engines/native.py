@@ -38,14 +38,21 @@ class NativeEngine:
     licence, support, production = "Apache-2.0", "maintained here", True
 
     def available(self) -> Availability:
-        """A C++ compiler must be there; compiling happens when a session is compiled."""
-        try:
-            from exporters.kernels.build import chosen_isa, find_compiler
+        """A C++ compiler must be there, or kernels that were compiled before.
 
-            isa = chosen_isa()
+        Compiling happens when a session is compiled.
+        """
+        try:
+            from exporters.kernels.build import chosen_isa, find_built, find_compiler
+            from models.errors import SparsebenchError
         except Exception as error:
             return library_failed("The native engine", error, "uv sync")
-        if find_compiler() is None:
+        try:
+            isa = chosen_isa()
+            usable = find_compiler() is not None or find_built(isa, "float32") is not None
+        except SparsebenchError as error:  # a setting, not the installation
+            return Availability(False, error.cause, version=VERSION, mend=error.mend)
+        if not usable:
             return Availability(
                 False,
                 "The native engine needs a C++ compiler and none is on the PATH.",
@@ -66,9 +73,12 @@ class NativeEngine:
         from exporters.kernels.split import SplitNetwork
         from models.errors import SparsebenchError
 
+        isa = request.options.get("isa")
         try:
-            isa = request.options.get("isa")
             kernels = library("float32", None if isa is None else str(isa))
+        except SparsebenchError as error:
+            raise EngineError(f"the native engine has no kernels: {error}") from error
+        try:
             network = read_onnx(artifact.onnx)
             compiled = SplitNetwork(
                 network, request.batch_size, artifact.input_shape, kernels, request.threads
