@@ -69,7 +69,8 @@ class NativeEngine:
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
         """
         from exporters.kernels.library import library
-        from exporters.kernels.onnx_reader import UnsupportedOnnxError, read_onnx
+        from exporters.kernels.onnx_nodes import UnsupportedOnnxError
+        from exporters.kernels.onnx_reader import read_onnx
         from exporters.kernels.split import SplitNetwork
         from models.errors import SparsebenchError
 
@@ -79,14 +80,15 @@ class NativeEngine:
         except SparsebenchError as error:
             raise EngineError(f"the native engine has no kernels: {error}") from error
         try:
-            network = read_onnx(artifact.onnx)
+            network = read_onnx(artifact.onnx, artifact.input_shape)
             compiled = SplitNetwork(
                 network, request.batch_size, artifact.input_shape, kernels, request.threads
             )
         except (UnsupportedOnnxError, SparsebenchError) as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
         except Exception as error:  # protobuf raises its own classes
-            raise EngineError(f"the native engine could not load the network: {error}") from error
+            said = f"{type(error).__name__}: {error}"
+            raise EngineError(f"the native engine could not load the network: {said}") from error
         return NativeSession(compiled)
 
 

@@ -16,6 +16,7 @@ from exporters.kernels.library import CForward, CShape, Library
 from exporters.kernels.onnx_reader import OnnxNetwork
 from exporters.kernels.pixels import PixelConvolution, Pixels
 from exporters.kernels.plan import Pattern
+from exporters.kernels.sizes import Size, size_after
 from exporters.kernels.steps import (
     PICTURES,
     ActStep,
@@ -39,6 +40,9 @@ class PixelNetwork:
         input_shape: ``(3, H, W)``.
         kernels: the compiled library, float32 or float64.
         threads: to share the work.
+
+    Raises:
+        SparsebenchError: a step does not fit what it reads.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class PixelNetwork:
         self._pictures = Pixels(batch_size, *input_shape, *input_shape[1:], kernels.lanes)
         self._pictures = replace(self._pictures, item_bytes=self._item)
         last = last_uses(network.steps, network.output)
+        sizes: dict[int, Size] = {PICTURES: input_shape}
         for i, step in enumerate(network.steps):
+            sizes[step.out] = size_after(step, sizes, network.layers)
             calls: list[Call] = []
             self._prepare(step, calls)
             self._steps.append((getattr(step, "layer", ""), type(step).__name__, calls))
