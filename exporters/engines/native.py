@@ -99,7 +99,11 @@ class NativeSession:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One forward pass."""
+        """One forward pass.
+
+        Raises:
+            SparsebenchError: not the pictures that it is compiled for.
+        """
         return self._compiled.run(images)
 
     def profile(self, images: NDArray[np.float32], calls: int) -> list[LayerTime]:

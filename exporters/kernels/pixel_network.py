@@ -6,6 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from exporters.kernels.buffers import Buffers
 from exporters.kernels.library import CForward, CShape, Library
 from exporters.kernels.onnx_reader import OnnxNetwork
+from exporters.kernels.pictures import checked_pictures
 from exporters.kernels.pixels import PixelConvolution, Pixels
 from exporters.kernels.plan import Pattern
 from exporters.kernels.sizes import Size, size_after
@@ -57,6 +59,7 @@ class PixelNetwork:
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
         self._item = torch.empty(0, dtype=self._dtype).element_size()
         self._images = torch.zeros(batch_size, *input_shape, dtype=self._dtype)
+        self._given: NDArray[Any] = self._images.numpy()  # the same memory
         self._kept_alive: list[object] = []
         self._steps: list[tuple[str, str, list[Call]]] = []
         self._tensors: dict[int, torch.Tensor] = {}
@@ -82,8 +85,11 @@ class PixelNetwork:
         Args:
             images: float32.
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
         """
-        self._images.numpy()[...] = images
+        self._given[...] = checked_pictures(images, self._given.shape, self._given.dtype)
         for name, kind, calls in self._steps:
             start = time.perf_counter() if tell else 0.0
             for function, arguments in calls:
