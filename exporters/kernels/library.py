@@ -281,7 +281,7 @@ class Library:
 
 @cache
 def _library(isa: str, dtype: str) -> Library:
-    return Library(checked_isa(isa), dtype)
+    return Library(isa, dtype)
 
 
 def library(dtype: str = "float32", isa: str | None = None) -> Library:
@@ -295,4 +295,4 @@ def library(dtype: str = "float32", isa: str | None = None) -> Library:
         SparsebenchError: no compiler, or the machine lacks the instruction set, or there is none
             of this name.
     """
-    return _library(isa or chosen_isa(), dtype)
+    return _library(checked_isa(isa) if isa else chosen_isa(), dtype)
