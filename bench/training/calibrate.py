@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.stages import StageClock
 from bench.training.execution import Execution
 from bench.training.graphs import Capture, first_line
+from bench.training.heartbeat import Beat, silent
 from bench.training.losses import mean_loss
 from bench.training.network import Network
 from bench.training.recipe import TrainRecipe
@@ -55,6 +56,7 @@ def fastest(
     *,
     graphs: bool | None = None,
     capture: Capture | None = None,
+    beat: Beat = silent,
 ) -> Choice:
     """Try memory formats and rivals on real batches, in turns; take the fastest correct one.
 
@@ -70,10 +72,11 @@ def fastest(
         rivals: the same network made for other executions; steps are tried out on them.
         graphs: whether graphs are tried, where the execution may have them; by default on a GPU.
         capture: makes graphs; PyTorch's by default.
+        beat: told of every step that is tried out.
     """
     began = time.perf_counter()
     candidates = {name_of(one): one for one in (plain, replace(plain, channels_last=True))}
-    trial = _Trial(plain)
+    trial = _Trial(plain, beat)
     runners = {}
     for name, execution in candidates.items():
         twin = copy_of(network, execution)
@@ -123,6 +126,7 @@ class _Trial:
     """Steps tried out: seconds of each, why some are not trusted."""
 
     plain: Execution
+    beat: Beat
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
@@ -133,6 +137,7 @@ class _Trial:
         running = dict(runners)
         for number in range(1 + ROUNDS):
             for name, runner in list(running.items()):
+                self.beat(f"trying out {name}, round {number}/{ROUNDS}")
                 try:
                     if number == 0:  # not timed: first calls allocate and compile
                         self._first(runner, images, targets)

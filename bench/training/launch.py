@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
+from bench.training.heartbeat import seconds_between
 from bench.training.history import Trained
 from bench.training.job import Job
 from models.errors import SparsebenchError
@@ -46,12 +47,14 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
 
     Args:
         job: what to do.
-        timeout: seconds without a word after which the process counts as hung.
+        timeout: seconds without a word after which the process counts as hung. One that works
+            says a word every few seconds, after a step or a batch, however long it works.
         say: receives its progress.
 
     Raises:
         SparsebenchError: it failed, with the reason.
     """
+    job = replace(job, word_every=seconds_between(timeout))
     pieces = job.accumulate
     while True:
         try:

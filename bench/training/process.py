@@ -41,6 +41,7 @@ def main() -> None:
 def _work(job: Job, answers: TextIO) -> None:
     from bench.tasks import open_task
     from bench.training.execution import configured
+    from bench.training.heartbeat import Heartbeat
     from bench.training.loop import train_network
     from bench.training.memory import peak_memory, restart_peak
     from bench.training.network import load_network
@@ -48,12 +49,17 @@ def _work(job: Job, answers: TextIO) -> None:
     from bench.training.source import decode_task
     from bench.training.tuning import Tuning
 
-    def say(text: str) -> None:
-        _answer(answers, say=text)
+    beat = Heartbeat(lambda text: _answer(answers, say=text), every=job.word_every)
+    say = beat.say
 
     say("opening the task")
-    task = open_task(job.task, **job.task_options)
-    tuning = Tuning(job, say, lambda **facts: _answer(answers, facts=facts))
+    task = open_task(
+        job.task,
+        **job.task_options,
+        say=say,
+        progress=lambda done, all_: beat(f"checking pictures {done}/{all_}"),
+    )
+    tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts))
     with configured(tuning.asked):
         for seed in job.seeds:
             clock = StageClock()
@@ -61,7 +67,12 @@ def _work(job: Job, answers: TextIO) -> None:
                 network = load_network(job.backbone, len(task.classes), seed, device=job.device)
             say("decoding")
             data = decode_task(
-                task, job.preprocessing, job.validation, threads=job.threads, clock=clock
+                task,
+                job.preprocessing,
+                job.validation,
+                threads=job.threads,
+                clock=clock,
+                progress=lambda done, all_: beat(f"decoding {done}/{all_}"),
             )
             place: dict[str, Any] = {}
             if tuning.asked.on_gpu:
@@ -69,7 +80,9 @@ def _work(job: Job, answers: TextIO) -> None:
                     data, place = placed(data, job.device)
             network, how, compiling = tuning.settle(network, data, clock)
             restart_peak(job.device)
-            trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
+            trained = train_network(
+                network, data, job.recipe, how, seed=seed, clock=clock, say=say, beat=beat
+            )
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
             facts = {**trained.facts, "execution": asdict(ran), **place, **peak_memory(job.device)}
             if compiling:

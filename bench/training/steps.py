@@ -23,6 +23,7 @@ from bench.training.device_time import DeviceStages, Event, gpu_event
 from bench.training.execution import Execution
 from bench.training.feed import evaluation_batches, on_device, training_batches
 from bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
+from bench.training.heartbeat import Beat, silent
 from bench.training.losses import LossLedger
 from bench.training.network import Network
 from bench.training.optimizer import MaskedSGD
@@ -45,6 +46,7 @@ class StepRunner:
             by the device's time (:mod:`bench.training.device_time`), and ``capture``.
         capture: makes graphs; PyTorch's by default.
         event: marks the device's time; by default on a GPU alone.
+        beat: told after every step of an epoch and every batch of an evaluation.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class StepRunner:
         *,
         capture: Capture | None = None,
         event: Callable[[], Event] | None = None,
+        beat: Beat = silent,
     ) -> None:
         self.network, self.data, self.recipe = network, data, recipe
-        self.execution, self.clock = execution, clock
+        self.execution, self.clock, self.beat = execution, clock, beat
         self.stages = DeviceStages(clock, event or (gpu_event if execution.on_gpu else None))
         self.graphs: GraphedForward | None = None
         self.without_graphs: str | None = None
@@ -108,6 +111,7 @@ class StepRunner:
             self.noted_step(images, targets, rate, step, losses)
             with self.clock.stage("backward"):
                 self.stages.hold_back(STEPS_AHEAD * (2 + 2 * execution.accumulate))
+            self.beat(f"epoch {number + 1}/{recipe.epochs}, step {step + 1}/{steps}")
         self._fetch(losses)
         return losses.mean(len(data.train))
 
@@ -193,7 +197,10 @@ class StepRunner:
             source, self.data.preprocessing, self.recipe.batch_size, self.execution
         )
         with torch.inference_mode(), self.execution.autocast():
-            answers = [(indices, module(images).argmax(1)) for indices, images in batches]
+            answers = []
+            for indices, images in batches:
+                answers.append((indices, module(images).argmax(1)))
+                self.beat(f"evaluating, picture {int(indices[-1]) + 1}/{len(source)}")
         for indices, classes in answers:  # not before all is ordered
             found[indices] = classes.cpu().numpy()
         return score(self.data.metric, source.labels, found)
