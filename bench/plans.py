@@ -53,7 +53,8 @@ class Plan:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: CPU threads of everything; 0 stands for all CPUs this process may use.
-        batch_size: pictures per engine call.
+        batch_size: pictures per engine call, and per step of ``full`` and ``linear-online``
+            (the paper's: 64).
         size: side of the square input in pixels; 0 stands for each backbone's own.
         repeats: blocks; with ``half_width``, the least number of them.
         half_width: end a cell when the 95 % interval of its speed-up is within ± this (0.03:

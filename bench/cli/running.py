@@ -51,7 +51,9 @@ def run(
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures per engine call.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per engine call or step.")
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
     ] = None,

@@ -64,7 +64,7 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
             if pieces > min(MOST_PIECES, job.recipe.batch_size):
                 raise SparsebenchError(
                     f"The training ran out of memory ({error}), in pieces of a batch too.",
-                    "Take a smaller --size, or a machine with more memory.",
+                    "Take a smaller --size or --batch-size, or a machine with more memory.",
                 ) from None
             say(f"out of memory; again with every batch in {pieces} pieces")
             continue
