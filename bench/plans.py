@@ -20,6 +20,7 @@ DEVICES = ("cpu", "cuda")
 SOLVERS = ("sgd", "lbfgs")
 RECIPES = ("paper", "short")
 TUNING = ("on", "off")
+INF = float("inf")
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -230,8 +231,8 @@ def validate(plan: Plan) -> Plan:
         ("budget_seconds", plan.budget_seconds, 0),
         ("discards", plan.discards, 0),
     ):
-        if not value >= least:
-            raise SparsebenchError(f"'{key}' must be {least} or more, not {value}.")
+        if not least <= value < INF:
+            raise SparsebenchError(f"'{key}' must be {least} or more, and finite, not {value}.")
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."
@@ -249,7 +250,7 @@ def validate(plan: Plan) -> Plan:
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds):
         raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
     for value in plan.weight_decays:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < INF:
             raise SparsebenchError(f"'weight_decays' must be numbers from 0, not {value!r}.")
     if plan.validation >= 1:
         raise SparsebenchError(f"'validation' must be below 1, not {plan.validation}.")

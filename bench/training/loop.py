@@ -49,8 +49,8 @@ def train_network(
         beat: told after every step and every batch of an evaluation.
 
     Raises:
-        SparsebenchError: the loss is no finite number (says where and at which rate), or a
-            pruned weight came back.
+        SparsebenchError: the loss diverged (says where and at which rate), or a pruned weight
+            came back.
     """
     clock = clock or StageClock()
     runner = StepRunner(network, data, recipe, execution, clock, beat=beat)

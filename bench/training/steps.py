@@ -20,6 +20,7 @@ from bench.pictures import (
 from bench.scores import score
 from bench.stages import StageClock
 from bench.training.device_time import DeviceStages, Event, gpu_event
+from bench.training.divergence import LossWatch
 from bench.training.execution import Execution
 from bench.training.feed import evaluation_batches, on_device, training_batches
 from bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
@@ -64,6 +65,7 @@ class StepRunner:
         self.network, self.data, self.recipe = network, data, recipe
         self.execution, self.clock, self.beat = execution, clock, beat
         self.stages = DeviceStages(clock, event or (gpu_event if execution.on_gpu else None))
+        self._watch: LossWatch | None = None
         self.graphs: GraphedForward | None = None
         self.without_graphs: str | None = None
         self.module: Forward = network.module
@@ -84,7 +86,7 @@ class StepRunner:
         """One epoch; its mean loss.
 
         Raises:
-            SparsebenchError: a loss is no finite number (says where and at which rate).
+            SparsebenchError: a loss diverged (says where and at which rate).
         """
         data, recipe, execution = self.data, self.recipe, self.execution
         self.network.module.train()
@@ -98,7 +100,10 @@ class StepRunner:
             epoch=number,
             clock=self.clock,
         )
-        losses = LossLedger(recipe, seed=seed, epoch=number, every=execution.losses_every)
+        watch = self._watch_of(seed)
+        losses = LossLedger(
+            recipe, seed=seed, epoch=number, every=execution.losses_every, watch=watch
+        )
         steps = -(-len(data.train) // recipe.batch_size)
         for step in range(steps):
             with self.stages.stage("augment"):
@@ -113,6 +118,7 @@ class StepRunner:
                 self.stages.hold_back(STEPS_AHEAD * (2 + 2 * execution.accumulate))
             self.beat(f"epoch {number + 1}/{recipe.epochs}, step {step + 1}/{steps}")
         self._fetch(losses)
+        watch.end_epoch(number)
         return losses.mean(len(data.train))
 
     def noted_step(
@@ -121,7 +127,7 @@ class StepRunner:
         """One update whose loss is fetched when its turn comes.
 
         Raises:
-            SparsebenchError: a loss is no finite number (says where and at which rate).
+            SparsebenchError: a loss diverged (says where and at which rate).
         """
         shares = self.step(images, targets, rate)
         losses.add(shares, pictures=len(images), step=step, rate=rate)
@@ -219,6 +225,13 @@ class StepRunner:
     def to_device(self, images: Tensor) -> Tensor:
         """Pictures in the execution's memory format, on its device."""
         return on_device(images, self.execution)
+
+    def _watch_of(self, seed: int) -> LossWatch:
+        """One for all epochs of a training: what is too large depends on its first loss."""
+        if self._watch is None:
+            classes = int(self.data.train.labels.max()) + 1
+            self._watch = LossWatch(self.recipe, seed=seed, classes=classes)
+        return self._watch
 
     def _fetch(self, losses: LossLedger) -> None:
         with self.clock.stage("backward"):
