@@ -41,7 +41,7 @@ class _OutOfMemoryError(Exception):
 
 
 def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
-    """Train in a fresh process.
+    """Train in a fresh process, which dies with the thread that calls this.
 
     Where a batch does not fit into memory it is halved and tried again; the record tells.
 
@@ -74,6 +74,8 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
 
 
 def _attempt(job: Job, timeout: float, say: Callable[[str], None]) -> Answers:
+    # A session of its own keeps the terminal's Ctrl-C from it; that it dies with its parent it
+    # asks the kernel for. The kernel means the thread that started it: this one, which waits.
     process = subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,

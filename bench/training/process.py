@@ -15,12 +15,14 @@ from typing import Any, TextIO
 
 from bench.stages import StageClock
 from bench.training.job import Job
-from exporters.worker import is_memory_error
+from exporters.worker import die_with_parent, is_memory_error
 from models.errors import SparsebenchError
 
 
 def main() -> None:
     """Read the job, train, answer."""
+    # A parent that dies earlier than this is noticed too: the first word finds no reader.
+    die_with_parent()
     # Whatever a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
