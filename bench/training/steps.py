@@ -145,10 +145,12 @@ class StepRunner:
         Returns:
             What each piece of the batch adds to its mean loss; still on the device.
         """
-        pieces = min(self.execution.accumulate, len(images))
+        # Batch norm learns nothing from a single picture: every piece has two at least.
+        pieces = max(1, min(self.execution.accumulate, len(images) // 2))
+        parts = zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         self.optimizer.zero_grad(set_to_none=True)
         shares: list[Tensor] = []
-        for part, wanted in zip(images.chunk(pieces), targets.chunk(pieces), strict=True):
+        for part, wanted in parts:
             with self.stages.stage("forward"):
                 with self.execution.autocast():
                     logits = self.module(part)
