@@ -258,6 +258,8 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
     if cell.workload in ("linear-online", "full"):
         settings |= {"training": asdict(recipe_of(plan, cell)), "validation": plan.validation}
         settings["target_margin"] = plan.target_margin
+        if plan.deterministic and cell.workload == "full":  # no part of older records
+            settings["deterministic"] = True
     else:
         settings["solver"] = plan.solver
         if plan.solver == "sgd":

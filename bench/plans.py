@@ -83,7 +83,8 @@ class Plan:
             Empty for the paper's 0.0005.
         prepared: ``linear-cached`` starts from pictures that an earlier run decoded and resized;
             the first run makes them outside the clock.
-        deterministic: only kernels that give the same bits every time, in ``full``.
+        deterministic: only kernels that give the same bits every time, in ``full``; with ``tune``
+            their cost is measured too.
         dense: sparse backbone name -> name of its dense partner, where not the usual one.
         engine_settings: per-engine settings.
         min_seconds: least time per visit of a cell in ``inference``.

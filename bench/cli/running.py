@@ -82,6 +82,13 @@ def run(
     tune: Annotated[
         str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="full takes kernels that give the same bits every time; the cost is shown.",
+        ),
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -122,6 +129,7 @@ def run(
         train_epochs=train_epochs,
         lr=lr,
         tune=tune,
+        deterministic=deterministic,
         prepared=prepared or None,
         solver=solver,
         metric=metric,

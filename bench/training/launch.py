@@ -61,7 +61,7 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
             answers = _attempt(replace(job, accumulate=pieces), timeout, say)
         except _OutOfMemoryError as error:
             pieces *= 2
-            if pieces > min(MOST_PIECES, job.recipe.batch_size):
+            if pieces > min(MOST_PIECES, job.recipe.batch_size // 2):  # two pictures in each
                 raise SparsebenchError(
                     f"The training ran out of memory ({error}), in pieces of a batch too.",
                     "Take a smaller --size or --batch-size, or a machine with more memory.",
@@ -83,7 +83,7 @@ def _attempt(job: Job, timeout: float, say: Callable[[str], None]) -> Answers:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=_environment(job.threads, job.kernels),
+        env=_environment(job),
     )
     assert process.stdin is not None and process.stdout is not None
     lines: queue.Queue[str | None] = queue.Queue()
@@ -155,11 +155,14 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _environment(threads: int, kernels: bool) -> dict[str, str]:
+def _environment(job: Job) -> dict[str, str]:
     """The process computes with as many threads as every other engine."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    chosen = {name: str(threads) for name in names}
-    if kernels:
+    chosen = {name: str(job.threads) for name in names}
+    if job.deterministic:
+        # Without it cuBLAS, whose sums may differ from stream to stream, is refused by PyTorch.
+        chosen["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if job.kernels:
         # The kernels have threads of their own. PyTorch's, after loss and optimizer, would
         # go on spinning for milliseconds on a core that the next layer wants.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -86,7 +86,10 @@ def _work(job: Job, answers: TextIO) -> None:
                 network, data, job.recipe, how, seed=seed, clock=clock, say=say, beat=beat
             )
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
-            facts = {**trained.facts, "execution": asdict(ran), **place, **peak_memory(job.device)}
+            execution = asdict(ran)
+            if tuning.deterministic_cost is not None:
+                execution["deterministic_cost"] = tuning.deterministic_cost
+            facts = {**trained.facts, "execution": execution, **place, **peak_memory(job.device)}
             if compiling:
                 facts["compile_seconds"] = compiling
             _answer(answers, trained=replace(trained, facts=facts).to_json())

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import torch
 
 from bench.stages import StageClock
-from bench.training.calibrate import Choice, fastest, name_of
+from bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
 from bench.training.execution import Execution
 from bench.training.heartbeat import Heartbeat
 from bench.training.job import Job
@@ -42,10 +42,13 @@ class Tuning:
             deterministic=job.deterministic,
             losses_every=steps_between_fetches(job.device),
         )
+        # A step's time over that of one with any kernels; None where it is not known.
+        self.deterministic_cost: float | None = None
         self._layers: Layers = {}
         self._how: Execution | None = None
         if found := job.tuned:
             self._layers = found["layers"]
+            self.deterministic_cost = found.get("deterministic_cost")
             self._how = replace(
                 self.asked,
                 channels_last=found["channels_last"],
@@ -82,6 +85,12 @@ class Tuning:
             self._beat.say("preparing for the sizes of batches")
             with clock.paused():
                 compiling += rehearse(network, data, job.recipe, how, beat=self._beat)
+        if how.deterministic and job.tune and self.deterministic_cost is None:
+            self._beat.say("trying out what determinism costs")
+            with clock.paused():
+                self.deterministic_cost = cost_of_determinism(
+                    network, data, job.recipe, how, beat=self._beat
+                )
         return network, how, compiling
 
     def _on_kernels(self, dense: Network, data: TrainingData) -> tuple[Network, float]:

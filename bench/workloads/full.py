@@ -117,11 +117,13 @@ def _found_earlier(one: Ready, context: BlockContext) -> dict[str, Any]:
     for trial in context.earlier(one.cell):
         if "execution" in trial.extra and "tuned_in_block" not in trial.extra:
             execution = trial.extra["execution"]
+            cost = execution.get("deterministic_cost")
             return {
                 "block": trial.block,
                 "channels_last": execution["channels_last"],
                 "kernels": execution["kernels"],
                 "graphs": execution.get("graphs", False),
                 "layers": trial.extra.get("layers", {}),
+                **({} if cost is None else {"deterministic_cost": cost}),
             }
     return {}
