@@ -12,7 +12,7 @@ from bench.forecast.work import Amounts
 from bench.machine import machine_facts
 from bench.plans import Plan
 from bench.tasks import open_task
-from bench.training.recipe import training_recipe
+from bench.training.recipe import recipe_of
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
 def amounts_for(plan: Plan, cell: Cell, train: int, test: int) -> tuple[Amounts, int]:
     """Sizes of one trial of a cell, and how many trainings it has in all blocks (0: blocks)."""
     if cell.workload in ("linear-online", "full"):
-        recipe = training_recipe(
-            plan.recipe, cell.workload, cell.task, epochs=plan.train_epochs, lr=plan.lr
-        )
-        amounts = Amounts(train, test, recipe.epochs, validation=plan.validation)
+        epochs = recipe_of(plan, cell).epochs
+        amounts = Amounts(train, test, epochs, validation=plan.validation)
         return amounts, max(plan.repeats, len(plan.seeds))
     return Amounts(train, test, plan.epochs, len(plan.seeds), solver=plan.solver), 0

@@ -43,7 +43,17 @@ def training_caption(section: Section) -> str:
         )
     if section.workload == "linear-online":
         words.append("Break-even: from so many epochs on, linear-cached is cheaper.")
-    return " ".join(words)
+    return " ".join(words + _determinism(section))
+
+
+def _determinism(section: Section) -> list[str]:
+    """What kernels that give the same bits every time cost, where they were asked for."""
+    executions = (row.record.extra.get("execution") or {} for row in section.rows)
+    costs = sorted(e["deterministic_cost"] for e in executions if "deterministic_cost" in e)
+    if not costs:
+        return []
+    ends = dict.fromkeys(f"{cost:.2f}" for cost in (costs[0], costs[-1]))
+    return [f"Deterministic kernels: {'-'.join(ends)} times a step's time with any kernels."]
 
 
 def _cells(name: str, row: Row, told: Mapping[str, Any], side: str) -> tuple[str, ...]:
