@@ -17,6 +17,7 @@ from torch import nn
 
 from exporters.artifact import Artifact
 from exporters.foreign_onnx import write_cut
+from exporters.padding import fix_padding, fold_constants, pads_by_size
 from exporters.plain_onnx import EXPORTER as AS_IT_IS
 from exporters.plain_onnx import export_file
 from exporters.store import stored_artifact
@@ -58,6 +59,8 @@ def export_backbone(
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]
     key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
     key.append(torch.__version__)
+    if pads_by_size(backbone.module):
+        key.append("fixed padding 2")
     if backbone.onnx is not None:
         key.append(hashlib.sha256(backbone.onnx.read_bytes()).hexdigest())
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
@@ -112,7 +115,8 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
     """Write ``module`` as ONNX with a dynamic batch axis and batch norm folded.
 
     Args:
-        module: maps float32 ``[N, 3, size, size]`` to ``[N, D]``; put into eval mode.
+        module: maps float32 ``[N, 3, size, size]`` to ``[N, D]``; put into eval mode, and its
+            padding is fixed for this size.
         path: file to write.
         size: side of the square input, pixels.
 
@@ -129,6 +133,9 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
             f"The network does not accept pictures of {size} px: {error}",
             "Take a larger size.",
         ) from error
+    by_size = pads_by_size(module)
+    if by_size:
+        fix_padding(module, example)
     options: dict[str, Any] = {"dynamo": False, "opset_version": OPSET}
     with warnings.catch_warnings(), torch.no_grad():
         # The deprecation of this exporter is known and the reason for this function.
@@ -142,6 +149,8 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
             dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
             **options,
         )
+    if by_size:
+        fold_constants(path)
 
 
 def _write_weights(module: nn.Module, path: Path) -> None:
