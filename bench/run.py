@@ -23,8 +23,9 @@ from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
 from bench.stopping import Stop, most_blocks, stops
-from bench.tasks import open_task, task_path
+from bench.tasks import open_task
 from bench.tasks.base import Task
+from bench.tasks.naming import distinct_names, renamed
 from bench.turns import Turns
 from bench.workloads import WORKLOADS
 from bench.workloads.base import BlockContext
@@ -72,7 +73,7 @@ def check(plan: Plan) -> None:
 
     Raises:
         UnknownNameError: a name that no registry knows, with the nearest ones.
-        SparsebenchError: a plan without cells.
+        SparsebenchError: a plan without cells, or with one folder as two tasks.
     """
     for kind, names in (
         ("backbones", plan.backbones),
@@ -89,8 +90,7 @@ def check(plan: Plan) -> None:
         ENGINES.target(engine_and_precision(entry, plan)[0])
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
-    for name in plan.tasks:
-        task_path(name, plan.data_dir)
+    distinct_names(plan.tasks, plan.data_dir)
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -142,6 +142,7 @@ class _Run:
         self.folder = folder
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
+        self.names = distinct_names(plan.tasks, plan.data_dir or None)
         self.prepared: dict[tuple[str, str, int], Prepared] = {}
         trials = folder.trials()
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
@@ -166,6 +167,7 @@ class _Run:
             say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
         )
+        task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:
             log.warning("task %s: skipped %s", task.name, skipped)
         return task

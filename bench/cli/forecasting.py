@@ -37,9 +37,12 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from bench.tasks.naming import distinct_names
+
+    names = distinct_names(plan.tasks, plan.data_dir or None)
     console = Console(highlight=False)
     for task, planned in groupby(found.cells, key=lambda one: one.cell.task):
-        console.print(Text(f"on {task.rsplit('/', 1)[-1]}", style="bold"))
+        console.print(Text(f"on {names[task]}", style="bold"))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("workload", no_wrap=True)
         table.add_column("cell", overflow="fold")

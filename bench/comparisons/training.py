@@ -117,7 +117,7 @@ def _same_but_cached(other: Record, online: Record) -> bool:
         other.workload == CACHED
         and other.status == "ok"
         and other.backbone.name == online.backbone.name
-        and other.task.name == online.task.name
+        and other.task.is_same(online.task)
         and (other.engine.name, other.engine.device, other.engine.precision)
         == (online.engine.name, online.engine.device, online.engine.precision)
     )

@@ -91,9 +91,10 @@ def sections(
     """All tables of a run, in the order in which the records name workloads and tasks."""
     times = run_times(records, by_cell(trials))
     compared = {comparison.sparse: comparison for comparison in comparisons}
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str | None], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.workload, record.task.name), []).append(record)
+        key = (record.workload, record.task.name, record.task.sha256)
+        groups.setdefault(key, []).append(record)
     return [_section(group, records, times, compared) for group in groups.values()]
 
 
