@@ -141,9 +141,13 @@ def _record(
 
 
 def _forecast(plan: Plan, cell: Cell, task: Task, rates: Rates) -> dict[str, Any]:
-    amounts, _ = amounts_for(plan, cell, len(task.train), len(task.test))
-    found = predict(cell, amounts, 1, plan.min_seconds, rates)
-    return {"predicted_seconds": found.seconds, "prediction_basis": found.basis}
+    amounts, trainings = amounts_for(plan, cell, len(task.train), len(task.test))
+    found = predict(cell, amounts, trainings or plan.repeats, plan.min_seconds, rates)
+    return {
+        "predicted_seconds": found.seconds,
+        "predicted_whole_seconds": found.whole,
+        "prediction_basis": found.basis,
+    }
 
 
 def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:

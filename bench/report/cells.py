@@ -12,6 +12,7 @@ from bench.records import Delta, Estimate, Record
 from bench.repeat import run_words
 from bench.report.runs import RunFacts
 from bench.tables import Row, Section, numbers
+from bench.tables.forecasts import measured_seconds
 from bench.tables.wording import BEST_DENSE, PARTNER, SPEED_ONLY, seen_words, speed_header
 
 UNKNOWN_CHANGE = "accuracy unknown"
@@ -126,9 +127,21 @@ class Cell:
             "is_best_dense": row.best,
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
+            "forecast": _forecast_json(record),
             "notes": list(row.comparison.notes) if row.comparison else [],
             "repeat": self.command,
         }
+
+
+def _forecast_json(record: Record) -> dict[str, Any] | None:
+    """One trial (one engine call of `inference`): predicted before the run, and measured."""
+    if "predicted_seconds" not in record.extra:
+        return None
+    return {
+        "predicted_seconds": record.extra["predicted_seconds"],
+        "measured_seconds": measured_seconds(record),
+        "basis": record.extra.get("prediction_basis"),
+    }
 
 
 def cells_of(run: RunFacts) -> list[Cell]:

@@ -6,7 +6,7 @@ from bench.report.beside import Change
 from bench.report.build import Report
 from bench.report.cells import Cell, ratio_text
 from bench.report.grids import FACETS, Column, Entry, Grid, Line, ratio_entry, spread_entry
-from bench.tables import numbers
+from bench.tables import forecasts, numbers
 from bench.tables.one_off import CAPTION, HEADER, one_off_cells
 
 
@@ -101,6 +101,40 @@ def _entry(text: str) -> Entry:
     """Text that sorts as the number it begins with, where it does."""
     number = text.rstrip("×")
     return Entry(text, sort=float(number)) if number.replace(".", "").isdigit() else Entry(text)
+
+
+def forecast_grids(report: Report) -> list[Grid]:
+    """What was predicted before each run beside what it measured."""
+    found = []
+    for run in report.runs:
+        cells = forecasts.foreseen(run.sections)
+        if not cells:
+            continue
+        lines = [
+            Line(
+                (
+                    *map(Entry, one.cells()[:4]),
+                    Entry(f"{one.predicted:.3g}", sort=one.predicted),
+                    Entry(f"{one.measured:.3g}", sort=one.measured),
+                    Entry(f"{one.ratio:.2f}", sort=one.ratio),
+                    Entry(one.basis),
+                ),
+                {"run": run.label, "workload": one.workload, "task": one.task,
+                 "engine": one.engine.split()[0]},
+            )
+            for one in cells
+        ]  # fmt: skip
+        words = forecasts.total_of(run.records, run.blocks).words()
+        title = "Forecast and measurement"
+        found.append(
+            Grid(
+                title=f"{title}, {run.label}" if len(report.runs) > 1 else title,
+                columns=tuple(Column(n, 4 <= i < 7) for i, n in enumerate(forecasts.HEADER)),
+                lines=tuple(lines),
+                notes=(forecasts.CAPTION, *([words] if words else [])),
+            )
+        )
+    return found
 
 
 def difference_grid(report: Report) -> Grid:

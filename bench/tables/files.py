@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 from bench.machine import describe_machine
 from bench.records import Record
 from bench.tables import numbers
+from bench.tables.forecasts import Total, forecast_lines
 from bench.tables.one_off import one_off_lines
 from bench.tables.rows import Row, Section
 from bench.tables.training import markdown_lines
@@ -25,13 +25,16 @@ from bench.tables.wording import (
 )
 
 
-def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Record]) -> str:
+def summary_markdown(
+    name: str, found: Sequence[Section], records: Sequence[Record], total: Total | None = None
+) -> str:
     """The run as Markdown.
 
     Args:
         name: of the run.
         found: its tables.
         records: all of the run, for the machine and the warnings.
+        total: seconds of the whole run, predicted and measured.
     """
     lines = [f"# {name}", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
@@ -52,29 +55,10 @@ def summary_markdown(name: str, found: Sequence[Section], records: Sequence[Reco
         lines += ["", "## Who wins", "", *(f"- {line}" for line in winners)]
     if any(section.rows for section in found):
         lines += ["", how_to_read(found)]
-    lines += _forecasts(records)
+    lines += forecast_lines(found, total)
     for text in warnings(records):
         lines += ["", f"**{text}**"]
     return "\n".join(lines) + "\n"
-
-
-def _forecasts(records: Sequence[Record]) -> list[str]:
-    """What was predicted before the run beside what was measured."""
-    rows = []
-    for record in records:
-        predicted = record.extra.get("predicted_seconds")
-        if predicted is None or not record.trials:
-            continue
-        measured = median(median(trial.seconds) for trial in record.trials)
-        rows.append(
-            f"| {record.workload} | {record.backbone.name} | {record.engine.name} "
-            f"| {predicted:.3g} | {measured:.3g} | {predicted / measured:.2f} "
-            f"| {record.extra.get('prediction_basis', '')} |"
-        )
-    if not rows:
-        return []
-    head = "| workload | backbone | engine | predicted s | measured s | ratio | basis |"
-    return ["", "## Forecast and measurement", "", head, "|---|---|---|---:|---:|---:|---|", *rows]
 
 
 def summary_csv(found: Sequence[Section]) -> str:
