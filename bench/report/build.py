@@ -17,6 +17,7 @@ from bench.report.runs import RunFacts, load_runs
 from bench.report.words import AnswerWords, in_words, title_of
 from bench.tables.forecasts import total_of
 from bench.tables.over_tasks import OverTasks, over_tasks
+from bench.tables.theory import READING
 from bench.tables.wording import how_to_read
 from models.errors import SparsebenchError
 
@@ -70,7 +71,7 @@ class Report:
         """What the columns of the tables are."""
         text = how_to_read([section for run in self.runs for section in run.sections])
         text = text.removeprefix("How to read it: ")
-        return text[:1].upper() + text[1:]
+        return f"{text[:1].upper()}{text[1:]} {READING}"
 
     def repeat(self, run: RunFacts) -> str | None:
         """The command that repeats a whole run."""

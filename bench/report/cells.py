@@ -127,10 +127,22 @@ class Cell:
             "is_best_dense": row.best,
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
+            **_theory_json(row),
             "forecast": _forecast_json(record),
             "notes": list(row.comparison.notes) if row.comparison else [],
             "repeat": self.command,
         }
+
+
+def _theory_json(row: Row) -> dict[str, Any]:
+    """Fractions and ratios; null for a dense cell and where unknown."""
+    told = row.comparison
+    return {
+        "relative_error_increase": None if told is None else told.relative_error_increase,
+        "amdahl_bound": None if told is None else told.amdahl_bound,
+        "bound_from": None if told is None else told.bound_from,
+        "efficiency": None if told is None else told.efficiency,
+    }
 
 
 def _forecast_json(record: Record) -> dict[str, Any] | None:
