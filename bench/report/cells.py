@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from bench.records import Delta, Estimate, Record
 from bench.repeat import run_words
 from bench.report.runs import RunFacts
 from bench.tables import Row, Section, numbers
+from bench.tables.details import details_of
 from bench.tables.forecasts import measured_seconds
 from bench.tables.wording import BEST_DENSE, PARTNER, SPEED_ONLY, seen_words, speed_header
 
@@ -128,6 +130,7 @@ class Cell:
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
             **_theory_json(row),
+            "training": _training_json(row),
             "forecast": _forecast_json(record),
             "notes": list(row.comparison.notes) if row.comparison else [],
             "repeat": self.command,
@@ -143,6 +146,14 @@ def _theory_json(row: Row) -> dict[str, Any]:
         "bound_from": None if told is None else told.bound_from,
         "efficiency": None if told is None else told.efficiency,
     }
+
+
+def _training_json(row: Row) -> dict[str, Any] | None:
+    """Step-by-step training or the head: what the tables say of it; never infinite."""
+    told = {key: value for key, value in details_of(row).items() if not key.startswith("predict")}
+    if told["seconds_to_target"] is not None and math.isinf(told["seconds_to_target"]):
+        told["seconds_to_target"] = None
+    return told if any(value is not None for value in told.values()) else None
 
 
 def _forecast_json(record: Record) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from bench.machine import describe_machine
 from bench.records import Record
 from bench.tables import numbers, theory
 from bench.tables.forecasts import Total, forecast_lines
+from bench.tables.head import head_lines
 from bench.tables.one_off import one_off_lines
 from bench.tables.rows import Row, Section
 from bench.tables.training import markdown_lines
@@ -43,7 +44,7 @@ def summary_markdown(
         if section.rows:
             lines += [*_table(section), "", caption(section)]
             lines += [f"\n> {note}" for note in section.notes]
-            lines += markdown_lines(section)
+            lines += [*markdown_lines(section), *head_lines(section)]
             lines += one_off_lines(section)
         else:
             lines.append("Nothing was measured.")

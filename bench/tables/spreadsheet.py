@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.tables.details import DETAILS, details_of
 from bench.tables.rows import Row, Section
 
 COLUMNS = (
@@ -19,6 +20,7 @@ COLUMNS = (
     "smallest_effect", "amdahl_bound", "efficiency", "verdict", "verdict_best_dense",
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
+    *DETAILS,
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -57,6 +59,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "run": record.run,
     }
     values |= _ends(speed, row.speed.mid, row.speed.ci95)
+    values |= {name: _plain(value) for name, value in details_of(row).items()}
     if accuracy is not None:
         ends = None if accuracy.ci95 is None else tuple(100 * end for end in accuracy.ci95)
         values |= _ends("accuracy", accuracy.mean * 100, ends, unit="_percent")
@@ -81,6 +84,11 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
             increase = comparison.relative_error_increase
             values |= _ends("relative_error_increase", increase, ends)
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A list in one field."""
+    return " ".join(f"{one:g}" for one in value) if isinstance(value, list) else value
 
 
 def _ends(

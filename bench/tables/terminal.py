@@ -79,7 +79,8 @@ def _training(section: Section) -> list[RenderableType]:
         table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
     for row in cells:
         table.add_row(*row)
-    return [table, Text(training_caption(section), style="dim")]
+    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
+    return [table, Text(f"{training_caption(section)} {more}", style="dim")]
 
 
 @dataclass(frozen=True)
