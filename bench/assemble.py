@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.cells import Cell
 from bench.comparisons.dense import REFERENCE_PRECISION
-from bench.forecast import Rates, predict
-from bench.forecast.plan import amounts_for
+from bench.forecast import Rates
+from bench.forecast.plan import amounts_for, predict_in
 from bench.hardware import clock_facts, gpu_facts
 from bench.heads.sweep import strongest
 from bench.machine import machine_facts, package_versions
@@ -74,7 +74,7 @@ def finish_cells(
         more = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
-            **_forecast(plan, cell, task, rates),
+            **_forecast(plan, cell, cells, task, rates),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
         folder.append_record(replace(record, extra={**record.extra, **more}))
@@ -164,9 +164,11 @@ def _head_facts(plan: Plan, cell: Cell, good: Sequence[Trial]) -> dict[str, Any]
     }
 
 
-def _forecast(plan: Plan, cell: Cell, task: Task, rates: Rates) -> dict[str, Any]:
-    amounts, trainings = amounts_for(plan, cell, len(task.train), len(task.test))
-    found = predict(cell, amounts, trainings or plan.repeats, plan.min_seconds, rates)
+def _forecast(
+    plan: Plan, cell: Cell, cells: Sequence[Cell], task: Task, rates: Rates
+) -> dict[str, Any]:
+    amounts = amounts_for(plan, cell, len(task.train), len(task.test), task.sha256)
+    found = predict_in(plan, cell, cells, amounts, rates)
     return {
         "predicted_seconds": found.seconds,
         "predicted_whole_seconds": found.whole,

@@ -197,7 +197,7 @@ class _Run:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        self.rates.learn(rates_of(records))
+        self.rates.learn(rates_of(records, self.folder.trials()))
         self.rates.save(self.rates_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:

@@ -64,7 +64,8 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         f"{len(found.cells)} cells, about {duration(found.seconds)} in all. "
         f"With twice as many: {grown}.\n"
         f"Rates of {found.measured} cells were measured on this machine; 'scaled' ones come from "
-        "another backbone by FLOPs, 'guessed' ones from nothing but FLOPs: expect those to be "
+        "another backbone by FLOPs, or from another task, solver or size; 'guessed' ones from "
+        "nothing but FLOPs: expect those to be "
         "wrong by a factor of two or three. A first run measures them. Nothing was run."
     )
 
