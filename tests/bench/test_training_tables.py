@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from bench.comparisons import compare_run
 from bench.records import Accuracy, Record, Trial
 from bench.report import build_report
 from bench.report.fact_grids import small_grids
-from bench.tables import sections, summary_csv, summary_markdown
+from bench.tables import sections, summary_csv, summary_markdown, terminal_tables
 from bench.tables.rows import Section
 from bench.tables.training import training_cells
 from bench.training.facts import training_facts
@@ -79,6 +80,17 @@ def test_which_seeds_missed_best_epochs_and_memory() -> None:
     assert cells[3].startswith("80.0 ±")
     assert cells[4:] == ["2 (2–3)", "51, 81", "1.52 GB", "2, out of memory"]
     assert f"again with every batch in pieces: {SPARSE} on torch (2 pieces)." in text
+
+
+def test_the_terminal_keeps_names_whole_in_80_columns() -> None:
+    run = run_of(DENSE, SPARSE)
+    console = Console(width=80, file=io.StringIO())
+    for renderable in terminal_tables([section_of(run)], run.records):
+        console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and not any("break-even" in line for line in lines)
+    assert any(line.split()[:2] == [SPARSE, "torch"] and "2 of 3" in line for line in lines)
 
 
 def test_csv_and_json_have_them_too(tmp_path: Path, cli: Callable[..., Result]) -> None:
