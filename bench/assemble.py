@@ -29,7 +29,7 @@ from bench.records import (
 )
 from bench.tasks.base import Task
 from bench.training.facts import best_epoch_scores, training_facts
-from bench.training.recipe import training_recipe
+from bench.training.recipe import recipe_of
 from models.onnx_file.backbone import OnnxBackbone
 from models.zoo import find_card
 
@@ -286,11 +286,10 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
         "seeds": list(plan.seeds),
     }
     if cell.workload in ("linear-online", "full"):
-        recipe = training_recipe(
-            plan.recipe, cell.workload, cell.task, epochs=plan.train_epochs, lr=plan.lr
-        )
-        settings |= {"training": asdict(recipe), "validation": plan.validation}
+        settings |= {"training": asdict(recipe_of(plan, cell)), "validation": plan.validation}
         settings["target_margin"] = plan.target_margin
+        if plan.deterministic and cell.workload == "full":  # no part of older records
+            settings["deterministic"] = True
     else:
         settings["solver"] = plan.solver
         if plan.solver == "sgd":

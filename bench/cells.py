@@ -14,9 +14,11 @@ from models.errors import SparsebenchError
 from models.names import is_onnx_name
 from models.zoo import find_card
 
+# Over so many blocks a workload deals its seeds: each block has other ones.
+_DEALT = "repeats"
 # The settings besides those of a cell that change what a workload computes.
 _HEAD = ("seeds", "solver", "epochs")
-_TRAINING = ("seeds", "recipe", "train_epochs", "lr", "validation", "repeats")
+_TRAINING = ("seeds", "recipe", "train_epochs", "lr", "validation", _DEALT)
 _WORKLOAD_SETTINGS = {
     "inference": ("min_seconds", *_HEAD),
     "linear-online": _TRAINING,
@@ -158,6 +160,16 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
         )
 
 
+def dealt_over(plan: Plan) -> int:
+    """Blocks among which the seeds are dealt; further blocks begin anew with the first seed."""
+    return min(plan.repeats, len(plan.seeds))
+
+
+def deals_seeds(workload: str) -> bool:
+    """Whether a workload trains other seeds in every block, so that its trials depend on both."""
+    return _DEALT in _WORKLOAD_SETTINGS.get(workload, _HEAD)
+
+
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 
@@ -204,6 +216,6 @@ def _cell(
     if plan.weight_decays and workload in ("inference", "linear-cached"):
         identity["weight_decays"] = [*plan.weight_decays, plan.validation]
     for key in _WORKLOAD_SETTINGS.get(workload, _HEAD):
-        value = getattr(plan, key)
+        value = dealt_over(plan) if key == _DEALT else getattr(plan, key)
         identity[key] = list(value) if isinstance(value, tuple) else value
     return Cell(id=cell_id(identity), dense=partner, settings=settings, **values)

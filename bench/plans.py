@@ -20,6 +20,7 @@ DEVICES = ("cpu", "cuda")
 SOLVERS = ("sgd", "lbfgs")
 RECIPES = ("paper", "short")
 TUNING = ("on", "off")
+INF = float("inf")
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -53,7 +54,8 @@ class Plan:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: CPU threads of everything; 0 stands for all CPUs this process may use.
-        batch_size: pictures per engine call.
+        batch_size: pictures per engine call, and per step of ``full`` and ``linear-online``
+            (the paper's: 64).
         size: side of the square input in pixels; 0 stands for each backbone's own.
         repeats: blocks; with ``half_width``, the least number of them.
         half_width: end a cell when the 95 % interval of its speed-up is within ± this (0.03:
@@ -81,7 +83,8 @@ class Plan:
             Empty for the paper's 0.0005.
         prepared: ``linear-cached`` starts from pictures that an earlier run decoded and resized;
             the first run makes them outside the clock.
-        deterministic: only kernels that give the same bits every time, in ``full``.
+        deterministic: only kernels that give the same bits every time, in ``full``; with ``tune``
+            their cost is measured too.
         dense: sparse backbone name -> name of its dense partner, where not the usual one.
         engine_settings: per-engine settings.
         min_seconds: least time per visit of a cell in ``inference``.
@@ -229,8 +232,8 @@ def validate(plan: Plan) -> Plan:
         ("budget_seconds", plan.budget_seconds, 0),
         ("discards", plan.discards, 0),
     ):
-        if not value >= least:
-            raise SparsebenchError(f"'{key}' must be {least} or more, not {value}.")
+        if not least <= value < INF:
+            raise SparsebenchError(f"'{key}' must be {least} or more, and finite, not {value}.")
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."
@@ -248,7 +251,7 @@ def validate(plan: Plan) -> Plan:
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds):
         raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
     for value in plan.weight_decays:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < INF:
             raise SparsebenchError(f"'weight_decays' must be numbers from 0, not {value!r}.")
     if plan.validation >= 1:
         raise SparsebenchError(f"'validation' must be below 1, not {plan.validation}.")

@@ -18,10 +18,11 @@ from bench.features import FeatureCache
 from bench.forecast import Rates, rates_of
 from bench.forecast.rates import rates_path
 from bench.machine import machine_facts
-from bench.plans import Plan, engine_and_precision, load_plan, plan_to_toml
+from bench.plans import Plan, engine_and_precision, plan_to_toml
 from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
+from bench.resuming import same_plan
 from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import open_task
 from bench.tasks.base import Task
@@ -113,7 +114,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
     turns.start()
     with RunFolder.open(out, resume=resume) as folder:
         if resume:
-            _same_plan(plan, folder)
+            same_plan(plan, folder.path)
         folder.write_text("plan.toml", plan_to_toml(plan))
         _log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
@@ -292,25 +293,6 @@ class _Run:
         import psutil
 
         return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
-
-
-def _same_plan(plan: Plan, folder: RunFolder) -> None:
-    """Refuse to mix two plans in one folder; more repeats are welcome.
-
-    Raises:
-        SparsebenchError: the folder holds another plan.
-    """
-    path = folder.path / "plan.toml"
-    if not path.exists():
-        return
-    earlier = load_plan(str(path))
-    same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
-    if same != plan:
-        keys = [key for key in vars(plan) if getattr(plan, key) != getattr(same, key)]
-        raise SparsebenchError(
-            f"{folder.path} holds another plan (different: {', '.join(keys)}).",
-            "Resume with the same options, or choose another --out.",
-        )
 
 
 def _log_to(path: Path) -> None:

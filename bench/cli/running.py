@@ -51,7 +51,9 @@ def run(
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures per engine call.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per engine call or step.")
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
     ] = None,
@@ -79,6 +81,13 @@ def run(
     ] = False,
     tune: Annotated[
         str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="full takes kernels that give the same bits every time; the cost is shown.",
+        ),
     ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
@@ -120,6 +129,7 @@ def run(
         train_epochs=train_epochs,
         lr=lr,
         tune=tune,
+        deterministic=deterministic,
         prepared=prepared or None,
         solver=solver,
         metric=metric,

@@ -132,6 +132,7 @@ def _distance(known: Key, key: Key, dense: str) -> tuple[float, ...]:
         known.backbone != dense,
         known.task != key.task,
         known.size != key.size,
+        known.deterministic != key.deterministic,
         abs(known.strengths - key.strengths),
         abs(known.batch_size - key.batch_size),
     )

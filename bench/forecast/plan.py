@@ -12,7 +12,7 @@ from bench.forecast.work import Amounts
 from bench.machine import machine_facts
 from bench.plans import Plan
 from bench.tasks import open_task
-from bench.training.recipe import training_recipe
+from bench.training.recipe import recipe_of
 from models.zoo import find_card
 
 STEPWISE = ("linear-online", "full")
@@ -133,10 +133,15 @@ def predict_in(
 def amounts_for(plan: Plan, cell: Cell, train: int, test: int, digest: str) -> Amounts:
     """Sizes of one trial of a cell: pictures, and the digest of its task."""
     if cell.workload in STEPWISE:
-        recipe = training_recipe(
-            plan.recipe, cell.workload, cell.task, epochs=plan.train_epochs, lr=plan.lr
+        epochs = recipe_of(plan, cell).epochs
+        return Amounts(
+            train,
+            test,
+            epochs,
+            validation=plan.validation,
+            task=digest,
+            deterministic=plan.deterministic and cell.workload == "full",
         )
-        return Amounts(train, test, recipe.epochs, validation=plan.validation, task=digest)
     return Amounts(
         train,
         test,

@@ -41,6 +41,7 @@ class Key(NamedTuple):
     strengths: int
     prepared: bool
     task: str
+    deterministic: bool
 
 
 def key_of(cell: Cell, amounts: Amounts) -> Key:
@@ -51,11 +52,11 @@ def key_of(cell: Cell, amounts: Amounts) -> Key:
     )  # fmt: skip
 
 
-def _work_of(workload: str, amounts: Amounts) -> tuple[str, int, bool, str]:
+def _work_of(workload: str, amounts: Amounts) -> tuple[str, int, bool, str, bool]:
     """The head's part of a key is the same for workloads that have no head on cached features."""
     if workload != "linear-cached":
-        return "", 0, False, amounts.task
-    return amounts.solver, amounts.strengths, amounts.prepared, amounts.task
+        return "", 0, False, amounts.task, amounts.deterministic
+    return amounts.solver, amounts.strengths, amounts.prepared, amounts.task, False
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,7 @@ def amounts_of(record: Record) -> Amounts:
         strengths=len(settings.get("weight_decays") or ()),
         prepared=settings.get("pictures") == "prepared",
         task=record.task.sha256 or record.task.name,
+        deterministic=bool(settings.get("deterministic", False)),
     )
 
 

@@ -19,6 +19,7 @@ class Amounts:
         strengths: weight decays that a sweep tries before (``linear-cached``).
         prepared: whether the pictures are decoded before the clock starts.
         task: digest of the task: how long its pictures take to decode is its own.
+        deterministic: whether ``full`` keeps to kernels that give the same bits every time.
     """
 
     train: int
@@ -30,6 +31,7 @@ class Amounts:
     strengths: int = 0
     prepared: bool = False
     task: str = ""
+    deterministic: bool = False
 
 
 def units(workload: str, amounts: Amounts) -> dict[str, float]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,7 @@ def decode_resized(
     clock: StageClock | None = None,
     folder: Path | None = None,
     memory: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ResizedPictures:
     """Decode and resize every picture of a split.
 
@@ -110,6 +111,7 @@ def decode_resized(
         clock: gets the stage ``decode``, and the threads' seconds as busy ``decode``.
         folder: where a file goes if memory does not suffice; the system's by default.
         memory: bytes that may be used; None for a quarter of what is free.
+        progress: told (pictures decoded, pictures to decode) in this thread.
 
     Raises:
         SparsebenchError: a picture that can no longer be read, no room for the file.
@@ -120,46 +122,43 @@ def decode_resized(
         memory = psutil.virtual_memory().available * MEMORY_SHARE
     expected = len(labels) * preprocessing.resize**2 * 3 * _USUAL_ASPECT
     with clock.stage("decode"):
+        pictures = _decoded(task, split, preprocessing, workers, clock, progress)
         if expected <= memory:
-            return _in_memory(task, split, preprocessing, workers, clock)
-        return _in_file(task, split, preprocessing, workers, clock, folder)
+            return _in_memory(pictures, labels)
+        return _in_file(pictures, labels, task.name, folder)
 
 
-def _in_memory(
-    task: Task, split: str, preprocessing: Preprocessing, workers: int | None, clock: StageClock
-) -> ResizedPictures:
+def _in_memory(pictures: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64]) -> ResizedPictures:
     parts: list[NDArray[np.uint8]] = []
     shapes: list[tuple[int, int]] = []
-    for picture in _decoded(task, split, preprocessing, workers, clock):
+    for picture in pictures:
         shapes.append(picture.shape[:2])
         parts.append(picture.reshape(-1))
     pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-    return _indexed(pixels, shapes, task.split(split).labels)
+    return _indexed(pixels, shapes, labels)
 
 
 def _in_file(
-    task: Task,
-    split: str,
-    preprocessing: Preprocessing,
-    workers: int | None,
-    clock: StageClock,
+    pictures: Iterator[NDArray[np.uint8]],
+    labels: NDArray[np.int64],
+    name: str,
     folder: Path | None,
 ) -> ResizedPictures:
     shapes: list[tuple[int, int]] = []
     try:
         # The name is gone at once and the room with the last mapping, whatever happens.
         with tempfile.TemporaryFile(dir=folder, prefix="sparsebench-") as file:
-            for picture in _decoded(task, split, preprocessing, workers, clock):
+            for picture in pictures:
                 shapes.append(picture.shape[:2])
                 file.write(picture.tobytes())
             file.flush()
             pixels: NDArray[np.uint8] = np.memmap(file, np.uint8, "r")
     except OSError as error:
         raise SparsebenchError(
-            f"The decoded pictures of '{task.name}' cannot be kept ({error.strerror or error}).",
+            f"The decoded pictures of '{name}' cannot be kept ({error.strerror or error}).",
             "Free some disk, or set TMPDIR to a folder with room.",
         ) from error
-    return _indexed(pixels, shapes, task.split(split).labels)
+    return _indexed(pixels, shapes, labels)
 
 
 def _indexed(
@@ -172,7 +171,12 @@ def _indexed(
 
 
 def _decoded(
-    task: Task, split: str, preprocessing: Preprocessing, workers: int | None, clock: StageClock
+    task: Task,
+    split: str,
+    preprocessing: Preprocessing,
+    workers: int | None,
+    clock: StageClock,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures ``[H, W, 3]`` in order, decoded in threads some way ahead."""
     count = len(task.split(split))
@@ -191,14 +195,24 @@ def _decoded(
         clock.busy("decode", time.thread_time() - began)
         return made
 
+    made_so_far = 0
+
+    def done(job: Future[list[NDArray[np.uint8]]]) -> list[NDArray[np.uint8]]:
+        nonlocal made_so_far
+        made = job.result()
+        made_so_far += len(made)
+        if progress:
+            progress(made_so_far, count)
+        return made
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         pending: deque[Future[list[NDArray[np.uint8]]]] = deque()
         for start in range(0, count, _JOB):
             pending.append(pool.submit(work, start))
             if len(pending) > 2 * workers:
-                yield from pending.popleft().result()
+                yield from done(pending.popleft())
         while pending:
-            yield from pending.popleft().result()
+            yield from done(pending.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -50,7 +50,17 @@ def training_caption(section: Section) -> str:
         )
     if section.workload == "linear-online":
         words.append("Break-even: from so many epochs on, linear-cached is cheaper.")
-    return " ".join([*words, *_out_of_memory(section)])
+    return " ".join([*words, *_determinism(section), *_out_of_memory(section)])
+
+
+def _determinism(section: Section) -> list[str]:
+    """What kernels that give the same bits every time cost, where they were asked for."""
+    executions = (row.record.extra.get("execution") or {} for row in section.rows)
+    costs = sorted(e["deterministic_cost"] for e in executions if "deterministic_cost" in e)
+    if not costs:
+        return []
+    ends = dict.fromkeys(f"{cost:.2f}" for cost in (costs[0], costs[-1]))
+    return [f"Deterministic kernels: {'-'.join(ends)} times a step's time with any kernels."]
 
 
 def _out_of_memory(section: Section) -> list[str]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.stages import StageClock
-from bench.training.execution import Execution
+from bench.training.execution import Execution, strictness
 from bench.training.graphs import Capture, first_line
+from bench.training.heartbeat import Beat, silent
 from bench.training.losses import mean_loss
 from bench.training.network import Network
 from bench.training.recipe import TrainRecipe
@@ -55,6 +56,7 @@ def fastest(
     *,
     graphs: bool | None = None,
     capture: Capture | None = None,
+    beat: Beat = silent,
 ) -> Choice:
     """Try memory formats and rivals on real batches, in turns; take the fastest correct one.
 
@@ -70,10 +72,11 @@ def fastest(
         rivals: the same network made for other executions; steps are tried out on them.
         graphs: whether graphs are tried, where the execution may have them; by default on a GPU.
         capture: makes graphs; PyTorch's by default.
+        beat: told of every step that is tried out.
     """
     began = time.perf_counter()
     candidates = {name_of(one): one for one in (plain, replace(plain, channels_last=True))}
-    trial = _Trial(plain)
+    trial = _Trial(plain, beat)
     runners = {}
     for name, execution in candidates.items():
         twin = copy_of(network, execution)
@@ -102,6 +105,40 @@ def fastest(
     return Choice(candidates[best], medians, trial.rejected, time.perf_counter() - began)
 
 
+def cost_of_determinism(
+    network: Network,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    execution: Execution,
+    *,
+    beat: Beat = silent,
+) -> float | None:
+    """A step's time over that of the same step with whatever kernels are fastest, in turns.
+
+    Args:
+        network: to train, in the memory format of `execution`; left as it was.
+        data: pictures.
+        recipe: its batch size counts.
+        execution: how it trains, with deterministic kernels.
+        beat: told of every step that is tried out.
+
+    Returns:
+        The ratio of the medians; None where one of them cannot be had beside the training.
+    """
+    trial = _Trial(execution, beat)
+    runners = {}
+    for one in (execution, replace(execution, deterministic=False)):
+        name = "deterministic kernels" if one.deterministic else "any kernels"
+        runners[name] = StepRunner(copy_of(network, one), data, recipe, one, StageClock())
+    with _own_randomness(execution):
+        images, targets = next(iter(runners.values())).some_batch()
+        trial.rounds(runners, images, targets)
+    if trial.rejected:
+        return None
+    strict, free = (median(trial.seconds[name]) for name in runners)
+    return strict / free
+
+
 def name_of(execution: Execution) -> str:
     """A short name of what differs between the candidates."""
     if execution.kernels:
@@ -123,6 +160,7 @@ class _Trial:
     """Steps tried out: seconds of each, why some are not trusted."""
 
     plain: Execution
+    beat: Beat
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
@@ -133,16 +171,13 @@ class _Trial:
         running = dict(runners)
         for number in range(1 + ROUNDS):
             for name, runner in list(running.items()):
+                self.beat(f"trying out {name}, round {number}/{ROUNDS}")
                 try:
-                    if number == 0:  # not timed: first calls allocate and compile
-                        self._first(runner, images, targets)
-                        continue
-                    start = time.perf_counter()
-                    for _ in range(steps):
-                        # At a rate of 0 every round computes the same.
-                        runner.step(runner.to_device(images), targets, 0.0)
-                    self._wait()
-                    taken = (time.perf_counter() - start) / steps
+                    with strictness(runner.execution):
+                        if number == 0:  # not timed: first calls allocate and compile
+                            self._first(runner, images, targets)
+                            continue
+                        taken = self._timed(runner, images, targets, steps)
                     self.seconds.setdefault(name, []).append(taken)
                 except (RuntimeError, MemoryError, SparsebenchError) as error:
                     self.rejected[name] = first_line(error)
@@ -173,6 +208,15 @@ class _Trial:
         if not self.seconds:
             return otherwise
         return min(self.seconds, key=lambda name: median(self.seconds[name]))
+
+    def _timed(self, runner: StepRunner, images: Tensor, targets: Tensor, steps: int) -> float:
+        """Seconds of a step, the mean of several."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            # At a rate of 0 every round computes the same.
+            runner.step(runner.to_device(images), targets, 0.0)
+        self._wait()
+        return (time.perf_counter() - start) / steps
 
     def _first(self, runner: StepRunner, images: Tensor, targets: Tensor) -> None:
         runner.network.module.train()

@@ -72,18 +72,28 @@ class Execution:
 
 
 @contextmanager
-def configured(execution: Execution) -> Iterator[None]:
-    """PyTorch's threads, determinism and IEEE fp32 for one training; put back afterwards."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    shortened = [(library, library.allow_tf32) for library in TF32]
-    torch.set_num_threads(execution.threads)
+def strictness(execution: Execution) -> Iterator[None]:
+    """PyTorch's determinism as the execution wants it; put back afterwards."""
+    strict = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(execution.deterministic)
-    for library in TF32:  # fp32 with 10 bits is another precision
-        library.allow_tf32 = False
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
+
+
+@contextmanager
+def configured(execution: Execution) -> Iterator[None]:
+    """PyTorch's threads, determinism and IEEE fp32 for one training; put back afterwards."""
+    threads = torch.get_num_threads()
+    shortened = [(library, library.allow_tf32) for library in TF32]
+    torch.set_num_threads(execution.threads)
+    for library in TF32:  # fp32 with 10 bits is another precision
+        library.allow_tf32 = False
+    try:
+        with strictness(execution):
+            yield
+    finally:
+        torch.set_num_threads(threads)
         for library, allowed in shortened:
             library.allow_tf32 = allowed

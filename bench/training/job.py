@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench.training.heartbeat import EVERY_SECONDS
 from bench.training.recipe import TrainRecipe
 from models.cards import Preprocessing
 
@@ -31,6 +32,7 @@ class Job:
         tuned: what the calibration of an earlier block of this run found; empty to calibrate.
         accumulate: pieces of a batch.
         deterministic: only kernels that give the same bits every time.
+        word_every: seconds after which the process says a word of its progress.
     """
 
     backbone: str
@@ -49,6 +51,7 @@ class Job:
     tuned: dict[str, Any] = field(default_factory=dict)
     accumulate: int = 1
     deterministic: bool = False
+    word_every: float = EVERY_SECONDS
 
     def to_json(self) -> str:
         """For the process."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.stages import StageClock
 from bench.training.execution import Execution
+from bench.training.heartbeat import Beat, silent
 from bench.training.job import Job
 from bench.training.network import Network
 from bench.training.source import TrainingData
@@ -60,7 +61,12 @@ def use_layers(network: Network, layers: Layers) -> None:
 
 
 def compare_whole(
-    dense: Network, layers: Layers, data: TrainingData, job: Job, execution: Execution
+    dense: Network,
+    layers: Layers,
+    data: TrainingData,
+    job: Job,
+    execution: Execution,
+    beat: Beat = silent,
 ) -> Choice | None:
     """Whether a network with few zeros trains faster on the kernels or on PyTorch alone.
 
@@ -73,6 +79,7 @@ def compare_whole(
         data: pictures.
         job: its recipe and threads count.
         execution: on the kernels.
+        beat: told of every step that is tried out.
 
     Returns:
         None where at least half of the backbone's weights are zero, and nothing needs comparing.
@@ -85,7 +92,7 @@ def compare_whole(
     twin = dense.with_kernels(job.threads)
     use_layers(twin, layers)
     plain = replace(execution, kernels=False)
-    return fastest(dense, data, job.recipe, plain, [(twin, execution)])
+    return fastest(dense, data, job.recipe, plain, [(twin, execution)], beat=beat)
 
 
 def _module(network: Network) -> SparseModule:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
+from bench.training.heartbeat import seconds_between
 from bench.training.history import Trained
 from bench.training.job import Job
 from models.errors import SparsebenchError
@@ -40,28 +41,30 @@ class _OutOfMemoryError(Exception):
 
 
 def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
-    """Train in a fresh process.
+    """Train in a fresh process, which dies with the thread that calls this.
 
     Where a batch does not fit into memory it is halved and tried again; the record tells.
 
     Args:
         job: what to do.
-        timeout: seconds without a word after which the process counts as hung.
+        timeout: seconds without a word after which the process counts as hung. One that works
+            says a word every few seconds, after a step or a batch, however long it works.
         say: receives its progress.
 
     Raises:
         SparsebenchError: it failed, with the reason.
     """
+    job = replace(job, word_every=seconds_between(timeout))
     pieces = job.accumulate
     while True:
         try:
             answers = _attempt(replace(job, accumulate=pieces), timeout, say)
         except _OutOfMemoryError as error:
             pieces *= 2
-            if pieces > min(MOST_PIECES, job.recipe.batch_size):
+            if pieces > min(MOST_PIECES, job.recipe.batch_size // 2):  # two pictures in each
                 raise SparsebenchError(
                     f"The training ran out of memory ({error}), in pieces of a batch too.",
-                    "Take a smaller --size, or a machine with more memory.",
+                    "Take a smaller --size or --batch-size, or a machine with more memory.",
                 ) from None
             say(f"out of memory; again with every batch in {pieces} pieces")
             continue
@@ -71,6 +74,8 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
 
 
 def _attempt(job: Job, timeout: float, say: Callable[[str], None]) -> Answers:
+    # A session of its own keeps the terminal's Ctrl-C from it; that it dies with its parent it
+    # asks the kernel for. The kernel means the thread that started it: this one, which waits.
     process = subprocess.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
@@ -78,7 +83,7 @@ def _attempt(job: Job, timeout: float, say: Callable[[str], None]) -> Answers:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=_environment(job.threads, job.kernels),
+        env=_environment(job),
     )
     assert process.stdin is not None and process.stdout is not None
     lines: queue.Queue[str | None] = queue.Queue()
@@ -150,11 +155,14 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _environment(threads: int, kernels: bool) -> dict[str, str]:
+def _environment(job: Job) -> dict[str, str]:
     """The process computes with as many threads as every other engine."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    chosen = {name: str(threads) for name in names}
-    if kernels:
+    chosen = {name: str(job.threads) for name in names}
+    if job.deterministic:
+        # Without it cuBLAS, whose sums may differ from stream to stream, is refused by PyTorch.
+        chosen["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if job.kernels:
         # The kernels have threads of their own. PyTorch's, after loss and optimizer, would
         # go on spinning for milliseconds on a core that the next layer wants.
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.stages import StageClock
 from bench.training.execution import Execution
+from bench.training.heartbeat import Beat, silent
 from bench.training.history import Epoch, Trained
 from bench.training.network import Network
 from bench.training.recipe import TrainRecipe
@@ -30,6 +31,7 @@ def train_network(
     seed: int,
     clock: StageClock | None = None,
     say: Callable[[str], None] | None = None,
+    beat: Beat = silent,
 ) -> Trained:
     """Train, choose, evaluate.
 
@@ -44,13 +46,14 @@ def train_network(
         seed: order of the pictures and crops.
         clock: that began with the loading; a new one by default.
         say: told after every epoch.
+        beat: told after every step and every batch of an evaluation.
 
     Raises:
-        SparsebenchError: the loss is no finite number (says where and at which rate), or a
-            pruned weight came back.
+        SparsebenchError: the loss diverged (says where and at which rate), or a pruned weight
+            came back.
     """
     clock = clock or StageClock()
-    runner = StepRunner(network, data, recipe, execution, clock)
+    runner = StepRunner(network, data, recipe, execution, clock, beat=beat)
     epochs: list[Epoch] = []
     best, best_epoch, best_state = -1.0, recipe.epochs - 1, None
     for number in range(recipe.epochs):

@@ -1,7 +1,7 @@
 """The losses of an epoch, left on the device until several are fetched together.
 
 Reading a loss waits for the step that it belongs to, and a GPU that is waited for in every step
-stands still while the host orders the next one. A loss that is no finite number is therefore
+stands still while the host orders the next one. A loss that diverged is therefore
 noticed up to `every` steps late, but still named by its own step.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.training.divergence import check_loss
+from bench.training.divergence import LossWatch
 from bench.training.recipe import TrainRecipe
 
 # Long enough that the wait is lost among the steps, short enough that a diverged training ends.
@@ -41,12 +41,22 @@ class LossLedger:
         seed: of the training.
         epoch: its number, from 0.
         every: steps that are fetched together.
+        watch: judges the losses of the whole training; by default of this epoch alone.
     """
 
-    def __init__(self, recipe: TrainRecipe, *, seed: int, epoch: int, every: int = 1) -> None:
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        *,
+        seed: int,
+        epoch: int,
+        every: int = 1,
+        watch: LossWatch | None = None,
+    ) -> None:
         if every < 1:
             raise ValueError(f"losses cannot be fetched every {every} steps")
-        self._recipe, self._seed, self._epoch, self._every = recipe, seed, epoch, every
+        self._epoch, self._every = epoch, every
+        self._watch = watch or LossWatch(recipe, seed=seed)
         self._waiting: list[_Step] = []
         self._total = 0.0
 
@@ -70,7 +80,7 @@ class LossLedger:
         """Wait for the device, check the losses that it still has, and add them up.
 
         Raises:
-            SparsebenchError: one is not finite; says at which step and learning rate the first.
+            SparsebenchError: one diverged; says at which step and learning rate the first.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
@@ -80,14 +90,7 @@ class LossLedger:
             loss = 0.0
             for _ in step.shares:
                 loss += next(fetched)
-            check_loss(
-                loss,
-                self._recipe,
-                seed=self._seed,
-                epoch=self._epoch,
-                step=step.number,
-                rate=step.rate,
-            )
+            self._watch.check(loss, epoch=self._epoch, step=step.number, rate=step.rate)
             self._total += loss * step.pictures
 
     def mean(self, pictures: int) -> float:

@@ -61,8 +61,7 @@ class Network:
         from exporters.kernels.module import sparsify_module
 
         kept = self.mask if self.sparse else {n: torch.ones_like(k) for n, k in self.mask.items()}
-        convolutions = {n: k for n, k in kept.items() if k.ndim == 4}
-        module = sparsify_module(self.module, convolutions, threads=threads)
+        module = sparsify_module(self.module, kept, threads=threads)
         return Network(module, self.mask, {}, self.head, masked=bool(self.sparse))
 
 

@@ -20,7 +20,7 @@ from bench.heads.fit import torch_threads
 from bench.pictures import augmented_batches, centred_batches
 from bench.scores import score
 from bench.stages import StageClock
-from bench.training.divergence import check_loss
+from bench.training.divergence import LossWatch
 from bench.training.history import Epoch, Trained
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData
@@ -107,9 +107,10 @@ def train_online(
         say: told after every epoch.
 
     Raises:
-        SparsebenchError: a loss that is no finite number (says where and at which rate).
+        SparsebenchError: a loss that diverged (says where and at which rate).
     """
     head = OnlineHead(runner.feature_dim, classes, recipe, seed)
+    watch = LossWatch(recipe, seed=seed, classes=classes)
     epochs: list[Epoch] = []
     best, best_epoch, best_weights = -1.0, recipe.epochs - 1, None
     labels = data.train.labels
@@ -131,8 +132,9 @@ def train_online(
             rate = recipe.rate(number, step / steps)
             with clock.stage("head"):
                 loss = head.step(features, labels[indices], rate)
-            check_loss(loss, recipe, seed=seed, epoch=number, step=step, rate=rate)
+            watch.check(loss, epoch=number, step=step, rate=rate)
             total += loss * len(indices)
+        watch.end_epoch(number)
         validation = None
         with clock.stage("evaluate"):
             if len(data.validation):

@@ -15,12 +15,14 @@ from typing import Any, TextIO
 
 from bench.stages import StageClock
 from bench.training.job import Job
-from exporters.worker import is_memory_error
+from exporters.worker import die_with_parent, is_memory_error
 from models.errors import SparsebenchError
 
 
 def main() -> None:
     """Read the job, train, answer."""
+    # A parent that dies earlier than this is noticed too: the first word finds no reader.
+    die_with_parent()
     # Whatever a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -41,6 +43,7 @@ def main() -> None:
 def _work(job: Job, answers: TextIO) -> None:
     from bench.tasks import open_task
     from bench.training.execution import configured
+    from bench.training.heartbeat import Heartbeat
     from bench.training.loop import train_network
     from bench.training.memory import peak_memory, restart_peak
     from bench.training.network import load_network
@@ -48,12 +51,17 @@ def _work(job: Job, answers: TextIO) -> None:
     from bench.training.source import decode_task
     from bench.training.tuning import Tuning
 
-    def say(text: str) -> None:
-        _answer(answers, say=text)
+    beat = Heartbeat(lambda text: _answer(answers, say=text), every=job.word_every)
+    say = beat.say
 
     say("opening the task")
-    task = open_task(job.task, **job.task_options)
-    tuning = Tuning(job, say, lambda **facts: _answer(answers, facts=facts))
+    task = open_task(
+        job.task,
+        **job.task_options,
+        say=say,
+        progress=lambda done, all_: beat(f"checking pictures {done}/{all_}"),
+    )
+    tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts))
     with configured(tuning.asked):
         for seed in job.seeds:
             clock = StageClock()
@@ -61,7 +69,12 @@ def _work(job: Job, answers: TextIO) -> None:
                 network = load_network(job.backbone, len(task.classes), seed, device=job.device)
             say("decoding")
             data = decode_task(
-                task, job.preprocessing, job.validation, threads=job.threads, clock=clock
+                task,
+                job.preprocessing,
+                job.validation,
+                threads=job.threads,
+                clock=clock,
+                progress=lambda done, all_: beat(f"decoding {done}/{all_}"),
             )
             place: dict[str, Any] = {}
             if tuning.asked.on_gpu:
@@ -69,9 +82,14 @@ def _work(job: Job, answers: TextIO) -> None:
                     data, place = placed(data, job.device)
             network, how, compiling = tuning.settle(network, data, clock)
             restart_peak(job.device)
-            trained = train_network(network, data, job.recipe, how, seed=seed, clock=clock, say=say)
+            trained = train_network(
+                network, data, job.recipe, how, seed=seed, clock=clock, say=say, beat=beat
+            )
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
-            facts = {**trained.facts, "execution": asdict(ran), **place, **peak_memory(job.device)}
+            execution = asdict(ran)
+            if tuning.deterministic_cost is not None:
+                execution["deterministic_cost"] = tuning.deterministic_cost
+            facts = {**trained.facts, "execution": execution, **place, **peak_memory(job.device)}
             if compiling:
                 facts["compile_seconds"] = compiling
             _answer(answers, trained=replace(trained, facts=facts).to_json())

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench.heads.recipe import PAPER_EPOCHS, PAPER_MILESTONES
 from bench.tasks.facts import facts_of
 from models.cards import Preprocessing
 from models.errors import SparsebenchError, UnknownNameError
+
+if TYPE_CHECKING:
+    from bench.cells import Cell
+    from bench.plans import Plan
 
 RECIPES = ("paper", "short")
 SHORT_EPOCHS = 5
@@ -66,16 +71,18 @@ class TrainRecipe:
 
 
 def training_recipe(
-    name: str, workload: str, task: str, *, epochs: int = 0, lr: float = 0.0
+    name: str, workload: str, task: str, *, epochs: int = 0, lr: float = 0.0, batch_size: int = 64
 ) -> TrainRecipe:
     """The recipe of a workload on a task.
 
     Args:
         name: ``paper`` or ``short``.
         workload: ``full`` or ``linear-online``.
-        task: the task's name; the paper's rate of full training depends on it.
+        task: as the plan names it; the paper's rate of full training depends on it. A folder
+            is named by its path, whatever its last part is called.
         epochs: instead of the recipe's; 0 for its own (paper 150, short 5).
         lr: instead of the recipe's; 0 for its own.
+        batch_size: pictures a step; the paper's are 64.
 
     Raises:
         UnknownNameError: no such recipe.
@@ -90,9 +97,30 @@ def training_recipe(
         facts = facts_of(task)
         own = facts.full_learning_rate if facts else _PAPER_FULL_RATE
         own = own if full else _PAPER_LINEAR_RATE
-        return TrainRecipe(name, epochs or PAPER_EPOCHS, lr or own)
+        return TrainRecipe(name, epochs or PAPER_EPOCHS, lr or own, batch_size)
     own = _SHORT_FULL_RATE if full else _SHORT_LINEAR_RATE
-    return TrainRecipe(name, epochs or SHORT_EPOCHS, lr or own, nesterov=full)
+    return TrainRecipe(name, epochs or SHORT_EPOCHS, lr or own, batch_size, nesterov=full)
+
+
+def recipe_of(plan: Plan, cell: Cell) -> TrainRecipe:
+    """The recipe that a cell trains with, which its forecast and its record name too.
+
+    Args:
+        plan: the resolved plan.
+        cell: of ``full`` or ``linear-online``.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        SparsebenchError: epochs or learning rate below 0.
+    """
+    return training_recipe(
+        plan.recipe,
+        cell.workload,
+        cell.task,
+        epochs=plan.train_epochs,
+        lr=plan.lr,
+        batch_size=cell.batch_size,
+    )
 
 
 def training_preprocessing(
@@ -106,7 +134,7 @@ def training_preprocessing(
     Args:
         preprocessing: of the backbone.
         recipe: of the training.
-        task: the task's name.
+        task: as the plan names it, see :func:`training_recipe`.
     """
     facts = facts_of(task)
     if recipe.name != "paper" or facts is None or facts.mean is None or facts.std is None:

@@ -9,6 +9,7 @@ import torch
 
 from bench.stages import StageClock
 from bench.training.execution import Execution
+from bench.training.heartbeat import Beat, silent
 from bench.training.network import Network
 from bench.training.recipe import TrainRecipe
 from bench.training.source import TrainingData
@@ -16,7 +17,12 @@ from bench.training.steps import StepRunner
 
 
 def rehearse(
-    network: Network, data: TrainingData, recipe: TrainRecipe, execution: Execution
+    network: Network,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    execution: Execution,
+    *,
+    beat: Beat = silent,
 ) -> float:
     """Run every size of batch of a training once, at a learning rate of 0.
 
@@ -30,6 +36,7 @@ def rehearse(
         data: pictures.
         recipe: its batch size counts.
         execution: how the training will run.
+        beat: told of every size.
 
     Returns:
         Seconds that it took: a one-off cost.
@@ -45,12 +52,14 @@ def rehearse(
     images = runner.to_device(images)
     module.train()
     for size in sizes(len(data.train), recipe.batch_size):
+        beat(f"preparing for batches of {size}")
         if size > 1:  # batch norm cannot be trained on a single picture
             runner.step(images[:size], targets[:size], 0.0)
     module.eval()
     with torch.inference_mode(), execution.autocast():
         for source in (data.validation, data.test):
             for size in sizes(len(source), recipe.batch_size):
+                beat(f"preparing for batches of {size}")
                 # Any pictures do, and the evaluation may have larger batches than the training.
                 module(torch.zeros_like(images[:1]).expand(size, -1, -1, -1).contiguous())
     for parameter in module.parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.pictures import Source, decode_resized
@@ -31,7 +32,13 @@ class TrainingData:
 
 
 def decode_task(
-    task: Task, preprocessing: Preprocessing, share: float, *, threads: int, clock: StageClock
+    task: Task,
+    preprocessing: Preprocessing,
+    share: float,
+    *,
+    threads: int,
+    clock: StageClock,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TrainingData:
     """Decode a task once, for all epochs of a training.
 
@@ -41,13 +48,14 @@ def decode_task(
         share: of the training pictures that validates.
         threads: that decode.
         clock: gets the stage ``decode``.
+        progress: told (pictures decoded, pictures to decode) of a split.
 
     Raises:
         SparsebenchError: a picture that can no longer be read, no room for what memory does
             not hold.
     """
     train, test = (
-        decode_resized(task, split, preprocessing, workers=threads, clock=clock)
+        decode_resized(task, split, preprocessing, workers=threads, clock=clock, progress=progress)
         for split in ("train", "test")
     )
     chosen, held = validation_split(task.train.labels, share)

@@ -20,9 +20,11 @@ from bench.pictures import (
 from bench.scores import score
 from bench.stages import StageClock
 from bench.training.device_time import DeviceStages, Event, gpu_event
+from bench.training.divergence import LossWatch
 from bench.training.execution import Execution
 from bench.training.feed import evaluation_batches, on_device, training_batches
 from bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
+from bench.training.heartbeat import Beat, silent
 from bench.training.losses import LossLedger
 from bench.training.network import Network
 from bench.training.optimizer import MaskedSGD
@@ -45,6 +47,7 @@ class StepRunner:
             by the device's time (:mod:`bench.training.device_time`), and ``capture``.
         capture: makes graphs; PyTorch's by default.
         event: marks the device's time; by default on a GPU alone.
+        beat: told after every step of an epoch and every batch of an evaluation.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class StepRunner:
         *,
         capture: Capture | None = None,
         event: Callable[[], Event] | None = None,
+        beat: Beat = silent,
     ) -> None:
         self.network, self.data, self.recipe = network, data, recipe
-        self.execution, self.clock = execution, clock
+        self.execution, self.clock, self.beat = execution, clock, beat
         self.stages = DeviceStages(clock, event or (gpu_event if execution.on_gpu else None))
+        self._watch: LossWatch | None = None
         self.graphs: GraphedForward | None = None
         self.without_graphs: str | None = None
         self.module: Forward = network.module
@@ -81,7 +86,7 @@ class StepRunner:
         """One epoch; its mean loss.
 
         Raises:
-            SparsebenchError: a loss is no finite number (says where and at which rate).
+            SparsebenchError: a loss diverged (says where and at which rate).
         """
         data, recipe, execution = self.data, self.recipe, self.execution
         self.network.module.train()
@@ -95,7 +100,10 @@ class StepRunner:
             epoch=number,
             clock=self.clock,
         )
-        losses = LossLedger(recipe, seed=seed, epoch=number, every=execution.losses_every)
+        watch = self._watch_of(seed)
+        losses = LossLedger(
+            recipe, seed=seed, epoch=number, every=execution.losses_every, watch=watch
+        )
         steps = -(-len(data.train) // recipe.batch_size)
         for step in range(steps):
             with self.stages.stage("augment"):
@@ -108,7 +116,9 @@ class StepRunner:
             self.noted_step(images, targets, rate, step, losses)
             with self.clock.stage("backward"):
                 self.stages.hold_back(STEPS_AHEAD * (2 + 2 * execution.accumulate))
+            self.beat(f"epoch {number + 1}/{recipe.epochs}, step {step + 1}/{steps}")
         self._fetch(losses)
+        watch.end_epoch(number)
         return losses.mean(len(data.train))
 
     def noted_step(
@@ -117,7 +127,7 @@ class StepRunner:
         """One update whose loss is fetched when its turn comes.
 
         Raises:
-            SparsebenchError: a loss is no finite number (says where and at which rate).
+            SparsebenchError: a loss diverged (says where and at which rate).
         """
         shares = self.step(images, targets, rate)
         losses.add(shares, pictures=len(images), step=step, rate=rate)
@@ -135,10 +145,12 @@ class StepRunner:
         Returns:
             What each piece of the batch adds to its mean loss; still on the device.
         """
-        pieces = min(self.execution.accumulate, len(images))
+        # Batch norm learns nothing from a single picture: every piece has two at least.
+        pieces = max(1, min(self.execution.accumulate, len(images) // 2))
+        parts = zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         self.optimizer.zero_grad(set_to_none=True)
         shares: list[Tensor] = []
-        for part, wanted in zip(images.chunk(pieces), targets.chunk(pieces), strict=True):
+        for part, wanted in parts:
             with self.stages.stage("forward"):
                 with self.execution.autocast():
                     logits = self.module(part)
@@ -193,7 +205,10 @@ class StepRunner:
             source, self.data.preprocessing, self.recipe.batch_size, self.execution
         )
         with torch.inference_mode(), self.execution.autocast():
-            answers = [(indices, module(images).argmax(1)) for indices, images in batches]
+            answers = []
+            for indices, images in batches:
+                answers.append((indices, module(images).argmax(1)))
+                self.beat(f"evaluating, picture {int(indices[-1]) + 1}/{len(source)}")
         for indices, classes in answers:  # not before all is ordered
             found[indices] = classes.cpu().numpy()
         return score(self.data.metric, source.labels, found)
@@ -212,6 +227,13 @@ class StepRunner:
     def to_device(self, images: Tensor) -> Tensor:
         """Pictures in the execution's memory format, on its device."""
         return on_device(images, self.execution)
+
+    def _watch_of(self, seed: int) -> LossWatch:
+        """One for all epochs of a training: what is too large depends on its first loss."""
+        if self._watch is None:
+            classes = int(self.data.train.labels.max()) + 1
+            self._watch = LossWatch(self.recipe, seed=seed, classes=classes)
+        return self._watch
 
     def _fetch(self, losses: LossLedger) -> None:
         with self.clock.stage("backward"):

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 import torch
 
 from bench.stages import StageClock
-from bench.training.calibrate import Choice, fastest, name_of
+from bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
 from bench.training.execution import Execution
+from bench.training.heartbeat import Heartbeat
 from bench.training.job import Job
 from bench.training.kernels import Layers, choose_layers, compare_whole, kernels_ready, use_layers
 from bench.training.losses import steps_between_fetches
@@ -25,12 +26,12 @@ class Tuning:
     Args:
         job: what the process was told; what an earlier block found holds for the whole run,
             for blocks differ in nothing but time.
-        say: told what is being done.
+        beat: told what is being done, and of every step that is tried out.
         tell: told facts of all trainings together, as keyword arguments.
     """
 
-    def __init__(self, job: Job, say: Callable[[str], None], tell: Callable[..., None]) -> None:
-        self._job, self._say, self._tell = job, say, tell
+    def __init__(self, job: Job, beat: Heartbeat, tell: Callable[..., None]) -> None:
+        self._job, self._beat, self._tell = job, beat, tell
         self.asked = Execution(
             device=job.device,
             precision=job.precision,
@@ -41,10 +42,13 @@ class Tuning:
             deterministic=job.deterministic,
             losses_every=steps_between_fetches(job.device),
         )
+        # A step's time over that of one with any kernels; None where it is not known.
+        self.deterministic_cost: float | None = None
         self._layers: Layers = {}
         self._how: Execution | None = None
         if found := job.tuned:
             self._layers = found["layers"]
+            self.deterministic_cost = found.get("deterministic_cost")
             self._how = replace(
                 self.asked,
                 channels_last=found["channels_last"],
@@ -71,16 +75,22 @@ class Tuning:
             if job.kernels:
                 network, compiling = self._on_kernels(network, data)
             elif self._how is None and job.tune:
-                self._say("trying out memory formats" + " and graphs" * self.asked.on_gpu)
-                self._take(fastest(network, data, job.recipe, self.asked))
+                self._beat.say("trying out memory formats" + " and graphs" * self.asked.on_gpu)
+                self._take(fastest(network, data, job.recipe, self.asked, beat=self._beat))
         how = self._how = self._how or self.asked
         if how.channels_last:
             with clock.stage("load"):
                 network.module.to(memory_format=torch.channels_last)
         if needs_rehearsal(how):
-            self._say("preparing for the sizes of batches")
+            self._beat.say("preparing for the sizes of batches")
             with clock.paused():
-                compiling += rehearse(network, data, job.recipe, how)
+                compiling += rehearse(network, data, job.recipe, how, beat=self._beat)
+        if how.deterministic and job.tune and self.deterministic_cost is None:
+            self._beat.say("trying out what determinism costs")
+            with clock.paused():
+                self.deterministic_cost = cost_of_determinism(
+                    network, data, job.recipe, how, beat=self._beat
+                )
         return network, how, compiling
 
     def _on_kernels(self, dense: Network, data: TrainingData) -> tuple[Network, float]:
@@ -88,16 +98,18 @@ class Tuning:
         if self._how and not self._how.kernels:  # found already: PyTorch is faster as a whole
             self._tell(layers=self._layers)
             return dense, 0.0
-        self._say("compiling the kernels")
+        self._beat.say("compiling the kernels")
         kernels_ready()  # once for this machine: the compiled file is kept
         began = time.perf_counter()
         network = dense.with_kernels(job.threads)
         took = time.perf_counter() - began
+        if not self._layers:
+            self._beat.say("trying out layers")
         self._layers = self._layers or choose_layers(network, data, job)
         use_layers(network, self._layers)
         self._tell(layers=self._layers)
         if self._how is None and job.tune:
-            self._take(compare_whole(dense, self._layers, data, job, self.asked))
+            self._take(compare_whole(dense, self._layers, data, job, self.asked, self._beat))
         if self._how and not self._how.kernels:
             return dense, 0.0
         return network, took

@@ -17,6 +17,7 @@ from bench.records import Trial, utc_now
 from bench.tasks.base import Task
 from bench.turns import Turns
 from exporters.client import EngineWorker, WorkerFailed
+from exporters.worker import is_memory_error
 from models.errors import SparsebenchError
 
 
@@ -186,11 +187,22 @@ def failures_become_trials(
         context: its block.
         order: its place in the block.
         dead: receives the cell's id, so that later visits leave it out.
+
+    Raises:
+        RuntimeError: one that means no lack of memory; a bug of ours keeps its traceback.
     """
     started = utc_now()
     try:
         yield
-    except (WorkerFailed, SparsebenchError, MemoryError, OSError) as error:
-        dead.add(running.cell.id)
+    except (WorkerFailed, SparsebenchError, OSError) as error:
         reason = str(error) or type(error).__name__
-        context.emit(make_trial(running, context, order=order, started=started, reason=reason))
+    except (MemoryError, RuntimeError) as error:
+        # Heads train in this process, and PyTorch tells a lack of memory by a RuntimeError.
+        if not isinstance(error, MemoryError) and not is_memory_error(error):
+            raise
+        told = str(error).splitlines() or [type(error).__name__]
+        reason = f"out of memory: {told[0]}"
+    else:
+        return
+    dead.add(running.cell.id)
+    context.emit(make_trial(running, context, order=order, started=started, reason=reason))

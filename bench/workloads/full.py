@@ -16,7 +16,7 @@ from bench.records import utc_now
 from bench.training.facts import mean_stages, trial_facts
 from bench.training.job import Job
 from bench.training.launch import run_job
-from bench.training.recipe import training_preprocessing, training_recipe
+from bench.training.recipe import recipe_of, training_preprocessing
 from bench.workloads.base import (
     BlockContext,
     Ready,
@@ -92,14 +92,12 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         "limit": plan.limit or None,
         "metric": plan.metric or None,
     }
-    recipe = training_recipe(
-        plan.recipe, Full.name, context.task.name, epochs=plan.train_epochs, lr=plan.lr
-    )
+    recipe = recipe_of(plan, cell)
     return Job(
         backbone=cell.backbone,
         task=cell.task,
         task_options=options,
-        preprocessing=training_preprocessing(one.prepared.preprocessing, recipe, context.task.name),
+        preprocessing=training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
         recipe=recipe,
         seeds=seeds_of_block(plan, context.block),
         validation=plan.validation,
@@ -119,11 +117,13 @@ def _found_earlier(one: Ready, context: BlockContext) -> dict[str, Any]:
     for trial in context.earlier(one.cell):
         if "execution" in trial.extra and "tuned_in_block" not in trial.extra:
             execution = trial.extra["execution"]
+            cost = execution.get("deterministic_cost")
             return {
                 "block": trial.block,
                 "channels_last": execution["channels_last"],
                 "kernels": execution["kernels"],
                 "graphs": execution.get("graphs", False),
                 "layers": trial.extra.get("layers", {}),
+                **({} if cost is None else {"deterministic_cost": cost}),
             }
     return {}

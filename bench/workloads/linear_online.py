@@ -14,7 +14,7 @@ from bench.records import ENGINE_PICTURES, utc_now
 from bench.stages import StageClock
 from bench.training.facts import mean_stages, trial_facts
 from bench.training.online import train_online
-from bench.training.recipe import training_preprocessing, training_recipe
+from bench.training.recipe import recipe_of, training_preprocessing
 from bench.training.source import decode_task
 from bench.workloads.base import (
     BlockContext,
@@ -34,9 +34,6 @@ class LinearOnline:
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One trial of every cell."""
         plan, task = context.plan, context.task
-        recipe = training_recipe(
-            plan.recipe, self.name, task.name, epochs=plan.train_epochs, lr=plan.lr
-        )
         dead: set[str] = set()
         context.turns.begin()
         for place, index in enumerate(context.order(len(running), self.name)):
@@ -46,6 +43,7 @@ class LinearOnline:
             context.turns.pass_on()
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
+                recipe = recipe_of(plan, cell)
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
                 trained = []
@@ -53,7 +51,7 @@ class LinearOnline:
                     clock = StageClock()
                     data = decode_task(
                         task,
-                        training_preprocessing(one.prepared.preprocessing, recipe, task.name),
+                        training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
                         plan.validation,
                         threads=cell.threads,
                         clock=clock,

@@ -38,14 +38,21 @@ class NativeEngine:
     licence, support, production = "Apache-2.0", "maintained here", True
 
     def available(self) -> Availability:
-        """A C++ compiler must be there; compiling happens when a session is compiled."""
-        try:
-            from exporters.kernels.build import chosen_isa, find_compiler
+        """A C++ compiler must be there, or kernels that were compiled before.
 
-            isa = chosen_isa()
+        Compiling happens when a session is compiled.
+        """
+        try:
+            from exporters.kernels.build import chosen_isa, find_built, find_compiler
+            from models.errors import SparsebenchError
         except Exception as error:
             return library_failed("The native engine", error, "uv sync")
-        if find_compiler() is None:
+        try:
+            isa = chosen_isa()
+            usable = find_compiler() is not None or find_built(isa, "float32") is not None
+        except SparsebenchError as error:  # a setting, not the installation
+            return Availability(False, error.cause, version=VERSION, mend=error.mend)
+        if not usable:
             return Availability(
                 False,
                 "The native engine needs a C++ compiler and none is on the PATH.",
@@ -62,21 +69,26 @@ class NativeEngine:
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
         """
         from exporters.kernels.library import library
-        from exporters.kernels.onnx_reader import UnsupportedOnnxError, read_onnx
+        from exporters.kernels.onnx_nodes import UnsupportedOnnxError
+        from exporters.kernels.onnx_reader import read_onnx
         from exporters.kernels.split import SplitNetwork
         from models.errors import SparsebenchError
 
+        isa = request.options.get("isa")
         try:
-            isa = request.options.get("isa")
             kernels = library("float32", None if isa is None else str(isa))
-            network = read_onnx(artifact.onnx)
+        except SparsebenchError as error:
+            raise EngineError(f"the native engine has no kernels: {error}") from error
+        try:
+            network = read_onnx(artifact.onnx, artifact.input_shape)
             compiled = SplitNetwork(
                 network, request.batch_size, artifact.input_shape, kernels, request.threads
             )
         except (UnsupportedOnnxError, SparsebenchError) as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
         except Exception as error:  # protobuf raises its own classes
-            raise EngineError(f"the native engine could not load the network: {error}") from error
+            said = f"{type(error).__name__}: {error}"
+            raise EngineError(f"the native engine could not load the network: {said}") from error
         return NativeSession(compiled)
 
 
@@ -87,7 +99,11 @@ class NativeSession:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One forward pass."""
+        """One forward pass.
+
+        Raises:
+            SparsebenchError: not the pictures that it is compiled for.
+        """
         return self._compiled.run(images)
 
     def profile(self, images: NDArray[np.float32], calls: int) -> list[LayerTime]:

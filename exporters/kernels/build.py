@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.cache import cache_dir
+from exporters.kernels.kept import is_whole, keep, newest_whole, one_at_a_time
 from models.errors import SparsebenchError, UnknownNameError
 
 SOURCE = Path(__file__).parent / "source"
@@ -65,13 +67,27 @@ _CPU_FLAGS = {
     "avx2": {"avx2", "fma", "bmi2", "f16c"},
 }
 DTYPES = {"float32": (), "float64": ("-DSPARSE_DOUBLE",)}
+_CXX = "Unset CXX, or set it to a C++ compiler's call, e.g. CXX='ccache g++'."
 
 
-def find_compiler() -> str | None:
-    """Path of g++ or clang++ (``CXX`` first), or None."""
-    for name in (os.environ.get("CXX"), "g++", "clang++"):
-        if name and (found := shutil.which(name)):
-            return found
+def find_compiler() -> tuple[str, ...] | None:
+    """The words that call ``CXX``, g++ or clang++, or None; the first is a path.
+
+    Raises:
+        SparsebenchError: ``CXX`` names a program that is not there.
+    """
+    if asked := os.environ.get("CXX", "").strip():
+        try:
+            program, *arguments = shlex.split(asked)
+        except ValueError as error:  # a quotation that does not end
+            raise SparsebenchError(f"CXX ({asked}) cannot be read: {error}.", _CXX) from error
+        found = shutil.which(program)
+        if found is None:
+            raise SparsebenchError(f"CXX asks for '{program}', which is not on the PATH.", _CXX)
+        return (found, *arguments)
+    for name in ("g++", "clang++"):
+        if found := shutil.which(name):
+            return (found,)
     return None
 
 
@@ -89,23 +105,62 @@ def chosen_isa() -> str:
     Raises:
         SparsebenchError: the machine does not run the one that is asked for.
     """
-    supported = supported_isas()
     asked = os.environ.get("SPARSEBENCH_KERNEL_ISA")
     if not asked:
-        return supported[0]
+        return supported_isas()[0]
+    return checked_isa(asked, "Unset SPARSEBENCH_KERNEL_ISA for its best.")
+
+
+def checked_isa(asked: str, mend: str = "") -> str:
+    """An instruction set that this machine runs.
+
+    Args:
+        asked: its name.
+        mend: what to do where the machine does not run it.
+
+    Raises:
+        SparsebenchError: there is none of this name, or the machine does not run it: calling
+            its functions would end the process.
+    """
+    supported = supported_isas()
     if asked not in FLAGS_OF_ISA:
         raise UnknownNameError("instruction set", asked, FLAGS_OF_ISA)
     if asked not in supported:
-        raise SparsebenchError(
-            f"This processor has no {asked}.", "Unset SPARSEBENCH_KERNEL_ISA for its best."
-        )
+        mend = mend or f"It runs {', '.join(supported)}."
+        raise SparsebenchError(f"This processor has no {asked}.", mend)
     return asked
+
+
+def load(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> ctypes.CDLL:
+    """The shared library of :func:`build`, loaded; compiled once more where it does not load.
+
+    Raises:
+        SparsebenchError: there is no compiler, or it fails, or what it makes does not load.
+    """
+    library = build(isa, dtype, sources)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        failed = error
+    if find_compiler() is not None:  # else another machine, which made it, may still use it
+        library.unlink(missing_ok=True)
+        library = build(isa, dtype, sources)
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError as error:
+            failed = error
+    raise SparsebenchError(
+        f"The compiled {sources.title} cannot be loaded: {failed}.",
+        f"Delete {library}; is the cache on a file system whose programs may run?",
+    ) from failed
 
 
 def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
     """Path of the shared library; compiled (the convolutions: 20 s) unless the cache has it.
 
-    ``SPARSEBENCH_KERNEL_FLAGS`` adds compiler flags, e.g. those of a sanitizer.
+    Without a compiler one that any compiler made of the same source and flags is taken. Of
+    several processes one compiles and the others wait. ``SPARSEBENCH_KERNEL_FLAGS`` adds
+    compiler flags, e.g. those of a sanitizer.
 
     Args:
         isa: key of :data:`FLAGS_OF_ISA`.
@@ -113,41 +168,76 @@ def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
         sources: what is compiled.
 
     Raises:
-        SparsebenchError: there is no compiler, or it fails.
+        SparsebenchError: there is no compiler, or it fails, or the cache cannot be written.
     """
     compiler = find_compiler()
     if compiler is None:
+        found = find_built(isa, dtype, sources)
+        if found is not None:
+            return found
         raise SparsebenchError(
             f"The {sources.title} need a C++ compiler and none is on the PATH.",
             "Install g++ (Debian: apt-get install g++) or clang++.",
         )
+    folder, flags = cache_dir("kernels"), _flags(isa, dtype)
+    try:
+        made_by = hashlib.sha256("\n".join((*compiler, _version(compiler))).encode())
+        target = folder / f"{_stem(isa, dtype, sources)}-{made_by.hexdigest()[:8]}.so"
+        if not is_whole(target):
+            with one_at_a_time(target):
+                if not is_whole(target):  # nobody else has made it meanwhile
+                    _compile([*compiler, *flags], sources, target)
+    except OSError as error:
+        raise SparsebenchError(
+            f"The {sources.title} could not be compiled into {folder}: {error}.",
+            "Set SPARSEBENCH_CACHE to a folder you can write.",
+        ) from error
+    return target
+
+
+def find_built(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path | None:
+    """A library of this source and these flags in the cache, by whatever compiler, or None.
+
+    Raises:
+        SparsebenchError: the cache cannot be made or written.
+    """
+    return newest_whole(cache_dir("kernels"), _stem(isa, dtype, sources))
+
+
+def _flags(isa: str, dtype: str) -> tuple[str, ...]:
+    for kind, name, known in (("instruction set", isa, FLAGS_OF_ISA), ("data type", dtype, DTYPES)):
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
     extra = shlex.split(os.environ.get("SPARSEBENCH_KERNEL_FLAGS", ""))
-    flags = (*FLAGS, *FLAGS_OF_ISA[isa], *DTYPES[dtype], *extra)
-    digest = hashlib.sha256("\n".join((compiler, _version(compiler), *flags)).encode())
+    return (*FLAGS, *FLAGS_OF_ISA[isa], *DTYPES[dtype], *extra)
+
+
+def _stem(isa: str, dtype: str, sources: Sources) -> str:
+    """The first part of a library's name: all that it depends on but the compiler."""
+    # The processor's family, because homes are shared: "portable" is another code on each.
+    digest = hashlib.sha256("\n".join((platform.machine(), *_flags(isa, dtype))).encode())
     for file in sources.files():
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    folder = cache_dir("kernels")
-    target = folder / f"{sources.name}-{isa}-{dtype}-{digest.hexdigest()[:16]}.so"
-    if target.exists():
-        return target
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
+    return f"{sources.name}-{isa}-{dtype}-{digest.hexdigest()[:16]}"
+
+
+def _compile(call: list[str], sources: Sources, target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as scratch:
         objects = [Path(scratch) / f"{name}.o" for name, _, _ in sources.units]
         include = [f"-I{other}" for other in sources.includes]
         commands = [
-            [compiler, *flags, *include, define, "-c", str(sources.folder / source), "-o", str(out)]
+            [*call, *include, define, "-c", str(sources.folder / source), "-o", str(out)]
             for (_, source, define), out in zip(sources.units, objects, strict=True)
         ]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
             list(threads.map(lambda command: _run(command, sources.title), commands))
         linked = Path(scratch) / f"{sources.name}.so"
-        link = [compiler, *flags, "-shared", *map(str, objects), "-o", str(linked)]
-        _run(link, sources.title)
-        linked.replace(target)  # whole or not at all, also when two processes build
-    return target
+        _run([*call, "-shared", *map(str, objects), "-o", str(linked)], sources.title)
+        keep(linked, target)
 
 
 def _run(command: list[str], title: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _call(command)
     if done.returncode != 0:
         first = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr[:200])
         raise SparsebenchError(
@@ -156,9 +246,15 @@ def _run(command: list[str], title: str) -> None:
         )
 
 
-def _version(compiler: str) -> str:
-    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return done.stdout
+def _version(compiler: tuple[str, ...]) -> str:
+    return _call([*compiler, "--version"]).stdout
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SparsebenchError(f"{command[0]} does not start: {error.strerror}.", _CXX) from error
 
 
 def _cpu_flags() -> set[str]:

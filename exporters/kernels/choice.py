@@ -70,7 +70,7 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
         for execution in ("sparse", "dense") if turn % 2 else ("dense", "sparse"):
             for layer in layers.values():
                 layer.execution = execution
-            spent = _one_pass(module, images)
+            spent = _one_pass(module, images) if module.program.steps else {}
             spent |= {name: _one_call(one, len(images)) for name, one in linears.items()}
             for name, seconds in spent.items():
                 if turn:
@@ -118,6 +118,6 @@ def _one_pass(module: SparseModule, images: Tensor) -> dict[str, float]:
     )
     watched.forward_step = timed(program.forward_step)  # type: ignore[method-assign]
     watched.backward_step = timed(program.backward_step)  # type: ignore[method-assign]
-    output, tape = watched.forward(images, training=True, keep=True)
-    watched.backward(tape, torch.ones_like(output), True, False)
+    output, tape = watched.forward(images, keep=True)
+    watched.backward(tape, torch.ones_like(output), False)
     return seconds

@@ -15,6 +15,7 @@ from exporters.kernels.folding import Folded
 from exporters.kernels.grouping import Grouping
 from exporters.kernels.library import Library
 from exporters.kernels.onnx_reader import OnnxNetwork
+from exporters.kernels.pictures import checked_pictures
 from exporters.kernels.steps import PICTURES
 from exporters.kernels.thinning import thin_inputs
 
@@ -65,6 +66,7 @@ class FoldedNetwork:
         self.network, self.kernels, self.threads = network, kernels, threads
         self._dtype = np.dtype(kernels.dtype)
         self._batch, self._item = batch_size, self._dtype.itemsize
+        self._shape = (batch_size, *input_shape)
         self._picture = int(np.prod(input_shape)) * self._item
         self._grouping = Grouping(network, batch_size, input_shape, kernels.lanes, self._item)
         self._share = self._grouping.parts[-1].group
@@ -90,8 +92,11 @@ class FoldedNetwork:
         Args:
             images: float32.
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
         """
-        images = np.ascontiguousarray(images, self._dtype)
+        images = checked_pictures(images, self._shape, self._dtype)
         for one in self._rounds:
             slots, groups, pictures = one.pictures
             one.tables[:, groups, slots] = np.uint64(images.ctypes.data) + pictures

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from exporters.kernels.folded_plan import border_of
 from exporters.kernels.folding import Fold, Folded, folds
 from exporters.kernels.onnx_reader import OnnxNetwork
+from exporters.kernels.sizes import Size, size_after
 from exporters.kernels.steps import PICTURES, ActStep, ConvStep, MaxPoolStep, MeanStep, NormStep
-from exporters.kernels.steps import Step as AnyStep
 
 Step = NormStep | ActStep | MaxPoolStep | MeanStep
 Key = tuple[int, int]  # a value and the size of the groups in which it is held
@@ -48,6 +48,9 @@ class Grouping:
         sizes: value -> (channels, height, width) of whole planes.
         shapes: (value, group) -> its shape in that part; the network's output has none.
         made_in: value -> group of the step that writes it; 0 for the pictures.
+
+    Raises:
+        SparsebenchError: a step does not fit what it reads.
     """
 
     def __init__(
@@ -60,13 +63,13 @@ class Grouping:
     ) -> None:
         self._network, self._lanes, self._item = network, lanes, item_bytes
         self._blocks = -(-batch_size // lanes)
-        self.sizes: dict[int, tuple[int, int, int]] = {PICTURES: input_shape}
+        self.sizes: dict[int, Size] = {PICTURES: input_shape}
         self.made_in: dict[int, int] = {PICTURES: 0}
         self._folds: dict[int, Fold] = {}
         chosen: dict[int, list[Step]] = {}
         for step in network.steps:
             assert not isinstance(step, ConvStep)
-            self.sizes[step.out] = self._size(step)
+            self.sizes[step.out] = size_after(step, self.sizes, network.layers)
             fold = self._fold(step)
             self.made_in[step.out] = fold.group
             self._folds[fold.group] = fold
@@ -74,18 +77,6 @@ class Grouping:
         # Inputs belong to groups of at most the step's size, so this order is one of execution.
         self.parts = [Grouped(group, tuple(chosen[group])) for group in sorted(chosen)]
         self.shapes = self._shapes()
-
-    def _size(self, step: AnyStep) -> tuple[int, int, int]:
-        channels, height, width = self.sizes[step.inp]
-        if isinstance(step, NormStep):
-            geometry = self._network.layers[step.layer][2]
-            return (geometry.out_channels, *geometry.output_size(height, width))
-        if isinstance(step, MaxPoolStep):
-            height, width = (
-                (size + 2 * step.padding - step.kernel) // step.stride + 1
-                for size in (height, width)
-            )
-        return channels, height, width
 
     def _fold(self, step: Step) -> Fold:
         values = [v for v in (step.inp, step.residual) if v is not None]

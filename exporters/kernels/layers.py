@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporters.kernels.geometry import Geometry
-from exporters.kernels.library import Library
+from exporters.kernels.library import Library, library
+from models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from exporters.kernels.convolution import Convolution
@@ -36,6 +38,7 @@ class SparseConv2d(nn.Module):
         self.bias = layer.bias
         # Not in the state dict: `to_state_dict` gives the ordinary one.
         self.register_buffer("kept", kept.clone(), persistent=False)
+        self._negative = _negative_zeros(layer.weight, kept)
         self.execution = _SPARSE
         self._layer = {
             "kernel": _pair(layer.kernel_size),
@@ -102,15 +105,25 @@ class SparseConv2d(nn.Module):
             geometry.groups,
         )
 
-    def __deepcopy__(self, memo: dict[int, object]) -> SparseConv2d:
-        """A copy of the parameters; what was compiled is compiled again when needed."""
-        import copy
+    def state_weight(self) -> Tensor:
+        """:meth:`dense_weight` for a file: detached, and zeros have the sign they had."""
+        return _signed(self.dense_weight().detach(), self._negative)
 
-        copied = self.__class__.__new__(self.__class__)
-        memo[id(self)] = copied
-        for name, value in self.__dict__.items():
-            copied.__dict__[name] = {} if name == "_compiled" else copy.deepcopy(value, memo)
-        return copied
+    def get_extra_state(self) -> Tensor:
+        """What tells this mask from others of as many non-zeros: uint8 ``[16]``."""
+        return _digest(self.kept)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse values of another mask.
+
+        Raises:
+            SparsebenchError: the state is that of another mask.
+        """
+        _same_mask(state, self.kept)
+
+    def __getstate__(self) -> dict[str, object]:
+        """For copies and files; what was compiled is compiled again when needed."""
+        return {**self.__dict__, "_compiled": {}}
 
     def extra_repr(self) -> str:
         """Channels, kernel and the share that is kept."""
@@ -143,6 +156,7 @@ class SparseLinear(nn.Module):
         self.values = nn.Parameter(layer.weight.detach()[kept].contiguous())
         self.bias = layer.bias
         self.register_buffer("kept", kept.clone(), persistent=False)
+        self._negative = _negative_zeros(layer.weight, kept)
         self.execution = _SPARSE
         self._kernels, self._threads = kernels, threads
         self._compiled: Convolution | None = None
@@ -174,17 +188,26 @@ class SparseLinear(nn.Module):
             self._compiled = Convolution(kept, geometry, self._kernels, self._threads)
         return self._compiled
 
-    def __deepcopy__(self, memo: dict[int, object]) -> SparseLinear:
-        """A copy of the parameters; the library is shared, the pattern compiled again."""
-        import copy
+    def state_weight(self) -> Tensor:
+        """As :meth:`SparseConv2d.state_weight`."""
+        return _signed(self.dense_weight().detach(), self._negative)
 
-        copied = self.__class__.__new__(self.__class__)
-        memo[id(self)] = copied
-        for name, value in self.__dict__.items():
-            shared = {"_compiled": None, "_kernels": self._kernels}
-            kept = shared[name] if name in shared else copy.deepcopy(value, memo)
-            copied.__dict__[name] = kept
-        return copied
+    def get_extra_state(self) -> Tensor:
+        """As :meth:`SparseConv2d.get_extra_state`."""
+        return _digest(self.kept)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """As :meth:`SparseConv2d.set_extra_state`."""
+        _same_mask(state, self.kept)
+
+    def __getstate__(self) -> dict[str, object]:
+        """For copies and files; the library is found, the pattern compiled again."""
+        kernels = (self._kernels.dtype, self._kernels.isa)
+        return {**self.__dict__, "_compiled": None, "_kernels": kernels}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._kernels = library(*state["_kernels"])
 
     def extra_repr(self) -> str:
         """Features and the share that is kept."""
@@ -195,3 +218,28 @@ class SparseLinear(nn.Module):
 
 def _pair(value: object) -> tuple[int, int]:
     return (int(value[0]), int(value[1])) if isinstance(value, tuple | list) else (int(value),) * 2  # type: ignore[call-overload]
+
+
+def _negative_zeros(weight: Tensor, kept: Tensor) -> Tensor | None:
+    """Where a zero that is not kept has a sign, as products with a mask have; None: nowhere."""
+    found = torch.signbit(weight.detach()) & ~kept
+    return found if bool(found.any()) else None
+
+
+def _signed(weight: Tensor, negative: Tensor | None) -> Tensor:
+    return weight if negative is None else weight.masked_fill(negative, -0.0)
+
+
+def _digest(kept: Tensor) -> Tensor:
+    bits = np.packbits(np.asarray(kept)).tobytes()
+    digest = hashlib.sha256(f"{tuple(kept.shape)}".encode() + bits).digest()[:16]
+    return torch.tensor(list(digest), dtype=torch.uint8)
+
+
+def _same_mask(state: Tensor, kept: Tensor) -> None:
+    if not torch.equal(state.cpu(), _digest(kept)):
+        raise SparsebenchError(
+            "The state dict is that of a network with another mask: its values would go to "
+            "other places.",
+            "Load the dense weights (to_state_dict) and make the network sparse anew.",
+        )

@@ -7,7 +7,7 @@ from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any
 
-from exporters.kernels.build import build, chosen_isa
+from exporters.kernels.build import checked_isa, chosen_isa, load
 
 NONE, RELU, RELU6 = 0, 1, 2
 
@@ -264,7 +264,7 @@ class Library:
         self.isa = isa
         self.dtype = dtype
         # ctypes releases the GIL around every call.
-        self._handle = ctypes.CDLL(str(build(isa, dtype)))
+        self._handle = load(isa, dtype)
         self.lanes = int(self._handle.sparse_lanes())
         self.most_forward = int(self._handle.sparse_most_forward())
         self.most_backward = int(self._handle.sparse_most_backward())
@@ -292,6 +292,7 @@ def library(dtype: str = "float32", isa: str | None = None) -> Library:
         isa: ``avx512``, ``avx2`` or ``portable``; the machine's best by default.
 
     Raises:
-        SparsebenchError: no compiler, or the machine lacks the instruction set.
+        SparsebenchError: no compiler, or the machine lacks the instruction set, or there is none
+            of this name.
     """
-    return _library(isa or chosen_isa(), dtype)
+    return _library(checked_isa(isa) if isa else chosen_isa(), dtype)

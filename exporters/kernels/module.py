@@ -2,67 +2,117 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
+from exporters.kernels.admission import admitted_copy, check_pictures
+from exporters.kernels.buffers import Buffers
+from exporters.kernels.differentiate import Run
 from exporters.kernels.layers import SparseConv2d, SparseLinear
 from exporters.kernels.library import Library, library
-from exporters.kernels.program import Program, Tape
+from exporters.kernels.program import Program
+from exporters.kernels.replacing import default_mask, dense_state_dict, place, replace_layers
 from exporters.kernels.steps import ConvStep
 from exporters.kernels.tracing import trace
 from models.errors import SparsebenchError
-from models.masks import mask_of
+
+_Mode = tuple[bool, ...]
+
+
+@dataclass
+class _Traced:
+    """What a network does in one mode: steps of the kernels, what follows, and parameters."""
+
+    program: Program
+    rest: fx.GraphModule
+    names: list[str]
 
 
 class SparseModule(nn.Module):
     """What :func:`sparsify_module` returns; call and train it like the network it came from.
 
-    Its parameters keep their names, but for the weights of masked layers: ``conv1.weight``
-    becomes ``conv1.values``, one-dimensional.
+    Its parameters keep their names and order below ``network.``, but for the weights of masked
+    layers: ``conv1.weight`` becomes ``network.conv1.values``, one-dimensional. ``train()`` and
+    ``eval()`` work as ever, also of single layers (``sparse.network.bn1.eval()``). A state dict
+    fits networks of the same mask only; :meth:`to_state_dict` gives the ordinary one. One
+    backward pass follows one forward pass (no ``retain_graph``), and hooks of the layers inside
+    of ``network`` are not called.
+
+    Attributes:
+        network: the layers, with sparse ones in the places of masked ones.
+        choices: of sparse or dense execution, if they were measured; one record a layer.
     """
 
     def __init__(
         self, network: nn.Module, kernels: Library, threads: int, order: list[str]
     ) -> None:
         super().__init__()
+        self.network = network
+        self.training = network.training
+        self.choices: list[Any] = []
         self._order = order
-        traced = trace(network)
-        self.network = traced.rest  # holds the layers of the rest; those of the steps follow
+        self._threads = threads
+        self._start(kernels)
+
+    def _start(self, kernels: Library) -> None:
+        self._kernels = kernels
+        self._dtype: torch.dtype = getattr(torch, kernels.dtype)
+        self._memory = Buffers(self._dtype)
+        self._traced: dict[_Mode, _Traced] = {}
+
+    @property
+    def program(self) -> Program:
+        """The steps that the kernels execute in the present mode; none where only linear
+        layers are sparse."""
+        return self._of_mode().program
+
+    def _of_mode(self) -> _Traced:
+        # What a forward does may depend on `self.training` anywhere: dropout as a function.
+        mode = tuple(layer.training for layer in self.network.modules())
+        if mode not in self._traced:
+            self._traced[mode] = self._trace()
+        return self._traced[mode]
+
+    def _trace(self) -> _Traced:
+        found = trace(self.network)
         layers = {
-            step.layer: network.get_submodule(step.layer)
-            for step in traced.steps
+            step.layer: self.network.get_submodule(step.layer)
+            for step in found.steps
             if hasattr(step, "layer")
         }
-        self.program = Program(traced.steps, traced.output, layers, kernels, threads)
-        self._names: list[str] = []
-        for name, layer in layers.items():
-            _place(self.network, name, layer)
-            self._names += [f"{name}.{p}" for p, _ in layer.named_parameters()]
-        left = [n for n, m in self.network.named_modules() if isinstance(m, SparseConv2d)]
-        stray = [name for name in left if name not in layers]
-        if stray:
-            raise SparsebenchError(
-                f"The kernels cannot reach the masked layer '{stray[0]}': an operation before "
-                "it is unknown to them.",
-                "They know convolutions, batch norm, ReLU, ReLU6, additions, max and mean pooling.",
-            )
+        names = [f"{n}.{p}" for n, layer in layers.items() for p, _ in layer.named_parameters()]
+        program = Program(
+            found.steps, found.output, layers, self._kernels, self._threads, self._memory
+        )
+        return _Traced(program, found.rest, names)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Float32 ``[N, C, H, W]`` on the CPU to what the network returned."""
-        parameters = [self.network.get_parameter(name) for name in self._names]
+    def forward(self, images: Tensor) -> Any:
+        """``[N, C, H, W]`` on the CPU, of the parameters' data type, to what the network
+        returned.
+
+        Raises:
+            SparsebenchError: pictures of another shape, type or device.
+        """
+        traced = self._of_mode()
+        if not traced.program.steps:
+            return traced.rest(images, images)
+        check_pictures(images, self._dtype)
+        parameters = [self.network.get_parameter(name) for name in traced.names]
+        if any(p.dtype != self._dtype or p.device.type != "cpu" for p in parameters):
+            raise SparsebenchError(
+                f"The network's parameters were moved from {self._dtype} on the CPU.",
+                "Convert the dense network first, then make it sparse.",
+            )
         # Inside of a Function gradients are off, and `needs_input_grad` tells nothing of the mode.
         grads = torch.is_grad_enabled()
         with torch.autocast("cpu", enabled=False):
-            features = _Run.apply(
-                images, self.program, self.training, grads, self._names, *parameters
-            )
-        out: Tensor = self.network(features)
-        return out
+            features = Run.apply(images, traced.program, grads, traced.names, *parameters)
+        return traced.rest(features, images)
 
     def to_state_dict(self) -> dict[str, Tensor]:
         """The ordinary state dict of the network that this came from, bit by bit: names,
@@ -72,9 +122,10 @@ class SparseModule(nn.Module):
     def convolutions(self) -> dict[str, SparseConv2d]:
         """Name -> layer of each convolution, in the order of execution."""
         found = {}
-        for step in self.program.steps:
+        program = self.program
+        for step in program.steps:
             if isinstance(step, ConvStep):
-                layer = self.program.layers[step.layer]
+                layer = program.layers[step.layer]
                 assert isinstance(layer, SparseConv2d)
                 found[step.layer] = layer
         return found
@@ -84,48 +135,17 @@ class SparseModule(nn.Module):
         named = self.network.named_modules()
         return {name: layer for name, layer in named if isinstance(layer, SparseLinear)}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SparseModule:
-        """A module of its own parameters, statistics and memory."""
-        network = copy.deepcopy(self.network, memo)
-        old = self.program
-        layers = {name: network.get_submodule(name) for name in old.layers}
-        copied = SparseModule.__new__(SparseModule)
-        nn.Module.__init__(copied)
-        copied.network = network
-        copied.program = Program(old.steps, old.output, layers, old.kernels, old.threads)
-        copied._names, copied._order = list(self._names), list(self._order)
-        return copied.train(self.training)
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and files: what was traced and compiled is made anew."""
+        state = dict(self.__dict__)
+        for name in ("_dtype", "_memory", "_traced"):
+            del state[name]
+        state["_kernels"] = (self._kernels.dtype, self._kernels.isa)
+        return state
 
-
-class _Run(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        images: Tensor,
-        program: Program,
-        training: bool,
-        grads: bool,
-        names: list[str],
-        *parameters: Tensor,
-    ) -> Tensor:
-        keep = grads and any(ctx.needs_input_grad)
-        output, tape = program.forward(images, training=training, keep=keep)
-        ctx.facts = (program, training, names) if keep else None
-        ctx.tape = tape if keep else None
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        tape: Tape | None = ctx.tape
-        if tape is None:
-            raise RuntimeError(
-                "Trying to backward through a sparse network a second time: "
-                "its activations have been freed."
-            )
-        ctx.tape = None
-        program, training, names = ctx.facts
-        images_grad, found = program.backward(tape, grads[0], training, ctx.needs_input_grad[0])
-        return images_grad, None, None, None, None, *(found.get(name) for name in names)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._start(library(*state["_kernels"]))
 
 
 def sparsify_module(
@@ -140,10 +160,14 @@ def sparsify_module(
 
     Args:
         module: a convolutional classifier or feature extractor on the CPU, float32 (or
-            float64, for checking); it is left as it is.
-        mask: parameter name -> bool tensor, True = kept. The non-zeros of every
-            convolution by default; layers that it leaves out keep all their weights.
-        example_input: ``[N, C, H, W]``; if given, everything is compiled for it now.
+            float64, for checking); it is left as it is. Masks of ``torch.nn.utils.prune`` are
+            applied for good.
+        mask: parameter name -> bool tensor, True = kept. By default the non-zeros of every
+            convolution and of linear layers that have zeros; layers that it leaves out keep
+            all their weights.
+        example_input: ``[N, C, H, W]``, a batch as in training; if given, everything is
+            compiled for it now, and each layer is executed dense where that is measured to be
+            faster (:attr:`SparseModule.choices`). Without it every layer is executed sparse.
         threads: to compute with; PyTorch's number by default.
         isa: instruction set; the machine's best by default.
 
@@ -152,94 +176,85 @@ def sparsify_module(
 
     Raises:
         SparsebenchError: no compiler, an operation that is not supported in front of a
-            masked layer, or weights outside of the mask that are not zero.
+            masked layer, weights outside of the mask that are not zero, or a network whose
+            hooks, parametrizations or shared weights would have no effect.
     """
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     if dtype not in (torch.float32, torch.float64):
         raise SparsebenchError(f"The kernels compute in float32, not in {dtype}.", "Use .float().")
     kernels = library(str(dtype).removeprefix("torch."), isa)
-    network = copy.deepcopy(module)
+    network = admitted_copy(module)
     order = list(network.state_dict())
-    if mask is None:
-        mask = {n: kept for n, kept in mask_of(network).items() if kept.ndim == 4}
+    trains = {n: p.requires_grad for n, p in network.named_parameters()}
     threads = threads or torch.get_num_threads()
-    _replace_layers(network, mask, kernels, threads)
+    mask = default_mask(network) if mask is None else mask
+    replaced = replace_layers(network, mask, kernels, threads)
+    _put_back(network, replaced)
     sparse = SparseModule(network, kernels, threads, order)
-    sparse.train(module.training)
-    for name, parameter in module.named_parameters():
-        target = name.removesuffix("weight") + "values"
-        known = dict(sparse.network.named_parameters())
-        known[name if name in known else target].requires_grad_(parameter.requires_grad)
+    for name, parameter in network.named_parameters():
+        if name.removesuffix("values") + "weight" in trains and name not in trains:
+            name = name.removesuffix("values") + "weight"
+        parameter.requires_grad_(trains[name])
+    _trace_both_modes(sparse)
     if example_input is not None:
         _warm_up(sparse, example_input.to(dtype))
     return sparse
 
 
-def _replace_layers(
-    network: nn.Module, mask: Mapping[str, Tensor], kernels: Library, threads: int
-) -> None:
-    layers = dict(network.named_modules())
-    for name in mask:
-        if not isinstance(layers.get(name.removesuffix(".weight")), nn.Conv2d | nn.Linear):
+def _put_back(network: nn.Module, replaced: dict[str, nn.Module]) -> None:
+    """Convolutions that the kernels cannot reach become PyTorch's again.
+
+    Raises:
+        SparsebenchError: one of them is masked, or nothing at all is left.
+    """
+    found = trace(network)
+    reached = {getattr(step, "layer", None) for step in found.steps}
+    for name, layer in replaced.items():
+        sparse = network.get_submodule(name)
+        if not isinstance(sparse, SparseConv2d) or name in reached:
+            continue
+        if any(network.get_submodule(str(other)) is sparse for other in reached if other):
+            continue  # the same layer under another name
+        used = any(node.target == name for node in found.rest.graph.nodes)
+        if used and not bool(sparse.kept.all()):
             raise SparsebenchError(
-                f"The mask covers '{name}', which is no weight of a Conv2d or Linear layer.",
-                "Use a mask of the same architecture.",
+                f"The kernels cannot reach the masked layer '{name}': they do not know "
+                f"{found.stopped_at} in front of it.",
+                "They know convolutions, batch norm, ReLU, ReLU6, additions, max and mean pooling.",
             )
-    for name, layer in layers.items():
-        kept = mask.get(f"{name}.weight")
-        if isinstance(layer, nn.Conv2d | nn.Linear) and kept is not None:
-            kept = kept.cpu().bool()
-            if kept.shape != layer.weight.shape:
-                raise SparsebenchError(
-                    f"The mask of '{name}' has shape {tuple(kept.shape)}, the weight "
-                    f"{tuple(layer.weight.shape)}.",
-                    "Use a mask of the same architecture and class count.",
-                )
-            if getattr(layer, "padding_mode", "zeros") != "zeros":
-                raise SparsebenchError(
-                    f"'{name}' pads with {layer.padding_mode}; the kernels pad with zeros.",
-                    "Leave this layer out of the mask.",
-                )
-            if bool((layer.weight.detach()[~kept] != 0).any()):
-                raise SparsebenchError(
-                    f"'{name}' has weights that its mask does not keep.",
-                    "Apply the mask first (models.masks.apply_mask).",
-                )
-        if isinstance(layer, nn.Conv2d) and (kept is not None or layer.padding_mode == "zeros"):
-            everything = torch.ones(layer.weight.shape, dtype=torch.bool)
-            _place(network, name, SparseConv2d(layer, everything if kept is None else kept))
-        elif isinstance(layer, nn.Linear) and kept is not None and not bool(kept.all()):
-            _place(network, name, SparseLinear(layer, kept, kernels, threads))
+        if used:
+            place(network, name, layer)
+    linear = any(isinstance(layer, SparseLinear) for layer in network.modules())
+    if not linear and not any(isinstance(step, ConvStep) for step in found.steps):
+        raise SparsebenchError(
+            "The network has nothing that the kernels could make sparse.",
+            "They make Conv2d layers sparse, and Linear layers that have a mask.",
+        )
 
 
-def dense_state_dict(network: nn.Module, order: list[str]) -> dict[str, Tensor]:
-    """Ordinary tensors under ordinary names, in the given order."""
-    found: dict[str, Tensor] = {}
-    for name, layer in network.named_modules():
-        if isinstance(layer, SparseConv2d | SparseLinear):
-            found[f"{name}.weight" if name else "weight"] = layer.dense_weight().detach()
-    for name, value in network.state_dict().items():
-        if not name.endswith(".values"):
-            found[name] = value.detach().clone()
-    return OrderedDict((name, found[name]) for name in order)
-
-
-def _place(network: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put a layer at a dotted name, making empty modules on the way."""
-    parent_name, _, child = name.rpartition(".")
-    parent = network
-    for part in parent_name.split(".") if parent_name else ():
-        if not hasattr(parent, part):
-            parent.add_module(part, nn.Module())
-        parent = getattr(parent, part)
-    setattr(parent, child, layer)
+def _trace_both_modes(sparse: SparseModule) -> None:
+    """What cannot be traced is refused now, and not after a first epoch."""
+    modes = {layer: layer.training for layer in sparse.network.modules()}
+    for training in (not sparse.training, sparse.training):
+        for layer in modes:
+            layer.training = training
+        sparse._of_mode()
+    for layer, training in modes.items():
+        layer.training = training
 
 
 def _warm_up(sparse: SparseModule, images: Tensor) -> None:
-    """Compile all plans; batch norm's statistics stay as they are."""
+    """Compile all plans and choose the executions; statistics, gradients and random numbers
+    stay as they were."""
+    from exporters.kernels.choice import choose_executions
+
     before = {n: b.clone() for n, b in sparse.named_buffers()}
-    with torch.enable_grad():
-        sparse(images).sum().backward()
+    sparse.choices = list(choose_executions(sparse, images))
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        outputs = [t for t in tree_leaves(sparse(images)) if isinstance(t, Tensor)]
+        wanted = [t.sum() for t in outputs if t.requires_grad]
+        if wanted:
+            torch.autograd.backward(wanted)
     with torch.no_grad():
         for name, buffer in sparse.named_buffers():
             buffer.copy_(before[name])

@@ -38,7 +38,14 @@ def norm_forward(
 
     Returns:
         The mean and 1 / deviation that were used, ``[C]`` each.
+
+    Raises:
+        ValueError: training with one value a channel, which has no variance (as PyTorch does).
     """
+    if training and shape.pictures * shape.height * shape.width == 1:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got one picture of one pixel."
+        )
     batch = training or norm.running_mean is None
     mean = torch.empty(shape.channels, dtype=x.dtype)
     inverse = torch.empty_like(mean)

@@ -6,6 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from exporters.kernels.buffers import Buffers
 from exporters.kernels.library import CForward, CShape, Library
 from exporters.kernels.onnx_reader import OnnxNetwork
+from exporters.kernels.pictures import checked_pictures
 from exporters.kernels.pixels import PixelConvolution, Pixels
 from exporters.kernels.plan import Pattern
+from exporters.kernels.sizes import Size, size_after
 from exporters.kernels.steps import (
     PICTURES,
     ActStep,
@@ -39,6 +42,9 @@ class PixelNetwork:
         input_shape: ``(3, H, W)``.
         kernels: the compiled library, float32 or float64.
         threads: to share the work.
+
+    Raises:
+        SparsebenchError: a step does not fit what it reads.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class PixelNetwork:
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
         self._item = torch.empty(0, dtype=self._dtype).element_size()
         self._images = torch.zeros(batch_size, *input_shape, dtype=self._dtype)
+        self._given: NDArray[Any] = self._images.numpy()  # the same memory
         self._kept_alive: list[object] = []
         self._steps: list[tuple[str, str, list[Call]]] = []
         self._tensors: dict[int, torch.Tensor] = {}
@@ -61,7 +68,9 @@ class PixelNetwork:
         self._pictures = Pixels(batch_size, *input_shape, *input_shape[1:], kernels.lanes)
         self._pictures = replace(self._pictures, item_bytes=self._item)
         last = last_uses(network.steps, network.output)
+        sizes: dict[int, Size] = {PICTURES: input_shape}
         for i, step in enumerate(network.steps):
+            sizes[step.out] = size_after(step, sizes, network.layers)
             calls: list[Call] = []
             self._prepare(step, calls)
             self._steps.append((getattr(step, "layer", ""), type(step).__name__, calls))
@@ -76,8 +85,11 @@ class PixelNetwork:
         Args:
             images: float32.
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
         """
-        self._images.numpy()[...] = images
+        self._given[...] = checked_pictures(images, self._given.shape, self._given.dtype)
         for name, kind, calls in self._steps:
             start = time.perf_counter() if tell else 0.0
             for function, arguments in calls:

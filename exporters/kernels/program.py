@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from exporters.kernels.buffers import Buffers, pointer
 from exporters.kernels.dense import dense_backward, dense_forward, to_plain
+from exporters.kernels.fitting import check_step
 from exporters.kernels.layers import SparseConv2d
 from exporters.kernels.layout import Blocked
 from exporters.kernels.library import Library
@@ -25,21 +25,7 @@ from exporters.kernels.steps import (
     Step,
     last_uses,
 )
-
-
-@dataclass
-class Tape:
-    """What a forward pass leaves for the backward pass.
-
-    Attributes:
-        tensors: value -> blocked tensor.
-        shapes: value -> its shape.
-        statistics: value of a batch norm's output -> (mean, 1 / deviation), ``[C]`` each.
-    """
-
-    tensors: dict[int, Tensor] = field(default_factory=dict)
-    shapes: dict[int, Blocked] = field(default_factory=dict)
-    statistics: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+from exporters.kernels.tape import Tape
 
 
 class Program:
@@ -51,6 +37,7 @@ class Program:
         layers: name -> module that holds its parameters.
         kernels: the compiled library.
         threads: to share the work.
+        buffers: memory; of its own by default.
     """
 
     def __init__(
@@ -60,6 +47,7 @@ class Program:
         layers: dict[str, nn.Module],
         kernels: Library,
         threads: int,
+        buffers: Buffers | None = None,
     ) -> None:
         self.steps = steps
         self.output = output
@@ -67,21 +55,22 @@ class Program:
         self.threads = threads
         self.kernels = kernels
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
-        self._buffers = Buffers(self._dtype)
+        self._buffers = Buffers(self._dtype) if buffers is None else buffers
         self._last = last_uses(steps, output)
+        self._pooled = any(isinstance(step, MeanStep) and step.out == output for step in steps)
 
-    def forward(self, images: Tensor, *, training: bool, keep: bool) -> tuple[Tensor, Tape]:
+    def forward(self, images: Tensor, *, keep: bool) -> tuple[Tensor, Tape]:
         """Run all steps.
 
         Args:
             images: ``[N, C, H, W]``, of the kernels' data type.
-            training: batch norm uses and updates the batch's statistics.
             keep: keep on the tape what a backward pass needs.
 
         Returns:
             The output, ``[N, C]`` after a mean over planes, else ``[N, C, H, W]``; and the tape.
         """
         tape = Tape()
+        self._buffers.begin()
         n, c, h, w = images.shape
         shape = Blocked(n, c, h, w, self.kernels.lanes, images.element_size())
         x = self._buffers.take(shape.numel)
@@ -89,13 +78,13 @@ class Program:
         self.kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
         tape.tensors[PICTURES], tape.shapes[PICTURES] = x, shape
         for i, step in enumerate(self.steps):
-            self.forward_step(step, tape, training)
+            self.forward_step(step, tape)
             if not keep:
                 for value in (step.inp, step.residual):
                     if value is not None and self._last[value] == i and value in tape.tensors:
                         self._buffers.give(tape.tensors.pop(value))
         result = tape.tensors[self.output]
-        if not isinstance(self.steps[-1], MeanStep):
+        if not self._pooled:
             out = tape.shapes[self.output]
             plain = torch.empty(
                 out.pictures, out.channels, out.height, out.width, dtype=self._dtype
@@ -108,11 +97,18 @@ class Program:
             result = plain
         return result, tape
 
-    def forward_step(self, step: Step, tape: Tape, training: bool) -> None:
-        """Run one step; its value goes onto the tape."""
+    def forward_step(self, step: Step, tape: Tape) -> None:
+        """Run one step; its value goes onto the tape.
+
+        Raises:
+            SparsebenchError: a layer gets another number of channels, or an addition another
+                shape, than it is made for.
+        """
         kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         residual = None if step.residual is None else tape.tensors[step.residual]
+        other = inp if step.residual is None else tape.shapes[step.residual]
+        check_step(step, self.layers.get(getattr(step, "layer", "")), inp, other)
         if isinstance(step, ConvStep):
             layer = self.layers[step.layer]
             assert isinstance(layer, SparseConv2d)
@@ -126,8 +122,11 @@ class Program:
         elif isinstance(step, NormStep):
             out = inp
             y = self._buffers.take(out.numel)
+            norm = self._norm(step)
+            if norm.training:
+                tape.trained.add(step.out)
             tape.statistics[step.out] = norm_forward(
-                kernels, threads, self._norm(step), step.act, x, inp, residual, y, training
+                kernels, threads, norm, step.act, x, inp, residual, y, norm.training
             )
         elif isinstance(step, ActStep):
             out = inp
@@ -150,14 +149,13 @@ class Program:
         tape.tensors[step.out], tape.shapes[step.out] = y, out
 
     def backward(
-        self, tape: Tape, output_grad: Tensor, training: bool, wants_images: bool
+        self, tape: Tape, output_grad: Tensor, wants_images: bool
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Run all steps backward; the tape's memory goes back to the buffers.
 
         Args:
             tape: of the forward pass.
             output_grad: of the shape of the output.
-            training: as in the forward pass.
             wants_images: whether the gradient to the pictures is wanted.
 
         Returns:
@@ -167,7 +165,7 @@ class Program:
         grads: dict[int, Tensor] = {}
         found: dict[str, Tensor] = {}
         output_grad = output_grad.detach().contiguous()
-        if not isinstance(self.steps[-1], MeanStep):
+        if not self._pooled:
             out = tape.shapes[self.output]
             grads[self.output] = self._buffers.take(out.numel)
             self.kernels.to_blocked(
@@ -177,7 +175,7 @@ class Program:
             grads[self.output] = output_grad
         for step in reversed(self.steps):
             if step.out in grads:
-                self.backward_step(step, tape, grads, found, training, wants_images)
+                self.backward_step(step, tape, grads, found, wants_images)
             done = tape.tensors.pop(step.out)
             if not isinstance(step, MeanStep):
                 self._buffers.give(done)
@@ -195,7 +193,6 @@ class Program:
         tape: Tape,
         grads: dict[int, Tensor],
         found: dict[str, Tensor],
-        training: bool,
         wants_images: bool,
     ) -> None:
         """Run one step backward: from the gradient of its value to those it depends on."""
@@ -210,12 +207,12 @@ class Program:
                 sums = torch.empty(layer.out_channels, dtype=self._dtype)
                 out = tape.shapes[step.out]
                 kernels.channel_sums(out.reference, g.data_ptr(), sums.data_ptr(), threads)
-                found[f"{step.layer}.bias"] = sums
+                _add(found, f"{step.layer}.bias", sums)
             name = f"{step.layer}.values"
             if layer.execution == "dense":
                 gx = self._buffers.take(inp.numel)
                 out = tape.shapes[step.out]
-                found[name] = dense_backward(kernels, threads, layer, x, inp, g, out, gx)
+                grad = dense_backward(kernels, threads, layer, x, inp, g, out, gx)
                 if wanted:
                     self._contribute(grads, step.inp, gx, inp)
                 else:
@@ -225,30 +222,33 @@ class Program:
                 accumulate = step.inp in grads
                 if wanted and not accumulate:
                     grads[step.inp] = self._buffers.take(inp.numel)
-                found[name] = compiled.backward(
+                grad = compiled.backward(
                     inp, x, layer.values.detach(), g, grads.get(step.inp), accumulate
                 )
+            _add(found, name, grad)
             self._buffers.give(g)
         elif isinstance(step, NormStep):
             keep = step.residual is not None
             gx = self._buffers.take(inp.numel) if keep else g
+            norm, training = self._norm(step), step.out in tape.trained
+            used, y = tape.statistics[step.out], tape.tensors[step.out]
             weight_grad, bias_grad = norm_backward(
                 kernels,
                 threads,
-                self._norm(step),
+                norm,
                 step.act,
-                tape.statistics[step.out],
+                used,
                 x,
-                tape.tensors[step.out],
+                y,
                 inp,
                 g,
                 gx,
                 keep=keep,
                 training=training,
             )
-            if self._norm(step).weight is not None:
-                found[f"{step.layer}.weight"] = weight_grad
-                found[f"{step.layer}.bias"] = bias_grad
+            if norm.weight is not None:
+                _add(found, f"{step.layer}.weight", weight_grad)
+                _add(found, f"{step.layer}.bias", bias_grad)
             if step.residual is not None:
                 self._contribute(grads, step.residual, g, inp)
             if wanted:
@@ -300,3 +300,8 @@ class Program:
         total = grads[value].data_ptr()
         self.kernels.act(shape.reference, grad.data_ptr(), total, total, 0, self.threads)
         self._buffers.give(grad)
+
+
+def _add(found: dict[str, Tensor], name: str, grad: Tensor) -> None:
+    """A layer that is called twice has two gradients."""
+    found[name] = found[name] + grad if name in found else grad

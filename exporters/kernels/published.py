@@ -56,7 +56,7 @@ def compiled(folder: str, isa: str) -> ctypes.CDLL:
     compiler = find_compiler()
     assert compiler is not None
     flags = (*FLAGS, "-O3", *FLAGS_OF_ISA[isa], "-shared")
-    subprocess.run([compiler, *flags, str(source), "-o", str(target)], check=True)
+    subprocess.run([*compiler, *flags, str(source), "-o", str(target)], check=True)
     return ctypes.CDLL(str(target))
 
 

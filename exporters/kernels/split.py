@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from exporters.kernels.folded_network import FoldedNetwork
 from exporters.kernels.library import Library
 from exporters.kernels.onnx_reader import OnnxNetwork
+from exporters.kernels.pictures import checked_pictures
 from exporters.kernels.pixel_network import PixelNetwork
 
 Tell = Callable[[str, str, float], object]
@@ -37,6 +38,7 @@ class SplitNetwork:
         threads: int,
     ) -> None:
         self.kernels, self.threads = kernels, threads
+        self._shape, self._dtype = (batch_size, *input_shape), np.dtype(kernels.dtype)
         self.parts = split_batch(batch_size, kernels.lanes)
         compiled: dict[tuple[int, str], _Compiled] = {}
         for count, layout in self.parts:
@@ -51,7 +53,11 @@ class SplitNetwork:
         Args:
             images: float32.
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
         """
+        images = checked_pictures(images, self._shape, self._dtype)
         found, first = [], 0
         for count, part in self._compiled:
             found.append(part.run(images[first : first + count], tell))

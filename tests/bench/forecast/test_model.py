@@ -211,3 +211,9 @@ def test_the_whole_of_a_real_run_is_foretold_by_its_own_rates(name: str, seconds
         assert found.basis == "measured"
         total += found.whole
     assert total == pytest.approx(seconds, rel=0.1)
+
+
+def test_deterministic_training_is_not_this_cell() -> None:
+    rates = Rates({key(cell()): Rate({"forward": 0.01})})
+    assert predict(cell(), ANY, 1, 0.4, rates).basis == "measured"
+    assert predict(cell(), replace(ANY, deterministic=True), 1, 0.4, rates).basis == "scaled"

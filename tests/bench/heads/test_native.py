@@ -118,6 +118,7 @@ def test_without_a_compiler_pytorch_trains_and_the_reason_is_known(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))  # nor was it compiled before
     monkeypatch.setattr("exporters.kernels.build.supported_isas", lambda: ("avx2", "portable"))
     features, labels = blobs()
     assert train_sgd(features, labels, 4, LinearRecipe(epochs=1)).trained_by == "torch"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +129,47 @@ def test_a_process_that_dies_is_a_reason(
     fake(monkeypatch, tmp_path, body)
     with pytest.raises(SparsebenchError, match=message):
         run_job(job, timeout=2, say=lambda text: None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
+def test_a_training_dies_with_a_killed_run_and_first_when_memory_runs_out(
+    tmp_path: Path, job: Job
+) -> None:
+    """Seen: after kill -9 of a run its training computed on."""
+    child = (
+        "import json, os, time\nfrom bench.training import process\n"
+        "def work(job, answers):\n"
+        "    print(json.dumps({'say': str(os.getpid())}), file=answers)\n"
+        "    time.sleep(60)\n"
+        "process._work = work\nprocess.main()\n"
+    )
+    parent = (
+        "import sys\nfrom bench.training import launch\nfrom bench.training.job import Job\n"
+        f"launch.COMMAND = (sys.executable, '-c', {child!r})\n"
+        "job = Job.from_json(sys.argv[1])\n"
+        "launch.run_job(job, timeout=60, say=lambda text: print(text, flush=True))\n"
+    )
+    command = [sys.executable, "-c", parent, job.to_json()]
+    run = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(launch.__file__).parents[2]
+    )
+    assert run.stdout is not None
+    pid = int(run.stdout.readline())
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _computes(pid):
+        time.sleep(0.05)
+    assert not _computes(pid)
+
+
+def _computes(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_out_of_memory_is_tried_again_in_pieces_and_recorded(

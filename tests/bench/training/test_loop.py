@@ -105,6 +105,22 @@ def test_a_batch_in_pieces_has_the_same_gradient_in_evaluation_mode(data: Traini
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("pictures_in_batch", "pieces"), [(5, 4), (9, 4), (3, 16), (10, 5)])
+def test_no_piece_of_a_batch_is_a_single_picture(
+    data: TrainingData, pictures_in_batch: int, pieces: int
+) -> None:
+    """Batch norm on 1x1 maps refuses it, and learns its noise elsewhere."""
+    network, seen = small_network(), list[int]()
+    network.module.register_forward_hook(lambda module, given, made: seen.append(len(made)))
+    recipe, execution = TrainRecipe("short", 1, 0.1, pictures_in_batch), Execution()
+    execution = replace(execution, accumulate=pieces)
+    runner = StepRunner(network, data, recipe, execution, StageClock())
+    images, labels = runner.some_batch()
+    runner.step(images, labels, 0.0)
+    assert sum(seen) == pictures_in_batch and min(seen) >= 2
+    assert len(seen) == min(pieces, pictures_in_batch // 2)
+
+
 def test_a_diverging_training_says_where_and_at_which_rate(data: TrainingData) -> None:
     network = load_network(SPARSE, 2, 1)
     with pytest.raises(SparsebenchError, match=r"seed 9, epoch 0, step \d+, learning rate 1e\+20"):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
-from bench.training.recipe import training_preprocessing, training_recipe
+from bench.assemble import _settings
+from bench.cells import expand
+from bench.plans import Plan
+from bench.training.recipe import recipe_of, training_preprocessing, training_recipe
+from bench.workloads.full import job_of
 from models.cards import Preprocessing
 from models.errors import SparsebenchError, UnknownNameError
+
+CARD = Preprocessing(64, 72, "bilinear", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2))
 
 
 def test_the_papers_full_recipe() -> None:
@@ -23,7 +34,7 @@ def test_the_papers_full_recipe() -> None:
 
 
 def test_the_papers_pixel_statistics_belong_to_its_recipe_and_tasks() -> None:
-    card = Preprocessing(64, 72, "bilinear", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2))
+    card = CARD
     paper = training_recipe("paper", "full", "pets")
     made = training_preprocessing(card, paper, "pets")
     # PAPER.md section 3.2, read in the released code.
@@ -49,3 +60,37 @@ def test_unknown_recipes_and_senseless_values() -> None:
         training_recipe("papr", "full", "pets")
     with pytest.raises(SparsebenchError, match="makes no sense"):
         training_recipe("short", "full", "pets", lr=float("nan"))
+
+
+@pytest.mark.parametrize("workload", ["full", "linear-online"])
+def test_the_batch_of_a_cell_is_that_of_its_steps_and_of_its_record(workload: str) -> None:
+    """Seen: --batch-size 16 recorded 16 for the engine, and trained with 64."""
+    plan = Plan(
+        backbones=("resnet18/dense",), engines=("torch",), workloads=(workload,), batch_size=16
+    )
+    (cell,) = expand(plan)
+    assert recipe_of(plan, cell).batch_size == cell.batch_size == 16
+    assert _settings(plan, cell)["training"]["batch_size"] == 16
+    # The paper's is the plans' default.
+    assert recipe_of(Plan(), replace(cell, batch_size=Plan().batch_size)).batch_size == 64
+
+
+def test_a_folder_called_like_a_task_is_not_that_task(tmp_path: Path) -> None:
+    """Seen: /data/aircraft was trained with Aircraft's rate and recorded with another one."""
+    plan = Plan(backbones=("resnet18/dense",), engines=("torch",), workloads=("full",))
+    folder, registered = str(tmp_path / "aircraft"), "aircraft"
+    jobs = {}
+    for task in (folder, registered):
+        mine = replace(plan, tasks=(task,))
+        (cell,) = expand(mine)
+        ready = SimpleNamespace(
+            cell=cell, prepared=SimpleNamespace(backbone=None, preprocessing=CARD)
+        )
+        context = SimpleNamespace(
+            plan=mine, task=SimpleNamespace(name="aircraft"), block=0, earlier=lambda cell: ()
+        )
+        jobs[task] = job_of(cast(Any, ready), cast(Any, context))
+        assert _settings(mine, cell)["training"] == asdict(jobs[task].recipe)
+    assert jobs[folder].recipe.lr == 0.001 and jobs[registered].recipe.lr == 0.01
+    assert jobs[folder].preprocessing == CARD
+    assert jobs[registered].preprocessing.mean == (0.4892, 0.5159, 0.5356)
