@@ -12,7 +12,7 @@ from bench.comparisons.dense import REFERENCE_PRECISION
 from bench.forecast import Rates
 from bench.forecast.plan import amounts_for, predict_in
 from bench.hardware import clock_facts, gpu_facts
-from bench.heads.sweep import strongest
+from bench.heads.facts import head_facts
 from bench.machine import machine_facts, package_versions
 from bench.plans import Plan
 from bench.prepare import Prepared
@@ -137,31 +137,9 @@ def _record(
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
-            **_head_facts(plan, cell, good),
+            **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),
         },
     )
-
-
-def _head_facts(plan: Plan, cell: Cell, good: Sequence[Trial]) -> dict[str, Any]:
-    """Of the heads of ``linear-cached``, a value a block; nothing for other workloads.
-
-    A sweep shares the stage with the schedule, and L-BFGS has no epochs: no time of one then.
-    Memory stays unknown: the process that trains the heads holds the whole run, not this cell.
-    """
-    if cell.workload != "linear-cached":
-        return {}
-    swept = [trial.extra["weight_decays"] for trial in good if trial.extra.get("weight_decays")]
-    epochs = plan.epochs if plan.solver == "sgd" and not plan.weight_decays else 0
-    return {
-        "head_seconds_per_epoch": [t.stages["head"] / epochs for t in good if "head" in t.stages]
-        if epochs
-        else None,
-        "chosen_weight_decays": [
-            strongest({float(decay): score for decay, score in scores.items()}) for scores in swept
-        ]
-        or None,
-        "peak_memory_bytes": None,
-    }
 
 
 def _forecast(
