@@ -9,9 +9,10 @@ from typing import Any
 
 from bench.cells import Cell
 from bench.comparisons.dense import REFERENCE_PRECISION
-from bench.forecast import Rates, predict
-from bench.forecast.plan import amounts_for
+from bench.forecast import Rates
+from bench.forecast.plan import amounts_for, predict_in
 from bench.hardware import clock_facts, gpu_facts
+from bench.heads.facts import head_facts
 from bench.machine import machine_facts, package_versions
 from bench.plans import Plan
 from bench.prepare import Prepared
@@ -73,7 +74,7 @@ def finish_cells(
         more = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
-            **_forecast(plan, cell, task, rates),
+            **_forecast(plan, cell, cells, task, rates),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
         folder.append_record(replace(record, extra={**record.extra, **more}))
@@ -136,14 +137,21 @@ def _record(
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
+            **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),
         },
     )
 
 
-def _forecast(plan: Plan, cell: Cell, task: Task, rates: Rates) -> dict[str, Any]:
-    amounts, _ = amounts_for(plan, cell, len(task.train), len(task.test))
-    found = predict(cell, amounts, 1, plan.min_seconds, rates)
-    return {"predicted_seconds": found.seconds, "prediction_basis": found.basis}
+def _forecast(
+    plan: Plan, cell: Cell, cells: Sequence[Cell], task: Task, rates: Rates
+) -> dict[str, Any]:
+    amounts = amounts_for(plan, cell, len(task.train), len(task.test), task.sha256)
+    found = predict_in(plan, cell, cells, amounts, rates)
+    return {
+        "predicted_seconds": found.seconds,
+        "predicted_whole_seconds": found.whole,
+        "prediction_basis": found.basis,
+    }
 
 
 def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:

@@ -40,4 +40,8 @@ def _task(folder: Path, name: str) -> list[str]:
     if len(tasks) < 2:
         return []
     bare = name.removesuffix(f":{plan.get('limit')}")
-    return ["--task", next((task for task in tasks if Path(task).stem == Path(bare).stem), bare)]
+    # A name with parents tells two folders of one name apart (bench.tasks.naming).
+    ends = len(Path(bare).parts)
+    whole = (task for task in tasks if Path(task).parts[-ends:] == Path(bare).parts)
+    stems = (task for task in tasks if Path(task).stem == Path(bare).stem)
+    return ["--task", next(whole, next(stems, bare))]

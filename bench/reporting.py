@@ -28,16 +28,19 @@ def write_summaries(folder: RunFolder) -> None:
         SparsebenchError: a file of the run is damaged, or the folder cannot be written.
     """
     from bench.comparisons import compare_run
+    from bench.drift import noted_blocks
     from bench.plots.points import points_of
     from bench.plots.speedup_accuracy import save
     from bench.tables import sections, summary_csv, summary_markdown
+    from bench.tables.forecasts import total_of
     from bench.tables.over_tasks import markdown, over_tasks
 
     records, trials = folder.records(), folder.trials()
     comparisons = compare_run(records, trials)
     folder.replace_comparisons(comparisons)
     found = sections(records, trials, comparisons)
-    text = summary_markdown(folder.name, found, records)
+    total = total_of(records, noted_blocks(folder.path))
+    text = summary_markdown(folder.name, found, records, total)
     text += markdown(over_tasks(records, trials, comparisons))
     folder.write_text(SUMMARY_MARKDOWN, text)
     folder.write_text(SUMMARY_CSV, summary_csv(found))

@@ -24,8 +24,9 @@ from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
 from bench.resuming import same_plan
 from bench.stopping import Stop, most_blocks, stops
-from bench.tasks import open_task, task_path
+from bench.tasks import open_task
 from bench.tasks.base import Task
+from bench.tasks.naming import distinct_names, renamed
 from bench.turns import Turns
 from bench.workloads import WORKLOADS
 from bench.workloads.base import BlockContext
@@ -73,7 +74,7 @@ def check(plan: Plan) -> None:
 
     Raises:
         UnknownNameError: a name that no registry knows, with the nearest ones.
-        SparsebenchError: a plan without cells.
+        SparsebenchError: a plan without cells, or with one folder as two tasks.
     """
     for kind, names in (
         ("backbones", plan.backbones),
@@ -90,8 +91,7 @@ def check(plan: Plan) -> None:
         ENGINES.target(engine_and_precision(entry, plan)[0])
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
-    for name in plan.tasks:
-        task_path(name, plan.data_dir)
+    distinct_names(plan.tasks, plan.data_dir)
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -143,6 +143,7 @@ class _Run:
         self.folder = folder
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
+        self.names = distinct_names(plan.tasks, plan.data_dir or None)
         self.prepared: dict[tuple[str, str, int], Prepared] = {}
         trials = folder.trials()
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
@@ -167,6 +168,7 @@ class _Run:
             say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
         )
+        task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:
             log.warning("task %s: skipped %s", task.name, skipped)
         return task
@@ -196,7 +198,7 @@ class _Run:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        self.rates.learn(rates_of(records))
+        self.rates.learn(rates_of(records, self.folder.trials()))
         self.rates.save(self.rates_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:

@@ -121,7 +121,7 @@ def reference_for(record: Record, records: Sequence[Record], wanted: str | None)
         other
         for other in records
         if other.workload == record.workload
-        and other.task.name == record.task.name
+        and other.task.is_same(record.task)
         and other.status == "ok"
         and (other.backbone.name == wanted if wanted else other.backbone.is_dense)
         and other.backbone.trained

@@ -37,9 +37,12 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from bench.tasks.naming import distinct_names
+
+    names = distinct_names(plan.tasks, plan.data_dir or None)
     console = Console(highlight=False)
     for task, planned in groupby(found.cells, key=lambda one: one.cell.task):
-        console.print(Text(f"on {task.rsplit('/', 1)[-1]}", style="bold"))
+        console.print(Text(f"on {names[task]}", style="bold"))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("workload", no_wrap=True)
         table.add_column("cell", overflow="fold")
@@ -61,7 +64,8 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         f"{len(found.cells)} cells, about {duration(found.seconds)} in all. "
         f"With twice as many: {grown}.\n"
         f"Rates of {found.measured} cells were measured on this machine; 'scaled' ones come from "
-        "another backbone by FLOPs, 'guessed' ones from nothing but FLOPs: expect those to be "
+        "another backbone by FLOPs, or from another task, solver or size; 'guessed' ones from "
+        "nothing but FLOPs: expect those to be "
         "wrong by a factor of two or three. A first run measures them. Nothing was run."
     )
 

@@ -135,7 +135,7 @@ def _measured_extraction(
         if record.id in inference
         and inference[record.id].speedup is not None
         and record.backbone.name == sparse.backbone.name
-        and record.task.name == sparse.task.name
+        and record.task.is_same(sparse.task)
         and (record.engine.name, record.engine.device, record.engine.precision)
         == (engine.name, engine.device, engine.precision)
         and record.engine.threads == engine.threads

@@ -31,6 +31,36 @@ def curves_of(record: Record) -> list[tuple[Epoch, ...]]:
     return [tuple(Epoch(*epoch) for epoch in curve) for curve in curves.values()]
 
 
+def _seeds(record: Record) -> list[int]:
+    """Whose curves :func:`curves_of` gives, in its order."""
+    return [int(seed) for seed in record.extra.get("curves") or {}]
+
+
+def best_epochs(record: Record) -> list[int]:
+    """Epoch of each seed, from 1, that is best on the validation split, the earliest of equals.
+
+    Empty where nothing was validated.
+    """
+    found = []
+    for curve in curves_of(record):
+        known = [(e.validation, -n) for n, e in enumerate(curve, 1) if e.validation is not None]
+        if known:
+            found.append(-max(known)[1])
+    return found
+
+
+def own_training(record: Record, records: Sequence[Record]) -> dict[str, Any] | None:
+    """As :func:`training_comparison` of a record with itself: a dense one sets its own target.
+
+    A sparse one without a partner has no target; None where nothing was trained step by step.
+    """
+    found = training_comparison(record, record, records)
+    if found is None or record.backbone.is_dense:
+        return found
+    kept = ("epochs", "seconds_per_epoch", "break_even_epoch")
+    return {key: found[key] for key in kept}
+
+
 def target_of(dense: Record, margin: float) -> float | None:
     """Validation accuracy (0-1) to reach; None where nothing was validated.
 
@@ -56,8 +86,8 @@ def training_comparison(
     Returns:
         ``epochs``, ``seconds_per_epoch``, ``target`` (0-1), ``margin_points``,
         ``seconds_to_target`` (median over seeds, None where most seeds miss it), ``missed``
-        (seeds), ``to_target_ratio`` (dense over sparse, of the medians), ``break_even_epoch``;
-        a pair of values is ``{"sparse": ..., "dense": ...}``.
+        (seeds), ``missed_seeds`` (which), ``to_target_ratio`` (dense over sparse, of the
+        medians), ``break_even_epoch``; a pair of values is ``{"sparse": ..., "dense": ...}``.
     """
     sides = {"sparse": sparse, "dense": dense}
     curves = {side: curves_of(record) for side, record in sides.items()}
@@ -81,6 +111,10 @@ def training_comparison(
         "margin_points": margin,
         "seconds_to_target": middle,
         "missed": {side: sum(map(math.isinf, times[side])) for side in sides},
+        "missed_seeds": {
+            side: [seed for seed, t in zip(_seeds(one), times[side], strict=True) if math.isinf(t)]
+            for side, one in sides.items()
+        },
         "to_target_ratio": theirs / ours if ours and theirs else None,
     }
 
@@ -117,7 +151,7 @@ def _same_but_cached(other: Record, online: Record) -> bool:
         other.workload == CACHED
         and other.status == "ok"
         and other.backbone.name == online.backbone.name
-        and other.task.name == online.task.name
+        and other.task.is_same(online.task)
         and (other.engine.name, other.engine.device, other.engine.precision)
         == (online.engine.name, online.engine.device, online.engine.precision)
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from bench.cells import Cell, expand
 from bench.forecast.model import Prediction, predict
@@ -13,6 +13,10 @@ from bench.machine import machine_facts
 from bench.plans import Plan
 from bench.tasks import open_task
 from bench.training.recipe import recipe_of
+from models.zoo import find_card
+
+STEPWISE = ("linear-online", "full")
+"""Workloads that train step by step: a seed is a training of its own."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,20 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
             limit=plan.limit or None,
             metric=plan.metric or None,
         )
-        sizes[name] = (len(task.train), len(task.test))
+        sizes[name] = (len(task.train), len(task.test), task.sha256)
     cells = expand(plan)
 
     def whole(pictures: int = 1, epochs: int = 1, seeds: int = 1) -> list[Planned]:
         planned = []
         for cell in cells:
-            train, test = sizes[cell.task]
-            amounts, trainings = amounts_for(plan, cell, pictures * train, pictures * test)
-            grown = Amounts(
-                amounts.train,
-                amounts.test,
-                amounts.epochs * epochs,
-                amounts.seeds * (seeds if cell.workload == "linear-cached" else 1),
-                amounts.validation,
-                amounts.solver,
+            train, test, digest = sizes[cell.task]
+            amounts = amounts_for(plan, cell, pictures * train, pictures * test, digest)
+            grown = replace(
+                amounts,
+                epochs=amounts.epochs * epochs,
+                seeds=amounts.seeds * (seeds if cell.workload == "linear-cached" else 1),
             )
-            blocks = trainings * seeds if trainings else plan.repeats
-            planned.append(Planned(cell, predict(cell, grown, blocks, plan.min_seconds, rates)))
+            planned.append(Planned(cell, predict_in(plan, cell, cells, grown, rates, seeds)))
         return planned
 
     def seconds(planned: list[Planned]) -> float:
@@ -100,10 +100,56 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
     )
 
 
-def amounts_for(plan: Plan, cell: Cell, train: int, test: int) -> tuple[Amounts, int]:
-    """Sizes of one trial of a cell, and how many trainings it has in all blocks (0: blocks)."""
-    if cell.workload in ("linear-online", "full"):
+def predict_in(
+    plan: Plan, cell: Cell, cells: Sequence[Cell], amounts: Amounts, rates: Rates, seeds: int = 1
+) -> Prediction:
+    """Predict a cell in its plan.
+
+    Args:
+        plan: resolved.
+        cell: one of `cells`.
+        cells: that are measured beside it, others of the plan among them.
+        amounts: of the cell.
+        rates: of this machine.
+        seeds: times as many as the plan has.
+    """
+    stepwise = cell.workload in STEPWISE
+    beside = [one for one in cells if one.workload == cell.workload and one.task == cell.task]
+    engines = [one for one in cells if one.workload != "full" and one.id != cell.id]
+    arch = find_card(cell.backbone).arch
+    return predict(
+        cell,
+        amounts,
+        plan.repeats,
+        plan.min_seconds,
+        rates,
+        trainings=max(plan.repeats, len(plan.seeds)) * seeds if stepwise else 0,
+        together=sum(find_card(one.backbone).arch == arch for one in beside),
+        shared=1 + sum((one.task, one.worker) == (cell.task, cell.worker) for one in engines),
+        tune=plan.tune == "on",
+    )
+
+
+def amounts_for(plan: Plan, cell: Cell, train: int, test: int, digest: str) -> Amounts:
+    """Sizes of one trial of a cell: pictures, and the digest of its task."""
+    if cell.workload in STEPWISE:
         epochs = recipe_of(plan, cell).epochs
-        amounts = Amounts(train, test, epochs, validation=plan.validation)
-        return amounts, max(plan.repeats, len(plan.seeds))
-    return Amounts(train, test, plan.epochs, len(plan.seeds), solver=plan.solver), 0
+        return Amounts(
+            train,
+            test,
+            epochs,
+            validation=plan.validation,
+            task=digest,
+            deterministic=plan.deterministic and cell.workload == "full",
+        )
+    return Amounts(
+        train,
+        test,
+        plan.epochs,
+        len(plan.seeds),
+        validation=plan.validation if plan.weight_decays else 0.0,
+        solver=plan.solver,
+        strengths=len(plan.weight_decays),
+        prepared=plan.prepared,
+        task=digest,
+    )

@@ -16,6 +16,10 @@ class Amounts:
         seeds: trained in one trial (``linear-cached``); step-by-step training has 1.
         validation: share of the training pictures that validates.
         solver: ``sgd`` or ``lbfgs``.
+        strengths: weight decays that a sweep tries before (``linear-cached``).
+        prepared: whether the pictures are decoded before the clock starts.
+        task: digest of the task: how long its pictures take to decode is its own.
+        deterministic: whether ``full`` keeps to kernels that give the same bits every time.
     """
 
     train: int
@@ -24,6 +28,10 @@ class Amounts:
     seeds: int = 1
     validation: float = 0.0
     solver: str = "sgd"
+    strengths: int = 0
+    prepared: bool = False
+    task: str = ""
+    deterministic: bool = False
 
 
 def units(workload: str, amounts: Amounts) -> dict[str, float]:
@@ -34,7 +42,9 @@ def units(workload: str, amounts: Amounts) -> dict[str, float]:
     """
     everything = amounts.train + amounts.test
     if workload == "linear-cached":
-        head = amounts.train * amounts.seeds * (amounts.epochs if amounts.solver == "sgd" else 1)
+        # A sweep trains a head for each strength, on what it does not hold out.
+        heads = amounts.seeds + amounts.strengths * (1 - amounts.validation)
+        head = amounts.train * heads * (amounts.epochs if amounts.solver == "sgd" else 1)
         return {
             "load": 1,
             "decode": everything,

@@ -24,6 +24,11 @@ class TaskInfo:
     metric: str | None = None
     sha256: str | None = None
 
+    def is_same(self, other: TaskInfo) -> bool:
+        """Whether both are one data set: two folders may have one name."""
+        known = None not in (self.sha256, other.sha256)
+        return self.name == other.name and (not known or self.sha256 == other.sha256)
+
 
 @dataclass(frozen=True)
 class BackboneInfo:

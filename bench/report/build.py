@@ -15,7 +15,9 @@ from bench.report.engines import EngineFacts, engines_of, weights_of
 from bench.report.problems import Problem, problems_of
 from bench.report.runs import RunFacts, load_runs
 from bench.report.words import AnswerWords, in_words, title_of
+from bench.tables.forecasts import total_of
 from bench.tables.over_tasks import OverTasks, over_tasks
+from bench.tables.theory import READING
 from bench.tables.wording import how_to_read
 from models.errors import SparsebenchError
 
@@ -69,7 +71,7 @@ class Report:
         """What the columns of the tables are."""
         text = how_to_read([section for run in self.runs for section in run.sections])
         text = text.removeprefix("How to read it: ")
-        return text[:1].upper() + text[1:]
+        return f"{text[:1].upper()}{text[1:]} {READING}"
 
     def repeat(self, run: RunFacts) -> str | None:
         """The command that repeats a whole run."""
@@ -93,6 +95,7 @@ class Report:
                     "machines": [dict(facts) for facts in run.machines.values()],
                     "packages": run.packages,
                     "repeat": self.repeat(run),
+                    "forecast": _total_json(run),
                 }
                 for run in self.runs
             ],
@@ -155,6 +158,11 @@ def build_report(paths: Sequence[Path], margin: float = MARGIN) -> Report:
             run.label: tuple(over_tasks(run.records, run.trials, run.comparisons)) for run in runs
         },
     )
+
+
+def _total_json(run: RunFacts) -> dict[str, float | None]:
+    total = total_of(run.records, run.blocks)
+    return {"predicted_seconds": total.predicted, "measured_seconds": total.measured}
 
 
 def _answer_json(one: Answered) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from bench.records import Delta, Estimate, Record
 from bench.repeat import run_words
 from bench.report.runs import RunFacts
 from bench.tables import Row, Section, numbers
+from bench.tables.details import details_of
+from bench.tables.forecasts import measured_seconds
 from bench.tables.wording import BEST_DENSE, PARTNER, SPEED_ONLY, seen_words, speed_header
 
 UNKNOWN_CHANGE = "accuracy unknown"
@@ -126,9 +129,42 @@ class Cell:
             "is_best_dense": row.best,
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
+            **_theory_json(row),
+            "training": _training_json(row),
+            "forecast": _forecast_json(record),
             "notes": list(row.comparison.notes) if row.comparison else [],
             "repeat": self.command,
         }
+
+
+def _theory_json(row: Row) -> dict[str, Any]:
+    """Fractions and ratios; null for a dense cell and where unknown."""
+    told = row.comparison
+    return {
+        "relative_error_increase": None if told is None else told.relative_error_increase,
+        "amdahl_bound": None if told is None else told.amdahl_bound,
+        "bound_from": None if told is None else told.bound_from,
+        "efficiency": None if told is None else told.efficiency,
+    }
+
+
+def _training_json(row: Row) -> dict[str, Any] | None:
+    """Step-by-step training or the head: what the tables say of it; never infinite."""
+    told = {key: value for key, value in details_of(row).items() if not key.startswith("predict")}
+    if told["seconds_to_target"] is not None and math.isinf(told["seconds_to_target"]):
+        told["seconds_to_target"] = None
+    return told if any(value is not None for value in told.values()) else None
+
+
+def _forecast_json(record: Record) -> dict[str, Any] | None:
+    """One trial (one engine call of `inference`): predicted before the run, and measured."""
+    if "predicted_seconds" not in record.extra:
+        return None
+    return {
+        "predicted_seconds": record.extra["predicted_seconds"],
+        "measured_seconds": measured_seconds(record),
+        "basis": record.extra.get("prediction_basis"),
+    }
 
 
 def cells_of(run: RunFacts) -> list[Cell]:

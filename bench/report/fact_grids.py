@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.report.beside import Change
 from bench.report.build import Report
 from bench.report.cells import Cell, ratio_text
 from bench.report.grids import FACETS, Column, Entry, Grid, Line, ratio_entry, spread_entry
-from bench.tables import numbers
+from bench.tables import Section, forecasts, head, numbers
 from bench.tables.one_off import CAPTION, HEADER, one_off_cells
+from bench.tables.training import DETAILS, DETAILS_CAPTION, detail_cells
 
 
 def beside_grid(report: Report) -> Grid:
@@ -72,35 +75,79 @@ def _change(cell: Cell | None, change: Change | None) -> Entry:
     return Entry(f"{text} {change.verdict}", sort=change.ratio.median, tone=change.verdict or "")
 
 
-def one_off_grids(report: Report) -> list[Grid]:
-    """What is paid once, and the speed-up with it."""
+def small_grids(report: Report) -> list[Grid]:
+    """Details of trainings and heads, what is paid once: one small table each, where told."""
     found = []
-    for run in report.runs:
-        for section in run.sections:
-            cells = one_off_cells(section)
-            if not cells:
-                continue
-            facets = {"run": run.label, "workload": section.workload, "task": section.task}
-            lines = [
-                Line(tuple(map(_entry, row)), {**facets, "engine": row[1].split()[0]})
-                for row in cells
-            ]
-            title = f"one-off costs: {section.workload} on {section.task}"
-            found.append(
-                Grid(
-                    title=f"{title}, {run.label}" if len(report.runs) > 1 else title,
-                    columns=tuple(Column(name, n > 1) for n, name in enumerate(HEADER)),
-                    lines=tuple(lines),
-                    notes=(CAPTION,),
-                )
-            )
+    for title, header, cells_of, caption in (
+        ("details of the training", DETAILS, detail_cells, DETAILS_CAPTION),
+        ("heads", head.HEADER, head.head_cells, head.CAPTION),
+        ("one-off costs", HEADER, one_off_cells, CAPTION),
+    ):
+        for run in report.runs:
+            for section in run.sections:
+                cells = cells_of(section)
+                if cells:
+                    where = f"{title}: {section.workload} on {section.task}"
+                    several = len(report.runs) > 1
+                    named = f"{where}, {run.label}" if several else where
+                    found.append(_small(run.label, section, named, header, cells, caption))
     return found
+
+
+def _small(
+    run: str,
+    section: Section,
+    title: str,
+    header: Sequence[str],
+    cells: Sequence[tuple[str, ...]],
+    caption: str,
+) -> Grid:
+    facets = {"run": run, "workload": section.workload, "task": section.task}
+    lines = [
+        Line(tuple(map(_entry, row)), {**facets, "engine": row[1].split()[0]}) for row in cells
+    ]
+    columns = tuple(Column(name, n > 1) for n, name in enumerate(header))
+    return Grid(title, columns, tuple(lines), (caption,))
 
 
 def _entry(text: str) -> Entry:
     """Text that sorts as the number it begins with, where it does."""
-    number = text.rstrip("×")
+    number = text.split(" ")[0].rstrip("×")
     return Entry(text, sort=float(number)) if number.replace(".", "").isdigit() else Entry(text)
+
+
+def forecast_grids(report: Report) -> list[Grid]:
+    """What was predicted before each run beside what it measured."""
+    found = []
+    for run in report.runs:
+        cells = forecasts.foreseen(run.sections)
+        if not cells:
+            continue
+        lines = [
+            Line(
+                (
+                    *map(Entry, one.cells()[:4]),
+                    Entry(f"{one.predicted:.3g}", sort=one.predicted),
+                    Entry(f"{one.measured:.3g}", sort=one.measured),
+                    Entry(f"{one.ratio:.2f}", sort=one.ratio),
+                    Entry(one.basis),
+                ),
+                {"run": run.label, "workload": one.workload, "task": one.task,
+                 "engine": one.engine.split()[0]},
+            )
+            for one in cells
+        ]  # fmt: skip
+        words = forecasts.total_of(run.records, run.blocks).words()
+        title = "Forecast and measurement"
+        found.append(
+            Grid(
+                title=f"{title}, {run.label}" if len(report.runs) > 1 else title,
+                columns=tuple(Column(n, 4 <= i < 7) for i, n in enumerate(forecasts.HEADER)),
+                lines=tuple(lines),
+                notes=(forecasts.CAPTION, *([words] if words else [])),
+            )
+        )
+    return found
 
 
 def difference_grid(report: Report) -> Grid:

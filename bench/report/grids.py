@@ -9,7 +9,7 @@ from bench.records import Estimate
 from bench.report.build import Report
 from bench.report.cells import Cell
 from bench.report.runs import RunFacts
-from bench.tables import Section, numbers
+from bench.tables import Section, numbers, theory
 from bench.tables.over_tasks import OverTasks
 from bench.tables.training import HEADER as TRAINING_HEADER
 from bench.tables.training import training_caption, training_cells
@@ -97,6 +97,7 @@ def _cell_grid(run: RunFacts, workload: str, cells: Sequence[Cell], several: boo
         Column("engine"), Column("accuracy, %", True), Column("change, points", True),
         Column(speed_header(sections[0]), True), Column("same engine", True),
         Column("best dense", True), Column("verdict"), Column("sees", True),
+        *(Column(title, True) for title in theory.HEADER),
     )  # fmt: skip
     settings = dict.fromkeys(section.settings for section in sections if section.rows)
     if len(settings) == 1:
@@ -144,6 +145,7 @@ def _cell_line(cell: Cell, name_task: bool) -> Line:
         else ratio_entry(row.total, row.total_verdict or ""),
         Entry(word, tone=word if word in ("better", "worse") else "muted"),
         Entry(cell.sees_text, sort=seen),
+        *_theory_entries(cell),
     )
     facets = {
         "run": cell.run,
@@ -153,6 +155,19 @@ def _cell_line(cell: Cell, name_task: bool) -> Line:
         "engine": record.engine.name,
     }
     return Line(entries, facets, cell.command)
+
+
+def _theory_entries(cell: Cell) -> tuple[Entry, ...]:
+    """More errors, bound and share of the bound; empty for a dense cell."""
+    told = cell.row.comparison
+    if told is None:
+        return (Entry("", sort=None),) * len(theory.HEADER)
+    sorts = (told.relative_error_increase, told.amdahl_bound, told.efficiency)
+    texts = theory.theory_cells(cell.row)
+    return tuple(
+        Entry(text.partition(" ")[0], text.partition(" ")[2], sort)
+        for text, sort in zip(texts, sorts, strict=True)
+    )
 
 
 def spread_entry(pair: tuple[str, str], sort: float) -> Entry:

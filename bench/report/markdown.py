@@ -28,7 +28,7 @@ def markdown_page(report: Report) -> str:
     lines += ["", "“Within”: even the lower end of the 95% interval of the accuracy change is."]
     lines += [f"\n> **{escaped(one.warning)}**" for one in report.engines if one.warning]
     every = [*grids.cell_grids(report), *grids.mean_grids(report), *grids.training_grids(report)]
-    every += fact_grids.one_off_grids(report)
+    every += [*fact_grids.small_grids(report), *fact_grids.forecast_grids(report)]
     for grid in every:
         lines += _grid(grid)
     if not report.cells:

@@ -62,7 +62,8 @@ def html_page(report: Report) -> str:
         more_grids=[
             *grids.mean_grids(report),
             *grids.training_grids(report),
-            *fact_grids.one_off_grids(report),
+            *fact_grids.small_grids(report),
+            *fact_grids.forecast_grids(report),
         ],
         beside=fact_grids.beside_grid(report) if report.beside else None,
         difference=fact_grids.difference_grid(report) if report.differences else None,

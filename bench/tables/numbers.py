@@ -41,6 +41,18 @@ def points(delta: Delta) -> tuple[str, str]:
     return text, plus_minus((delta.ci95[1] - delta.ci95[0]) / 2)
 
 
+def relative(fraction: float, ci95: tuple[float, float] | None) -> tuple[str, str]:
+    """A relative change in per cent with its sign, and its interval: ("+8%", "−4–+21%")."""
+    if ci95 is None:
+        return _signed(fraction), NO_INTERVAL
+    return _signed(fraction), f"{_signed(ci95[0])}{DASH}{_signed(ci95[1])}"
+
+
+def _signed(fraction: float) -> str:
+    text = f"{fraction * 100:+.0f}%".replace("-", MINUS) if abs(fraction) < 9.995 else ">999%"
+    return "0%" if text in ("+0%", f"{MINUS}0%") else text
+
+
 def plus_minus(half: float) -> str:
     """Half an interval to one digit; what rounds to nothing is said to be less than that."""
     return f"{PLUS_MINUS}{half:.1f}" if half >= 0.05 else f"{PLUS_MINUS}<0.1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.comparisons import (
     GENERATED,
@@ -14,6 +15,7 @@ from bench.comparisons import (
     run_times,
 )
 from bench.comparisons.accuracy import accuracy_of
+from bench.comparisons.training import own_training
 from bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from bench.statistics import Interval, verdict
 
@@ -37,6 +39,8 @@ class Row:
         verdict: of the speed-up; for a dense cell None.
         total_verdict: of the total; None for the best dense cell.
         best: whether it is the best dense cell of its backbone.
+        training: epochs and target of step-by-step training, both sides as in
+            `Comparison.training`, of which :meth:`of_training` is its own; else None.
     """
 
     record: Record
@@ -50,6 +54,12 @@ class Row:
     verdict: str | None
     total_verdict: str | None
     best: bool
+    training: Mapping[str, Any] | None = None
+
+    def of_training(self, key: str) -> Any:
+        """Its own side of a fact of its training; None where unknown."""
+        side = "dense" if self.record.backbone.is_dense else "sparse"
+        return ((self.training or {}).get(key) or {}).get(side)
 
     @property
     def arch(self) -> str:
@@ -91,9 +101,10 @@ def sections(
     """All tables of a run, in the order in which the records name workloads and tasks."""
     times = run_times(records, by_cell(trials))
     compared = {comparison.sparse: comparison for comparison in comparisons}
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str | None], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.workload, record.task.name), []).append(record)
+        key = (record.workload, record.task.name, record.task.sha256)
+        groups.setdefault(key, []).append(record)
     return [_section(group, records, times, compared) for group in groups.values()]
 
 
@@ -152,6 +163,7 @@ def _row(
         verdict=None if comparison is None else comparison.verdict,
         total_verdict=total_verdict,
         best=best,
+        training=(comparison and comparison.training) or own_training(record, records),
     )
 
 

@@ -75,11 +75,14 @@ def _training(section: Section) -> list[RenderableType]:
     if not cells:
         return []
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+    # A column that nobody fills would make the names fold.
+    told = [n for n in range(len(HEADER)) if any(row[n] != numbers.DASH for row in cells)]
+    for n in told:
+        table.add_column(HEADER[n], justify="left" if n < 2 else "right", overflow="fold")
     for row in cells:
-        table.add_row(*row)
-    return [table, Text(training_caption(section), style="dim")]
+        table.add_row(*(row[n] for n in told))
+    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
+    return [table, Text(f"{training_caption(section)} {more}", style="dim")]
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,10 @@ def training_facts(trials: Sequence[Trial]) -> dict[str, Any]:
             for seed, curve in zip(extra["seeds"], extra["curve"], strict=True)
         },
         "peak_memory_bytes": max(memory) if memory else None,
+        "accumulated_after_out_of_memory": max(
+            (extra.get("accumulated_after_out_of_memory") or 0 for extra in told), default=0
+        )
+        or None,
         "execution": told[-1].get("execution"),
         "layers": told[-1].get("layers"),
         "tuning": [extra["tuning"] for extra in told if "tuning" in extra],

@@ -89,3 +89,20 @@ def test_break_even_of_online_and_cached() -> None:
     assert break_even(online, [online, cached]) == 5
     assert break_even(online, [online]) is None
     assert break_even(cached, [online, cached]) is None
+
+
+def test_break_even_is_not_taken_against_another_folder_of_the_same_name() -> None:
+    online = record(
+        "resnet18/dense", "linear-online",
+        {"decode": 1.0, "augment": 1.0, "extract": 6.0, "head": 1.0, "evaluate": 3.0},
+        extra=curves([0.5, 0.5]),
+    )  # fmt: skip
+    cached = record(
+        "resnet18/dense", "linear-cached",
+        {"decode": 4.0, "extract": 15.0, "evaluate": 1.0, "head": 50.0},
+        settings={"seeds": [1], "epochs": 100},
+    )  # fmt: skip
+    online = replace(online, task=TaskInfo("pics", sha256="a" * 64))
+    other = replace(cached, task=TaskInfo("pics", sha256="b" * 64))
+    assert break_even(online, [online, other]) is None
+    assert break_even(online, [other, online, replace(other, task=online.task)]) is not None

@@ -112,3 +112,14 @@ def test_bound_of_full_counts_the_arithmetic_of_its_steps() -> None:
     assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
     assert comparison.bound_from == "flops"
     assert not any(note.startswith("No bound") for note in comparison.notes)
+
+
+def test_inference_on_another_folder_of_the_same_name_is_no_measured_extraction() -> None:
+    run = make_run()
+    records = [
+        replace(r, task=replace(r.task, sha256=("a" if r.workload == "inference" else "b") * 64))
+        for r in run.records
+    ]
+    compared = compare_run(records, run.trials)
+    comparison = of(run, compared, "linear-cached", ACDC, "deepsparse")
+    assert comparison.bound_from == "flops"
