@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.plans import EngineSettings, Plan, engine_and_precision, usable_cpus
 from bench.records import cell_id
+from bench.rivals import present
 from bench.workloads import WORKLOADS
 from models.cards import Card
 from models.errors import SparsebenchError
@@ -98,7 +99,7 @@ def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
     """
     able = WORKLOADS.load(workload).engines
     entries = plan.workload_engines.get(workload, plan.engines)
-    named = [engine_and_precision(entry, plan) for entry in entries]
+    named = [engine_and_precision(entry, plan) for entry in present(entries, plan)]
     chosen = dict.fromkeys(pair for pair in named if able is None or pair[0] in able)
     if not chosen:
         raise SparsebenchError(

@@ -21,6 +21,7 @@ SOLVERS = ("sgd", "lbfgs")
 RECIPES = ("paper", "short")
 TUNING = ("on", "off")
 INF = float("inf")
+OPTIONAL = "?"  # behind an engine: only where the machine has it (bench.rivals)
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -47,7 +48,7 @@ class Plan:
         description: one line for ``list plans``.
         backbones: backbone names; dense partners are added by themselves.
         engines: engine names; ``torch:bf16`` gives one a precision of its own, so that a run can
-            hold several.
+            hold several; ``torch:bf16?`` only where the processor has instructions for it.
         workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
         tasks: task names or paths of ImageFolder directories or tars.
@@ -264,12 +265,12 @@ def validate(plan: Plan) -> Plan:
 
 
 def engine_and_precision(entry: str, plan: Plan) -> tuple[str, str]:
-    """What an entry of ``engines`` names: ``torch:bf16`` or, in the plan's precision, ``torch``.
+    """What an entry of ``engines`` names: ``torch:bf16?`` or, in the plan's precision, ``torch``.
 
     Raises:
         UnknownNameError: a precision that does not exist.
     """
-    name, colon, precision = entry.partition(":")
+    name, colon, precision = entry.rstrip(OPTIONAL).partition(":")
     if not colon:
         return name, plan.precision
     if precision not in PRECISIONS:

@@ -23,6 +23,7 @@ from bench.prepare import Prepared, prepare
 from bench.records import Record, RunFolder, Trial
 from bench.reporting import write_page, write_summaries
 from bench.resuming import same_plan
+from bench.rivals import left_out
 from bench.stopping import Stop, most_blocks, stops
 from bench.tasks import open_task
 from bench.tasks.base import Task
@@ -118,6 +119,8 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         folder.write_text("plan.toml", plan_to_toml(plan))
         _log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
+        for text in left_out(plan):
+            log.warning(text)
         display.begin(plan.name, len(cells) * plan.repeats)
         run = _Run(plan, folder, display, turns)
         for name in plan.tasks:

@@ -13,7 +13,10 @@ from bench.plans import Plan
 def print_forecast(plan: Plan, *, as_json: bool) -> None:
     """Print the cells of a plan with the time that each will take; measure nothing."""
     from bench.forecast import forecast
+    from bench.rivals import left_out
 
+    for text in left_out(plan):
+        typer.echo(f"Note: {text}", err=True)
     found = forecast(plan, say=lambda text: typer.echo(text, err=True))
     if as_json:
         cells = [
