@@ -81,13 +81,13 @@ def test_everything_can_be_generated_for_every_architecture() -> None:
 
 def test_cards_are_found_without_torch_and_at_once() -> None:
     program = (
-        "import sys, time; from models.zoo import find_card, list_cards; t = time.perf_counter();"
+        "import sys, time; from models.zoo import find_card, list_cards; t = time.process_time();"
         "list_cards(); find_card('efficientnet_lite0/magnitude-50');"
-        "print(time.perf_counter() - t); sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+        "print(time.process_time() - t); sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1.0
+    assert float(done.stdout) < 1.0  # of this process, whoever else is busy
 
 
 @pytest.mark.parametrize("method", ONE_SHOT_METHODS)
