@@ -26,7 +26,7 @@ EPILOG = """Examples:
   sparsebench check --base-engine onnxruntime==1.20.1 --head-engine onnxruntime==1.22.0
 
 Exit codes: 0 no regression, 1 a regressed, failed or missing cell, 2 refused (another machine,
-other settings, a limit below the noise), 3 nothing was measured.
+other settings, a limit below the noise), 3 nothing was measured, 4 cannot tell (a busy machine).
 """
 UPDATE_EPILOG = """Examples:
 
@@ -189,6 +189,8 @@ def update(
     made = baseline_of(RunFolder.reading(run), reason, previous)
     write_baseline(out, made.baseline)
     typer.echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    if made.baseline.busy:
+        typer.echo(f"  {made.baseline.busy}")
     for name, why in made.left_out:
         typer.echo(f"  left out: {name}: {why}")
     if previous:

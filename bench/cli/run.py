@@ -139,6 +139,7 @@ def run(
         strict=strict or None,
     )
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
+    from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.run.run import check, execute
 
     check(chosen)
@@ -147,6 +148,8 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
+    if warning := busy_now():
+        typer.echo(warning, err=True)
     folder = out or (_newest(chosen) if resume else _fresh(chosen))
     with RunDisplay(quiet=as_json) as display:
         try:

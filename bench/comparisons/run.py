@@ -17,11 +17,13 @@ from dataclasses import dataclass
 
 from sparsebench.bench.comparisons.accuracy import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
+from sparsebench.bench.comparisons.clocks import disagree, process_speedup
 from sparsebench.bench.comparisons.dense import best_dense, dense_peers
 from sparsebench.bench.comparisons.family import hold_after_holm
 from sparsebench.bench.comparisons.matching import describe, find_partner, refuse_differences
 from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from sparsebench.bench.comparisons.training import training_comparison
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import (
     Comparison,
     EffectIntervals,
@@ -52,6 +54,7 @@ class _Run:
     records: Sequence[Record]
     trials: Mapping[str, Sequence[Trial]]
     times: Mapping[str, CellTimes]
+    busy: str | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list
         Also the comparisons that were not possible, with status and reason.
     """
     grouped = by_cell(trials)
-    run = _Run(records, grouped, run_times(records, grouped))
+    found = busy(records, trials)
+    run = _Run(
+        records, grouped, run_times(records, grouped), None if found is None else found.sentence
+    )
     sparse = [record for record in records if not record.backbone.is_dense]
     # inference first: the bound of a training workload rests on its extraction's speed-up
     inference: dict[str, Comparison] = {}
@@ -126,6 +132,9 @@ def _measured(
         notes.append(GENERATED)
     if bound.note:
         notes.append(bound.note)
+    process = process_speedup(sparse.id, dense.id, run.trials)
+    if process is not None and disagree(speedup, process):
+        notes.append(_two_clocks(process, run.busy))
     return Comparison(
         run=sparse.run,
         workload=sparse.workload,
@@ -149,6 +158,8 @@ def _measured(
         total_verdict=verdict(whole.total),
         smallest_effect=None if speedup.ci95 is None else speedup.smallest_effect,
         split_blocks=pairing.split,
+        process_speedup=None if process is None else _stored(process),
+        busy=run.busy,
         notes=tuple(notes),
     )
 
@@ -239,6 +250,14 @@ def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
     if speedup.ci95 is None:
         notes.append("Too few blocks for an interval: repeat with --repeats 3 or more.")
     return notes
+
+
+def _two_clocks(process: RatioEstimate, busy: str | None) -> str:
+    """What to say where wall and process time tell different ratios."""
+    ends = process.ci95
+    told = f"{process.median:.2f}×" + (f" ({ends[0]:.2f}–{ends[1]:.2f})" if ends else "")
+    why = "The machine was busy" if busy else "One side keeps fewer of its threads at work"
+    return f"By process time the speed-up is {told}, unlike by the wall clock. {why}."
 
 
 def _stored(estimate: RatioEstimate) -> Estimate:

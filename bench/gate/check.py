@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparsebench.bench.gate.accuracy import judge_accuracy
@@ -22,6 +23,7 @@ from sparsebench.bench.gate.refusals import (
     refuse_other_settings,
 )
 from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
     FAMILY_ERROR,
@@ -77,6 +79,9 @@ def judge(
     if settings.noise is not None and not settings.across_machines:
         pairs = [(cell, now.ratio) for cell, now in both]
         refuse_below_noise(pairs, settings.effect, settings.noise)
+    found = busy(records, trials)
+    told = (f"The run: {found.sentence}" if found else "", baseline.busy_words)
+    settings = replace(settings, busy=tuple(text for text in told if text))
     verdicts = _judged(chosen, gated, settings)
     known = {_id(cell) for cell in baseline.cells}
     new = [
@@ -133,7 +138,9 @@ def _verdict(
         )  # fmt: skip
     reasons, slower = [], False
     status = "same"
-    if not settings.across_machines:
+    if settings.busy:
+        status = "blind"
+    elif not settings.across_machines:
         significant = p < FAMILY_ERROR
         if significant and change.ratio <= 1 / (1 + effect):
             slower = True
@@ -143,7 +150,7 @@ def _verdict(
         elif change.smallest_effect > effect:
             status = "blind"
     floor = cell.limits.min_ratio
-    if floor is not None and highest(now.ratio) < floor:
+    if floor is not None and highest(now.ratio) < floor and not settings.busy:
         slower = True
         reasons.append(
             f"its ratio {now.ratio.median:.2f}×, at most {highest(now.ratio):.2f}×, is below the "
@@ -204,7 +211,11 @@ def _notes(gated: Mapping[tuple[Any, ...], GatedCell], settings: Settings) -> li
 def _refuse_blind(report: GateReport) -> None:
     """Stop where in no cell a change of the asked size could even have been significant."""
     judged = [verdict for verdict in report.verdicts if verdict.status != "new"]
-    if report.failing or any(verdict.status != "blind" for verdict in judged):
+    if (
+        report.failing
+        or report.settings.busy
+        or any(verdict.status != "blind" for verdict in judged)
+    ):
         return
     halves = [
         verdict.change.high / verdict.change.ratio - 1 for verdict in judged if verdict.change

@@ -16,6 +16,7 @@ from sparsebench.bench.statistics import (
 
 MAX_ACCURACY_LOSS = 0.5
 FAILING = ("regressed", "failed", "missing")
+CANNOT_TELL = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Settings:
         strict: a cell too noisy to show the effect fails.
         noise: of this machine: standard deviation of the log-ratio of two equal processes in one
             block; None where it was never measured.
+        busy: how busy the machines of the run and of its baseline were, as sentences; where there
+            are any, no ratio is judged.
     """
 
     effect: float = SMALLEST_EFFECT_OF_INTEREST
@@ -38,6 +41,7 @@ class Settings:
     only: str = ""
     strict: bool = False
     noise: float | None = None
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,5 +111,7 @@ class GateReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing fails, else 1."""
-        return 1 if self.failing else 0
+        """1 where a cell fails, else 4 where a busy machine lets no ratio be judged, else 0."""
+        if self.failing:
+            return 1
+        return CANNOT_TELL if self.settings.busy else 0

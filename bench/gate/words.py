@@ -121,6 +121,10 @@ def headline(report: GateReport) -> str:
     unseen = (
         f"; {blind} too noisy to tell (see 'sees'; more blocks make it smaller)" if blind else ""
     )
+    if report.settings.busy:
+        unseen = "; no ratio was judged: a machine was busy"
     if failing:
         return f"{failing} of {total} cells failed{unseen}"
+    if report.settings.busy:
+        return f"cannot tell{unseen}"
     return f"no regression in {total} cells{unseen}"

@@ -17,10 +17,11 @@ from sparsebench.bench.records.record import (
     Record,
     TaskInfo,
 )
-from sparsebench.bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
+from sparsebench.bench.records.trial import ENGINE_PICTURES, PEAK_MEMORY, TimedBlock, Trial
 
 __all__ = [
     "ENGINE_PICTURES",
+    "PEAK_MEMORY",
     "Accuracy",
     "BackboneInfo",
     "Comparison",

@@ -81,6 +81,8 @@ class Comparison:
         p_holm: p-value of the speed-up (against no change at all) after Holm's correction over
             the run's comparisons.
         holds: whether the verdict holds after it; None where there is none to hold.
+        process_speedup: as `speedup`, by process instead of wall time; None in older runs.
+        busy: how busy the machine of the run was, a sentence; None where it was quiet.
     """
 
     run: str
@@ -110,6 +112,8 @@ class Comparison:
     training: Mapping[str, Any] | None = None
     p_holm: float | None = None
     holds: bool | None = None
+    process_speedup: Estimate | None = None
+    busy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -124,7 +128,8 @@ class Comparison:
             if key not in _NESTED and key not in ("notes", *_LATER)
         }
         nested: dict[str, Any] = {
-            key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
+            key: None if line.get(key) is None else build(line[key])
+            for key, build in _NESTED.items()
         }
         later: dict[str, Any] = {key: line.get(key) for key in _LATER}
         return cls(**plain_keys, **nested, **later, notes=tuple(line["notes"]))
@@ -147,9 +152,10 @@ def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
 
 
 # Keys that the first writers of v1 did not have.
-_LATER = ("training", "p_holm", "holds")
+_LATER = ("training", "p_holm", "holds", "busy")
 _NESTED: dict[str, Any] = {
     "speedup": _estimate,
+    "process_speedup": _estimate,
     "total": _estimate,
     "accuracy_delta": _delta,
     "effects": _effects,

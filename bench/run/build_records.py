@@ -16,6 +16,7 @@ from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
+    PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
     EngineInfo,
@@ -138,6 +139,9 @@ def _record(
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
             **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),
+            PEAK_MEMORY: max(
+                (t.extra[PEAK_MEMORY] for t in good if PEAK_MEMORY in t.extra), default=None
+            ),
         },
     )
 

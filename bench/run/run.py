@@ -14,7 +14,8 @@ from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Rates, rates_of
 from sparsebench.bench.forecast.rates import rates_path
-from sparsebench.bench.machine.drift import Watch, disturbed_launches
+from sparsebench.bench.machine.busy import LOAD, load_of
+from sparsebench.bench.machine.drift import Watch, noted_blocks
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, expand, launches
 from sparsebench.bench.plan.optional_engines import left_out
@@ -252,9 +253,16 @@ class _Run:
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
-        disturbed = disturbed_launches(self.folder.path)
+        noted = noted_blocks(self.folder.path)
+        disturbed = {
+            launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]
+        }
+        load = load_of(line for line in noted.values() if not line["discarded"])
+        if self.turns.shared:  # what the other side computes is no load of the machine
+            load |= {"own_cpus": None, "foreign_cpus": None}
         return {
             cell.id: {
+                LOAD: load,
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,
                 "disturbed_launches": disturbed,
             }

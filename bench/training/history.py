@@ -37,6 +37,8 @@ class Trained:
             earliest of equals); the last one's without a split.
         best_epoch: its number, from 0.
         facts: masks, memory, what ran how.
+        process_seconds: processor time of everything that trained; None where not measured.
+        run_delay_seconds: how long its threads waited for a processor; None where not told.
     """
 
     seed: int
@@ -48,6 +50,8 @@ class Trained:
     best: float
     best_epoch: int
     facts: dict[str, Any] = field(default_factory=dict)
+    process_seconds: float | None = None
+    run_delay_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

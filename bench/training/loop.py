@@ -91,6 +91,8 @@ def train_network(
         best=chosen,
         best_epoch=best_epoch,
         facts=facts,
+        process_seconds=clock.process_seconds,
+        run_delay_seconds=clock.run_delay_seconds,
     )
 
 

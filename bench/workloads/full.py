@@ -13,7 +13,12 @@ from statistics import fmean
 from typing import Any
 
 from sparsebench.bench.records import utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.facts import (
+    mean_process_seconds,
+    mean_run_delay,
+    mean_stages,
+    trial_facts,
+)
 from sparsebench.bench.training.job import Job
 from sparsebench.bench.training.launch import run_job
 from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
@@ -61,6 +66,8 @@ class Full:
                     items=len(context.task.train) * job.recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
+                    process_seconds=mean_process_seconds(trained),
+                    run_delay_seconds=mean_run_delay(trained),
                     extra={**trial_facts(trained), **answers.facts},
                 )
                 context.emit(trial)

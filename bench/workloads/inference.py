@@ -3,7 +3,8 @@
 Inside a block all cells are alive at once, each in its own fresh process, and take turns:
 one random order forwards, the same order backwards (ABBA for two cells), several times, so
 that a drift of the machine weighs on all of them alike: shared machines change their speed by
-a tenth within seconds. The clock is the worker's.
+a tenth within seconds. The clocks are the worker's: wall time of every call, process time and run
+delay of every visit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sparsebench.bench.workloads.base import (
     make_trial,
 )
 from sparsebench.bench.workloads.linear_head import fit_and_score
+from sparsebench.exporters.worker.client import Visit
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0
@@ -45,8 +47,7 @@ class Inference:
         started = {one.cell.id: utc_now() for one in order}
         slots: dict[str, int] = {}
         warmup: dict[str, list[float]] = {one.cell.id: [] for one in order}
-        seconds: dict[str, list[float]] = {one.cell.id: [] for one in order}
-        visits: dict[str, list[int]] = {one.cell.id: [] for one in order}
+        visits: dict[str, list[Visit]] = {one.cell.id: [] for one in order}
         dead: set[str] = set()
         for one in order:
             key = one.cell.id
@@ -64,35 +65,37 @@ class Inference:
             with failures_become_trials(one, context, place[key], dead):
                 if warmup[key][-1] < WAKE_BELOW_SECONDS:
                     warmup[key] += one.worker.time(slots[key], calls=1, budget=0, most=1)
-                found = one.worker.time(
-                    slots[key],
-                    calls=VISIT_CALLS,
-                    budget=context.plan.min_seconds,
-                    most=VISIT_MOST,
+                visits[key].append(
+                    one.worker.visit(
+                        slots[key],
+                        calls=VISIT_CALLS,
+                        budget=context.plan.min_seconds,
+                        most=VISIT_MOST,
+                    )
                 )
-                seconds[key] += found
-                visits[key].append(len(found))
         context.turns.end()
         for one in order:
             key = one.cell.id
             if key in dead:
                 continue
             with failures_become_trials(one, context, place[key], dead):
-                accuracy, extra = None, {}
+                accuracy, extra = None, one.memory()
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
                     fitted = fit_and_score(one, context)
-                    accuracy, extra = fitted.accuracy, {"head": fitted.how}
+                    accuracy, extra["head"] = fitted.accuracy, fitted.how
                 trial = make_trial(
                     one,
                     context,
                     order=place[key],
                     started=started[key],
-                    seconds=seconds[key],
+                    seconds=[second for visit in visits[key] for second in visit.seconds],
                     warmup=warmup[key],
                     items=one.cell.batch_size,
                     accuracy=accuracy,
-                    extra={**extra, VISITS_OF_TRIAL: visits[key]},
+                    process_seconds=[visit.process_seconds for visit in visits[key]],
+                    run_delay_seconds=[visit.run_delay_seconds for visit in visits[key]],
+                    extra={**extra, VISITS_OF_TRIAL: [len(v.seconds) for v in visits[key]]},
                 )
                 context.emit(trial)
 

@@ -48,7 +48,10 @@ class LinearCached:
                     items=pictures,
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
+                    process_seconds=[fitted.clock.process_seconds],
+                    run_delay_seconds=[fitted.clock.run_delay_seconds],
                     extra={
+                        **one.memory(),
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
                         "head": fitted.how,

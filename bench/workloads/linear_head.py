@@ -51,7 +51,7 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
     if context.plan.prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock
     how = _ready_head(context.plan)  # likewise
-    clock = StageClock()
+    clock = one.clock()
     task = context.task
     features = {
         split: context.cache.get_or_extract(

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.facts import (
+    mean_process_seconds,
+    mean_run_delay,
+    mean_stages,
+    trial_facts,
+)
 from sparsebench.bench.training.online import train_online
 from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
 from sparsebench.bench.training.source import decode_task
@@ -48,7 +52,7 @@ class LinearOnline:
                 one.worker.run(one.prepared.images)
                 trained = []
                 for seed in seeds_of_block(plan, context.block):
-                    clock = StageClock()
+                    clock = one.clock()
                     data = decode_task(
                         task,
                         training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
@@ -79,7 +83,9 @@ class LinearOnline:
                     items=len(task.train) * recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), ENGINE_PICTURES: pictures},
+                    process_seconds=mean_process_seconds(trained),
+                    run_delay_seconds=mean_run_delay(trained),
+                    extra={**trial_facts(trained), **one.memory(), ENGINE_PICTURES: pictures},
                 )
                 context.emit(trial)
         context.turns.end()

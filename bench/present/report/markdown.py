@@ -21,6 +21,11 @@ def markdown_page(report: Report) -> str:
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
         lines.append(f"Run {escaped(run.label)}: measured {run.when} on {escaped(machines)}.")
+    lines += [
+        f"\n**Run {escaped(run.label)}: {escaped(run.busy.sentence)}**"
+        for run in report.runs
+        if run.busy
+    ]
     for one in report.chosen:
         lines += ["", f"**{escaped(one.words.title)}**: {_sentence(one.words.headline)}"]
         lines += [""] if one.words.remarks else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.tables import numbers, theory
 from sparsebench.bench.present.tables.forecasts import Total, forecast_lines
@@ -26,7 +27,11 @@ from sparsebench.bench.records import Record
 
 
 def summary_markdown(
-    name: str, found: Sequence[Section], records: Sequence[Record], total: Total | None = None
+    name: str,
+    found: Sequence[Section],
+    records: Sequence[Record],
+    total: Total | None = None,
+    busy: Busy | None = None,
 ) -> str:
     """The run as Markdown.
 
@@ -35,8 +40,11 @@ def summary_markdown(
         found: its tables.
         records: all of the run, for the machine and the warnings.
         total: seconds of the whole run, predicted and measured.
+        busy: how busy its machine was, if it was.
     """
     lines = [f"# {name}", ""]
+    if busy is not None:
+        lines += [f"**{busy.sentence}**", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
     lines += [f"Measured on {machine}." for machine in machines]
     for section in found:

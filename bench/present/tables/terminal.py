@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
@@ -36,13 +37,18 @@ NARROW = (12, 8, 6, 10, 10, 10, 12, 5)
 its own."""
 
 
-def terminal_tables(found: Sequence[Section], records: Sequence[Record]) -> list[RenderableType]:
+def terminal_tables(
+    found: Sequence[Section], records: Sequence[Record], busy: Busy | None = None
+) -> list[RenderableType]:
     """One renderable for each table, then how to read them and the warnings.
 
     The tables fit 80 columns, and take one line a cell from 100 on. Nothing is told by colour
-    alone.
+    alone. That the machine was busy comes before everything.
     """
-    renderables: list[RenderableType] = [_one(section) for section in found]
+    renderables: list[RenderableType] = []
+    if busy is not None:
+        renderables.append(Text(busy.sentence, style="bold red"))
+    renderables += [_one(section) for section in found]
     if winners := winner_lines(found):
         renderables.append(Padding(Text("\n".join(["Who wins", *winners])), (1, 0, 0, 0)))
     if any(section.rows for section in found):
