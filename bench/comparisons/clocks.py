@@ -15,13 +15,12 @@ import numpy as np
 
 from sparsebench.bench.comparisons.alternated_visits import VISITS
 from sparsebench.bench.comparisons.times import CellTimes, pair_blocks
+from sparsebench.bench.machine.busy import computes
 from sparsebench.bench.records import Trial
 from sparsebench.bench.statistics import RatioEstimate, estimate_ratio
 from sparsebench.bench.statistics.ratios import Samples
 
 AGREE = 0.10
-# Process over wall time below which a cell sleeps or waits rather than computes.
-_COMPUTES = 0.5
 
 
 def process_times(trials: Iterable[Trial]) -> CellTimes | None:
@@ -71,9 +70,7 @@ def _samples(trial: Trial) -> Samples | None:
     """Process seconds per item of each visit, float64 [visits]."""
     spent = np.asarray(trial.process_seconds or (), dtype=np.float64)
     calls = trial.extra.get(VISITS) or [1] * len(trial.seconds)
-    if spent.size != len(calls) or spent.sum() < _COMPUTES * sum(trial.seconds):
-        return None
-    if not (spent > 0).all():
+    if spent.size != len(calls) or not (spent > 0).all() or not computes(trial):
         return None
     per_item: Samples = spent / (np.asarray(calls, dtype=np.float64) * max(trial.items, 1))
     return per_item

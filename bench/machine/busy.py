@@ -32,8 +32,6 @@ SHARE = 0.10
 APART = 1.25
 ADVICE = "Its times are not to be trusted; repeat it on a quiet machine."
 _ALONE = "inference"
-# Process over wall time from which on a cell computes rather than sleeps or reads.
-_COMPUTES = 0.5
 
 
 @dataclass(frozen=True)
@@ -145,12 +143,18 @@ def waited_share(trials: Iterable[Trial]) -> float | None:
     return waited / could_run if could_run else None
 
 
+def computes(trial: Trial) -> bool:
+    """Whether its threads ran, or waited for a processor, rather than slept or waited for data."""
+    could_run = sum(trial.process_seconds or ()) + sum(trial.run_delay_seconds or ())
+    return could_run > 0.5 * sum(trial.seconds)
+
+
 def _apart(trials: Iterable[Trial]) -> float | None:
     """How far wall and process time of the median cell drift apart over its blocks, a factor."""
     ratios: dict[str, list[float]] = {}
     for trial in trials:
         spent = sum(trial.process_seconds or ())
-        if spent > _COMPUTES * sum(trial.seconds):
+        if spent > 0 and computes(trial):
             ratios.setdefault(trial.cell, []).append(sum(trial.seconds) / spent)
     drifts = [max(mine) / min(mine) for mine in ratios.values() if len(mine) > 1]
     return median(drifts) if drifts else None
