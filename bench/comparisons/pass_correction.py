@@ -30,7 +30,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.bench.comparisons.alternated_visits import VISITS, split_visits
 from sparsebench.bench.records import Trial
@@ -134,7 +134,7 @@ def _slopes_differ(blocks: Sequence[_Block]) -> bool:
     return False
 
 
-def common_part(seconds: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+def common_part(seconds: ArrayLike) -> NDArray[np.float64]:
     """The passes' common part by median polish.
 
     Args:

@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from sparsebench.bench.comparisons import ratio_of_cells
+from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.decide.advise import Advice, Answer
 from sparsebench.bench.decide.candidates import INFERENCE, Candidate
 from sparsebench.bench.decide.choice import CALLS_WITHIN, Choice
 from sparsebench.bench.decide.flips import Flip
 from sparsebench.bench.decide.retraining import Retraining
 from sparsebench.bench.decide.uncertain import Uncertain
+from sparsebench.bench.present.tables.resources import resources_json
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics.intervals import CONFIDENCE, t_quantile
 
@@ -105,6 +107,8 @@ def _candidate(one: Candidate, dense: Candidate | None) -> dict[str, Any]:
         "engine_support": one.facts.support,
         "production": one.facts.production,
         "weights_licence": record.backbone.licence,
+        "resources": resources_json(record),
+        "latency": latency_json(record),
     }
     if record.workload == INFERENCE:
         facts["call_seconds"] = one.whole_seconds()

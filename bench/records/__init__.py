@@ -17,10 +17,17 @@ from sparsebench.bench.records.record import (
     Record,
     TaskInfo,
 )
-from sparsebench.bench.records.trial import ENGINE_PICTURES, PEAK_MEMORY, TimedBlock, Trial
+from sparsebench.bench.records.trial import (
+    ENGINE_PICTURES,
+    MODEL_BYTES,
+    PEAK_MEMORY,
+    TimedBlock,
+    Trial,
+)
 
 __all__ = [
     "ENGINE_PICTURES",
+    "MODEL_BYTES",
     "PEAK_MEMORY",
     "Accuracy",
     "BackboneInfo",

@@ -13,6 +13,8 @@ SCHEMA = "trial.v1"
 ENGINE_PICTURES = "engine_pictures"
 # Likewise, and in a record's: peak resident bytes of the process that ran the network.
 PEAK_MEMORY = "peak_memory_bytes"
+# In a record's `extra`: the network's size on disk, form -> bytes.
+MODEL_BYTES = "model_bytes"
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,17 @@ from functools import cache
 from typing import Any
 
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
+from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.forecast import Rates
 from sparsebench.bench.forecast.plan import amounts_for, predict_in
 from sparsebench.bench.heads.facts import head_facts
+from sparsebench.bench.machine.energy import JOULES
 from sparsebench.bench.machine.facts import machine_facts, package_versions
 from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
+    MODEL_BYTES,
     PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
@@ -72,12 +75,14 @@ def finish_cells(
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)
-        more = {
+        more: dict[str, Any] = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
             **_forecast(plan, cell, cells, task, rates),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
+        if (latency := latency_json(record)) is not None:
+            more["latency"] = latency
         folder.append_record(replace(record, extra={**record.extra, **more}))
 
 
@@ -135,6 +140,8 @@ def _record(
             "head": facts.get("head"),
             "onnx_file": _onnx_file(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
+            MODEL_BYTES: prepared.model_bytes if prepared else None,
+            JOULES: [trial.extra.get(JOULES) for trial in good],
             "task_skipped": len(task.skipped),
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),

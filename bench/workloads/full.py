@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from sparsebench.bench.machine.energy import joules_per_image, read_energy
 from sparsebench.bench.records import utc_now
 from sparsebench.bench.training.facts import (
     mean_process_seconds,
@@ -51,24 +52,30 @@ class Full:
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 job = job_of(one, context)
+                energy = read_energy()
                 answers = run_job(
                     job,
                     timeout=context.plan.call_timeout,
                     say=context.say_of(one.cell),
                 )
                 trained = answers.trained
+                images = len(context.task.train) * job.recipe.epochs
                 trial = make_trial(
                     one,
                     context,
                     order=place,
                     started=started,
                     seconds=[fmean(t.seconds for t in trained)],
-                    items=len(context.task.train) * job.recipe.epochs,
+                    items=images,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
                     process_seconds=mean_process_seconds(trained),
                     run_delay_seconds=mean_run_delay(trained),
-                    extra={**trial_facts(trained), **answers.facts},
+                    extra={
+                        **trial_facts(trained),
+                        **joules_per_image(energy, images * len(trained)),
+                        **answers.facts,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()

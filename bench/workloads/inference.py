@@ -10,14 +10,17 @@ delay of every visit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
+from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
 from sparsebench.bench.records import utc_now
 from sparsebench.bench.statistics import settled
 from sparsebench.bench.workloads.base import (
     BlockContext,
     Running,
     failures_become_trials,
+    known,
     make_trial,
 )
 from sparsebench.bench.workloads.linear_head import fit_and_score
@@ -48,6 +51,7 @@ class Inference:
         slots: dict[str, int] = {}
         warmup: dict[str, list[float]] = {one.cell.id: [] for one in order}
         visits: dict[str, list[Visit]] = {one.cell.id: [] for one in order}
+        joules: dict[str, list[float | None]] = {one.cell.id: [] for one in order}
         dead: set[str] = set()
         for one in order:
             key = one.cell.id
@@ -65,6 +69,7 @@ class Inference:
             with failures_become_trials(one, context, place[key], dead):
                 if warmup[key][-1] < WAKE_BELOW_SECONDS:
                     warmup[key] += one.worker.time(slots[key], calls=1, budget=0, most=1)
+                energy = read_energy()
                 visits[key].append(
                     one.worker.visit(
                         slots[key],
@@ -73,6 +78,8 @@ class Inference:
                         most=VISIT_MOST,
                     )
                 )
+                calls = len(visits[key][-1].seconds)
+                joules[key].append(joules_per_image(energy, calls * one.cell.batch_size)[JOULES])
         context.turns.end()
         for one in order:
             key = one.cell.id
@@ -95,7 +102,11 @@ class Inference:
                     accuracy=accuracy,
                     process_seconds=[visit.process_seconds for visit in visits[key]],
                     run_delay_seconds=[visit.run_delay_seconds for visit in visits[key]],
-                    extra={**extra, VISITS_OF_TRIAL: [len(v.seconds) for v in visits[key]]},
+                    extra={
+                        **extra,
+                        JOULES: median(spent) if (spent := known(joules[key])) else None,
+                        VISITS_OF_TRIAL: [len(visit.seconds) for visit in visits[key]],
+                    },
                 )
                 context.emit(trial)
 

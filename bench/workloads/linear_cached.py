@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.machine.energy import joules_per_image, read_energy
 from sparsebench.bench.records import ENGINE_PICTURES, utc_now
 from sparsebench.bench.workloads.base import (
     BlockContext,
@@ -37,8 +38,9 @@ class LinearCached:
             with failures_become_trials(one, context, place, dead):
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
-                fitted = fit_and_score(one, context, fresh=True)
+                energy = read_energy()
                 pictures = len(context.task.train) + len(context.task.test)
+                fitted = fit_and_score(one, context, fresh=True)
                 trial = make_trial(
                     one,
                     context,
@@ -52,6 +54,7 @@ class LinearCached:
                     run_delay_seconds=[fitted.clock.run_delay_seconds],
                     extra={
                         **one.memory(),
+                        **joules_per_image(energy, pictures),
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
                         "head": fitted.how,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from sparsebench.bench.machine.energy import joules_per_image, read_energy
 from sparsebench.bench.records import ENGINE_PICTURES, utc_now
 from sparsebench.bench.training.facts import (
     mean_process_seconds,
@@ -51,6 +52,7 @@ class LinearOnline:
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
                 trained = []
+                energy = read_energy()
                 for seed in seeds_of_block(plan, context.block):
                     clock = one.clock()
                     data = decode_task(
@@ -85,7 +87,12 @@ class LinearOnline:
                     accuracy=[t.last for t in trained],
                     process_seconds=mean_process_seconds(trained),
                     run_delay_seconds=mean_run_delay(trained),
-                    extra={**trial_facts(trained), **one.memory(), ENGINE_PICTURES: pictures},
+                    extra={
+                        **trial_facts(trained),
+                        **one.memory(),
+                        **joules_per_image(energy, len(task.train) * recipe.epochs * len(trained)),
+                        ENGINE_PICTURES: pictures,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()

@@ -10,6 +10,7 @@ from sparsebench.bench.present.tables import numbers, theory
 from sparsebench.bench.present.tables.forecasts import Total, forecast_lines
 from sparsebench.bench.present.tables.head import head_lines
 from sparsebench.bench.present.tables.one_off import one_off_lines
+from sparsebench.bench.present.tables.resources import resource_lines
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import markdown_lines
 from sparsebench.bench.present.tables.winners import winner_lines
@@ -53,6 +54,7 @@ def summary_markdown(
             lines += [*_table(section), "", caption(section)]
             lines += [f"\n> {note}" for note in section.notes]
             lines += [*markdown_lines(section), *head_lines(section)]
+            lines += resource_lines(section)
             lines += one_off_lines(section)
         else:
             lines.append("Nothing was measured.")

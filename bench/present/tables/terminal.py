@@ -14,6 +14,11 @@ from rich.text import Text
 
 from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.resources import (
+    LATENCY_CAPTION,
+    LATENCY_HEADER,
+    latency_cells,
+)
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
 from sparsebench.bench.present.tables.winners import winner_lines
@@ -64,7 +69,7 @@ def _one(section: Section) -> RenderableType:
     if section.rows:
         parts += [_Rows(section), Text(caption(section), style="dim")]
         parts += [Text(f"Note: {note}", style="dim") for note in section.notes]
-        parts += _training(section)
+        parts += _latency(section) + _training(section)
     else:
         parts.append(Text("Nothing was measured."))
     if section.missing:
@@ -80,15 +85,26 @@ def _training(section: Section) -> list[RenderableType]:
     cells = training_cells(section)
     if not cells:
         return []
+    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
+    return _table(HEADER, cells, f"{training_caption(section)} {more}")
+
+
+def _latency(section: Section) -> list[RenderableType]:
+    cells = latency_cells(section)
+    return _table(LATENCY_HEADER, cells, LATENCY_CAPTION) if cells else []
+
+
+def _table(
+    header: Sequence[str], cells: Sequence[Sequence[str]], caption: str
+) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A column that nobody fills would make the names fold.
-    told = [n for n in range(len(HEADER)) if any(row[n] != numbers.DASH for row in cells)]
+    told = [n for n in range(len(header)) if any(row[n] != numbers.DASH for row in cells)]
     for n in told:
-        table.add_column(HEADER[n], justify="left" if n < 2 else "right", overflow="fold")
+        table.add_column(header[n], justify="left" if n < 2 else "right", overflow="fold")
     for row in cells:
         table.add_row(*(row[n] for n in told))
-    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
-    return [table, Text(f"{training_caption(section)} {more}", style="dim")]
+    return [table, Text(caption, style="dim")]
 
 
 @dataclass(frozen=True)

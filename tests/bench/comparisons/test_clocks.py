@@ -59,7 +59,7 @@ def test_on_a_quiet_machine_both_clocks_agree_and_nothing_is_said() -> None:
 def test_a_load_that_one_side_feels_more_changes_wall_time_only_and_is_said() -> None:
     found, quiet = compared(clocked(1.8, 1.1)), compared(clocked(1.0, 1.0))
     assert found.process_speedup == quiet.process_speedup
-    assert found.speedup is not None and quiet.speedup is not None
+    assert found.speedup and quiet.speedup and found.process_speedup
     assert found.speedup.median == pytest.approx(quiet.speedup.median * 1.1 / 1.8, rel=1e-6)
     (note,) = [note for note in found.notes if "process time" in note]
     assert f"{found.process_speedup.median:.2f}×" in note

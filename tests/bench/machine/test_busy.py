@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,7 +98,7 @@ def test_load_is_gathered_from_the_blocks() -> None:
 
 
 def test_a_load_above_the_processors_is_said_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparsebench.bench.machine.busy.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     for load, expected in ((7.25, True), (2.0, False), (None, False)):
         facts = {"load1": load}
         monkeypatch.setattr(sparsebench.bench.machine.busy, "load_now", lambda facts=facts: facts)
