@@ -9,7 +9,11 @@ from sparsebench.bench.records.comparison import (
 )
 from sparsebench.bench.records.folder import RunFolder
 from sparsebench.bench.records.ids import cell_id, utc_now
+from sparsebench.bench.records.outcomes import CORRECT, Outcomes, OutcomesFile, packed, unpacked
 from sparsebench.bench.records.record import (
+    IMAGES_AND_SEEDS,
+    MEAN_PER_CLASS,
+    SEEDS,
     Accuracy,
     BackboneInfo,
     EngineInfo,
@@ -20,7 +24,11 @@ from sparsebench.bench.records.record import (
 from sparsebench.bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
 
 __all__ = [
+    "CORRECT",
     "ENGINE_PICTURES",
+    "IMAGES_AND_SEEDS",
+    "MEAN_PER_CLASS",
+    "SEEDS",
     "Accuracy",
     "BackboneInfo",
     "Comparison",
@@ -29,6 +37,8 @@ __all__ = [
     "Effects",
     "EngineInfo",
     "Estimate",
+    "Outcomes",
+    "OutcomesFile",
     "Proof",
     "Record",
     "RunFolder",
@@ -36,5 +46,7 @@ __all__ = [
     "TimedBlock",
     "Trial",
     "cell_id",
+    "packed",
+    "unpacked",
     "utc_now",
 ]

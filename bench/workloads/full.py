@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from sparsebench.bench.records import utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.facts import mean_stages, outcomes_of, trial_facts
 from sparsebench.bench.training.job import Job
 from sparsebench.bench.training.launch import run_job
 from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
@@ -61,7 +61,11 @@ class Full:
                     items=len(context.task.train) * job.recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), **answers.facts},
+                    extra={
+                        **trial_facts(trained),
+                        **context.keep(one.cell, outcomes_of(trained, context.task.test.labels)),
+                        **answers.facts,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()

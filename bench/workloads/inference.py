@@ -82,7 +82,13 @@ class Inference:
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
                     fitted = fit_and_score(one, context)
-                    accuracy, extra = fitted.accuracy, {"head": fitted.how}
+                    accuracy, extra = (
+                        fitted.accuracy,
+                        {
+                            "head": fitted.how,
+                            **context.keep(one.cell, fitted.outcomes),
+                        },
+                    )
                 trial = make_trial(
                     one,
                     context,

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.facts import mean_stages, outcomes_of, trial_facts
 from sparsebench.bench.training.online import train_online
 from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
 from sparsebench.bench.training.source import decode_task
@@ -79,7 +79,11 @@ class LinearOnline:
                     items=len(task.train) * recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), ENGINE_PICTURES: pictures},
+                    extra={
+                        **trial_facts(trained),
+                        **context.keep(cell, outcomes_of(trained, task.test.labels)),
+                        ENGINE_PICTURES: pictures,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()
