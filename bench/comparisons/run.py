@@ -37,10 +37,14 @@ from sparsebench.bench.statistics import (
     estimate_ratio,
     verdict,
 )
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples
 from sparsebench.models.errors import SparsebenchError
 
 GENERATED = "Generated weights: speed only, the accuracy means nothing."
+TOO_FEW_BLOCKS = (
+    f"No interval: that takes {LEAST_BLOCKS} blocks. Nothing is shown here; repeat with "
+    f"--repeats {LEAST_BLOCKS} or more."
+)
 UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
 _Sides = dict[int, tuple[Samples, ...]]  # block -> samples of each trial
 
@@ -237,7 +241,7 @@ def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
         )
         notes.append(f"{blocks} interrupted, its two sides come from different launches: {fate}.")
     if speedup.ci95 is None:
-        notes.append("Too few blocks for an interval: repeat with --repeats 3 or more.")
+        notes.append(TOO_FEW_BLOCKS)
     return notes
 
 

@@ -15,7 +15,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio: point, 95 % interval (None for one block), blocks it rests on."""
+    """A ratio: point, 95 % interval (None with fewer than three), blocks it rests on."""
 
     median: float
     ci95: Pair | None
