@@ -42,10 +42,14 @@ from sparsebench.bench.statistics import (
     verdict,
 )
 from sparsebench.bench.statistics.intervals import CONFIDENCE
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples
 from sparsebench.models.errors import SparsebenchError
 
 GENERATED = "Generated weights: speed only, the accuracy means nothing."
+TOO_FEW_BLOCKS = (
+    f"No interval: that takes {LEAST_BLOCKS} blocks. Nothing is shown here; repeat with "
+    f"--repeats {LEAST_BLOCKS} or more."
+)
 UNEVEN = (
     "A busy machine slowed some cells of this table more than others, so what it did to all of "
     "them is not taken out of the times: the ratio depends on the load."
@@ -268,7 +272,7 @@ def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
         )
         notes.append(f"{blocks} interrupted, its two sides come from different launches: {fate}.")
     if speedup.ci95 is None:
-        notes.append("Too few blocks for an interval: repeat with --repeats 3 or more.")
+        notes.append(TOO_FEW_BLOCKS)
     return notes
 
 

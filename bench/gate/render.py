@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.report import CANNOT_TELL, GateReport
 from sparsebench.bench.gate.words import details, headline, line_of, spoken_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
         items += [Text(f"  {line}") for line in details(verdict, report, baseline)]
         items.append("")
     items += [Text(f"Note: {note}", style="dim") for note in report.notes]
-    style = f"bold {'red' if report.failing else 'yellow' if report.exit_code else 'green'}"
+    style = {0: "bold green", CANNOT_TELL: "bold yellow"}.get(report.exit_code, "bold red")
     items.append(Text(f"{headline(report)}", style=style))
     return items
 
@@ -86,9 +86,7 @@ def _table(title: str) -> Table:
 
 def markdown_report(report: GateReport, baseline: Path) -> str:
     """The same for a pull request comment or a job's summary."""
-    sign = (
-        ":x:" if report.failing else ":grey_question:" if report.exit_code else ":white_check_mark:"
-    )
+    sign = {0: ":white_check_mark:", CANNOT_TELL: ":grey_question:"}.get(report.exit_code, ":x:")
     lines = [
         f"### sparsebench: {headline(report)} {sign}",
         "",

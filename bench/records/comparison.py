@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsebench.bench.records.plain import pair, plain
+from sparsebench.bench.records.record import SEEDS
 
 SCHEMA = "comparison.v1"
 Pair = tuple[float, float]
@@ -14,7 +15,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio: point, 95 % interval (None for one block), blocks it rests on."""
+    """A ratio: point, 95 % interval (None with fewer than three), blocks it rests on."""
 
     median: float
     ci95: Pair | None
@@ -23,10 +24,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Delta:
-    """A change of accuracy in percentage points; no interval for a single seed."""
+    """A change of accuracy in percentage points; no interval for a single seed.
+
+    Args:
+        mean: of the differences paired by seed.
+        ci95: interval over what `over` says.
+        ci95_seeds: t-interval over the seeds alone, as if no other test images could be drawn.
+        over: "images and seeds", or "seeds" where a side kept no outcomes (older runs).
+    """
 
     mean: float
     ci95: Pair | None
+    ci95_seeds: Pair | None = None
+    over: str = SEEDS
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,9 @@ def _estimate(line: Mapping[str, Any]) -> Estimate:
 
 
 def _delta(line: Mapping[str, Any]) -> Delta:
-    return Delta(line["mean"], pair(line["ci95"]))
+    ends = pair(line["ci95"])
+    seeds = pair(line.get("ci95_seeds", ends))
+    return Delta(line["mean"], ends, seeds, line.get("over", SEEDS))
 
 
 def _effects(line: Mapping[str, Any]) -> Effects:

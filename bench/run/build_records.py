@@ -18,11 +18,13 @@ from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
+    CORRECT,
     MODEL_BYTES,
     PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
     EngineInfo,
+    OutcomesFile,
     Proof,
     Record,
     RunFolder,
@@ -103,6 +105,12 @@ def _record(
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good, plan) or _scores(lender, plan)
+    source = good if _scores(good, plan) else lender
+    kept = [
+        OutcomesFile.from_json(trial.extra[CORRECT], folder.path)
+        for trial in source
+        if CORRECT in trial.extra
+    ]
     return Record(
         id=cell.id,
         run=folder.name,
@@ -122,7 +130,7 @@ def _record(
         engine=_engine(cell, facts),
         machine=_machine(),
         trials=tuple(trial.times for trial in good) if complete else (),
-        accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
+        accuracy=_accuracy(task.metric, scores, good, kept) if scores and complete else None,
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
         division=division(cell.precision),
@@ -176,7 +184,12 @@ def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
     return found or None
 
 
-def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -> Accuracy:
+def _accuracy(
+    metric: str,
+    scores: Mapping[int, float],
+    good: Sequence[Trial],
+    kept: Sequence[OutcomesFile],
+) -> Accuracy:
     best = best_epoch_scores(good)
     seeds = sorted(scores)
     return Accuracy.of(
@@ -184,6 +197,7 @@ def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -
         [scores[seed] for seed in seeds],
         seeds,
         [best[seed] for seed in seeds] if best and set(best) >= set(seeds) else None,
+        kept,
     )
 
 

@@ -22,7 +22,8 @@ from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, engine_and_precision, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present.summaries import write_page, write_summaries
-from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
+from sparsebench.bench.records.plain import plain
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
@@ -154,6 +155,9 @@ class _Run:
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
         self.launched: list[Trial] = []
+        self.launch = ""
+        # A seed fixes everything: its outcomes are kept once a cell.
+        self.kept = {key for trial in trials if trial.status == "ok" for key in self._seeds(trial)}
         self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
         # As they were before this run: its forecast stands beside what it measures.
         self.rates = Rates.load(self.rates_file)
@@ -228,10 +232,12 @@ class _Run:
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
             turns=self.turns,
+            keep=self._keep,
             earlier=self._earlier,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
+        self.launch = context.launch
         watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
@@ -249,6 +255,7 @@ class _Run:
             self.folder.append_trial(replace(trial, status="discarded", reason=reason))
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
+            self.kept -= self._seeds(trial)
             self.display.step(-1)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
@@ -291,11 +298,24 @@ class _Run:
         if trial.accuracy_per_seed is not None:
             self.accurate.add(trial.cell)
         if trial.status == "ok":
+            self.kept |= self._seeds(trial)
             self.done.add((trial.cell, trial.block))
         else:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
         self.display.step()
+
+    def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
+        """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
+        if {(cell.id, seed) for seed in outcomes.seeds} <= self.kept:
+            return {}
+        written = self.folder.write_outcomes(f"{cell.id}-{self.launch}", outcomes)
+        return {CORRECT: plain(written)}
+
+    def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
+        """Cell and seed of the outcomes that a trial has kept."""
+        seeds = trial.extra.get("seeds", self.plan.seeds) if CORRECT in trial.extra else ()
+        return {(trial.cell, int(seed)) for seed in seeds}
 
     def _earlier(self, cell: Cell) -> list[Trial]:
         return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]

@@ -42,6 +42,8 @@ from sparsebench.bench.statistics.intervals import CONFIDENCE, t_half_width, t_q
 
 SMALLEST_EFFECT_OF_INTEREST = 0.05
 POWER = 0.8
+LEAST_BLOCKS = 3
+"""Fewer say nothing: the interval of two is 12.7 of their standard errors wide."""
 RESAMPLES = 2000
 
 Verdict = Literal["better", "worse", "inconclusive"]
@@ -67,11 +69,11 @@ class BlockPair:
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio with its 95 % interval.
+    """A ratio with its 95 % interval; with fewer than three blocks it has none.
 
     Args:
         median: estimate of the median ratio (see the module's text).
-        low: lower end of the interval; 0 where one block says nothing about spread.
+        low: lower end of the interval; 0 where too few blocks say nothing about spread.
         high: upper end; ``inf`` in the same case.
         blocks: number of independent units (blocks; cells in a geometric mean).
         smallest_effect: the relative change (0.03: 3 %) that the interval of a run with this
@@ -126,11 +128,11 @@ def estimate_ratio(
     _check(pairs)
     logs = np.array([pair.log_ratio() for pair in pairs])
     mid = float(logs.mean())
+    if len(pairs) < LEAST_BLOCKS:
+        return RatioEstimate(math.exp(mid), 0.0, math.inf, len(pairs), math.inf)
     half = t_half_width(logs, confidence)
-    below, above = mid - half, mid + half
-    if len(pairs) > 1:
-        low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
-        below, above = min(below, math.log(low)), max(above, math.log(high))
+    low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
+    below, above = min(mid - half, math.log(low)), max(mid + half, math.log(high))
     return _estimate(mid, below, above, len(pairs), confidence)
 
 

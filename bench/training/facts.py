@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from sparsebench.bench.records import Trial
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.bench.records import Outcomes, Trial, unpacked
 from sparsebench.bench.training.history import Trained
 
 
@@ -28,6 +31,12 @@ def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:
         "busy_seconds": {name: fmean(one.busy.get(name, 0.0) for one in trained) for name in busy},
         **{key: value for one in trained for key, value in one.facts.items()},
     }
+
+
+def outcomes_of(trained: Sequence[Trained], labels: NDArray[np.int64]) -> Outcomes:
+    """Which test images each training got right; `labels` are the test split's, ``[n]``."""
+    rows = [unpacked(one.right, len(labels)) for one in trained]
+    return Outcomes(tuple(one.seed for one in trained), np.stack(rows), labels)
 
 
 def mean_stages(trained: Sequence[Trained]) -> dict[str, float]:

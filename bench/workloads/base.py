@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
-from sparsebench.bench.records import PEAK_MEMORY, Trial, utc_now
+from sparsebench.bench.records import PEAK_MEMORY, Outcomes, Trial, utc_now
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
@@ -72,6 +72,8 @@ class BlockContext:
         emit: receives every trial as it ends, and writes it to disk.
         say: receives what is being done, for the progress line.
         turns: this run's share of the machine, where another run is measured beside it.
+        keep: writes to disk which test images a cell's seeds got right, and says where: for the
+            trial's ``extra``.
         earlier: finds the good trials that a cell has in other blocks of this run, oldest first.
     """
 
@@ -85,6 +87,7 @@ class BlockContext:
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
     turns: Turns = field(default_factory=Turns)
+    keep: Callable[[Cell, Outcomes], Mapping[str, Any]] = lambda cell, outcomes: {}
     earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:

@@ -18,6 +18,7 @@ from sparsebench.bench.training.facts import (
     mean_process_seconds,
     mean_run_delay,
     mean_stages,
+    outcomes_of,
     trial_facts,
 )
 from sparsebench.bench.training.job import Job
@@ -74,6 +75,7 @@ class Full:
                     extra={
                         **trial_facts(trained),
                         **joules_per_image(energy, images * len(trained)),
+                        **context.keep(one.cell, outcomes_of(trained, context.task.test.labels)),
                         **answers.facts,
                     },
                 )

@@ -90,7 +90,8 @@ class Inference:
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
                     fitted = fit_and_score(one, context)
-                    accuracy, extra["head"] = fitted.accuracy, fitted.how
+                    accuracy = fitted.accuracy
+                    extra |= {"head": fitted.how, **context.keep(one.cell, fitted.outcomes)}
                 trial = make_trial(
                     one,
                     context,

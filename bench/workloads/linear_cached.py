@@ -58,6 +58,7 @@ class LinearCached:
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
                         "head": fitted.how,
+                        **context.keep(one.cell, fitted.outcomes),
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },
                 )

@@ -15,6 +15,7 @@ from sparsebench.bench.heads.recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import Outcomes
 from sparsebench.bench.workloads.base import BlockContext, Running
 from sparsebench.models.cache import cache_dir
 
@@ -26,12 +27,14 @@ class Fitted:
     Attributes:
         clock: the stopped stage clock of the whole.
         accuracy: one a seed, fractions 0-1, on the test pictures.
+        outcomes: which test images each seed got right.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
         how: what trained the head, for the trial's ``extra``.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
+    outcomes: Outcomes
     strengths: dict[float, float]
     how: dict[str, Any]
 
@@ -94,7 +97,13 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
     how["trained_by"] = heads.trained_by
-    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths, how)
+    return Fitted(
+        clock=clock,
+        accuracy=tuple(score / 100 for score in scores.accuracy),
+        outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
+        strengths=strengths,
+        how=how,
+    )
 
 
 def _ready_head(plan: Plan) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sparsebench.bench.training.facts import (
     mean_process_seconds,
     mean_run_delay,
     mean_stages,
+    outcomes_of,
     trial_facts,
 )
 from sparsebench.bench.training.online import train_online
@@ -91,6 +92,7 @@ class LinearOnline:
                         **trial_facts(trained),
                         **one.memory(),
                         **joules_per_image(energy, len(task.train) * recipe.epochs * len(trained)),
+                        **context.keep(cell, outcomes_of(trained, task.test.labels)),
                         ENGINE_PICTURES: pictures,
                     },
                 )
