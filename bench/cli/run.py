@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -97,8 +97,9 @@ def run(
         list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on a picture that cannot be decoded.")
+        bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
     ] = False,
+    allow_image_loss: AllowImageLoss = False,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
@@ -137,6 +138,7 @@ def run(
         precision=precision,
         dense=_partners(dense or []) or None,
         strict=strict or None,
+        allow_image_loss=allow_image_loss or None,
     )
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.run.run import check, execute

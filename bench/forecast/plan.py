@@ -64,13 +64,7 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
     sizes = {}
     for name in plan.tasks:
         say(f"opening {name}")
-        task = open_task(
-            name,
-            data_dir=plan.data_dir or None,
-            strict=plan.strict,
-            limit=plan.limit or None,
-            metric=plan.metric or None,
-        )
+        task = open_task(name, **plan.task_options)
         sizes[name] = (len(task.train), len(task.test), task.sha256)
     cells = expand(plan)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsebench.bench.plan.optional_engines import present
-from sparsebench.bench.plan.plan import EngineSettings, Plan, engine_and_precision, usable_cpus
+from sparsebench.bench.plan.plan import EngineSettings, Plan, engine_and_precision
 from sparsebench.bench.records import cell_id
 from sparsebench.bench.workloads import WORKLOADS
 from sparsebench.models.cards import Card
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import is_onnx_name
 from sparsebench.models.zoo import find_card

@@ -5,13 +5,13 @@ This module is imported by the command line at start: standard library only.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -71,7 +71,8 @@ class Plan:
         data_dir: where downloadable data sets lie or go.
         limit: at most so many pictures of a task (0 for all), stratified.
         metric: ``top1`` or ``mean_per_class``; empty for each task's own.
-        strict: a picture that cannot be decoded fails the task instead of being skipped.
+        strict: an image that cannot be read fails the task instead of being left out.
+        allow_image_loss: measure even where a class loses most of its images.
         solver: ``sgd`` (the paper's recipe) or ``lbfgs``.
         epochs: epochs of the head under ``sgd`` in ``inference`` and ``linear-cached``.
         recipe: ``paper`` or ``short``: how ``linear-online`` and ``full`` train.
@@ -117,6 +118,7 @@ class Plan:
     limit: int = 0
     metric: str = ""
     strict: bool = False
+    allow_image_loss: bool = False
     solver: str = "sgd"
     epochs: int = 150
     recipe: str = "paper"
@@ -132,6 +134,17 @@ class Plan:
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
     min_seconds: float = 0.2
     call_timeout: float = 600.0
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """How its tasks are opened, as :func:`sparsebench.bench.tasks.open_task` takes it."""
+        return {
+            "data_dir": self.data_dir or None,
+            "strict": self.strict,
+            "allow_image_loss": self.allow_image_loss,
+            "limit": self.limit or None,
+            "metric": self.metric or None,
+        }
 
     def with_changes(self, **changes: Any) -> Plan:
         """A validated copy; keys whose value is None or empty stay as they are."""
@@ -278,13 +291,6 @@ def engine_and_precision(entry: str, plan: Plan) -> tuple[str, str]:
     if precision not in PRECISIONS:
         raise UnknownNameError(f"precision of engine {name}", precision, PRECISIONS)
     return name, precision
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use (affinity respected)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def plan_to_toml(plan: Plan) -> str:

@@ -135,6 +135,7 @@ def _record(
             "onnx_file": _onnx_file(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
             "task_skipped": len(task.skipped),
+            "task_left_out": task.losses.to_json() or None,
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
             **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),

@@ -164,12 +164,9 @@ class _Run:
         self.display.say(f"opening {name}")
         task = open_task(
             name,
-            data_dir=self.plan.data_dir or None,
-            strict=self.plan.strict,
-            limit=self.plan.limit or None,
-            metric=self.plan.metric or None,
+            **self.plan.task_options,
             say=self.display.say,
-            progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
+            progress=lambda done, all_: self.display.say(f"checking images {done}/{all_}"),
         )
         task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:

@@ -86,17 +86,11 @@ def job_of(one: Ready, context: BlockContext) -> Job:
             f"{cell.device}.",
             "Leave the engine 'native' out, or take --precision fp32 --device cpu.",
         )
-    options = {
-        "data_dir": plan.data_dir or None,
-        "strict": plan.strict,
-        "limit": plan.limit or None,
-        "metric": plan.metric or None,
-    }
     recipe = recipe_of(plan, cell)
     return Job(
         backbone=cell.backbone,
         task=cell.task,
-        task_options=options,
+        task_options=plan.task_options,
         preprocessing=training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
         recipe=recipe,
         seeds=seeds_of_block(plan, context.block),

@@ -8,6 +8,7 @@ from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.models.images.losses import Losses
 
 DEEPSPARSE = "deepsparse"
 DEEPSPARSE_WARNING = (
@@ -63,4 +64,13 @@ def how_to_read(found: Sequence[Section]) -> str:
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
     used = any(r.engine.name == DEEPSPARSE and r.status == "ok" for r in records)
-    return [DEEPSPARSE_WARNING] if used else []
+    return [*([DEEPSPARSE_WARNING] if used else []), *_images_left_out(records)]
+
+
+def _images_left_out(records: Sequence[Record]) -> list[str]:
+    """A sentence for each task that lost images: of which classes, and of what kind."""
+    found = {r.task.name: data for r in records if (data := r.extra.get("task_left_out"))}
+    return [
+        f"Images of {task} were left out: {'; '.join(Losses.of_json(data).lines())}."
+        for task, data in found.items()
+    ]

@@ -14,10 +14,10 @@ from sparsebench.bench.plan.plan import (
     plan_from_dict,
     plan_to_toml,
     preset_names,
-    usable_cpus,
     validate,
 )
 from sparsebench.bench.run.run import check
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PLAN = Plan(backbones=("efficientnet_lite0/magnitude-50",), engines=("onnxruntime",))
