@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sparsebench.bench.comparisons.matching import differing_keys
 from sparsebench.bench.records import Accuracy, Delta, Record
 from sparsebench.bench.statistics import accuracy_delta, relative_error_increase
-
-PREFERRED = ("linear-cached", "linear-online", "full")
+from sparsebench.bench.workloads import described
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     others = [
         other
         for other in records
-        if other.workload in PREFERRED
+        if _rank(other) is not None
         and other.workload != record.workload
         and other.backbone.name == record.backbone.name
         and other.accuracy is not None
@@ -98,7 +97,11 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
             if not key.startswith("settings.")
         ]
     ]
-    return sorted(others, key=lambda other: PREFERRED.index(other.workload))
+    return sorted(others, key=lambda other: _rank(other) or 0)
+
+
+def _rank(record: Record) -> int | None:
+    return described(record.workload).accuracy_rank
 
 
 def paired_by_seed(sparse: Accuracy, dense: Accuracy) -> tuple[list[float], list[float]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsebench.models.errors import SparsebenchError
+
 if TYPE_CHECKING:
     from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 
@@ -22,4 +24,9 @@ def open_images(path: Path, options: ReadOptions) -> LabelledImages:
     from sparsebench.models.images.archive import open_archive
     from sparsebench.models.images.folder import open_folder
 
+    if not path.exists():
+        raise SparsebenchError(
+            f"There is no folder or archive '{path}'.",
+            "Give a folder or tar with train/CLASS/ and test/CLASS/ in it.",
+        )
     return open_folder(path, options) if path.is_dir() else open_archive(path, options)

@@ -30,12 +30,11 @@ from sparsebench.models.images.decoding import (
     MAX_BYTES,
     UnreadableImageError,
     decode_image,
-    is_image_name,
 )
+from sparsebench.models.images.endings import HEAD_BYTES, is_image_name
 from sparsebench.models.images.folder import changed_image
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 from sparsebench.models.images.layout import find_layout
-from sparsebench.models.images.losses import HEAD_BYTES
 from sparsebench.models.images.scan import Stamp, readable_images
 from sparsebench.models.images.text import printable, shortened
 

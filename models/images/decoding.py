@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,11 +23,6 @@ from PIL import Image, UnidentifiedImageError
 # Formats a data set's images come in. The others Pillow knows are left out on purpose:
 # some of them start other programs (EPS) or are documents, not images.
 _WANTED = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "AVIF")
-_ENDINGS = (
-    *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"),
-    *("ppm", "pgm", "pbm", "pnm", "tif", "tiff", "avif"),
-)
-SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS)
 MAX_PIXELS = 89_478_485
 """Pillow's own limit for a suspicious image: 256 MiB as RGB."""
 MAX_BYTES = 256 * 2**20
@@ -44,11 +38,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class UnreadableImageError(Exception):
     """An image that cannot be had; the message is the reason, without the name."""
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it holds an image."""
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.decoding import MAX_BYTES, UnreadableImageError, decode_image
+from sparsebench.models.images.endings import HEAD_BYTES
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 from sparsebench.models.images.layout import find_layout, split_folders
-from sparsebench.models.images.losses import HEAD_BYTES
 from sparsebench.models.images.scan import Stamp, readable_images
 from sparsebench.models.images.text import printable
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.decoding import is_image_name
-from sparsebench.models.images.losses import (
+from sparsebench.models.images.endings import (
     NO_ENDING,
     begins_like_an_image,
     ending_of,
+    is_image_name,
     left_out_ending,
 )
 from sparsebench.models.images.text import printable, shortened

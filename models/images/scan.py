@@ -25,6 +25,7 @@ import PIL
 
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.decoding import check_image
+from sparsebench.models.images.endings import NO_ENDING, ending_of
 from sparsebench.models.images.labelled import (
     ImageStore,
     LabelledImages,
@@ -33,7 +34,7 @@ from sparsebench.models.images.labelled import (
     split_digest,
 )
 from sparsebench.models.images.layout import Layout
-from sparsebench.models.images.losses import NO_ENDING, UNDECODABLE, ClassLoss, Losses, ending_of
+from sparsebench.models.images.losses import UNDECODABLE, ClassLoss, Losses
 from sparsebench.models.images.text import printable, shortened
 
 log = logging.getLogger("sparsebench")

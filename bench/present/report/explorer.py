@@ -214,7 +214,7 @@ def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[An
             "speedup": "dense" if cell.is_dense else ratio_text(cell.row.speedup),
             "change_text": cell.change_text,
             "accuracy": cell.accuracy_text,
-            "speed": f"{cell.speed_text} {'pictures/s' if cell.section.throughput else 's'}",
+            "speed": f"{cell.speed_text} {'images/s' if cell.section.throughput else 's'}",
             "run": cell.run,
             "workload": record.workload,
             "task": record.task.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 from sparsebench.models.images.losses import Losses
@@ -23,14 +23,12 @@ PARTNER = "dense"
 
 def speed_header(section: Section) -> str:
     """What the speed column shows."""
-    return "pictures/s" if section.throughput else "seconds"
+    return PER_SECOND if section.throughput else "seconds"
 
 
 def caption(section: Section) -> str:
     """One line under a table: what its speeds are."""
-    if section.throughput:
-        return "pictures/s: throughput of the engine on full batches."
-    return "seconds: end to end, from loading the pictures to the evaluated classifier."
+    return section.caption
 
 
 def seen_words(row: Row) -> str:

@@ -217,7 +217,7 @@ def test_it_trains_on_the_images_that_run_measures(
                 Image.new("RGB", (10, 10), colour).save(root / side / name / f"{number}.{ending}")
     if wrapped:
         with tarfile.open(tmp_path / "mixed.tar.gz", "w:gz") as tar:
-            tar.add(root, "wrap/ping")
+            tar.add(root, "wrapping")
         root = tmp_path / "mixed.tar.gz"
     (root.parent if wrapped else root / "train" / "dark").joinpath("more.heic").write_bytes(b"?")
     out = tmp_path / "out.safetensors"

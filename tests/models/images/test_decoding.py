@@ -18,8 +18,8 @@ from sparsebench.models.images.decoding import (
     UnreadableImageError,
     check_image,
     decode_image,
-    is_image_name,
 )
+from sparsebench.models.images.endings import is_image_name
 from tests.bench.tasks.samples import encoded, picture
 
 

@@ -22,8 +22,15 @@ def cats(kept: int, left_out: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, **{f"train/cat/{name}": data for name, data in left_out.items()}}
 
 
-def opened(tmp_path: Path, files: dict[str, bytes], form: str, **more: bool) -> LabelledImages:
-    options = ReadOptions(tmp_path / "cache", **more)
+def opened(
+    tmp_path: Path,
+    files: dict[str, bytes],
+    form: str,
+    *,
+    allow_image_loss: bool = False,
+    strict: bool = False,
+) -> LabelledImages:
+    options = ReadOptions(tmp_path / "cache", strict=strict, allow_image_loss=allow_image_loss)
     if form == "tar":
         return open_images(write_tar(tmp_path / "pets.tar", files), options)
     return open_images(write_folder(tmp_path / "pets", files), options)
