@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 EPILOG = """Examples:
@@ -22,7 +23,7 @@ EPILOG = """Examples:
 
   sparsebench run quick --half-width 3% --budget 60
 
-  sparsebench run quick --workload full --workload linear-online --recipe short
+  sparsebench run quick --workload full --workload linear-online --set full.recipe=short
 
   sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
 
@@ -89,6 +90,10 @@ def run(
             help="full takes kernels that give the same bits every time; the cost is shown.",
         ),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A key of a workload's section: full.epochs=3; once for each."),
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -97,8 +102,9 @@ def run(
         list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on a picture that cannot be decoded.")
+        bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
     ] = False,
+    allow_image_loss: AllowImageLoss = False,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
@@ -137,7 +143,11 @@ def run(
         precision=precision,
         dense=_partners(dense or []) or None,
         strict=strict or None,
+        sections=section_options(set_ or ()) or None,
+        allow_image_loss=allow_image_loss or None,
     )
+    if told := notice(chosen):
+        typer.echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.run.run import check, execute

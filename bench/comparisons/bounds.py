@@ -29,11 +29,12 @@ from statistics import fmean, median
 
 from sparsebench.bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
 from sparsebench.bench.statistics import amdahl_bound, stage_fraction
+from sparsebench.bench.workloads.inference import Inference
 
 EXTRACT = "extract"
 # Stages in which a workload waits for its engine.
 _ENGINE = {"linear-online": (EXTRACT, "evaluate")}
-INFERENCE = "inference"
+INFERENCE = Inference.name
 # Stages whose arithmetic a sparse network has less of.
 _STEPS = ("forward", "backward")
 

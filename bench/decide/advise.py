@@ -18,10 +18,11 @@ from sparsebench.bench.decide.flips import (
 )
 from sparsebench.bench.decide.retraining import Retraining, weigh
 from sparsebench.bench.records import Record, Trial
+from sparsebench.bench.workloads.full import Full
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
 
 LINEAR = (CACHED, ONLINE)
-FULL = "full"
+FULL = Full.name
 RunData = tuple[str, Sequence[Record], Sequence[Trial]]
 """Path of a run, its records, its trials."""
 

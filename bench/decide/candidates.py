@@ -21,8 +21,9 @@ from sparsebench.bench.decide.uncertain import (
 from sparsebench.bench.records import Record, Trial
 from sparsebench.bench.statistics import accuracy_delta
 from sparsebench.bench.statistics.ratios import log_time
+from sparsebench.bench.workloads.inference import Inference
 
-INFERENCE = "inference"
+INFERENCE = Inference.name
 Excluded = tuple[str, str]
 """A cell in words, and why it is not among the candidates."""
 

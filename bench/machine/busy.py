@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sparsebench.bench.machine.facts import load_now, usable_cpus
+from sparsebench.bench.machine.facts import load_now
 from sparsebench.bench.records import Record, Trial
+from sparsebench.models.cpus import usable_cpus
 
 LOAD = "load"
 """Key of a record's ``extra``: :func:`load_of` over the blocks of its run."""
@@ -112,7 +113,7 @@ def load_of(blocks: Iterable[Mapping[str, Any]]) -> dict[str, float | int | None
         own += after["own_seconds"] - before["own_seconds"]
         everything += after["cpu_seconds"] - before["cpu_seconds"]
     return {
-        "cpus": usable_cpus() or os.cpu_count() or 1,
+        "cpus": usable_cpus(),
         "all_cpus": os.cpu_count() or 1,
         "load1": median(known) if known else None,
         "own_cpus": own / seconds if seconds else None,

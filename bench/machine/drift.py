@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.bench.machine.facts import load_now, usable_cpus
+from sparsebench.bench.machine.facts import load_now
 from sparsebench.bench.records.jsonl import append_line, read_lines
+from sparsebench.models.cpus import usable_cpus
 
 BLOCKS = "blocks.jsonl"
 KERNEL_CHANGE = 0.15
@@ -86,7 +86,7 @@ def disturbance(before: Sentinel, after: Sentinel) -> str | None:
         if not 1 / (1 + KERNEL_CHANGE) <= change <= 1 + KERNEL_CHANGE:
             kernel = name.removesuffix("_seconds")
             return f"the {kernel} kernel took {change:.2f} times as long after it as before"
-    capacity = (after.at - before.at) * (usable_cpus() or os.cpu_count() or 1)
+    capacity = (after.at - before.at) * usable_cpus()
     for name, who in (("steal_seconds", "the hypervisor"), ("throttled_seconds", "the quota")):
         start, end = getattr(before, name), getattr(after, name)
         if start is not None and end is not None and end - start > TAKEN_SHARE * capacity:

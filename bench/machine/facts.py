@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sparsebench.models.cpus import usable_cpus
+
 MUST_MATCH = (
     "system",
     "arch",
@@ -141,13 +143,6 @@ def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
-
-
-def usable_cpus() -> int | None:
-    """CPUs that this process may run on (affinity)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

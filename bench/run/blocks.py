@@ -10,7 +10,7 @@ from typing import Any
 from sparsebench.bench.machine.hardware import openmp_runtimes
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.records import utc_now
-from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.base import BlockContext, Ready, Running, failed_or_ok
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.engines.base import CompileRequest
@@ -29,7 +29,9 @@ def run_block(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     Cells that differ only in their workload share a worker. Whatever goes wrong with a
     cell becomes a failed trial with its reason.
     """
-    workloads = {name: WORKLOADS.load(name)() for name in dict.fromkeys(c.workload for c in cells)}
+    workloads: dict[str, Any] = {
+        name: workload_of(name)() for name in dict.fromkeys(cell.workload for cell in cells)
+    }
     on_engines = {n: w for n, w in workloads.items() if hasattr(w, "run_block")}
     with ExitStack() as stack:
         chosen = [cell for cell in cells if cell.workload in on_engines]

@@ -1,11 +1,11 @@
-"""What a workload is: something that makes one trial of each launched cell of a block."""
+"""What a workload at work is given: cells of a block, and how their trials are made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -103,46 +103,6 @@ def cell_order(seed: int, block: int, name: str, count: int) -> list[int]:
     """A permutation of ``0 .. count - 1``, its own for each block and workload name."""
     generator = np.random.default_rng([seed, block, *name.encode()])
     return [int(i) for i in generator.permutation(count)]
-
-
-class Workload(Protocol):
-    """One kind of work whose time is measured.
-
-    Attributes:
-        name: as plans call it.
-        engines: names of the engines that can do it; None for every engine.
-    """
-
-    name: str
-    engines: tuple[str, ...] | None
-
-    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
-        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
-        ...
-
-
-class Training(Protocol):
-    """A workload without an engine session: it trains the network itself, in its own process.
-
-    It takes its turn when the engines' processes of the block are gone.
-    """
-
-    name: str
-    engines: tuple[str, ...] | None
-
-    def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
-        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
-        ...
-
-
-def seeds_of_block(plan: Plan, block: int) -> tuple[int, ...]:
-    """The seeds that step-by-step training takes in a block: all are dealt over the blocks.
-
-    So every block is one more seed as well as one more time. With more blocks than seeds they
-    begin anew.
-    """
-    dealt = plan.seeds[block :: plan.repeats]
-    return dealt or (plan.seeds[block % len(plan.seeds)],)
 
 
 def make_trial(

@@ -9,22 +9,18 @@ delay of every visit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
-from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
-from sparsebench.bench.records import utc_now
-from sparsebench.bench.statistics import settled
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Running,
-    failures_become_trials,
-    known,
-    make_trial,
-)
-from sparsebench.bench.workloads.linear_head import fit_and_score
-from sparsebench.exporters.worker.client import Visit
+from sparsebench.bench.workloads.on_features import OnFeatures
+from sparsebench.bench.workloads.settings import HeadSettings, at_least
+
+if TYPE_CHECKING:
+    from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.exporters.worker.client import Visit
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0
@@ -37,14 +33,48 @@ VISIT_MOST = 100
 WAKE_BELOW_SECONDS = 0.5
 
 
-class Inference:
+@dataclass(frozen=True)
+class InferenceSettings(HeadSettings):
+    """Engine calls; and linear heads, where no other cell lends its accuracy.
+
+    Attributes:
+        min_seconds: least time for each visit of a cell.
+    """
+
+    flat: ClassVar[Mapping[str, str]] = {**HeadSettings.flat, "min_seconds": "min_seconds"}
+    min_seconds: float = 0.2
+
+    def check(self) -> None:
+        """As :meth:`Settings.check`."""
+        super().check()
+        at_least("min_seconds", self.min_seconds, 0)
+
+
+class Inference(OnFeatures):
     """Throughput and latency of a compiled batch."""
 
     name = "inference"
-    engines = None
+    unit = "images/s"
+    caption = "images/s: throughput of the engine on full batches."
+    settings = InferenceSettings
+    borrows_accuracy = True
+    counted = ("seeds", "solver", "epochs", "weight_decays", "validation")
+
+    @classmethod
+    def identity(cls, plan: Plan) -> dict[str, Any]:
+        """As :meth:`Workload.identity`."""
+        own = plan.section(cls.name, InferenceSettings)
+        return {**super().identity(plan), "min_seconds": own.min_seconds}
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """Warm up every cell, then visit all of them in order and back, several times."""
+        from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
+        from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
+        from sparsebench.bench.records import utc_now
+        from sparsebench.bench.workloads.base import failures_become_trials, known, make_trial
+        from sparsebench.bench.workloads.linear_head import fit_and_score
+
+        own = context.plan.section(self.name, InferenceSettings)
         order = [running[i] for i in context.order(len(running), self.name)]
         place = {one.cell.id: i for i, one in enumerate(order)}
         started = {one.cell.id: utc_now() for one in order}
@@ -74,7 +104,7 @@ class Inference:
                     one.worker.visit(
                         slots[key],
                         calls=VISIT_CALLS,
-                        budget=context.plan.min_seconds,
+                        budget=own.min_seconds,
                         most=VISIT_MOST,
                     )
                 )
@@ -89,7 +119,7 @@ class Inference:
                 accuracy, extra = None, one.memory()
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
-                    fitted = fit_and_score(one, context)
+                    fitted = fit_and_score(one, context, own)
                     accuracy = fitted.accuracy
                     extra |= {"head": fitted.how, **context.keep(one.cell, fitted.outcomes)}
                 trial = make_trial(
@@ -123,6 +153,8 @@ def passes(cells: int) -> int:
 
 def warm_up(one: Running, slot: int) -> list[float]:
     """Calls until the windowed median settles, or a cap on calls or seconds is reached."""
+    from sparsebench.bench.statistics import settled
+
     samples: list[float] = []
     while len(samples) < WARMUP_CALLS and sum(samples) < WARMUP_SECONDS:
         samples += one.worker.time(slot, calls=1, budget=0, most=1)

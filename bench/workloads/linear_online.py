@@ -9,36 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from sparsebench.bench.machine.energy import joules_per_image, read_energy
-from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-from sparsebench.bench.training.facts import (
-    mean_process_seconds,
-    mean_run_delay,
-    mean_stages,
-    outcomes_of,
-    trial_facts,
-)
-from sparsebench.bench.training.online import train_online
-from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
-from sparsebench.bench.training.source import decode_task
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Running,
-    failures_become_trials,
-    make_trial,
-    seeds_of_block,
-)
+from sparsebench.bench.workloads.settings import TrainingSettings
+from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
+from sparsebench.bench.workloads.workload import OnEngine
+
+if TYPE_CHECKING:
+    from sparsebench.bench.workloads.base import BlockContext, Running
 
 
-class LinearOnline:
+class LinearOnline(Stepwise, OnEngine):
     """Linear fine-tuning that extracts in every step."""
 
     name = "linear-online"
-    engines = None
+    accuracy_rank = 1
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
+        from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+        from sparsebench.bench.training.facts import (
+            mean_process_seconds,
+            mean_run_delay,
+            mean_stages,
+            outcomes_of,
+            trial_facts,
+        )
+        from sparsebench.bench.training.online import train_online
+        from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+        from sparsebench.bench.training.source import decode_task
+        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+
+        own = context.plan.section(self.name, TrainingSettings)
         plan, task = context.plan, context.task
         dead: set[str] = set()
         context.turns.begin()
@@ -59,7 +62,7 @@ class LinearOnline:
                     data = decode_task(
                         task,
                         training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
-                        plan.validation,
+                        own.validation,
                         threads=cell.threads,
                         clock=clock,
                     )

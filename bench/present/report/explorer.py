@@ -218,7 +218,7 @@ def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[An
             "speedup": "dense" if cell.is_dense else ratio_text(cell.row.speedup),
             "change_text": cell.change_text,
             "accuracy": cell.accuracy_text,
-            "speed": f"{cell.speed_text} {'pictures/s' if cell.section.throughput else 's'}",
+            "speed": f"{cell.speed_text} {'images/s' if cell.section.throughput else 's'}",
             "memory": f"{memory_text(record)} MB",
             "disk": disk_text(record),
             "energy": energy_text(record),
