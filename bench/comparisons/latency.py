@@ -12,15 +12,16 @@ from typing import Any
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics.intervals import Interval
 from sparsebench.bench.statistics.quantiles import blocked_quantile
+from sparsebench.bench.workloads import described
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-SERVING = "serving"
 
 
 def is_request(record: Record) -> bool:
     """Whether a sample of a record is one request."""
-    single = record.workload == "inference" and record.engine.batch_size == 1
-    return record.workload == SERVING or single
+    workload = described(record.workload)
+    single = workload.engine_alone and record.engine.batch_size == 1
+    return workload.takes_requests or single
 
 
 def latency_of(record: Record) -> dict[str, Interval | None]:

@@ -148,6 +148,12 @@ def _measured(
         notes.append(GENERATED)
     if bound.note:
         notes.append(bound.note)
+    for side in (sparse, dense):
+        if side.extra.get("overloaded"):
+            notes.append(
+                f"More requests were offered than {side.backbone.name} could serve: some were "
+                "given up, and its latency is a lower bound."
+            )
     if sparse.id in run.uneven:
         notes.append(UNEVEN)
     process = process_speedup(sparse.id, dense.id, run.trials)

@@ -8,7 +8,7 @@ steadily busy. A run counts as busy where any of these holds:
 - **foreign**: other programs took more than 10 % of the processors' time during its blocks, and
   with them the run's own threads found no place any more;
 - **waited**: the engines' threads waited for a processor for more than 10 % of the time that they
-  could have run (``inference`` alone: there only the engine works);
+  could have run (only where nothing but the engine works, as in ``inference``);
 - **apart**: the wall and process times of at least half of its cells drift apart by a quarter
   from block to block.
 
@@ -25,6 +25,7 @@ from typing import Any
 
 from sparsebench.bench.machine.facts import load_now
 from sparsebench.bench.records import Record, Trial
+from sparsebench.bench.workloads import described
 from sparsebench.models.cpus import usable_cpus
 
 LOAD = "load"
@@ -32,7 +33,6 @@ LOAD = "load"
 SHARE = 0.10
 APART = 1.25
 ADVICE = "Its times are not to be trusted; repeat it on a quiet machine."
-_ALONE = "inference"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,11 @@ def waited_share(trials: Iterable[Trial]) -> float | None:
     """Share of the time (0-1) that engines' threads could have run and waited for a processor."""
     could_run = waited = 0.0
     for trial in trials:
-        if trial.workload == _ALONE and trial.process_seconds and trial.run_delay_seconds:
+        if (
+            described(trial.workload).engine_alone
+            and trial.process_seconds
+            and trial.run_delay_seconds
+        ):
             mine = sum(trial.run_delay_seconds)
             waited += mine
             # An engine that sleeps could have run all the time as well.

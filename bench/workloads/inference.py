@@ -58,6 +58,7 @@ class Inference(OnFeatures):
     caption = "images/s: throughput of the engine on full batches."
     settings = InferenceSettings
     borrows_accuracy = True
+    engine_alone = True
     counted = ("seeds", "solver", "epochs", "weight_decays", "validation")
 
     @classmethod

@@ -80,6 +80,7 @@ class EngineWorker:
     Args:
         target: ``"module:Class"`` of the engine.
         threads: CPU threads; the worker's affinity is set to as many CPUs.
+        first_cpu: place of the first of them among those that this process may use.
         interpreter: Python that has the engine's library (default: this one).
         environ: further environment variables.
 
@@ -92,6 +93,7 @@ class EngineWorker:
         target: str,
         *,
         threads: int,
+        first_cpu: int = 0,
         interpreter: str | None = None,
         environ: Mapping[str, str] | None = None,
         call_timeout: float = CALL_TIMEOUT,
@@ -137,7 +139,7 @@ class EngineWorker:
             raise WorkerFailed("crash", f"{command[0]} could not be started: {error}") from error
         if cpus:
             try:
-                os.sched_setaffinity(self._process.pid, cpus[:threads])
+                os.sched_setaffinity(self._process.pid, cpus[first_cpu : first_cpu + threads])
             except OSError:
                 pass  # it died already; the first request says why
         self._unread = b""
@@ -248,6 +250,10 @@ class EngineWorker:
         """Outputs ``[n, D]`` of one batch, waited for."""
         self.submit(images)
         return self.collect()[0]
+
+    def call(self, slot: int) -> float:
+        """One call on a loaded slot, waited for; seconds inside the engine."""
+        return float(self._ask({"op": "run", "slot": slot}, self.call_timeout)["seconds"])
 
     def time(self, slot: int, *, calls: int, budget: float, most: int) -> list[float]:
         """Seconds of repeated calls on a loaded slot, by the worker's clock, in order."""

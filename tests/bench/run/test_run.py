@@ -39,7 +39,7 @@ def plan_file(folder: Path, **changes: Any) -> Path:
     # Trials are counted below: nothing may be thrown away because the machine is busy.
     path.write_text(
         "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
-        'recipe = "short"\ntrain_epochs = 1\n'
+        'recipe = "short"\ntrain_epochs = 1\n[serving]\nseconds = 0.2\n'
     )
     return path
 
