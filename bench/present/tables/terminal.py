@@ -100,8 +100,14 @@ def _table(
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A column that nobody fills would make the names fold.
     told = [n for n in range(len(header)) if any(row[n] != numbers.DASH for row in cells)]
+    names = max(len(row[0]) for row in cells)
     for n in told:
-        table.add_column(header[n], justify="left" if n < 2 else "right", overflow="fold")
+        table.add_column(
+            header[n],
+            justify="left" if n < 2 else "right",
+            overflow="fold",
+            min_width=min(names, 32) if n == 0 else None,
+        )
     for row in cells:
         table.add_row(*(row[n] for n in told))
     return [table, Text(caption, style="dim")]
