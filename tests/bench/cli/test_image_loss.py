@@ -44,7 +44,9 @@ def test_a_run_that_would_lose_most_of_a_class_is_refused_until_one_agrees(
 
 def test_the_terminal_and_the_summary_say_what_was_left_out_by_class_and_ending() -> None:
     made = make_run(blocks=2)
-    left_out = {"train/cat": {"kept": 3, "left_out": {".heic": 2, ".jpg that cannot be decoded": 1}}}
+    left_out = {
+        "train/cat": {"kept": 3, "left_out": {".heic": 2, ".jpg that cannot be decoded": 1}}
+    }
     records = [replace(r, extra={**r.extra, "task_left_out": left_out}) for r in made.records]
     found = sections(records, made.trials, compare_run(records, made.trials))
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
