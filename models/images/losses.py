@@ -23,7 +23,7 @@ class ClassLoss:
 
     Attributes:
         kept: images that are left.
-        left_out: ending -> files; those that cannot be decoded as ``".jpg that cannot be decoded"``.
+        left_out: ending -> files; :data:`UNDECODABLE` behind the ending where that is why.
     """
 
     kept: int
