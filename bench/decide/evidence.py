@@ -71,7 +71,9 @@ def accuracy_evidence(
         return None
     seeds = len(paired_by_seed(both[0], both[1])[0])
     half = math.inf if delta.ci95 is None else (delta.ci95[1] - delta.ci95[0]) / 2
-    return AccuracyEvidence(of_half_width(delta.mean, half, seeds), seeds, record.task.test)
+    # Accuracies are counts of images: what is below a billionth of a point is rounding.
+    change = of_half_width(round(delta.mean, 9), round(half, 9), seeds)
+    return AccuracyEvidence(change, seeds, record.task.test)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,8 @@ from sparsebench.bench.decide import Advice, Candidate, Limits, Retraining
 from sparsebench.bench.decide.advice import Advised
 from sparsebench.bench.decide.answers import CALLS_WITHIN, INFERENCE
 from sparsebench.bench.decide.flips import Flip
-from sparsebench.bench.present.decisions.sentences import (
-    Said,
-    Sentence,
-    chance,
-    headline,
-    milliseconds,
-    points,
-    said,
-)
+from sparsebench.bench.present.decisions.amounts import chance, milliseconds, points
+from sparsebench.bench.present.decisions.sentences import Said, Sentence, headline, said
 from sparsebench.bench.present.tables import numbers
 
 MEANING = (

@@ -111,7 +111,8 @@ def _confidence(answer: Answer) -> dict[str, float | None] | None:
     taken = answer.standing(answer.take)
     if taken is None:
         return None
-    return {"within": taken.within, "beats_runner_up": answer.lead and answer.lead.faster}
+    lead = None if answer.lead is None else answer.lead.faster
+    return {"within": taken.within, "beats_runner_up": lead}
 
 
 def _stood(answer: Answer, found: Standing | None) -> dict[str, Any] | None:
@@ -159,14 +160,15 @@ def _standing(answer: Answer, found: Standing | None) -> dict[str, Any]:
         return {}
     claim = found.claim
     ratio = Estimate(1.0, (1.0, 1.0), 0) if claim is None else claim.ratio
-    facts = {"median": ratio.median, "ci95": ratio.ci95 and list(ratio.ci95)}
+    ends = ratio.ci95 and list(ratio.ci95)
+    facts = {"median": ratio.median, "ci95": ends}
     return {
         "within": found.within,
         "accuracy": found.accuracy,
         "speedup_best_dense": facts | {"blocks": ratio.blocks},
         "verdict_best_dense": claim and claim.verdict,
         "p_holm_best_dense": claim and claim.p,
-        "over_best_dense": {"dense": answer.dense.name, "ratio": ratio.median, "ci95": ratio.ci95},
+        "over_best_dense": {"dense": answer.dense.name, "ratio": ratio.median, "ci95": ends},
     }
 
 

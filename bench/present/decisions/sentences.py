@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from sparsebench.bench.decide import Answer, Candidate, Limits, Question, RunData, Study
 from sparsebench.bench.decide.answers import CALLS_WITHIN, Claim, Standing
-from sparsebench.bench.decide.evidence import MOST, Need
 from sparsebench.bench.decide.rule import most_accurate
 from sparsebench.bench.decide.uncertain import Uncertain
+from sparsebench.bench.present.decisions.amounts import chance, milliseconds, need_words, points
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Delta
 
@@ -56,11 +56,6 @@ class Said:
 def plain(sentence: Iterable[Piece]) -> str:
     """A sentence without its marks."""
     return "".join(piece.text for piece in sentence)
-
-
-def points(margin: float) -> str:
-    """A limit in words: "0.5 points"."""
-    return f"{margin:g} point" if margin == 1 else f"{margin:g} points"
 
 
 def said(study: Study, limits: Limits) -> list[Said]:
@@ -125,10 +120,7 @@ def headline(answer: Answer) -> Sentence:
         return _not_shown(answer)
     if answer.kind == "nothing fits":
         return (Piece("Nothing fits", True), Piece(f": {'; '.join(_reasons(answer))}."))
-    count = answer.question.unmeasured
-    lack = {0: "no sparse variant was measured", 1: "the only sparse variant has"}
-    have = lack.get(count, f"all {count} sparse variants have")
-    why = have if count == 0 else f"{have} no accuracy (generated weights have none) or no time"
+    why = "no variant has both a time and an accuracy (generated weights have no accuracy)"
     return (Piece("No answer", True), Piece(f": {why}."))
 
 
@@ -300,27 +292,6 @@ def _change(candidate: Candidate) -> Sentence:
 
 def _points(change: Uncertain) -> str:
     return " ".join(numbers.points(Delta(change.mid, change.interval())))
-
-
-def need_words(need: Need) -> str:
-    """What is to be measured more: "about 31 seeds (--seed; 5 now)"."""
-    many = f"about {need.about}" if need.about is not None else f"more than {MOST}"
-    option = {"seeds": "--seed; ", "blocks": "--repeats; "}.get(need.what, "")
-    return f"{many} {need.what} ({option}{need.now} now)"
-
-
-def chance(value: float | None) -> str:
-    """A probability in per cent; never a bare 0 or 100."""
-    if value is None:
-        return "unknown"
-    if value > 0.999:
-        return "over 99.9 %"
-    return "below 0.1 %" if value < 0.001 else f"{100 * value:.3g} %"
-
-
-def milliseconds(seconds: float) -> str:
-    """A short time in words."""
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _name(candidate: Candidate | None) -> str:

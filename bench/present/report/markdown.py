@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import describe_machine
-from sparsebench.bench.present.decisions.sentences import Sentence, points
+from sparsebench.bench.present.decisions.amounts import points
+from sparsebench.bench.present.decisions.sentences import Sentence
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from sparsebench.bench.machine.facts import describe_machine
-from sparsebench.bench.present.decisions.sentences import points
+from sparsebench.bench.present.decisions.amounts import points
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
