@@ -82,8 +82,8 @@ def _corrected(comparison: Comparison, p: float, total: Verdict | None, count: i
     if holds is False:
         notes = (
             *notes,
-            "The 95% interval for itself excludes 1; corrected for this run's "
-            f"{count} comparisons (Holm) it does not.",
+            f"Its own 95% interval excludes 1; corrected for this run's {count} comparisons "
+            "(Holm), it does not.",
         )
     return replace(
         comparison, verdict=corrected_verdict(comparison.speedup, p), total_verdict=total,

@@ -72,8 +72,16 @@ def accuracy_evidence(
     seeds = len(paired_by_seed(both[0], both[1])[0])
     half = math.inf if delta.ci95 is None else (delta.ci95[1] - delta.ci95[0]) / 2
     # Accuracies are counts of images: what is below a billionth of a point is rounding.
-    change = of_half_width(round(delta.mean, 9), round(half, 9), seeds)
-    return AccuracyEvidence(change, seeds, record.task.test)
+    mean, half = round(delta.mean, 9), round(half, 9)
+    of_seeds = getattr(delta, "ci95_seeds", None) or delta.ci95
+    if getattr(delta, "over", "seeds") == "seeds" or delta.ci95 is None or of_seeds is None:
+        return AccuracyEvidence(of_half_width(mean, half, seeds), seeds, record.task.test)
+    # Over images and seeds the interval has no single number of degrees of freedom; up to a
+    # probability of 97.5 % the normal distribution's is the wider one.
+    seeds_half = (of_seeds[1] - of_seeds[0]) / 2
+    images_error = math.sqrt(max(0.0, half**2 - seeds_half**2)) / NORMAL
+    change = Uncertain(mean, half / NORMAL, math.inf)
+    return AccuracyEvidence(change, seeds, record.task.test, images_error)
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,15 @@ def accuracy_need(found: AccuracyEvidence, loss: float, confidence: float) -> Ne
     change, images_error = found.change, found.images_error or 0.0
     if change.error is None:
         return Need("seeds", found.seeds, 3)
-    gap = abs(loss + change.mid)
-    if found.images and images_error * NORMAL >= gap:  # no number of seeds would do
-        times = (images_error * NORMAL / gap) ** 2 if gap else math.inf
+    gap, by_images = abs(loss + change.mid), t_quantile(confidence, 1e9) * images_error
+    if found.images and by_images >= gap:  # no number of seeds would do
+        times = (by_images / gap) ** 2 if gap else math.inf
         return Need("test images", found.images, _whole(2 * times * found.images))
-    of_seeds = max(0.0, change.error**2 - images_error**2) * found.seeds
+    spread = math.sqrt(max(0.0, change.error**2 - images_error**2) * found.seeds)
 
     def shown(seeds: int) -> bool:
-        error = math.sqrt(of_seeds / seeds + images_error**2)
-        return t_quantile(confidence, seeds - 1) * error <= gap
+        by_seeds = t_quantile(confidence, seeds - 1) * spread / math.sqrt(seeds)
+        return math.hypot(by_seeds, by_images) <= gap
 
     return Need("seeds", found.seeds, _first(shown, max(2, found.seeds + 1)))
 

@@ -77,7 +77,9 @@ class Study:
         """The questions of one group of cells: over all its tasks, and of each."""
         varying = [i for i in _SETTING_WORDS if len({other[i] for other in keys}) > 1]
         settings = ", ".join(_SETTING_WORDS[i].format(key[i]) for i in varying)
-        every = tuple(dict.fromkeys(task for one in variants for task in one.cells))
+        named = dict.fromkeys(task for one in variants for task in one.cells)
+        # A task on which everything failed does not leave the others without an answer.
+        every = tuple(t for t in named if any(one.cells.get(t) for one in variants)) or (*named,)
         scopes = [every, *((task,) for task in every if len(every) > 1)]
         questions = []
         for tasks in scopes:

@@ -148,7 +148,10 @@ def _dense(answer: Answer) -> Sentence:
     limit = points(answer.limits.max_accuracy_loss)
     sparse = [one for one in answer.standings if not one.candidate.is_dense]
     if not sparse:
-        return (head, Piece(" (dense): no sparse variant within the other limits was measured."))
+        lack = answer.question.unmeasured
+        why = f" ({lack} lack a time or an accuracy)" if lack else ""
+        text = f" (dense): no sparse variant within the other limits was measured{why}."
+        return (head, Piece(text))
     text = f" (dense): no sparse variant both loses at most {limit} and is significantly better. "
     near = max(sparse, key=lambda one: one.chance)
     return (head, Piece(f"{text}The nearest: {near.candidate.name}, "), *_telling(near, answer))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pytest import MonkeyPatch
 from scipy import stats
 
 from sparsebench.bench.decide import Answer, Limits, Request, RunData, advise
 from sparsebench.bench.decide.advice import Advice, Advised
-from sparsebench.bench.decide.evidence import AccuracyEvidence, accuracy_need, blocks_need
+from sparsebench.bench.decide.evidence import (
+    AccuracyEvidence,
+    accuracy_evidence,
+    accuracy_need,
+    blocks_need,
+)
 from sparsebench.bench.decide.uncertain import Uncertain
 from sparsebench.bench.records import Record
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
@@ -188,7 +195,22 @@ def test_where_test_images_are_the_limit_more_of_them_are_asked_for() -> None:
     evidence = AccuracyEvidence(Uncertain(-0.5, 1.1, 4), seeds=5, images=400, images_error=1.0)
     need = accuracy_need(evidence, 1.0, 0.95)
     assert (need.what, need.now) == ("test images", 400)
-    assert need.about is not None and 1.0 * math.sqrt(400 / need.about) * 1.96 <= 0.5
+    assert need.about is not None and 1.0 * math.sqrt(400 / need.about) * 1.645 <= 0.5
+
+
+def test_an_interval_over_images_and_seeds_is_used_as_it_is(monkeypatch: MonkeyPatch) -> None:
+    """Half 0.5 in all, 0.3 over seeds alone: 0.4 comes from the images."""
+    delta = SimpleNamespace(
+        mean=-0.2, ci95=(-0.7, 0.3), ci95_seeds=(-0.5, 0.1), over="images and seeds"
+    )
+    monkeypatch.setattr(
+        "sparsebench.bench.decide.evidence.accuracy_change",
+        lambda *_: SimpleNamespace(delta=delta),
+    )
+    found = accuracy_evidence(MILD, DENSE, [DENSE, MILD])
+    assert found is not None and found.images_error == pytest.approx(0.4 / 1.96, rel=1e-4)
+    expected = stats.norm.cdf(0.3 / (0.5 / 1.96))  # at most 0.5 points
+    assert found.loses_at_most(0.5) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_blocks_that_it_takes_are_the_first_with_a_verdict() -> None:
@@ -297,3 +319,11 @@ def test_over_two_tasks_a_limit_must_hold_on_both() -> None:
     assert kinds == {("birds", "cars"): "not shown", ("birds",): "sparse", ("cars",): "sparse"}
     both = found.answers[0].answer
     assert both.standings[0].within == pytest.approx(0.94, abs=1e-6)
+
+
+def test_a_task_on_which_everything_failed_leaves_the_other_its_answer() -> None:
+    other = [replace(one, id=f"b-{one.id}", task=replace(one.task, name="birds"), status="failed",
+                     reason="no images", trials=()) for one in (DENSE, MILD)]  # fmt: skip
+    (only,) = asked(DENSE, MILD, *other).answers
+    assert only.answer.question.tasks == (DENSE.task.name,) and only.answer.question.whole
+    assert only.answer.kind == "sparse"
