@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import CANNOT_TELL, Json, certainty
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.bench.cli.options import Json, certainty
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 EPILOG = """Examples:
 
@@ -25,8 +25,9 @@ an image serves (P - T) / t images in a period, and the one that serves most is 
 
 Exit codes: 0 every answer is shown, 1 what was measured does not fit the limits, 2 wrong usage,
 3 nothing was measured at this batch size, 4 cannot tell: an answer is not shown, and the text names
-what would show it. --cannot-tell 0 (or 1) gives that code instead of 4.
+what would show it (--inconclusive makes 0 or 1 of it).
 """
+INCONCLUSIVE = {"fail": 1, "pass": 0}
 
 
 def advise(
@@ -53,14 +54,19 @@ def advise(
     confidence: Annotated[
         str, typer.Option(help="Probability with which the accuracy limit must hold.")
     ] = "95%",
-    cannot_tell: Annotated[
-        int, typer.Option(min=0, max=4, help="Exit code where an answer is not shown: 0, 1 or 4.")
-    ] = CANNOT_TELL,
+    inconclusive: Annotated[
+        str,
+        typer.Option(
+            metavar="fail|pass",
+            help="Where an answer is not shown: fail or pass (default: exit code 4).",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Say which variant to take for inference and for fine-tuning, and what is not shown yet."""
     from sparsebench.bench.decide import Limits, Request, RunData
     from sparsebench.bench.decide import advise as answer
+    from sparsebench.bench.decide.advice import CANNOT_TELL
     from sparsebench.bench.decide.retraining import seconds_of
     from sparsebench.bench.records import RunFolder
 
@@ -69,8 +75,8 @@ def advise(
             f"'--max-accuracy-loss {max_accuracy_loss:g}' is not between 0 and 100.",
             "Write the points that may be lost, such as 0.5.",
         )
-    if cannot_tell not in (0, 1, CANNOT_TELL):
-        raise SparsebenchError(f"--cannot-tell must be 0, 1 or 4, not {cannot_tell}.")
+    if inconclusive not in ("", *INCONCLUSIVE):
+        raise UnknownNameError("--inconclusive", inconclusive, INCONCLUSIVE)
     if batch_size is not None and batch_size < 1:
         raise SparsebenchError(f"--batch-size must be 1 or more, not {batch_size}.")
     request = Request(
@@ -105,4 +111,4 @@ def advise(
             # A command that is broken in two cannot be copied.
             console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))
     code = advice.exit_code
-    raise typer.Exit(cannot_tell if code == CANNOT_TELL else code)
+    raise typer.Exit(INCONCLUSIVE.get(inconclusive, code) if code == CANNOT_TELL else code)

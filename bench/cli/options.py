@@ -11,10 +11,6 @@ from sparsebench.models.errors import SparsebenchError
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
 
 
-CANNOT_TELL = 4
-"""Exit code where the noise does not allow an answer."""
-
-
 def certainty(text: str, option: str) -> float:
     """``95%`` or ``0.95`` as a probability of one half or more.
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.bench.decide.answers import Answer, Limits, Question
 from sparsebench.bench.decide.candidates import Candidate
-from sparsebench.bench.decide.rule import Ratio, judge, race_of
+from sparsebench.bench.decide.rule import Race, Ratio, judge
 from sparsebench.bench.decide.uncertain import Uncertain, combined
 from sparsebench.bench.records import Estimate
 from sparsebench.models.errors import SparsebenchError
@@ -114,8 +114,7 @@ def weigh(
         return Estimate(math.exp(total.mid), both, ratio.blocks), total
 
     possible = tuple(one for one in trained if spent(one) < period)
-    race = race_of(replace(question, candidates=possible), limits, served, effective)
-    answer = judge(race)
+    answer = judge(Race(replace(question, candidates=possible), limits, served, effective))
     return Retraining(
         workload=training[0].record.workload,
         period=period,

@@ -24,10 +24,9 @@ one taken (Holm over them) are named with it, *tied* or *inconclusive*.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from sparsebench.bench.comparisons.family import Verdict, corrected_verdict
-from sparsebench.bench.decide.answers import Answer, Claim, Kind, Limits, Question, Shown, Standing
+from sparsebench.bench.decide.answers import Answer, Claim, Kind, Limits, Question, Standing
 from sparsebench.bench.decide.candidates import Candidate
 from sparsebench.bench.decide.uncertain import Uncertain, combined
 from sparsebench.bench.records import Estimate
@@ -40,57 +39,40 @@ Cost = Callable[[Candidate], float]
 _TIES = ("tied", "inconclusive")
 
 
-@dataclass(frozen=True, eq=False)
 class Race:
-    """Who competes for an answer: what :func:`judge` needs beside the p-values of the family."""
-
-    question: Question
-    limits: Limits
-    ratios: Ratios
-    runners: tuple[Candidate, ...]
-    too_slow: tuple[Candidate, ...]
-    unlicensed: tuple[Candidate, ...]
-    accuracy: Mapping[Candidate, Shown]
-
-    @property
-    def dense(self) -> Candidate | None:
-        """The fastest dense one that is accurate enough."""
-        shown = (one for one in self.runners if self.accuracy[one] == "shown")
-        return next((one for one in shown if one.is_dense), None)
-
-    def tests(self) -> dict[Candidate, Ratio]:
-        """Sparse candidate -> its ratio to the best dense one; empty where no dense one fits."""
-        dense = self.dense
-        if dense is None:
-            return {}
-        return {one: self.ratios(one, dense) for one in self.runners if not one.is_dense}
-
-
-def race_of(
-    question: Question,
-    limits: Limits,
-    ratios: Ratios = Candidate.time_of,
-    cost: Cost = Candidate.seconds,
-) -> Race:
-    """Who competes.
+    """Who competes for an answer: what :func:`judge` needs beside the p-values of the family.
 
     Args:
         question: with all its candidates.
         limits: what can be accepted.
         ratios: how many times as fast the first is as the second.
         cost: what is to be small, seconds an image by default.
+
+    Attributes:
+        runners: those that fit but, perhaps, for the accuracy, the fastest first.
+        dense: the fastest dense one that is accurate enough.
+        tests: sparse runner -> its ratio to that one; empty where there is none.
     """
-    licensed = [one for one in question.candidates if limits.licensed(one)]
-    runners = sorted((one for one in licensed if limits.in_time(one)), key=cost)
-    return Race(
-        question,
-        limits,
-        ratios,
-        tuple(runners),
-        too_slow=tuple(one for one in licensed if one not in runners),
-        unlicensed=tuple(one for one in question.candidates if one not in licensed),
-        accuracy={one: limits.accurate(one) for one in runners},
-    )
+
+    def __init__(
+        self,
+        question: Question,
+        limits: Limits,
+        ratios: Ratios = Candidate.time_of,
+        cost: Cost = Candidate.seconds,
+    ) -> None:
+        self.question, self.limits, self.ratios = question, limits, ratios
+        licensed = [one for one in question.candidates if limits.licensed(one)]
+        self.runners = sorted((one for one in licensed if limits.in_time(one)), key=cost)
+        self.too_slow = tuple(one for one in licensed if one not in self.runners)
+        self.unlicensed = tuple(one for one in question.candidates if one not in licensed)
+        self.accuracy = {one: limits.accurate(one) for one in self.runners}
+        accurate = (one for one in self.runners if self.accuracy[one] == "shown")
+        self.dense = next((one for one in accurate if one.is_dense), None)
+        self.tests: dict[Candidate, Ratio] = {}
+        if self.dense is not None:
+            sparse = (one for one in self.runners if not one.is_dense)
+            self.tests = {one: ratios(one, self.dense) for one in sparse}
 
 
 def p_value(log: Uncertain) -> float:
@@ -109,8 +91,8 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
         corrected: p-value of each of its tests after Holm's correction over their family; by
             default they are the whole family.
     """
-    limits, dense, tests = race.limits, race.dense, race.tests()
-    claims = _claims(tests, corrected)
+    limits, dense = race.limits, race.dense
+    claims = _claims(race.tests, corrected)
     if dense is not None:  # no part of the family: they say which dense one is the best
         rest = [one for one in race.runners if one.is_dense and one is not dense]
         claims |= _claims({one: race.ratios(one, dense) for one in rest})

@@ -18,7 +18,7 @@ from sparsebench.bench.decide.candidates import (
     measurement,
     name_of,
 )
-from sparsebench.bench.decide.rule import Race, Ratio, judge, p_value, race_of
+from sparsebench.bench.decide.rule import Race, Ratio, judge, p_value
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import holm, p_of
 
@@ -108,7 +108,7 @@ class Study:
             limits: what can be accepted.
         """
         if limits not in self._answers:
-            races = [race_of(question, limits, self._ratio) for question in self.questions]
+            races = [Race(question, limits, self._ratio) for question in self.questions]
             single = self._corrected([one for one in races if len(one.question.tasks) == 1], True)
             several = self._corrected([one for one in races if len(one.question.tasks) > 1], False)
             corrected = {**single, **several}
@@ -126,7 +126,7 @@ class Study:
 
     def _corrected(self, races: Sequence[Race], whole_runs: bool) -> dict[Candidate, float]:
         """p-values after Holm's correction; with those of the runs' other comparisons in it."""
-        tests = {one: p_value(log) for race in races for one, (_, log) in race.tests().items()}
+        tests = {one: p_value(log) for race in races for one, (_, log) in race.tests.items()}
         tested = {one.record.id for one in tests}
         others = [
             p_of(as_ratio(one.total))

@@ -37,7 +37,10 @@ def test_p_values_are_those_of_the_t_test_step_by_step() -> None:
     assert [c.holds for c in found] == [expected[0] < 0.05, expected[1] < 0.05, False, None]
     assert raw[2] < 0.05 < expected[2]
     assert [c.verdict for c in found] == ["better"] + ["inconclusive"] * 3
-    assert "excludes 1; corrected for this run's 4 comparisons (Holm), it does not" in found[2].notes[-1]
+    assert (
+        "excludes 1; corrected for this run's 4 comparisons (Holm), it does not"
+        in found[2].notes[-1]
+    )
     assert not found[0].notes and not found[3].notes
 
 

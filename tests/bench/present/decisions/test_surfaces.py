@@ -199,9 +199,9 @@ def test_the_commands_say_it_too(cli: Callable[..., Result]) -> None:
     for key, one in of_report.items():
         assert (one["kind"], one["answer"]) == (of_advise[key]["kind"], of_advise[key]["answer"])
     assert advice.code == told["exit_code"] == 4
-    assert cli("advise", run, "--cannot-tell", 0).code == 0
-    assert cli("advise", run, "--cannot-tell", 1).code == 1
-    assert cli("advise", run, "--cannot-tell", 3).code == 2
+    assert cli("advise", run, "--inconclusive", "pass").code == 0
+    assert cli("advise", run, "--inconclusive", "fail").code == 1
+    assert cli("advise", run, "--inconclusive", "maybe").code == 2
     assert cli("advise", run, "--confidence", "70%").code == 4
     assert cli("advise", run, "--confidence", "certain").code == 2
     assert cli("advise", run, "--confidence", "30%").code == 2
