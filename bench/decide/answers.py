@@ -154,6 +154,7 @@ class Answer:
         dense: the best dense one within the limits.
         standings: all that fit but for the accuracy, fastest first.
         runner_up: the next fastest that is accurate enough.
+        lead: speed of `take` against the runner-up.
         peers: those accurate enough and not significantly slower than `take`, and the verdict.
         open: sparse ones that are neither shown nor ruled out, the likeliest first; only where
             they are why nothing is shown.
@@ -195,7 +196,8 @@ class Answer:
             return ()
         first, found = self.open[0], []
         if first.accuracy != "shown":
-            limit, confidence = self.limits.max_accuracy_loss, self.limits.confidence
+            limit, tasks = self.limits.max_accuracy_loss, len(self.question.tasks)
+            confidence = 1 - (1 - self.limits.confidence) / tasks  # Boole: together as asked
             each = [
                 accuracy_need(one.evidence, limit, confidence)
                 for one in first.candidate.cells.values()

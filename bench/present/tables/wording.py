@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.decide.licences import engine_facts
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import Record
@@ -63,7 +64,10 @@ def how_to_read(found: Sequence[Section]) -> str:
 
 def warning_of(engine: str) -> str:
     """What must stand beside the numbers of an engine; empty for most."""
-    return DEEPSPARSE_WARNING if engine == DEEPSPARSE else ""
+    if engine == DEEPSPARSE:
+        return DEEPSPARSE_WARNING
+    forbids = engine_facts(engine).production is False
+    return f"The licence of {engine} does not allow production." if forbids else ""
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
