@@ -51,9 +51,9 @@ class Limits:
         within = candidate.loses_at_most(self.max_accuracy_loss)
         if within is None:
             return "not shown"
-        if within >= self.confidence:
+        if within[0] >= self.confidence:
             return "shown"
-        return "ruled out" if within <= 1 - self.confidence else "not shown"
+        return "ruled out" if within[1] <= 1 - self.confidence else "not shown"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +120,21 @@ class Standing:
 
     Attributes:
         candidate: the variant.
-        within: probability that it loses no more than the limit; None where nothing tells.
+        odds: bounds of the probability that it loses no more than the limit, the same for a
+            single task; None where nothing tells.
         accuracy: what follows from it.
         claim: its speed against the best dense one; None for that one, or where none fits.
     """
 
     candidate: Candidate
-    within: float | None
+    odds: tuple[float, float] | None
     accuracy: Shown
     claim: Claim | None
+
+    @property
+    def within(self) -> float | None:
+        """At least this probability that it loses no more than the limit."""
+        return None if self.odds is None else self.odds[0]
 
     @property
     def is_shown(self) -> bool:
@@ -137,9 +143,9 @@ class Standing:
 
     @property
     def chance(self) -> float:
-        """Probability that it is within the limit and faster; 1 where nothing tells."""
+        """At most this probability that it is within the limit and faster."""
         gain = 1.0 if self.claim is None or self.claim.gain is None else self.claim.gain
-        return gain * (1.0 if self.within is None else self.within)
+        return gain * (1.0 if self.odds is None else self.odds[1])
 
 
 @dataclass(frozen=True)

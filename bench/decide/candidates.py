@@ -110,13 +110,17 @@ class Candidate:
         """The measurement with the largest loss of accuracy."""
         return min(self.cells.values(), key=lambda one: one.evidence.change.mid)
 
-    def loses_at_most(self, points: float) -> float | None:
-        """At least this probability that it loses at most `points` on every task (union bound)."""
+    def loses_at_most(self, points: float) -> tuple[float, float] | None:
+        """Bounds of the probability that it loses at most `points` on every task; None: unknown.
+
+        Over several tasks, whose images and seeds may go together: at least Boole's bound, at most
+        the probability of the worst task. The same of a single task.
+        """
         known = [one.evidence.loses_at_most(points) for one in self.cells.values()]
         sure = [one for one in known if one is not None]
         if len(sure) < len(known):
             return None
-        return max(0.0, 1 - math.fsum(1 - one for one in sure))
+        return max(0.0, 1 - math.fsum(1 - one for one in sure)), min(sure)
 
     def seconds(self) -> float:
         """Seconds an image, geometric mean over the tasks."""

@@ -61,7 +61,7 @@ def shown_from(candidate: Candidate, confidence: float) -> float | None:
 
     def shown(points: float) -> bool:
         within = candidate.loses_at_most(points)
-        return within is not None and within >= confidence
+        return within is not None and within[0] >= confidence
 
     if not shown(100.0):
         return None

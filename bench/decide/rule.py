@@ -2,8 +2,8 @@
 
 *Accuracy*: a variant may be taken where its accuracy change against its dense baseline (paired,
 the tables' "change") stays within the limit with a stated probability, 95 % unless asked
-otherwise; over several tasks on all of them together. It is *ruled out* where the limit is broken
-with that probability, and else *not shown*.
+otherwise; over several tasks on all of them together (Boole's bound). It is *ruled out* where the
+limit is broken with that probability, on one task at least, and else *not shown*.
 
 *Speed*: a sparse variant is taken where it is significantly better than the best dense one, the
 fastest dense cell of any engine and precision that the limits admit: the ratio, corrected for

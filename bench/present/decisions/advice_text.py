@@ -12,7 +12,7 @@ from sparsebench.bench.decide import Advice, Candidate, Limits, Retraining
 from sparsebench.bench.decide.advice import Advised
 from sparsebench.bench.decide.answers import CALLS_WITHIN, INFERENCE
 from sparsebench.bench.decide.flips import Flip
-from sparsebench.bench.present.decisions.amounts import chance, milliseconds, points
+from sparsebench.bench.present.decisions.amounts import milliseconds, odds, points
 from sparsebench.bench.present.decisions.sentences import Said, Sentence, headline, said
 from sparsebench.bench.present.tables import numbers
 
@@ -127,8 +127,8 @@ def _retraining(found: Retraining) -> Iterator[RenderableType]:
         yield Text.assemble("  Take ", (answer.take.name, "bold green"), ".")
         yield _item(_way(found, answer.take))
         taken = answer.standing(answer.take)
-        within = chance(None if taken is None else taken.within)
-        yield _item(f"within the limit with probability {within}")
+        if taken is not None:
+            yield _item(f"within the limit with probability {odds(taken)}")
     elif answer.kind in ("none", "nothing fits"):
         yield _line("Nothing fits: no variant was trained, within the limits and the period.")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparsebench.bench.decide.answers import Standing
 from sparsebench.bench.decide.evidence import MOST, Need
 
 
@@ -29,3 +30,11 @@ def chance(value: float | None) -> str:
 def milliseconds(seconds: float) -> str:
     """A short time in words."""
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def odds(standing: Standing) -> str:
+    """The probability that the limit holds; over several tasks its bounds."""
+    if standing.odds is None or standing.odds[0] == standing.odds[1]:
+        return chance(standing.within)
+    low, high = map(chance, standing.odds)
+    return f"at most {high}" if standing.odds[0] < 0.001 else f"{low} to {high}"

@@ -9,7 +9,13 @@ from sparsebench.bench.decide import Answer, Candidate, Limits, Question, RunDat
 from sparsebench.bench.decide.answers import CALLS_WITHIN, Claim, Standing
 from sparsebench.bench.decide.rule import most_accurate
 from sparsebench.bench.decide.uncertain import Uncertain
-from sparsebench.bench.present.decisions.amounts import chance, milliseconds, need_words, points
+from sparsebench.bench.present.decisions.amounts import (
+    chance,
+    milliseconds,
+    need_words,
+    odds,
+    points,
+)
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Delta
 
@@ -129,7 +135,7 @@ def _sparse(answer: Answer) -> Sentence:
     standing = answer.standing(take)
     assert take is not None and standing is not None
     limit = points(answer.limits.max_accuracy_loss)
-    end = Piece(f"; it loses at most {limit} with probability {chance(standing.within)}.")
+    end = Piece(f"; it loses at most {limit} with probability {odds(standing)}.")
     if standing.claim is None:
         why = " is the fastest within the limits, which no dense variant keeps; accuracy "
         return (Piece(take.name, True), Piece(why), *_change(take), end)
@@ -185,9 +191,9 @@ def _telling(one: Standing, answer: Answer) -> Sentence:
         told += [*_speed(one.claim, one.candidate)]
         told.append(Piece(f" the speed of {_name(answer.dense)} ({word}), "))
     told += [Piece("accuracy "), *_change(one.candidate)]
-    odds = f"it loses at most {points(limits.max_accuracy_loss)} with probability "
+    loss = f"it loses at most {points(limits.max_accuracy_loss)} with probability "
     asked = "" if one.accuracy == "shown" else f", not {chance(limits.confidence)}"
-    return (*told, Piece(f"; {odds}{chance(one.within)}{asked}."))
+    return (*told, Piece(f"; {loss}{odds(one)}{asked}."))
 
 
 def _reasons(answer: Answer) -> list[str]:
@@ -231,7 +237,7 @@ def _remarks(
         )
     unsure, outside = answer.first("not shown"), answer.first("ruled out")
     if unsure is not None and (not answer.open or unsure is not answer.open[0]):
-        text = f": {unsure.candidate.name} (probability {chance(unsure.within)}), "
+        text = f": {unsure.candidate.name} (probability {odds(unsure)}), "
         yield (Piece("Faster, not shown to be within", True), Piece(text), *_brief(unsure))
     if outside is not None:
         text = f": {outside.candidate.name}, "

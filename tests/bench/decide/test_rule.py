@@ -327,3 +327,15 @@ def test_a_task_on_which_everything_failed_leaves_the_other_its_answer() -> None
     (only,) = asked(DENSE, MILD, *other).answers
     assert only.answer.question.tasks == (DENSE.task.name,) and only.answer.question.whole
     assert only.answer.kind == "sparse"
+
+
+def test_a_limit_that_may_hold_on_both_tasks_is_not_ruled_out() -> None:
+    """Even odds on each task: between 0 and one half for both, whatever goes together."""
+    records = []
+    for task in ("birds", "cars"):
+        for one in (DENSE, UNSURE):
+            records.append(replace(one, id=f"{task}-{one.id}", task=replace(one.task, name=task)))
+    request = Request(Limits(max_accuracy_loss=0.2), batch_size=64)
+    both = advise([RunData.of("two", records)], request).answers[0].answer
+    assert both.question.whole and both.kind == "not shown"
+    assert both.standings[0].odds == pytest.approx((0.0, 0.5), abs=1e-6)
