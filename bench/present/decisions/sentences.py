@@ -87,15 +87,6 @@ def closing_lines(run: RunData, limits: Limits | None = None) -> list[str]:
     return [title, *lines] if lines else []
 
 
-def title_of(question: Question, name_baseline: bool) -> str:
-    """A question's title, as short as tells it from the others."""
-    tasks = question.tasks
-    where = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-    words = [f"{question.workload} on {where}"]
-    words += [question.baseline] if name_baseline else []
-    return ", ".join([*words, question.settings] if question.settings else words)
-
-
 def _said(study: Study, answer: Answer, answers: Sequence[Answer], named: bool) -> Said:
     production = None
     if answer.take is not None and answer.take.facts.production is not True:
@@ -108,22 +99,23 @@ def _said(study: Study, answer: Answer, answers: Sequence[Answer], named: bool) 
         and len(other.question.tasks) == 1
         and _group(other.question) == _group(answer.question)
     ]
+    question = answer.question
+    where = question.tasks[0] if len(question.tasks) == 1 else f"{len(question.tasks)} tasks"
+    words = [f"{question.workload} on {where}", question.baseline if named else ""]
+    title = ", ".join(filter(None, [*words, question.settings]))
     remarks = tuple(_remarks(answer, production, parts))
-    return Said(answer, title_of(answer.question, named), headline(answer), remarks, production)
+    return Said(answer, title, headline(answer), remarks, production)
 
 
-def _group(question: Question) -> tuple[object, ...]:
+def _group(question: Question) -> tuple[str, str, int, str]:
     return question.workload, question.baseline, question.batch_size, question.settings
 
 
 def headline(answer: Answer) -> Sentence:
     """The answer in one or two sentences."""
-    if answer.kind == "sparse":
-        return _sparse(answer)
-    if answer.kind == "dense":
-        return _dense(answer)
-    if answer.kind == "not shown":
-        return _not_shown(answer)
+    how = {"sparse": _sparse, "dense": _dense, "not shown": _not_shown}.get(answer.kind)
+    if how is not None:
+        return how(answer)
     if answer.kind == "nothing fits":
         return (Piece("Nothing fits", True), Piece(f": {'; '.join(_reasons(answer))}."))
     why = "no variant has both a time and an accuracy (generated weights have no accuracy)"
