@@ -54,9 +54,7 @@ def run(
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Pictures per engine call or step.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per engine call or step.")] = None,
     size: Annotated[
         int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
     ] = None,
@@ -68,7 +66,7 @@ def run(
         float | None, typer.Option(help="With --half-width: seconds for each comparison.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of a head; once for each.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many pictures of a task.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many images of a task.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the linear head.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="How linear-online and full train: paper or short.")
@@ -80,7 +78,7 @@ def run(
         float | None, typer.Option(help="Their learning rate (default: its own).")
     ] = None,
     prepared: Annotated[
-        bool, typer.Option("--prepared", help="linear-cached starts from decoded pictures.")
+        bool, typer.Option("--prepared", help="linear-cached starts from decoded images.")
     ] = False,
     tune: Annotated[
         str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")

@@ -1,4 +1,4 @@
-"""``sparsebench sparsify``: make a sparse backbone from one's own pictures."""
+"""``sparsebench sparsify``: make a sparse backbone from one's own images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPILOG = """Examples:
 
   sparsebench sparsify resnet18 --method rigl --sparsity 0.9 --show-recipe
 
-Pictures: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
+Images: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
 same command goes on. Measure what came out:
 
   sparsebench run quick --backbone x.safetensors --task pictures
@@ -41,7 +41,7 @@ def sparsify(
     data: Annotated[
         Path | None, typer.Option(help="Folder or tar with train/CLASS/* and test/CLASS/*.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, *.safetensors.")] = None,
     start: Annotated[
         str | None,
@@ -59,11 +59,11 @@ def sparsify(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is.")] = "auto",
     size: Annotated[
         int | None,
-        typer.Option(help="Side of the pictures in pixels (default: the start's own, or 64)."),
+        typer.Option(help="Side of the images in pixels (default: the start's own, or 64)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all that is random (default: 0).")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Pictures a step (default: the method's, or what fits).")
+        int | None, typer.Option(help="Images a step (default: the method's, or what fits).")
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate (default: the method's).")
@@ -95,7 +95,7 @@ def sparsify(
     allow_image_loss: AllowImageLoss = False,
     as_json: Json = False,
 ) -> None:
-    """Train a sparse backbone on your own pictures and write it to a file."""
+    """Train a sparse backbone on your own images and write it to a file."""
     settings = _settings(
         plan,
         arch=arch,
@@ -264,7 +264,7 @@ def _print(made: Any, as_json: bool) -> None:
         typer.echo(f"left out: {line}", err=True)
     typer.echo(
         f"{sparse.path}: sparsity {sparse.sparsity:.2%}, top-1 {sparse.accuracy:.1%} on the test "
-        f"pictures ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
+        f"images ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
     )
     for key, value in sparse.facts.items():
         typer.echo(f"  {key.replace('_', ' ')}: {value}")

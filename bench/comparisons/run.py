@@ -39,7 +39,6 @@ from sparsebench.bench.statistics import (
     chain_ratios,
     estimate_ratio,
     sequential,
-    verdict,
 )
 from sparsebench.bench.statistics.intervals import CONFIDENCE
 from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples
@@ -178,8 +177,6 @@ def _measured(
         amdahl_bound=bound.value,
         bound_from=bound.source,
         efficiency=None if bound.value is None else speedup.median / bound.value,
-        verdict=verdict(speedup),
-        total_verdict=verdict(whole.total),
         smallest_effect=None if speedup.ci95 is None else speedup.smallest_effect,
         split_blocks=pairing.split,
         process_speedup=None if process is None else _stored(process),

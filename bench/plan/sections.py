@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sparsebench.bench.plan.plan import Plan
 
 _NO_KEYS = ("sections", "flat")
+# Other packages' workloads are younger than sections, and are not imported to look.
+_OURS = "sparsebench."
 ENGINES = "engines"
 """In a section: the engines that the workload is planned on, instead of the plan's."""
 
@@ -71,13 +73,15 @@ def known_keys() -> list[str]:
     from sparsebench.bench.plan.plan import Plan
 
     own = [f.name for f in fields(Plan) if f.name not in _NO_KEYS]
-    flat = [key for name in WORKLOADS for key in workload_of(name).settings.flat]
+    ours = [name for name in WORKLOADS if WORKLOADS.target(name).startswith(_OURS)]
+    flat = [key for name in ours for key in workload_of(name).settings.flat]
     return list(dict.fromkeys((*own, *WORKLOADS, *flat)))
 
 
 def places(key: str) -> list[tuple[str, str]]:
     """Where a key from before there were sections belongs: (workload, key of its section)."""
-    found = [(name, workload_of(name).settings.flat.get(key)) for name in WORKLOADS]
+    ours = [name for name in WORKLOADS if WORKLOADS.target(name).startswith(_OURS)]
+    found = [(name, workload_of(name).settings.flat.get(key)) for name in ours]
     return [(name, new) for name, new in found if new is not None]
 
 

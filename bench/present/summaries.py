@@ -25,9 +25,11 @@ def write_summaries(folder: RunFolder) -> None:
     Raises:
         SparsebenchError: a file of the run is damaged, or the folder cannot be written.
     """
-    from sparsebench.bench.comparisons import compare_run
+    from sparsebench.bench.comparisons import by_cell, compare_run, run_times
+    from sparsebench.bench.decide import RunData
     from sparsebench.bench.machine.busy import busy
     from sparsebench.bench.machine.drift import noted_blocks
+    from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.plots.points import points_of
     from sparsebench.bench.present.plots.speedup_accuracy import save
     from sparsebench.bench.present.tables import sections, summary_csv, summary_markdown
@@ -39,7 +41,9 @@ def write_summaries(folder: RunFolder) -> None:
     folder.replace_comparisons(comparisons)
     found = sections(records, trials, comparisons)
     total = total_of(records, noted_blocks(folder.path))
-    text = summary_markdown(folder.name, found, records, total, busy(records, trials))
+    times = run_times(records, by_cell(trials))
+    closing = closing_lines(RunData(folder.name, records, trials, comparisons, times))
+    text = summary_markdown(folder.name, found, records, total, closing, busy(records, trials))
     text += markdown(over_tasks(records, trials, comparisons))
     folder.write_text(SUMMARY_MARKDOWN, text)
     folder.write_text(SUMMARY_CSV, summary_csv(found))
@@ -60,13 +64,15 @@ def write_page(folder: RunFolder) -> None:
 
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
-    from sparsebench.bench.comparisons import compare_run
+    from sparsebench.bench.decide import RunData
     from sparsebench.bench.machine.busy import busy
+    from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.tables import sections, terminal_tables
 
-    records, trials = folder.records(), folder.trials()
-    found = sections(records, trials, compare_run(records, trials))
-    return terminal_tables(found, records, busy(records, trials))
+    run = RunData.of(folder.name, folder.records(), folder.trials())
+    found = sections(run.records, run.trials, run.comparisons)
+    busyness = busy(run.records, run.trials)
+    return terminal_tables(found, run.records, closing_lines(run), busyness)
 
 
 def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:

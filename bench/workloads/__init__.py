@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from sparsebench.models.errors import UnknownNameError
 from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ def workload_of(name: str) -> type[Workload]:
 
 def described(name: str) -> type[Workload]:
     """What is known of a recorded workload: its class, or nothing where it is not installed."""
-    return workload_of(name) if name in WORKLOADS else _unknown(name)
+    try:
+        return workload_of(name)
+    except (UnknownNameError, ImportError):
+        return _unknown(name)
 
 
 @cache

@@ -89,7 +89,7 @@ def find_layout(
         for path in unusable:
             name, rest = _in_class(path, side)
             if name in images[side] and is_image_name(rest):
-                left_out[side][name][f"{ending_of(rest)}, cannot be read"] += 1
+                left_out[side][name][f"{ending_of(rest)} that cannot be read"] += 1
     classes = _same_classes(images[train], images[test], train, test, where)
     sides = []
     for side in (train, test):

@@ -14,7 +14,7 @@ from typing import Any
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.text import printable, shortened
 
-UNDECODABLE = "cannot be decoded"
+UNDECODABLE = "that cannot be decoded"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ClassLoss:
 
     Attributes:
         kept: images that are left.
-        left_out: ending -> files; those that cannot be decoded as ``".jpg, cannot be decoded"``.
+        left_out: ending -> files; :data:`UNDECODABLE` behind the ending where that is why.
     """
 
     kept: int

@@ -139,7 +139,7 @@ def _losses(layout: Layout, bad: Collection[str]) -> Losses:
             key = f"{side}/{layout.classes[label]}"
             if path in bad:
                 ending = ending_of(inner) or NO_ENDING
-                left_out.setdefault(key, Counter())[f"{ending}, {UNDECODABLE}"] += 1
+                left_out.setdefault(key, Counter())[f"{ending} {UNDECODABLE}"] += 1
             else:
                 kept[key] += 1
     return Losses({key: ClassLoss(kept[key], dict(found)) for key, found in left_out.items()})

@@ -51,7 +51,7 @@ COUNTED = {
     ".jpg?…": 1,
     "no ending": 1,
     ".image": 1,
-    ".png, cannot be decoded": 1,
+    ".png that cannot be decoded": 1,
 }
 
 
