@@ -191,7 +191,9 @@ def _sections(
     given = {"rate": rate, "streams": streams}
     serving = {key: value for key, value in given.items() if value is not None}
     if serving:
-        found["serving"] = {**found.get("serving", {}), **serving}
+        from sparsebench.bench.workloads.serving import Serving
+
+        found[Serving.name] = {**found.get(Serving.name, {}), **serving}
     return found
 
 

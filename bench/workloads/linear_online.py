@@ -23,6 +23,7 @@ class LinearOnline(Stepwise, OnEngine):
     """Linear fine-tuning that extracts in every step."""
 
     name = "linear-online"
+    engine_stages = ("extract", "evaluate")
     accuracy_rank = 1
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:

@@ -62,6 +62,8 @@ class Workload:
             can be shared out.
         engine_alone: whether nothing but the engine works while it is timed, so that a sample is
             an engine call, and whoever keeps its threads waiting is another program.
+        engine_stages: stages of its trials in which it waits for its engine, where those are more
+            than ``extract``.
         takes_requests: whether a sample is a request, whatever the batch size.
         counted: keys of :meth:`recorded` that :meth:`work` counts, or that do not change how
             long a unit of work takes.
@@ -80,6 +82,7 @@ class Workload:
     trains_backbone: ClassVar[bool] = False
     whole_job: ClassVar[bool] = False
     engine_alone: ClassVar[bool] = False
+    engine_stages: ClassVar[tuple[str, ...]] = ()
     takes_requests: ClassVar[bool] = False
     counted: ClassVar[tuple[str, ...]] = ()
 
