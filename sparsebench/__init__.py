@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsebench.api import Run, advise, load, run, sparsify
+    from sparsebench.api import Recommendation, Run, advise, load, run, sparsify
     from sparsebench.bench.plan.plan import Plan, load_plan
     from sparsebench.exporters.kernels.training.module import SparseModule, sparsify_module
     from sparsebench.models.errors import SparsebenchError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Plan",
+    "Recommendation",
     "Run",
     "SparseModule",
     "SparsebenchError",
@@ -37,6 +38,7 @@ __all__ = [
 _HOME = {
     "Plan": "sparsebench.bench.plan.plan",
     "load_plan": "sparsebench.bench.plan.plan",
+    "Recommendation": "sparsebench.api",
     "Run": "sparsebench.api",
     "advise": "sparsebench.api",
     "load": "sparsebench.api",

@@ -23,6 +23,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Recommendation:
+    """The answers to :func:`advise`; printing it says what the command says.
+
+    Args:
+        advice: the answers with all that they rest on.
+    """
+
+    advice: Advice
+
+    @property
+    def shown(self) -> bool:
+        """Whether every answer is shown with the confidence that was asked for."""
+        return self.advice.exit_code == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The same facts as ``sparsebench advise --json``."""
+        from sparsebench.bench.present.decisions.answer_json import advice_json
+
+        return advice_json(self.advice)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        from sparsebench.bench.present.decisions.advice_text import advice_text
+
+        console = Console(highlight=False, width=100, color_system=None)
+        with console.capture() as text:
+            for part in advice_text(self.advice):
+                console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
+        return text.get()
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished (or interrupted) run.
 
@@ -97,7 +130,7 @@ class Run:
         report = build_report([self.path], max_accuracy_loss)
         return write_report(report, target, chosen_format(target, ""))
 
-    def advise(self, **question: Any) -> Advice:
+    def advise(self, **question: Any) -> Recommendation:
         """Which variant to take; the arguments of :func:`advise`."""
         return advise([self], **question)
 
@@ -161,22 +194,43 @@ def run(
     return Run(folder)
 
 
-def advise(runs: Sequence[Run | str | Path], **question: Any) -> Advice:
-    """Which variant to take for each workload, and how sure that is: ``sparsebench advise``.
+def advise(
+    runs: Sequence[Run | str | Path],
+    *,
+    max_accuracy_loss: float = 0.5,
+    confidence: float = 0.95,
+    production: bool = False,
+    latency: float | None = None,
+    batch_size: int | None = None,
+    retrain_every: float | None = None,
+    reference: str | None = None,
+) -> Recommendation:
+    """Which variant to take for each workload, and whether that is shown: ``sparsebench advise``.
 
     Args:
         runs: runs of one machine.
-        question: ``max_accuracy_loss`` (percentage points), ``batch_size``, ``latency``
-            (seconds), ``production`` (only engines whose licence allows it), and the other
-            fields of :class:`sparsebench.bench.decide.Question`.
+        max_accuracy_loss: percentage points that may be lost against the dense baseline.
+        confidence: probability, 0 to 1, with which that limit must hold.
+        production: only engines whose licence allows production.
+        latency: seconds that 95 % of the calls must keep.
+        batch_size: images of a call in inference (default: the only one measured).
+        retrain_every: seconds between two trainings, to weigh training and inference.
+        reference: dense backbone that losses count against (default: each variant's own).
+
+    Returns:
+        The answers; printing it says what the command says.
 
     Raises:
-        SparsebenchError: runs of two machines, or a limit out of range.
+        SparsebenchError: runs of two machines, nothing measured at this batch size, or an unknown
+            reference.
     """
-    from sparsebench.bench.decide import ask
+    from sparsebench.bench.decide import Limits, Request, RunData
+    from sparsebench.bench.decide import advise as answer
 
     found = [one if isinstance(one, Run) else load(one) for one in runs]
-    return ask([one.path for one in found], **question)
+    limits = Limits(max_accuracy_loss, latency, production, confidence)
+    data = [RunData.of(str(one.path), one.records, one.trials) for one in found]
+    return Recommendation(answer(data, Request(limits, batch_size, retrain_every, reference)))
 
 
 def sparsify(

@@ -8,13 +8,16 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import sparsebench
 from sparsebench.models.errors import SparsebenchError
-from tests.bench.conftest import Cli
+from tests.bench.conftest import Result, cli  # noqa: F401  (a fixture)
+
+Cli = Callable[..., Result]
 
 QUICK = Path(__file__).parents[1] / "results/reference/amd-epyc-2cpu/quick"
 
@@ -46,10 +49,12 @@ def test_the_frame_is_the_csv_of_the_run() -> None:
             )
 
 
-def test_advice_is_that_of_the_command_line(cli: Cli) -> None:
+def test_advice_is_that_of_the_command_line(cli: Cli) -> None:  # noqa: F811
     advice = sparsebench.load(QUICK).advise(max_accuracy_loss=0.5)
     printed = cli("advise", str(QUICK), "--max-accuracy-loss", "0.5", "--json")
     assert json.loads(printed.out) == json.loads(json.dumps(advice.to_json()))
+    words = " ".join(cli("advise", str(QUICK)).out.split())
+    assert " ".join(str(advice).split()) == words
 
 
 def test_figures_and_report_are_written_where_asked(tmp_path: Path) -> None:
