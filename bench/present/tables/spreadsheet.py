@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present.tables.details import DETAILS, details_of
 from sparsebench.bench.present.tables.resources import RESOURCES, resources_of
 from sparsebench.bench.present.tables.rows import Row, Section
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROCESS = tuple(f"speedup_by_process_time{end}" for end in ("", "_low", "_high"))
 COLUMNS = (
@@ -27,12 +30,17 @@ COLUMNS = (
 """Later ones come last: a script may go by position."""
 
 
-def summary_csv(found: Sequence[Section]) -> str:
-    """The run as CSV: one line a measured cell, points and ends of intervals in columns."""
+def summary_frame(found: Sequence[Section]) -> pd.DataFrame:
+    """One row a measured cell; points and ends of intervals are columns of their own."""
     import pandas as pd
 
     rows = [_record(section, row) for section in found for row in section.rows]
-    text: str = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def summary_csv(found: Sequence[Section]) -> str:
+    """The rows of :func:`summary_frame` as CSV."""
+    text: str = summary_frame(found).to_csv(index=False)
     return text
 
 
