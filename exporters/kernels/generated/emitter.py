@@ -161,7 +161,7 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     for u, (head, tail) in enumerate(frames):
         slots[starts[u] : starts[u] + len(head)] = head
         slots[starts[u + 1] - len(tail) : starts[u + 1]] = tail
-    bias_at = np.concatenate([b + np.arange(n) for b, n in zip(begins[:groups], sizes)])
+    bias_at = np.concatenate([b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)])
     return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, begins[:-1] + sizes)
 
 

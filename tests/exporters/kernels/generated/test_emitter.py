@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 from collections.abc import Iterator
 
@@ -58,8 +59,8 @@ def run_layer(
     code = emit(out, inp, tap, shape)
     stream = Guarded(code.stream(weight[out, inp, tap], bias), at_end)
     units = len(code.starts) - 1
-    cuts = np.arange(functions + 1) * units // functions
-    memory = CodeMemory([code.function(a, b) for a, b in zip(cuts, cuts[1:], strict=False)])
+    cuts = [i * units // functions for i in range(functions + 1)]
+    memory = CodeMemory([code.function(a, b) for a, b in itertools.pairwise(cuts)])
     source = Guarded(x, at_end)
     found = Guarded(np.full((out_places, shape.out_channels, 16), np.nan, np.float32), at_end)
     places = Guarded(place, at_end)

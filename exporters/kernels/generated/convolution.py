@@ -1,0 +1,125 @@
+"""One convolution as generated code: its functions, its weights and the places they run on."""
+
+from __future__ import annotations
+
+import itertools
+from ctypes import Structure, c_int64, c_void_p
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.kernels.folding import Folded
+from exporters.kernels.generated.emitter import Shape, emit
+from exporters.kernels.geometry import Geometry
+from exporters.kernels.plan import Pattern
+from models.errors import SparsebenchError
+
+LANES = 16
+_BITS = 64
+_FAR = 2**31 - 1
+PLACE = np.dtype([("inp", "<i4"), ("out", "<i4"), ("bits", "<u8")])
+
+
+class CGenerated(Structure):
+    """``Generated`` of folded.h."""
+
+    _fields_ = (
+        ("functions", c_void_p),
+        ("functions_count", c_int64),
+        ("weights", c_void_p),
+        ("places", c_void_p),
+        ("places_count", c_int64),
+        ("serial", c_int64),
+    )
+
+
+class GeneratedConvolution:
+    """``y = act(conv(x) + bias + residual)`` for tensors of pixel-major layout.
+
+    Args:
+        weight: float32 ``[O, C / groups, kh, kw]``; its zeros cost nothing.
+        bias: ``[O]`` or None.
+        geometry: of the convolution.
+        inp: shape of the input. Its halo holds what a tap may read beside a piece, or the planes
+            are whole and have none: then taps are skipped where they see no pixel.
+        out: shape of the output and of a residual.
+        act: activation, see :mod:`exporters.kernels.library`.
+        residual: whether there is one.
+
+    Attributes:
+        functions: machine code.
+        multiply_adds: of vectors, for one call.
+
+    Raises:
+        SparsebenchError: a tensor or the kernel's window is larger than the code can address.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        geometry: Geometry,
+        inp: Folded,
+        out: Folded,
+        act: int,
+        residual: bool,
+    ) -> None:
+        pattern = Pattern.of(weight != 0, geometry.groups)
+        bits = inp.fold.whole and any(geometry.padding)
+        kh, kw = geometry.kernel
+        if bits and kh * kw > _BITS:
+            raise SparsebenchError(
+                f"A kernel of {kh}x{kw} has more than {_BITS} taps.", "Take a smaller kernel."
+            )
+        if max(inp.bytes, out.bytes) > _FAR:
+            raise SparsebenchError(
+                f"A tensor of {max(inp.bytes, out.bytes)} bytes is too large for generated code.",
+                "Take smaller images.",
+            )
+        shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
+        row, column = inp.row_stride * 4, inp.column_stride * 4
+        taps = tuple(dy * row + dx * column for dy in shifts[0] for dx in shifts[1])
+        shape = Shape(geometry.out_channels, geometry.in_channels, taps, bits, residual, act)
+        tap = pattern.ky * kw + pattern.kx
+        code = emit(pattern.out, pattern.inp, tap, shape)
+        self._places = _places(geometry, inp, out, bits)
+        self._stream = code.stream(weight[weight != 0], bias)
+        units = len(code.starts) - 1
+        whole = kh * kw == 1
+        cuts = [0, units] if whole else list(range(units + 1))
+        self.functions = [code.function(*cut) for cut in itertools.pairwise(cuts)]
+        self._addresses = np.zeros(len(self.functions), np.uint64)
+        self.c = CGenerated(
+            self._addresses.ctypes.data,
+            len(self._addresses),
+            self._stream.ctypes.data,
+            self._places.ctypes.data,
+            len(self._places),
+            0,
+        )
+        seen = len(self._places)
+        if bits:
+            per_tap = np.bincount(tap, minlength=kh * kw)
+            shown = self._places["bits"][:, None] >> np.arange(kh * kw, dtype=np.uint64) & 1
+            self.multiply_adds = int((shown.astype(np.int64) * per_tap).sum())
+        else:
+            self.multiply_adds = seen * len(pattern)
+
+    def place(self, addresses: tuple[int, ...]) -> None:
+        """Say where the functions lie."""
+        self._addresses[:] = addresses
+
+
+def _places(geometry: Geometry, inp: Folded, out: Folded, bits: bool) -> NDArray[np.void]:
+    """Where each place of the output reads and writes (bytes), and which taps it sees."""
+    y, x = np.mgrid[: out.height, : out.width].reshape(2, -1)
+    places = np.zeros(len(y), PLACE)
+    places["out"] = 4 * (y * out.row_stride + x * out.column_stride)
+    y, x = y * geometry.stride[0], x * geometry.stride[1]
+    places["inp"] = 4 * (y * inp.row_stride + x * inp.column_stride)
+    if bits:
+        shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
+        for tap, (dy, dx) in enumerate(itertools.product(*shifts)):
+            seen = (y + dy >= 0) & (y + dy < inp.height) & (x + dx >= 0) & (x + dx < inp.width)
+            places["bits"] |= seen.astype(np.uint64) << np.uint64(tap)
+    return places
