@@ -60,6 +60,46 @@ static void regroup(const Regroup& r, real* const* sources, real* to, int thread
     });
 }
 
+static void merge(const Merge& m, real* const* sources, real* to, int threads) {
+    Pool::instance().run(m.places, threads, [&](int64_t place) {
+        real* out = to + m.to[place];
+        for (int64_t k = 0; k < m.count; ++k) {
+            const int64_t i = place * m.count + k;
+            const real* source = sources[m.which[i]];
+            if (!source) {  // no picture: lanes that nobody reads, but they must be numbers
+                if (k == 0)
+                    for (int64_t c = 0; c < m.channels; ++c) store(out + c * m.to_channel, vec{});
+                continue;
+            }
+            const real* in = source + m.offsets[i];
+            bits lanes;
+            for (int l = 0; l < VL; ++l) lanes[l] = m.lanes[i * VL + l];
+            for (int64_t c = 0; c < m.channels; ++c) {
+                const vec before = k == 0 ? vec{} : load(out + c * m.to_channel);
+                store(out + c * m.to_channel,
+                      shuffle(before, load(in + c * m.from_channel), lanes));
+            }
+        }
+    });
+}
+
+static void generated(const Generated& g, const real* in, real* out, const real* residual,
+                      int threads) {
+    if (threads == 1) {
+        for (int64_t f = 0; f < g.functions_count; ++f)
+            g.functions[f](in, out, residual, g.weights, g.places, g.places + g.places_count);
+        return;
+    }
+    // Tasks of about equal work, a few for each thread; all of a function's before the next's.
+    int64_t pieces = (4 * threads + g.functions_count - 1) / g.functions_count;
+    pieces = pieces > g.places_count ? g.places_count : pieces;
+    Pool::instance().run(g.functions_count * pieces, threads, [&](int64_t task) {
+        const int64_t f = task / pieces, i = task % pieces;
+        g.functions[f](in, out, residual, g.weights, g.places + g.places_count * i / pieces,
+                       g.places + g.places_count * (i + 1) / pieces);
+    });
+}
+
 // Maxima of one row of outputs; K: width of the window, 0 where it is cut off or of any size.
 template <int K>
 static INLINE void pool_row(const FoldedPool& p, const real* in, int64_t y0, int64_t y1, int64_t j0,
@@ -81,7 +121,30 @@ static INLINE void pool_row(const FoldedPool& p, const real* in, int64_t y0, int
     }
 }
 
+// The channels of a place side by side: all of them for one output after the other.
+static void pool_places(const FoldedPool& p, const real* from, real* to, int threads) {
+    Pool::instance().run(p.height * p.width, threads, [&](int64_t place) {
+        const int64_t i = place / p.width, j = place % p.width;
+        const int64_t y = i * p.stride - p.padding, x = j * p.stride - p.padding;
+        const int64_t y0 = y < p.low_y ? p.low_y : y, x0 = x < p.low_x ? p.low_x : x;
+        const int64_t y1 = y + p.kernel > p.high_y ? p.high_y : y + p.kernel;
+        const int64_t x1 = x + p.kernel > p.high_x ? p.high_x : x + p.kernel;
+        real* out = to + i * p.to_row + j * p.to_column;
+        for (int64_t c = 0; c < p.channels; ++c) {
+            vec best = splat(-__builtin_inf());
+            for (int64_t h = y0; h < y1; ++h)
+                for (int64_t w = x0; w < x1; ++w) {
+                    const vec next = load(from + h * p.from_row + w * p.from_column + c * VL);
+                    best = (next > best) | (next != next) ? next : best;  // a NaN wins
+                }
+            store(out + c * VL, best);
+        }
+    });
+}
+
 static void max_pool(const FoldedPool& p, const real* from, real* to, int threads) {
+    if (p.from_channel == VL && p.to_channel == VL && p.blocks == 1)
+        return pool_places(p, from, to, threads);
     // Outputs [first, end) of a row see the whole width of their windows.
     int64_t first = 0, end = p.width;
     while (first < end && first * p.stride - p.padding < p.low_x) ++first;
@@ -148,6 +211,12 @@ static void run_call(const Call& call, real* const* table, int threads) {
             break;
         case MEAN:
             mean(*static_cast<const FoldedMean*>(call.what), in, table + call.out, threads);
+            break;
+        case GENERATED:
+            generated(*static_cast<const Generated*>(call.what), in, out, residual, threads);
+            break;
+        case MERGE:
+            merge(*static_cast<const Merge*>(call.what), table + call.in, out, threads);
             break;
         default:
             sparse_act(static_cast<const Shape*>(call.what), in, residual, out, call.act, threads);

@@ -1,6 +1,7 @@
 // Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
 //
-// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], whose lanes are P pictures times a grid of equal
+// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], or [rows][row][C][VL] (pixel-major, for generated
+// code), whose lanes are P pictures times a grid of equal
 // pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
 // border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
 // of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
@@ -31,6 +32,35 @@ struct Regroup {
     int64_t sources, sweep;  // number; elements of each that are asked for beforehand
 };
 
+// The same for whole vectors: each lane of a target comes from one of `count` vectors.
+struct Merge {
+    int64_t channels, from_channel, to_channel;
+    int64_t places, count;
+    const int32_t* which;    // [places][count]: source of each vector
+    const int32_t* offsets;  // [places][count]: in the source's channel
+    const int32_t* lanes;    // [places][count][VL]: VL + the lane that is taken, or the own lane
+    const int32_t* to;       // [places]: in the target's channel
+};
+
+// A convolution as generated code (exporters/kernels/generated): a function runs on all of a
+// range of places. Offsets in bytes; bit t: the place sees tap t.
+struct Place {
+    int32_t in, out;
+    uint64_t bits;
+};
+
+using GeneratedCode = void (*)(const real* in, real* out, const real* residual,
+                               const real* weights, const Place* first, const Place* end);
+
+struct Generated {
+    const GeneratedCode* functions;
+    int64_t functions_count;
+    const real* weights;
+    const Place* places;
+    int64_t places_count;
+    int64_t serial;  // 1: a function reads what the one before it wrote
+};
+
 struct FoldedPool {
     int64_t channels, blocks;
     int64_t from_channel, from_row, from_column;
@@ -45,7 +75,9 @@ struct FoldedMean {
     int64_t pictures;  // of one block
 };
 
-enum Kind : int32_t { CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT };
+enum Kind : int32_t {
+    CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE
+};
 
 struct Call {
     int32_t kind, act;
