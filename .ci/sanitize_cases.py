@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from exporters.kernels.build import build, supported_isas
-from exporters.kernels.layout import Blocked
-from exporters.kernels.library import library
-from exporters.kernels.module import sparsify_module
-from models.generated import generate
-from models.masks import mask_of
-from tests.exporters.kernels.test_convolution import Case, compare
-from tests.exporters.kernels.test_folded import (
+from sparsebench.exporters.kernels.compiled.build import build, supported_isas
+from sparsebench.exporters.kernels.compiled.layout import Blocked
+from sparsebench.exporters.kernels.compiled.library import library
+from sparsebench.exporters.kernels.training.module import sparsify_module
+from sparsebench.models.generated import generate
+from sparsebench.models.masks import mask_of
+from tests.exporters.kernels.inference.test_folded import (
     test_folded_planes_give_the_features_of_whole_ones as check_folds,
 )
-from tests.exporters.kernels.test_pixels import (
+from tests.exporters.kernels.inference.test_pixels import (
     test_every_batch_gives_each_picture_the_same_features as check_batch,
 )
+from tests.exporters.kernels.training.test_convolution import Case, compare
 
 CASES = (
     Case(),

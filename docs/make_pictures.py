@@ -13,11 +13,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from bench.comparisons import compare_run
-from bench.plots.style import COLOURS, GUIDE, RC
-from bench.records import Comparison, Record, RunFolder
-from bench.reporting import plot_runs
-from bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.present.plots.style import COLOURS, GUIDE, RC
+from sparsebench.bench.present.summaries import plot_runs
+from sparsebench.bench.records import Comparison, Record, RunFolder
+from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"

@@ -63,12 +63,12 @@ class Card:
 
     Args:
         name: full name, e.g. ``resnet18/acdc-90`` or ``resnet50/erk-90@generated``.
-        arch: architecture name, a key of ``models.architectures.ARCHITECTURES``.
+        arch: architecture name, a key of ``sparsebench.models.architectures.ARCHITECTURES``.
         method: pruning method, ``dense`` for none.
         family: kind of method (the paper's taxonomy plus one-shot, generated, dense).
         sparsity: nominal sparsity, 0..1, over all Conv2d and Linear weights of the
             classifier network (batch norm and biases do not count). What the weights
-            really hold is ``models.masks.sparsity`` of the loaded backbone.
+            really hold is ``sparsebench.models.masks.sparsity`` of the loaded backbone.
         preprocessing: what the weights were trained with.
         source: where the weights come from: ``zoo``, ``torchvision``, ``generated``,
             a Python package's name, or the path of a file.

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, fx, nn
 
-from models.widths import is_depthwise
+from sparsebench.models.widths import is_depthwise
 
 # Elementwise: the value of a constant channel is what the module makes of that number.
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Identity, nn.Dropout, nn.SiLU, nn.Hardswish)

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.architectures import classifier_name, find_architecture
-from models.channels import ChannelGraph, Value, padded, trace_channels
-from models.widths import load_with_widths
+from sparsebench.models.architectures import classifier_name, find_architecture
+from sparsebench.models.channels import ChannelGraph, Value, padded, trace_channels
+from sparsebench.models.widths import load_with_widths
 
 _FILTERS = ("conv", "depthwise", "linear")
 

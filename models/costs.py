@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.architectures import build, prunable_layers
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.errors import SparsebenchError
 
 LayerKind = Literal["conv", "depthwise", "linear"]
 

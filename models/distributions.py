@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 Shapes = Mapping[str, Sequence[int]]
 """Layer name -> weight shape: (out, in / groups, kh, kw) or (out, in), in network order."""

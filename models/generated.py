@@ -19,9 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.architectures import build, classifier_name, find_architecture, prunable_layers
-from models.distributions import Shapes, erk, global_threshold, spared_layers, uniform
-from models.errors import UnknownNameError
+from sparsebench.models.architectures import (
+    build,
+    classifier_name,
+    find_architecture,
+    prunable_layers,
+)
+from sparsebench.models.distributions import Shapes, erk, global_threshold, spared_layers, uniform
+from sparsebench.models.errors import UnknownNameError
 
 # Trained networks have larger weights where the fan-in is smaller, but less so than an
 # initialisation that scales with fan_in ** -0.5. With this exponent, one threshold over a

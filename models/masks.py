@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.architectures import prunable_layers
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.errors import SparsebenchError
 
 Mask = Mapping[str, Tensor]
 """Parameter name (``layer1.0.conv1.weight``) -> bool tensor of its shape, True = kept."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 DENSE = "dense"
 ONNX_SUFFIX = ".onnx"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName, format_percent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from models.masks import Mask
-    from models.sources import Found
+    from sparsebench.models.masks import Mask
+    from sparsebench.models.sources import Found
 
 
 def prune_found(name: BackboneName, dense: Found) -> Found:
@@ -27,7 +27,7 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         name: asked for; its method is a key of :data:`ONE_SHOT_METHODS`.
         dense: the backbone to prune, of the same architecture and source.
     """
-    from models.sources import Found
+    from sparsebench.models.sources import Found
 
     card = replace(
         dense.card,
@@ -45,7 +45,7 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
     )
 
     def load() -> nn.Module:
-        from models.masks import apply_mask
+        from sparsebench.models.masks import apply_mask
 
         module = dense.load()
         apply_mask(module, ONE_SHOT_METHODS[name.method](module, name.sparsity))
@@ -66,7 +66,7 @@ def global_magnitude(module: nn.Module, sparsity: float) -> Mask:
     """
     import torch
 
-    from models.masks import freeze_mask
+    from sparsebench.models.masks import freeze_mask
 
     weights, spared, pruned = _weights_to_prune(module, sparsity)
     free = {name: weight for name, weight in weights.items() if name not in spared}
@@ -88,8 +88,8 @@ def uniform_magnitude(module: nn.Module, sparsity: float) -> Mask:
         module: any network with Conv2d and Linear layers.
         sparsity: share of zeros over all prunable weights, 0..1.
     """
-    from models.distributions import uniform
-    from models.masks import freeze_mask
+    from sparsebench.models.distributions import uniform
+    from sparsebench.models.masks import freeze_mask
 
     weights, spared, pruned = _weights_to_prune(module, sparsity)
     total = sum(weight.numel() for weight in weights.values())
@@ -109,8 +109,8 @@ def _weights_to_prune(
     """All weights, the names of the spared ones, and how many others to set to zero."""
     import torch
 
-    from models.architectures import prunable_layers
-    from models.distributions import spared_layers
+    from sparsebench.models.architectures import prunable_layers
+    from sparsebench.models.distributions import spared_layers
 
     weights = {f"{n}.weight": m.weight.detach() for n, m in prunable_layers(module).items()}
     spared = spared_layers({n: tuple(w.shape) for n, w in weights.items()}, sparsity)

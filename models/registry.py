@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from models.errors import UnknownNameError
+from sparsebench.models.errors import UnknownNameError
 
 
 class Registry:

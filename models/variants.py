@@ -12,17 +12,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import SparsebenchError
-from models.registry import Registry
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.names import BackboneName
-    from models.sources import Found
+    from sparsebench.models.names import BackboneName
+    from sparsebench.models.sources import Found
 
 VARIANTS = Registry(
-    "variant", "sparsebench.variants", {"compact": "models.compact:compact_variant"}
+    "variant", "sparsebench.variants", {"compact": "sparsebench.models.compact:compact_variant"}
 )
 
 
@@ -37,7 +37,7 @@ def vary(name: BackboneName, found: Found) -> Found:
         UnknownNameError: no variant has this name.
         SparsebenchError: the backbone is dense.
     """
-    from models.sources import Found
+    from sparsebench.models.sources import Found
 
     assert name.variant is not None
     target = VARIANTS.target(name.variant)
@@ -54,7 +54,7 @@ def vary(name: BackboneName, found: Found) -> Found:
     )
 
     def load() -> nn.Module:
-        from models.registry import load_target
+        from sparsebench.models.registry import load_target
 
         module: nn.Module = load_target(target)(found.load().eval(), card.arch)
         return module

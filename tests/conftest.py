@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.bytecode import keep_bytecode
+from sparsebench.exporters.worker.bytecode import keep_bytecode
 
 keep_bytecode()  # tests start processes like the command line does
 if "PYTEST_XDIST_WORKER" in os.environ:

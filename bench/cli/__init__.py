@@ -12,24 +12,26 @@ import sys
 
 import typer
 
-from bench.cli import (
-    advising,
-    checking,
-    comparing,
-    doctoring,
-    exporting,
-    following,
-    inspecting,
-    listing,
-    noising,
-    plotting,
-    reporting,
-    reproducing,
-    running,
-    sparsifying,
+from sparsebench.bench.cli import (
+    advise,
+    check,
+    compare,
+    doctor,
+    export,
+    history,
+    inspect,
+    noise,
+    plot,
+    report,
+    reproduce,
+    run,
+    sparsify,
 )
-from exporters.bytecode import keep_bytecode
-from models.errors import SparsebenchError
+from sparsebench.bench.cli import (
+    list as list_command,
+)
+from sparsebench.exporters.worker.bytecode import keep_bytecode
+from sparsebench.models.errors import SparsebenchError
 
 app = typer.Typer(
     name="sparsebench",
@@ -40,22 +42,22 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(name="run", epilog=running.EPILOG)(running.run)
-app.command(name="list", epilog=listing.EPILOG)(listing.list_names)
-app.command(name="doctor", epilog=doctoring.EPILOG)(doctoring.doctor)
-app.command(name="export", epilog=exporting.EPILOG)(exporting.export)
-app.command(name="sparsify", epilog=sparsifying.EPILOG)(sparsifying.sparsify)
-app.command(name="inspect", epilog=inspecting.EPILOG)(inspecting.inspect)
-app.command(name="compare", epilog=comparing.EPILOG)(comparing.compare)
-app.command(name="advise", epilog=advising.EPILOG)(advising.advise)
-app.command(name="plot", epilog=plotting.EPILOG)(plotting.plot)
-app.command(name="reproduce", epilog=reproducing.EPILOG)(reproducing.reproduce)
-app.command(name="report", epilog=reporting.EPILOG)(reporting.report)
-app.command(name="check", epilog=checking.EPILOG)(checking.check)
-app.command(name="noise", epilog=noising.EPILOG)(noising.noise)
-app.command(name="history", epilog=following.EPILOG)(following.history)
-app.add_typer(checking.baseline_app, name="baseline")
-app.add_typer(doctoring.engines_app, name="engines")
+app.command(name="run", epilog=run.EPILOG)(run.run)
+app.command(name="list", epilog=list_command.EPILOG)(list_command.list_names)
+app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.command(name="export", epilog=export.EPILOG)(export.export)
+app.command(name="sparsify", epilog=sparsify.EPILOG)(sparsify.sparsify)
+app.command(name="inspect", epilog=inspect.EPILOG)(inspect.inspect)
+app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
+app.command(name="advise", epilog=advise.EPILOG)(advise.advise)
+app.command(name="plot", epilog=plot.EPILOG)(plot.plot)
+app.command(name="reproduce", epilog=reproduce.EPILOG)(reproduce.reproduce)
+app.command(name="report", epilog=report.EPILOG)(report.report)
+app.command(name="check", epilog=check.EPILOG)(check.check)
+app.command(name="noise", epilog=noise.EPILOG)(noise.noise)
+app.command(name="history", epilog=history.EPILOG)(history.history)
+app.add_typer(check.baseline_app, name="baseline")
+app.add_typer(doctor.engines_app, name="engines")
 
 
 def main() -> None:

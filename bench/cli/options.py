@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
 

@@ -1,15 +1,21 @@
 """From records and trials to comparisons: within a run, and between runs."""
 
-from bench.comparisons.between import (
+from sparsebench.bench.comparisons.compare_runs import (
     ComparedCell,
     ComparisonOfRuns,
     compare_folders,
     compare_within,
 )
-from bench.comparisons.dense import best_dense, dense_against_best
-from bench.comparisons.matching import differing_keys, find_partner, must_match
-from bench.comparisons.run import GENERATED, compare_run
-from bench.comparisons.times import CellTimes, by_cell, pair_blocks, ratio_of_cells, run_times
+from sparsebench.bench.comparisons.dense import best_dense, dense_against_best
+from sparsebench.bench.comparisons.matching import differing_keys, find_partner, must_match
+from sparsebench.bench.comparisons.run import GENERATED, compare_run
+from sparsebench.bench.comparisons.times import (
+    CellTimes,
+    by_cell,
+    pair_blocks,
+    ratio_of_cells,
+    run_times,
+)
 
 __all__ = [
     "GENERATED",

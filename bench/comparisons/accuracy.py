@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.comparisons.matching import differing_keys
-from bench.records import Accuracy, Delta, Record
-from bench.statistics import accuracy_delta, relative_error_increase
+from sparsebench.bench.comparisons.matching import differing_keys
+from sparsebench.bench.records import Accuracy, Delta, Record
+from sparsebench.bench.statistics import accuracy_delta, relative_error_increase
 
 PREFERRED = ("linear-cached", "linear-online", "full")
 

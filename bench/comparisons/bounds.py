@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
-from bench.statistics import amdahl_bound, stage_fraction
+from sparsebench.bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
+from sparsebench.bench.statistics import amdahl_bound, stage_fraction
 
 EXTRACT = "extract"
 INFERENCE = "inference"

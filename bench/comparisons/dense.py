@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.comparisons.matching import differing_keys
-from bench.comparisons.times import CellTimes, ratio_of_cells
-from bench.records import Record
-from bench.statistics import RatioEstimate
+from sparsebench.bench.comparisons.matching import differing_keys
+from sparsebench.bench.comparisons.times import CellTimes, ratio_of_cells
+from sparsebench.bench.records import Record
+from sparsebench.bench.statistics import RatioEstimate
 
 REFERENCE_PRECISION = "fp32"
 FLOATS = (REFERENCE_PRECISION, "bf16")

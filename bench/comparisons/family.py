@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.records import Comparison, Estimate
-from bench.statistics import FAMILY_ERROR, RatioEstimate, holm, p_of
+from sparsebench.bench.records import Comparison, Estimate
+from sparsebench.bench.statistics import FAMILY_ERROR, RatioEstimate, holm, p_of
 
 
 def hold_after_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:

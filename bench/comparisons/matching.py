@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.records import Record
-from models.architectures import base_architecture
-from models.errors import SparsebenchError
+from sparsebench.bench.records import Record
+from sparsebench.models.architectures import base_architecture
+from sparsebench.models.errors import SparsebenchError
 
 CPU = "cpu"
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.comparisons.accuracy import accuracy_change
-from bench.comparisons.bounds import INFERENCE, bound_of
-from bench.comparisons.dense import best_dense, dense_peers
-from bench.comparisons.family import hold_after_holm
-from bench.comparisons.matching import describe, find_partner, refuse_differences
-from bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
-from bench.comparisons.training import training_comparison
-from bench.records import (
+from sparsebench.bench.comparisons.accuracy import accuracy_change
+from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
+from sparsebench.bench.comparisons.dense import best_dense, dense_peers
+from sparsebench.bench.comparisons.family import hold_after_holm
+from sparsebench.bench.comparisons.matching import describe, find_partner, refuse_differences
+from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
+from sparsebench.bench.comparisons.training import training_comparison
+from sparsebench.bench.records import (
     Comparison,
     EffectIntervals,
     Effects,
@@ -30,15 +30,15 @@ from bench.records import (
     Record,
     Trial,
 )
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     BlockPair,
     RatioEstimate,
     chain_ratios,
     estimate_ratio,
     verdict,
 )
-from bench.statistics.ratios import Samples
-from models.errors import SparsebenchError
+from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.models.errors import SparsebenchError
 
 GENERATED = "Generated weights: speed only, the accuracy means nothing."
 UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)

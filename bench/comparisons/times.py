@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.comparisons.passes import Key, samples_without_passes
-from bench.records import Record, TimedBlock, Trial
-from bench.statistics import (
+from sparsebench.bench.comparisons.pass_correction import Key, samples_without_passes
+from sparsebench.bench.records import Record, TimedBlock, Trial
+from sparsebench.bench.statistics import (
     BlockPair,
     Interval,
     RatioEstimate,
     estimate_ratio,
     geometric_interval,
 )
-from bench.statistics.ratios import Samples, log_time
+from sparsebench.bench.statistics.ratios import Samples, log_time
 
 ENOUGH = 2
 

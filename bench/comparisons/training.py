@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from bench.records import Record
-from bench.training.history import Epoch, seconds_to
+from sparsebench.bench.records import Record
+from sparsebench.bench.training.history import Epoch, seconds_to
 
 ONLINE, CACHED = "linear-online", "linear-cached"
 # Stages of an epoch of online training; all others happen once.

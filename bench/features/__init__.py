@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.features.cache import CachedFeatures, FeatureCache
-from bench.features.extract import extract_batches, extract_features
-from bench.features.flight import BatchRunner
-from bench.features.key import FeatureKey
+from sparsebench.bench.features.cache import CachedFeatures, FeatureCache
+from sparsebench.bench.features.extract import extract_batches, extract_features
+from sparsebench.bench.features.flight import BatchRunner
+from sparsebench.bench.features.key import FeatureKey
 
 __all__ = [
     "BatchRunner",

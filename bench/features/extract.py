@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.decode import decoded_batches
-from bench.features.flight import BatchRunner, through_engine
-from bench.pictures import Source, centred_batches
-from bench.stages import StageClock
-from bench.tasks.base import Task
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.features.flight import BatchRunner, through_engine
+from sparsebench.bench.images import Source, centred_batches
+from sparsebench.bench.images.decode import decoded_batches
+from sparsebench.bench.tasks.base import Task
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
 
 # One with the consumer, two being filled.
 _BUFFERS = 3

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 MAGIC = b"SPBFEAT1"
 FORMAT = 1

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.stages import StageClock
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.models.errors import SparsebenchError
 
 IN_FLIGHT = 2
 Labelled = tuple[NDArray[np.int64], NDArray[np.float32]]

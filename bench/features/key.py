@@ -10,7 +10,7 @@ from typing import Any
 
 import PIL
 
-from models.cards import Preprocessing
+from sparsebench.models.cards import Preprocessing
 
 # Bump when decoding, resizing or normalising changes what the network sees.
 DECODING = 1

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from statistics import median
 
-from bench.cells import Cell
-from bench.forecast.rates import Key, Rate, Rates, key_of
-from bench.forecast.work import Amounts, units
-from bench.workloads import inference
-from models.errors import SparsebenchError
-from models.names import is_onnx_name
-from models.sources.onnx_file import ARCH as ONNX_FILES
+from sparsebench.bench.forecast.rates import Key, Rate, Rates, key_of
+from sparsebench.bench.forecast.work import Amounts, units
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.workloads import inference
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import is_onnx_name
+from sparsebench.models.sources.onnx_file import ARCH as ONNX_FILES
 
 # Starting an engine's process with its libraries, and checking outputs; all of a block's start at
 # once. 0.6 s (DeepSparse) to 2.2 s (PyTorch) each on two cores, compiling apart.
@@ -200,10 +200,10 @@ def flops(backbone: str, size: int) -> float:
     A file that is gone or does not run counts as a network of middle size: why it cannot be
     measured is for its record to say.
     """
-    from models.architectures import build
-    from models.costs import count_costs, total_cost
-    from models.sources.onnx_file import load_onnx
-    from models.zoo import find_card
+    from sparsebench.models.architectures import build
+    from sparsebench.models.costs import count_costs, total_cost
+    from sparsebench.models.sources.onnx_file import load_onnx
+    from sparsebench.models.zoo import find_card
 
     if is_onnx_name(backbone):
         try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bench.cells import Cell, expand
-from bench.forecast.model import Prediction, predict
-from bench.forecast.rates import Rates, rates_path
-from bench.forecast.work import Amounts
-from bench.machine import machine_facts
-from bench.plans import Plan
-from bench.tasks import open_task
-from bench.training.recipe import recipe_of
-from models.zoo import find_card
+from sparsebench.bench.forecast.model import Prediction, predict
+from sparsebench.bench.forecast.rates import Rates, rates_path
+from sparsebench.bench.forecast.work import Amounts
+from sparsebench.bench.machine.facts import machine_facts
+from sparsebench.bench.plan.cells import Cell, expand
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.recipe import recipe_of
+from sparsebench.models.zoo import find_card
 
 STEPWISE = ("linear-online", "full")
 """Workloads that train step by step: a seed is a training of its own."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from bench.cells import Cell
-from bench.forecast.work import Amounts, units
-from bench.records import Record, Trial
+from sparsebench.bench.forecast.work import Amounts, units
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.records import Record, Trial
 
 log = logging.getLogger("sparsebench")
 
@@ -26,7 +26,7 @@ class Key(NamedTuple):
     """What a rate was measured of: whatever changes the seconds of a unit of work.
 
     Attributes are those of a cell, and of the head and the task as in
-    :class:`~bench.forecast.work.Amounts`.
+    :class:`~sparsebench.bench.forecast.work.Amounts`.
     """
 
     workload: str
@@ -159,7 +159,7 @@ def _middle(runs: Sequence[Rate]) -> Rate:
 
 def rates_path(fingerprint: str) -> Path:
     """Where the rates of a machine are remembered."""
-    from exporters.cache import cache_dir
+    from sparsebench.models.cache import cache_dir
 
     return cache_dir("rates") / f"{fingerprint}.v3.json"
 

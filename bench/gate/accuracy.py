@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.gate.baseline import BaselineCell
-from bench.gate.cells import GatedCell
-from bench.statistics import Interval, accuracy_delta
+from sparsebench.bench.gate.baseline import BaselineCell
+from sparsebench.bench.gate.cells import GatedCell
+from sparsebench.bench.statistics import Interval, accuracy_delta
 
 
 def judge_accuracy(

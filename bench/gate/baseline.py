@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bench.records.plain import plain
-from bench.records.schema import validate
-from bench.statistics import RatioEstimate
-from models.errors import SparsebenchError
+from sparsebench.bench.records.plain import plain
+from sparsebench.bench.records.schema import validate
+from sparsebench.bench.statistics import RatioEstimate
+from sparsebench.models.errors import SparsebenchError
 
 SCHEMA = "baseline.v1"
 SPEEDUP = "speedup"
@@ -49,7 +49,7 @@ class BaselineCell:
     """One cell of a baseline.
 
     Args:
-        key: what identifies the cell (`bench.gate.cells.KEY`).
+        key: what identifies the cell (`sparsebench.bench.gate.cells.KEY`).
         kind: "speedup" (dense partner's time over this one's) or "engines" (geometric mean of
             the dense times on other engines over this one's).
         against: the dense partner, or the other engines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.gate.cells import GatedCell
+from sparsebench.bench.gate.cells import GatedCell
 
 # Which part of the suite a stage belongs to.
 AREAS = {

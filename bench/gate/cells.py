@@ -16,15 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparisons import by_cell, differing_keys, find_partner, pair_blocks, run_times
-from bench.comparisons.accuracy import accuracy_of
-from bench.comparisons.matching import must_match
-from bench.comparisons.times import CellTimes
-from bench.gate.baseline import ENGINES, SPEEDUP
-from bench.records import Accuracy, Record, Trial
-from bench.statistics import BlockPair, RatioEstimate, estimate_ratio
-from bench.statistics.ratios import log_time
-from models.errors import SparsebenchError
+from sparsebench.bench.comparisons import (
+    by_cell,
+    differing_keys,
+    find_partner,
+    pair_blocks,
+    run_times,
+)
+from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.matching import must_match
+from sparsebench.bench.comparisons.times import CellTimes
+from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP
+from sparsebench.bench.records import Accuracy, Record, Trial
+from sparsebench.bench.statistics import BlockPair, RatioEstimate, estimate_ratio
+from sparsebench.bench.statistics.ratios import log_time
+from sparsebench.models.errors import SparsebenchError
 
 KEY = (
     "workload", "task", "backbone", "engine", "device", "precision", "threads", "batch_size",

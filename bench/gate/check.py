@@ -12,21 +12,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.gate.accuracy import judge_accuracy
-from bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
-from bench.gate.causes import what_moved
-from bench.gate.cells import KEY, GatedCell, gated_cells, key_of, name_of
-from bench.gate.refusals import refuse_below_noise, refuse_other_machine, refuse_other_settings
-from bench.gate.report import CellVerdict, GateReport, Settings
-from bench.records import Record, RunFolder, Trial
-from bench.statistics import (
+from sparsebench.bench.gate.accuracy import judge_accuracy
+from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
+from sparsebench.bench.gate.causes import what_moved
+from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, name_of
+from sparsebench.bench.gate.refusals import (
+    refuse_below_noise,
+    refuse_other_machine,
+    refuse_other_settings,
+)
+from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.statistics import (
     FAMILY_ERROR,
     Change,
     RatioEstimate,
     change_of,
     holm,
 )
-from models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 
 def check_run(folder: RunFolder, baseline: Baseline, settings: Settings) -> GateReport:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench.gate.sides import Side
-from bench.plans import EngineSettings, load_plan, plan_to_toml
-from exporters.environments import install_version
-from exporters.launch import ENGINES, engine
-from models.errors import SparsebenchError
+from sparsebench.bench.gate.sides import Side
+from sparsebench.bench.plan.plan import EngineSettings, load_plan, plan_to_toml
+from sparsebench.exporters.worker.environments import install_version
+from sparsebench.exporters.worker.launch import ENGINES, engine
+from sparsebench.models.errors import SparsebenchError
 
 _WANTED = "Write an engine and a version, like onnxruntime==1.20.0."
 _PINNED = re.compile(r"(?P<engine>[A-Za-z0-9_-]+)==(?P<version>[A-Za-z0-9.+!_*-]+)")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.gate.report import GateReport
-from bench.gate.words import details, headline, line_of
-from bench.records.plain import plain
+from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.words import details, headline, line_of
+from sparsebench.bench.records.plain import plain
 
 
 def junit_xml(report: GateReport, baseline: Path) -> str:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.comparisons import by_cell
-from bench.comparisons.accuracy import accuracy_of
-from bench.comparisons.visits import pair_visits, split_visits
-from bench.gate.cells import key_of, name_of
-from bench.gate.report import CellVerdict, Settings
-from bench.gate.sides import Side
-from bench.records import Accuracy, RunFolder
-from bench.statistics import (
+from sparsebench.bench.comparisons import by_cell
+from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.alternated_visits import pair_visits, split_visits
+from sparsebench.bench.gate.cells import key_of, name_of
+from sparsebench.bench.gate.report import CellVerdict, Settings
+from sparsebench.bench.gate.sides import Side
+from sparsebench.bench.records import Accuracy, RunFolder
+from sparsebench.bench.statistics import (
     FAMILY_ERROR,
     Change,
     Interval,
@@ -32,7 +32,7 @@ from bench.statistics import (
     holm,
     p_of,
 )
-from models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 TIMES = "times"
 

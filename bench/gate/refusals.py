@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.gate.baseline import Baseline, BaselineCell
-from bench.gate.cells import keys_to_match, name_of
-from bench.machine import MUST_MATCH
-from bench.records import Record
-from bench.records.plain import plain
-from bench.statistics import RatioEstimate
-from bench.statistics.intervals import CONFIDENCE, t_quantile
-from models.errors import SparsebenchError
+from sparsebench.bench.gate.baseline import Baseline, BaselineCell
+from sparsebench.bench.gate.cells import keys_to_match, name_of
+from sparsebench.bench.machine.facts import MUST_MATCH
+from sparsebench.bench.records import Record
+from sparsebench.bench.records.plain import plain
+from sparsebench.bench.statistics import RatioEstimate
+from sparsebench.bench.statistics.intervals import CONFIDENCE, t_quantile
+from sparsebench.models.errors import SparsebenchError
 
 
 def refuse_other_machine(baseline: Baseline, machine: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.gate.report import GateReport
-from bench.gate.words import details, headline, line_of, spoken_of
+from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.words import details, headline, line_of, spoken_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

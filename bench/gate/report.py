@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.gate.cells import name_of
-from bench.statistics import SMALLEST_EFFECT_OF_INTEREST, Change, Interval, RatioEstimate
+from sparsebench.bench.gate.cells import name_of
+from sparsebench.bench.statistics import (
+    SMALLEST_EFFECT_OF_INTEREST,
+    Change,
+    Interval,
+    RatioEstimate,
+)
 
 MAX_ACCURACY_LOSS = 0.5
 FAILING = ("regressed", "failed", "missing")
@@ -43,7 +48,7 @@ class CellVerdict:
         key: what identifies it.
         status: "same", "better", "blind" (too noisy to show the effect), "regressed", "failed",
             "missing" or "new".
-        kind: what its ratio is, see `bench.gate.cells`.
+        kind: what its ratio is, see `sparsebench.bench.gate.cells`.
         against: the dense partner, or the other engines.
         before: the ratio of the baseline.
         now: the ratio of the run.

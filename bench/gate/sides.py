@@ -1,6 +1,7 @@
 """Two sides of `check --base … --head …` run the same plan on one machine, in turns.
 
-Checkouts that know `bench.turns` run at once and hand the machine to each other between visits.
+Checkouts that know `bench.clock.alternation` run at once and hand the machine to each other
+between visits.
 With one that does not (an older commit), whole runs of one block alternate instead; they lie
 half a minute apart, so that the machine's own drift makes their intervals wider.
 """
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.records import RunFolder
-from bench.turns import FIRST, SECOND, TURNS
-from models.errors import NothingMeasuredError
+from sparsebench.bench.clock.alternation import FIRST, SECOND, TURNS
+from sparsebench.bench.records import RunFolder
+from sparsebench.models.errors import NothingMeasuredError
 
 Say = Callable[[str], None]
 ROLES = ("base", "head")
@@ -67,11 +68,13 @@ def run_sides(
 
 def _protocol(side: Side) -> str | None:
     """How a checkout takes turns; None where it cannot."""
-    try:
-        found = _PROTOCOL.search((side.folder / "bench/turns.py").read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    return found[1] if found else None
+    for file in ("bench/clock/alternation.py", "bench/turns.py"):  # its place until 2026-11-29
+        try:
+            found = _PROTOCOL.search((side.folder / file).read_text(encoding="utf-8"))
+        except OSError:
+            continue
+        return found[1] if found else None
+    return None
 
 
 def _together(
@@ -158,7 +161,9 @@ def _whole_runs(
 def _command(side: Side, arguments: Sequence[str], blocks: int, folder: Path) -> list[str]:
     plan = side.plan or arguments[0]
     options = [*arguments[1:], "--repeats", str(blocks), "--out", str(folder), "--json"]
-    return [sys.executable, "-P", "-m", "bench", "run", plan, *options]
+    # Commits from before 2026-11-29 have no package `sparsebench`.
+    package = "sparsebench" if (side.folder / "sparsebench/__main__.py").exists() else "bench"
+    return [sys.executable, "-P", "-m", package, "run", plan, *options]
 
 
 def _surroundings(side: Side, ends: tuple[str, int, int] | None = None) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.gate.baseline import Baseline, BaselineCell, Limits
-from bench.gate.causes import facts_of
-from bench.gate.cells import KEY, GatedCell, gated_cells, key_of, keys_to_match, name_of
-from bench.records import Record, RunFolder, Trial, utc_now
-from models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.bench.gate.baseline import Baseline, BaselineCell, Limits
+from sparsebench.bench.gate.causes import facts_of
+from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, keys_to_match, name_of
+from sparsebench.bench.records import Record, RunFolder, Trial, utc_now
+from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gate.report import CellVerdict, GateReport
-from bench.repeat import run_words
-from bench.tables.numbers import MINUS, share
+from sparsebench.bench.gate.report import CellVerdict, GateReport
+from sparsebench.bench.plan.rerun_command import run_words
+from sparsebench.bench.present.tables.numbers import MINUS, share
 
 MARKS = {
     "same": "no change",

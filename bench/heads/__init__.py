@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench.heads.evaluate import Evaluation, evaluate
-from bench.heads.fit import fit_heads
-from bench.heads.lbfgs import train_lbfgs
-from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from bench.heads.sgd import train_sgd
+from sparsebench.bench.heads.evaluate import Evaluation, evaluate
+from sparsebench.bench.heads.fit import fit_heads
+from sparsebench.bench.heads.lbfgs import train_lbfgs
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.sgd import train_sgd
 
 __all__ = [
     "Evaluation",

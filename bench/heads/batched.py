@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.linear import LinearHeads
-from bench.heads.training import Problem, Training
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.training import Problem, Training
 
 # Rows of 64 bytes: every row begins on a cache line.
 _ALIGN = 16

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.heads.linear import LinearHeads
-from bench.scores import score
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.tasks.scores import score
 
 
 @dataclass(frozen=True, eq=False)

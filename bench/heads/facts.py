@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.heads.sweep import strongest
-from bench.plans import Plan
-from bench.records import Trial
+from sparsebench.bench.heads.sweep import strongest
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import Trial
 
 
 def head_facts(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:

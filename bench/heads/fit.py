@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.lbfgs import train_lbfgs
-from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from bench.heads.sgd import OnEpoch, train_sgd
+from sparsebench.bench.heads.lbfgs import train_lbfgs
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.sgd import OnEpoch, train_sgd
 
 
 def fit_heads(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from exporters.kernels import build as building
-from models.errors import SparsebenchError
+from sparsebench.exporters.kernels.compiled import build as building
+from sparsebench.models.errors import SparsebenchError
 
 # Floats of a cache line: rows of features and weights are a multiple of it.
 LINE = 16

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.linear import LinearHeads, check_training_set
-from bench.heads.recipe import LinearRecipe
-from models.errors import SparsebenchError
+from sparsebench.bench.heads.linear import LinearHeads, check_training_set
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.models.errors import SparsebenchError
 
 # Pairs of steps and gradients kept: 30 needs up to a third fewer evaluations than 10.
 _HISTORY = 30

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 _CHUNK = 4096
 

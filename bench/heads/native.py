@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.kernel import LINE, CBlock, HeadKernel
-from bench.heads.linear import LinearHeads
-from bench.heads.training import Problem, Training
+from sparsebench.bench.heads.kernel import LINE, CBlock, HeadKernel
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.training import Problem, Training
 
 # Orders of pictures that are drawn ahead, in bytes.
 _AHEAD = 1 << 24

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PAPER_SEEDS = (21, 51, 81, 111, 141)
 PAPER_EPOCHS = 150

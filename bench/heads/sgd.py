@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.batched import BatchedTraining
-from bench.heads.kernel import find_kernel
-from bench.heads.linear import LinearHeads, check_training_set
-from bench.heads.native import NativeTraining
-from bench.heads.recipe import LinearRecipe
-from bench.heads.training import Problem, Training
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.heads.batched import BatchedTraining
+from sparsebench.bench.heads.kernel import find_kernel
+from sparsebench.bench.heads.linear import LinearHeads, check_training_set
+from sparsebench.bench.heads.native import NativeTraining
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.training import Problem, Training
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 OnEpoch = Callable[[int, LinearHeads], None]
 EXECUTIONS = ("native", "torch")
@@ -61,7 +61,7 @@ def train_sgd(
         weight_decays: instead of one head a seed, one head for each of these weight decays,
             all with the recipe's first seed.
         execution: ``native`` (the kernel) or ``torch``; by default the kernel where there is
-            one (see :func:`bench.heads.kernel.find_kernel`).
+            one (see :func:`sparsebench.bench.heads.kernel.find_kernel`).
 
     Raises:
         SparsebenchError: labels or features no head can be trained on; a loss that is no

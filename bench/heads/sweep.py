@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.heads.evaluate import evaluate
-from bench.heads.fit import fit_heads, torch_threads
-from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from bench.heads.sgd import train_sgd
-from bench.training.split import validation_split
-from models.errors import SparsebenchError
+from sparsebench.bench.heads.evaluate import evaluate
+from sparsebench.bench.heads.fit import fit_heads, torch_threads
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.sgd import train_sgd
+from sparsebench.bench.training.split import validation_split
+from sparsebench.models.errors import SparsebenchError
 
 
 def sweep(

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.heads.linear import LinearHeads
-from bench.heads.recipe import LinearRecipe
-from models.errors import SparsebenchError
+from sparsebench.bench.heads.linear import LinearHeads
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass(frozen=True, eq=False)

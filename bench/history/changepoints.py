@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.history.series import Series
-from bench.statistics import FAMILY_ERROR, SMALLEST_EFFECT_OF_INTEREST, holm
+from sparsebench.bench.history.series import Series
+from sparsebench.bench.statistics import FAMILY_ERROR, SMALLEST_EFFECT_OF_INTEREST, holm
 
 LEAST_RUNS = 6
 LEAST_SEGMENT = 3

@@ -1,9 +1,15 @@
 """What a run leaves behind: trials, records and comparisons, their schemas and their folder."""
 
-from bench.records.comparison import Comparison, Delta, EffectIntervals, Effects, Estimate
-from bench.records.folder import RunFolder
-from bench.records.ids import cell_id, utc_now
-from bench.records.record import (
+from sparsebench.bench.records.comparison import (
+    Comparison,
+    Delta,
+    EffectIntervals,
+    Effects,
+    Estimate,
+)
+from sparsebench.bench.records.folder import RunFolder
+from sparsebench.bench.records.ids import cell_id, utc_now
+from sparsebench.bench.records.record import (
     Accuracy,
     BackboneInfo,
     EngineInfo,
@@ -11,7 +17,7 @@ from bench.records.record import (
     Record,
     TaskInfo,
 )
-from bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
+from sparsebench.bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
 
 __all__ = [
     "ENGINE_PICTURES",

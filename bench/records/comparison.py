@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.records.plain import pair, plain
+from sparsebench.bench.records.plain import pair, plain
 
 SCHEMA = "comparison.v1"
 Pair = tuple[float, float]

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from bench.records.comparison import Comparison
-from bench.records.jsonl import append_line, mend_end, read_lines
-from bench.records.lock import FolderLock
-from bench.records.record import Record
-from bench.records.schema import Kind, upgraded, validate
-from bench.records.trial import Trial
-from models.errors import SparsebenchError
+from sparsebench.bench.records.comparison import Comparison
+from sparsebench.bench.records.jsonl import append_line, mend_end, read_lines
+from sparsebench.bench.records.lock import FolderLock
+from sparsebench.bench.records.record import Record
+from sparsebench.bench.records.schema import Kind, upgraded, validate
+from sparsebench.bench.records.trial import Trial
+from sparsebench.models.errors import SparsebenchError
 
 TRIALS = "trials.jsonl"
 RECORDS = "records.jsonl"

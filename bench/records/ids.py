@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.records.plain import plain
+from sparsebench.bench.records.plain import plain
 
 ID_LENGTH = 12
 

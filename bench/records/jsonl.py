@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
 

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
 

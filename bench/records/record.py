@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.records.plain import floats, optional_floats, pair, plain
-from bench.records.trial import TimedBlock
+from sparsebench.bench.records.plain import floats, optional_floats, pair, plain
+from sparsebench.bench.records.trial import TimedBlock
 
 SCHEMA = "record.v1"
 DENSE = "dense"
@@ -100,7 +100,7 @@ class Accuracy:
         best_epoch_per_seed: Iterable[float] | None = None,
     ) -> Accuracy:
         """Mean and t-interval of one accuracy a seed (fractions 0-1)."""
-        from bench.statistics import mean_interval
+        from sparsebench.bench.statistics import mean_interval
 
         values = floats(per_seed)
         interval = mean_interval(values)
@@ -150,7 +150,7 @@ class Record:
         trials: the times, in measured order; empty unless ok.
         accuracy: None where none was reached.
         proof: None where it did not come so far.
-        machine: facts of the machine with their `fingerprint` (`bench.machine`).
+        machine: facts of the machine with their `fingerprint` (`sparsebench.bench.machine.facts`).
         packages: distribution name -> version.
         division: "closed" (same checkpoint, preprocessing, batch, threads and precision on both
             sides) or "open" (anything).

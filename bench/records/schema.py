@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -78,7 +78,7 @@ def version_of(kind: Kind, line: Mapping[str, Any], where: str) -> int:
 @cache
 def load_schema(kind: Kind, version: int) -> dict[str, Any]:
     """The schema itself, from results/schema/."""
-    text = (files("results") / "schema" / f"{kind}.v{version}.json").read_text("utf-8")
+    text = (files("sparsebench.results") / "schema" / f"{kind}.v{version}.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.records.plain import floats, optional_floats, plain
+from sparsebench.bench.records.plain import floats, optional_floats, plain
 
 SCHEMA = "trial.v1"
 # In a trial's `extra`: pictures that went through the engine in one sample of a training.

@@ -12,8 +12,8 @@ import pytest
 from pytest_sparsebench.fixture import session_options
 from pytest_sparsebench.runs import run_once
 
-from bench.cells import with_partners
-from bench.plans import Plan, load_plan
+from sparsebench.bench.plan.cells import with_partners
+from sparsebench.bench.plan.plan import Plan, load_plan
 
 BACKBONES = ("resnet18/gmp-90",)
 ENGINES = ("deepsparse", "onnxruntime")
@@ -79,7 +79,7 @@ def measured(request: pytest.FixtureRequest) -> Path:
 
 def _engines(config: pytest.Config, workload: str) -> tuple[str, ...]:
     """The chosen engines that can do a workload; for training PyTorch where none of them can."""
-    from bench.workloads import WORKLOADS
+    from sparsebench.bench.workloads import WORKLOADS
 
     able = WORKLOADS.load(workload).engines
     chosen = _chosen(config, "engine", ENGINES)
@@ -92,7 +92,7 @@ def _plan(config: pytest.Config) -> Plan:
 
 def _workloads(config: pytest.Config) -> tuple[str, ...]:
     """The chosen ones, or all that the suite has and a session file is there for."""
-    from bench.workloads import WORKLOADS
+    from sparsebench.bench.workloads import WORKLOADS
 
     known = tuple(name for name in WORKLOADS.names() if name in FILES.values())
     return _chosen(config, "workload", known)

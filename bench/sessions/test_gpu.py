@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from bench.training.source import TrainingData
+    from sparsebench.bench.training.source import TrainingData
 
 AS_FAST = 0.9
 CLASSES = 10
@@ -31,9 +31,9 @@ def gpu() -> None:
 @pytest.fixture(scope="module")
 def noise() -> TrainingData:
     """40 pictures: two full batches of 16 and one of 8."""
-    from bench.pictures import ResizedPictures
-    from bench.training.source import TrainingData
-    from models.cards import Preprocessing
+    from sparsebench.bench.images import ResizedPictures
+    from sparsebench.bench.training.source import TrainingData
+    from sparsebench.models.cards import Preprocessing
 
     generator = np.random.default_rng(0)
     shapes = np.array([(74, 74 + 5 * number) for number in range(40)], np.int32)
@@ -44,9 +44,9 @@ def noise() -> TrainingData:
 
 
 def test_pictures_in_its_memory_are_those_of_the_host(noise: TrainingData) -> None:
-    from bench.training.execution import Execution
-    from bench.training.feed import evaluation_batches, training_batches
-    from bench.training.placement import placed
+    from sparsebench.bench.training.execution import Execution
+    from sparsebench.bench.training.feed import evaluation_batches, training_batches
+    from sparsebench.bench.training.placement import placed
 
     there, facts = placed(noise, DEVICE)
     assert facts["data_on_device"]
@@ -71,12 +71,12 @@ def test_pictures_in_its_memory_are_those_of_the_host(noise: TrainingData) -> No
 def test_graphs_train_the_network_that_is_trained_without(
     noise: TrainingData, precision: str
 ) -> None:
-    from bench.stages import StageClock
-    from bench.training.execution import Execution
-    from bench.training.network import load_network
-    from bench.training.placement import placed
-    from bench.training.recipe import TrainRecipe
-    from bench.training.steps import StepRunner
+    from sparsebench.bench.clock.stages import StageClock
+    from sparsebench.bench.training.execution import Execution
+    from sparsebench.bench.training.network import load_network
+    from sparsebench.bench.training.placement import placed
+    from sparsebench.bench.training.recipe import TrainRecipe
+    from sparsebench.bench.training.steps import StepRunner
 
     there, _ = placed(noise, DEVICE)
     plain = Execution(device=DEVICE, precision=precision, channels_last=True, losses_every=50)
@@ -108,7 +108,7 @@ def test_full_fine_tuning_keeps_up_with_a_plain_loop(precision: str) -> None:
     """ResNet-50 at 224 px, 90 % zeros, batch 64: the loop of torchvision's reference training."""
     import torch
 
-    from bench.training.beside_plain import Asked, beside_plain
+    from sparsebench.results.scripts.beside_plain import Asked, beside_plain
 
     found = beside_plain(Asked(precision=precision))
     print(f"{torch.cuda.get_device_name()}, {precision}: plain over ours {found}")

@@ -1,11 +1,18 @@
 """Statistics of timed blocks and of seeds: intervals, ratios, verdicts, bounds."""
 
-from bench.statistics.accuracy import accuracy_delta, relative_error_increase
-from bench.statistics.bounds import amdahl_bound, stage_fraction
-from bench.statistics.changes import FAMILY_ERROR, Change, change_of, holm, log_error, p_of
-from bench.statistics.intervals import Interval, geometric_interval, mean_interval
-from bench.statistics.profiles import Profile, performance_profiles
-from bench.statistics.ratios import (
+from sparsebench.bench.statistics.accuracy import accuracy_delta, relative_error_increase
+from sparsebench.bench.statistics.bounds import amdahl_bound, stage_fraction
+from sparsebench.bench.statistics.changes import (
+    FAMILY_ERROR,
+    Change,
+    change_of,
+    holm,
+    log_error,
+    p_of,
+)
+from sparsebench.bench.statistics.intervals import Interval, geometric_interval, mean_interval
+from sparsebench.bench.statistics.profiles import Profile, performance_profiles
+from sparsebench.bench.statistics.ratios import (
     SMALLEST_EFFECT_OF_INTEREST,
     BlockPair,
     RatioEstimate,
@@ -15,7 +22,7 @@ from bench.statistics.ratios import (
     geometric_mean,
     verdict,
 )
-from bench.statistics.warmup import settled, settling_point
+from sparsebench.bench.statistics.warmup import settled, settling_point
 
 __all__ = [
     "FAMILY_ERROR",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.statistics.intervals import Interval, mean_interval
+from sparsebench.bench.statistics.intervals import Interval, mean_interval
 
 POINTS = 100.0
 

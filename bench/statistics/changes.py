@@ -15,8 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.statistics.intervals import CONFIDENCE, t_quantile
-from bench.statistics.ratios import POWER, RatioEstimate
+from sparsebench.bench.statistics.intervals import CONFIDENCE, t_quantile
+from sparsebench.bench.statistics.ratios import POWER, RatioEstimate
 
 FAMILY_ERROR = 1 - CONFIDENCE
 

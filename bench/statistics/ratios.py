@@ -38,7 +38,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics.intervals import CONFIDENCE, t_half_width, t_quantile
+from sparsebench.bench.statistics.intervals import CONFIDENCE, t_half_width, t_quantile
 
 SMALLEST_EFFECT_OF_INTEREST = 0.05
 POWER = 0.8

@@ -1,7 +1,7 @@
 """Tasks: named data sets, data sets of the Hugging Face hub, any folder or tar of pictures.
 
-A builder takes :class:`~bench.tasks.base.TaskOptions` and returns a
-:class:`~bench.tasks.base.Task`; the first line of its docstring is its description. The
+A builder takes :class:`~sparsebench.bench.tasks.base.TaskOptions` and returns a
+:class:`~sparsebench.bench.tasks.base.Task`; the first line of its docstring is its description. The
 registry below is the one line that adds another.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import SparsebenchError, UnknownNameError
-from models.registry import Registry
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
-    from bench.tasks.base import Task, TaskOptions
+    from sparsebench.bench.tasks.base import Task, TaskOptions
 
 log = logging.getLogger("sparsebench")
 
@@ -29,27 +29,29 @@ class TaskRegistry(Registry):
 
     def target(self, name: str) -> str:
         """As :meth:`Registry.target`; ``hf:…`` is the hub's builder."""
-        return "bench.tasks.hub:open_hub" if name.startswith(HUB) else super().target(name)
+        return (
+            "sparsebench.bench.tasks.hub:open_hub" if name.startswith(HUB) else super().target(name)
+        )
 
 
 TASKS = TaskRegistry(
     "task",
     "sparsebench.tasks",
     {
-        "digits": "bench.tasks.digits:open_digits",
-        "aircraft": "bench.tasks.sets:open_aircraft",
-        "birdsnap": "bench.tasks.sets:open_birdsnap",
-        "caltech101": "bench.tasks.sets:open_caltech101",
-        "caltech256": "bench.tasks.sets:open_caltech256",
-        "cars": "bench.tasks.sets:open_cars",
-        "cifar10": "bench.tasks.torchvision_sets:open_cifar10",
-        "cifar100": "bench.tasks.torchvision_sets:open_cifar100",
-        "dtd": "bench.tasks.sets:open_dtd",
-        "flowers102": "bench.tasks.sets:open_flowers102",
-        "food101": "bench.tasks.sets:open_food101",
-        "pets": "bench.tasks.sets:open_pets",
-        "sun397": "bench.tasks.sets:open_sun397",
-        "fashion-mnist": "bench.tasks.torchvision_sets:open_fashion_mnist",
+        "digits": "sparsebench.bench.tasks.digits:open_digits",
+        "aircraft": "sparsebench.bench.tasks.sets:open_aircraft",
+        "birdsnap": "sparsebench.bench.tasks.sets:open_birdsnap",
+        "caltech101": "sparsebench.bench.tasks.sets:open_caltech101",
+        "caltech256": "sparsebench.bench.tasks.sets:open_caltech256",
+        "cars": "sparsebench.bench.tasks.sets:open_cars",
+        "cifar10": "sparsebench.bench.tasks.torchvision_sets:open_cifar10",
+        "cifar100": "sparsebench.bench.tasks.torchvision_sets:open_cifar100",
+        "dtd": "sparsebench.bench.tasks.sets:open_dtd",
+        "flowers102": "sparsebench.bench.tasks.sets:open_flowers102",
+        "food101": "sparsebench.bench.tasks.sets:open_food101",
+        "pets": "sparsebench.bench.tasks.sets:open_pets",
+        "sun397": "sparsebench.bench.tasks.sets:open_sun397",
+        "fashion-mnist": "sparsebench.bench.tasks.torchvision_sets:open_fashion_mnist",
     },
 )
 
@@ -77,7 +79,7 @@ def open_task(
         name: registered name or path.
         data_dir: where downloadable data sets lie or go, and paths are looked up.
         metric: ``top1`` or ``mean_per_class`` instead of the task's own.
-        limit: at most so many pictures (``bench.tasks.subset``).
+        limit: at most so many pictures (``sparsebench.bench.tasks.subset``).
         strict: fail when a picture cannot be decoded, instead of skipping it.
         workers: threads that check pictures; None for the cores this process may use.
         cache: folder for what is remembered; None for the suite's own.
@@ -90,8 +92,8 @@ def open_task(
         SparsebenchError: the pictures are not as a task needs them (``bench.tasks.layout``,
             ``bench.tasks.folder``, ``bench.tasks.archive``), or cannot be fetched.
     """
-    from bench.tasks.base import TaskOptions, known_metric
-    from bench.tasks.subset import limited
+    from sparsebench.bench.tasks.base import TaskOptions, known_metric
+    from sparsebench.bench.tasks.subset import limited
 
     options = TaskOptions(
         data_dir=Path(data_dir).expanduser() if data_dir else None,
@@ -105,7 +107,7 @@ def open_task(
     if metric is not None:
         known_metric(metric)
     if name.startswith(HUB):
-        from bench.tasks.hub import open_hub
+        from sparsebench.bench.tasks.hub import open_hub
 
         task = open_hub(name.removeprefix(HUB), options)
     else:
@@ -145,7 +147,7 @@ def task_path(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 
 def _open_path(path: Path, options: TaskOptions) -> Task:
-    from bench.tasks.archive import open_archive
-    from bench.tasks.folder import open_folder
+    from sparsebench.bench.tasks.archive import open_archive
+    from sparsebench.bench.tasks.folder import open_folder
 
     return open_folder(path, options) if path.is_dir() else open_archive(path, options)

@@ -25,17 +25,24 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
-from bench.tasks.base import Task, TaskOptions, labelled, printable, shortened, task_digest
-from bench.tasks.folder import changed_picture
-from bench.tasks.layout import find_layout
-from bench.tasks.pictures import (
+from sparsebench.bench.tasks.base import (
+    Task,
+    TaskOptions,
+    labelled,
+    printable,
+    shortened,
+    task_digest,
+)
+from sparsebench.bench.tasks.folder import changed_picture
+from sparsebench.bench.tasks.layout import find_layout
+from sparsebench.bench.tasks.pictures import (
     MAX_BYTES,
     UnreadablePictureError,
     decode_picture,
     is_picture_name,
 )
-from bench.tasks.scan import Stamp, good_pictures
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.scan import Stamp, good_pictures
+from sparsebench.models.errors import SparsebenchError
 
 Opener = Callable[[Path], BinaryIO]
 _COMPRESSED: dict[bytes, Opener] = {
@@ -84,7 +91,7 @@ class TarPictures:
         return data
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`bench.tasks.base.PictureStore`."""
+        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
         name = str(item)
         try:
             return decode_picture(self.read_bytes(name), at_least)
@@ -107,7 +114,7 @@ def open_archive(path: Path, options: TaskOptions) -> Task:
 
     Raises:
         SparsebenchError: no tar, a truncated one, another layout, and what
-            :func:`bench.tasks.folder.open_folder` raises; no room to decompress it.
+            :func:`sparsebench.bench.tasks.folder.open_folder` raises; no room to decompress it.
     """
     try:
         stat = path.stat()

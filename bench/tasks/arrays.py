@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.tasks.base import DigestRow, Metric, Split, Task, task_digest
+from sparsebench.bench.tasks.base import DigestRow, Metric, Split, Task, task_digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 Metric = Literal["top1", "mean_per_class"]
 SplitName = Literal["train", "test"]
@@ -33,7 +33,7 @@ class PictureStore(Protocol):
         Args:
             item: one of :attr:`Split.items`.
             at_least: short side in pixels that the caller will resize to; a picture far
-                larger than that may come back smaller (``bench.tasks.pictures``).
+                larger than that may come back smaller (``sparsebench.bench.tasks.pictures``).
 
         Raises:
             SparsebenchError: the picture is gone or can no longer be decoded.
@@ -66,7 +66,7 @@ class TaskOptions:
 
     def cache_folder(self, *parts: str) -> Path:
         """A folder below the cache, made if it is missing."""
-        from exporters.cache import cache_dir
+        from sparsebench.models.cache import cache_dir
 
         if self.cache is None:
             return cache_dir("tasks", *parts)

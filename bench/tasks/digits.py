@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.tasks.arrays import array_task
-from bench.tasks.base import Task, TaskOptions
-from bench.tasks.subset import stratified_choice
+from sparsebench.bench.tasks.arrays import array_task
+from sparsebench.bench.tasks.base import Task, TaskOptions
+from sparsebench.bench.tasks.subset import stratified_choice
 
 SPLIT_SEED = 0
 TEST_SHARE = 0.3

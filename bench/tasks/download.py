@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 REACH_SECONDS = 5.0
 """How long a server may take to answer at all, so that an offline machine is told soon."""

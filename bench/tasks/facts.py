@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.tasks.base import Metric
+from sparsebench.bench.tasks.base import Metric
 
 RGB = tuple[float, float, float]
 

@@ -10,11 +10,11 @@ from stat import S_ISDIR, S_ISREG
 
 from PIL import Image
 
-from bench.tasks.base import Task, TaskOptions, labelled, printable, task_digest
-from bench.tasks.layout import find_layout, split_folders
-from bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
-from bench.tasks.scan import Stamp, good_pictures
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import Task, TaskOptions, labelled, printable, task_digest
+from sparsebench.bench.tasks.layout import find_layout, split_folders
+from sparsebench.bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
+from sparsebench.bench.tasks.scan import Stamp, good_pictures
+from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FolderPictures:
             return file.read()
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`bench.tasks.base.PictureStore`."""
+        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
         name = str(item)
         try:
             return decode_picture(self.read_bytes(name), at_least)

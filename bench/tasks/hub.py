@@ -18,13 +18,20 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
-from bench.tasks.base import Task, TaskOptions, labelled, printable, shortened, task_digest
-from bench.tasks.download import reach
-from bench.tasks.folder import changed_picture
-from bench.tasks.layout import TEST_NAMES, TRAIN_NAMES, Layout
-from bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
-from bench.tasks.scan import Stamp, good_pictures
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import (
+    Task,
+    TaskOptions,
+    labelled,
+    printable,
+    shortened,
+    task_digest,
+)
+from sparsebench.bench.tasks.download import reach
+from sparsebench.bench.tasks.folder import changed_picture
+from sparsebench.bench.tasks.layout import TEST_NAMES, TRAIN_NAMES, Layout
+from sparsebench.bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
+from sparsebench.bench.tasks.scan import Stamp, good_pictures
+from sparsebench.models.errors import SparsebenchError
 
 INSTALL = "Install it (uv pip install datasets), or the suite with its extra 'hub'."
 
@@ -52,7 +59,7 @@ class HubPictures:
         return cast(bytes, data)
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`bench.tasks.base.PictureStore`."""
+        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
         name = str(item)
         try:
             return decode_picture(self.read_bytes(name), at_least)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.tasks import originals
-from bench.tasks.download import Remote
-from bench.tasks.layout import Layout
+from sparsebench.bench.tasks import originals
+from sparsebench.bench.tasks.download import Remote
+from sparsebench.bench.tasks.layout import Layout
 
 
 @dataclass(frozen=True)

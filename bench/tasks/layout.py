@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.tasks.base import printable, shortened
-from bench.tasks.pictures import is_picture_name
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import printable, shortened
+from sparsebench.bench.tasks.pictures import is_picture_name
+from sparsebench.models.errors import SparsebenchError
 
 TRAIN_NAMES = ("train", "training")
 # In order of preference: a test folder beside a validation folder wins.

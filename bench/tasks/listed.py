@@ -10,11 +10,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from bench.tasks.base import Metric, Task, TaskOptions, labelled, printable, shortened, task_digest
-from bench.tasks.folder import FolderPictures
-from bench.tasks.layout import Layout
-from bench.tasks.scan import Stamp, good_pictures
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import (
+    Metric,
+    Task,
+    TaskOptions,
+    labelled,
+    printable,
+    shortened,
+    task_digest,
+)
+from sparsebench.bench.tasks.folder import FolderPictures
+from sparsebench.bench.tasks.layout import Layout
+from sparsebench.bench.tasks.scan import Stamp, good_pictures
+from sparsebench.models.errors import SparsebenchError
 
 Row = tuple[str, str]
 """Path below the data set's folder, and class name."""
@@ -90,7 +98,7 @@ def open_listed(
 
     Raises:
         SparsebenchError: listed pictures that are not there, and what
-            :func:`bench.tasks.scan.good_pictures` and :class:`Task` raise.
+            :func:`sparsebench.bench.tasks.scan.good_pictures` and :class:`Task` raise.
     """
     stamps: dict[str, Stamp] = {}
     missing = []

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.tasks import task_path
-from bench.tasks.base import Task, printable
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import task_path
+from sparsebench.bench.tasks.base import Task, printable
+from sparsebench.models.errors import SparsebenchError
 
 
 def distinct_names(tasks: Sequence[str], data_dir: str | Path | None = None) -> dict[str, str]:

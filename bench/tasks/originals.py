@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.tasks.base import shortened
-from bench.tasks.layout import Layout
-from bench.tasks.listed import MEND, Row, listed_layout
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import shortened
+from sparsebench.bench.tasks.layout import Layout
+from sparsebench.bench.tasks.listed import MEND, Row, listed_layout
+from sparsebench.models.errors import SparsebenchError
 
 
 def read_aircraft(root: Path) -> Layout:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.tasks.facts import FACTS
-from bench.tasks.known import SETS, find_set
-from bench.tasks.torchvision_sets import ON_DISK
+from sparsebench.bench.tasks.facts import FACTS
+from sparsebench.bench.tasks.known import SETS, find_set
+from sparsebench.bench.tasks.torchvision_sets import ON_DISK
 
 
 def origin(name: str) -> str:

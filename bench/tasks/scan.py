@@ -22,10 +22,10 @@ from typing import Protocol
 
 import PIL
 
-from bench.tasks.base import DigestRow, TaskOptions, printable, shortened
-from bench.tasks.layout import Layout
-from bench.tasks.pictures import check_picture
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import DigestRow, TaskOptions, printable, shortened
+from sparsebench.bench.tasks.layout import Layout
+from sparsebench.bench.tasks.pictures import check_picture
+from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
 
@@ -68,7 +68,7 @@ class GoodPictures:
     Attributes:
         train: rows of the train side.
         test: rows of the test side.
-        train_rows: the same, as :func:`bench.tasks.base.task_digest` wants them.
+        train_rows: the same, as :func:`sparsebench.bench.tasks.base.task_digest` wants them.
         test_rows: likewise.
         skipped: ``"path: reason"`` of what was left out.
     """
@@ -90,7 +90,7 @@ def good_pictures(
     """Check the pictures of a layout and leave out those that cannot be decoded.
 
     Args:
-        layout: from :func:`bench.tasks.layout.find_layout`.
+        layout: from :func:`sparsebench.bench.tasks.layout.find_layout`.
         store: reads a picture's bytes.
         stamps: by path; see `Stamp`.
         where: the folder or archive, under whose path the result is remembered.

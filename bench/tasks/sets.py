@@ -6,13 +6,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from bench.tasks.base import Task, TaskOptions
-from bench.tasks.download import reach
-from bench.tasks.facts import FACTS, TaskFacts
-from bench.tasks.folder import open_folder
-from bench.tasks.known import SETS, Form, find_set
-from bench.tasks.listed import open_listed
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import Task, TaskOptions
+from sparsebench.bench.tasks.download import reach
+from sparsebench.bench.tasks.facts import FACTS, TaskFacts
+from sparsebench.bench.tasks.folder import open_folder
+from sparsebench.bench.tasks.known import SETS, Form, find_set
+from sparsebench.bench.tasks.listed import open_listed
+from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
 
@@ -96,7 +96,7 @@ def _obtain(name: str, root: Path, options: TaskOptions) -> None:
             f"{absent} and cannot be downloaded from here ({reason}).",
             f"Copy it there, or take the task 'digits'. {_expected(name)}",
         )
-    from bench.tasks.unpacking import fetch_and_unpack
+    from sparsebench.bench.tasks.unpacking import fetch_and_unpack
 
     fetch_and_unpack(name, remotes, root, options.say or log.info)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.tasks.base import Split, Task
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.base import Split, Task
+from sparsebench.models.errors import SparsebenchError
 
 SUBSET_SEED = 0
 

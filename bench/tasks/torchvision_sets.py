@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.tasks.arrays import array_task
-from bench.tasks.base import Task, TaskOptions
-from bench.tasks.download import Remote, reach
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.arrays import array_task
+from sparsebench.bench.tasks.base import Task, TaskOptions
+from sparsebench.bench.tasks.download import Remote, reach
+from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
 
@@ -76,7 +76,7 @@ def _open(
                 f"Copy torchvision's folder {ON_DISK[name]}/ of it into {root}, or take the "
                 "task 'digits'.",
             )
-        from bench.tasks.unpacking import fetch_and_unpack
+        from sparsebench.bench.tasks.unpacking import fetch_and_unpack
 
         fetch_and_unpack(name, remotes, root, options.say or log.info)
         sides = _load(dataset, root)

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.tasks.download import Remote, Say, fetch
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.download import Remote, Say, fetch
+from sparsebench.models.errors import SparsebenchError
 
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError),

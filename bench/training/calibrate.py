@@ -12,16 +12,16 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from bench.stages import StageClock
-from bench.training.execution import Execution, strictness
-from bench.training.graphs import Capture, first_line
-from bench.training.heartbeat import Beat, silent
-from bench.training.losses import mean_loss
-from bench.training.network import Network
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData
-from bench.training.steps import StepRunner
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.execution import Execution, strictness
+from sparsebench.bench.training.graphs import Capture, first_line
+from sparsebench.bench.training.heartbeat import Beat, silent
+from sparsebench.bench.training.losses import mean_loss
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.errors import SparsebenchError
 
 ROUNDS = 3
 # A GPU is not waited for in every step of a training, so it is not here.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from bench.stages import StageClock
+from sparsebench.bench.clock.stages import StageClock
 
 
 class Event(Protocol):
@@ -49,7 +49,7 @@ class DeviceStages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """As :meth:`bench.stages.StageClock.stage`, with a mark before and after the work."""
+        """As :meth:`bench.clock.stages.StageClock.stage`, with a mark before and after the work."""
         with self.clock.stage(name):
             if self._event is None:
                 yield

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from bench.training.recipe import TrainRecipe
-from models.errors import SparsebenchError
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.models.errors import SparsebenchError
 
 # Times the first loss, or that of guessing, whichever is larger.
 FAR_ABOVE = 10.0

@@ -29,7 +29,7 @@ class Execution:
         graphs: replay the network on full batches as a CUDA graph; not with `kernels`,
             `compile` or pieces.
         losses_every: steps whose losses are fetched from the device together; see
-            :func:`bench.training.losses.steps_between_fetches`.
+            :func:`sparsebench.bench.training.losses.steps_between_fetches`.
     """
 
     device: str = "cpu"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.records import Trial
-from bench.training.history import Trained
+from sparsebench.bench.records import Trial
+from sparsebench.bench.training.history import Trained
 
 
 def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:

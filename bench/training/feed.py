@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.pictures import (
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images import (
     DevicePictures,
     Source,
     augmented_batches,
@@ -18,9 +19,8 @@ from bench.pictures import (
     device_centred_batches,
     send,
 )
-from bench.stages import StageClock
-from bench.training.execution import Execution
-from models.cards import Preprocessing
+from sparsebench.bench.training.execution import Execution
+from sparsebench.models.cards import Preprocessing
 
 Fed = tuple[NDArray[np.int64], Tensor]
 

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 Forward = Callable[[Tensor], Tensor]
 Capture = Callable[[nn.Module, Tensor], Forward]

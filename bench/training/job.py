@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.training.heartbeat import EVERY_SECONDS
-from bench.training.recipe import TrainRecipe
-from models.cards import Preprocessing
+from sparsebench.bench.training.heartbeat import EVERY_SECONDS
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.models.cards import Preprocessing
 
 
 @dataclass(frozen=True)

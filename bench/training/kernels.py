@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.stages import StageClock
-from bench.training.execution import Execution
-from bench.training.heartbeat import Beat, silent
-from bench.training.job import Job
-from bench.training.network import Network
-from bench.training.source import TrainingData
-from bench.training.steps import StepRunner
-from exporters.kernels.module import SparseModule
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.heartbeat import Beat, silent
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.source import TrainingData
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.exporters.kernels.training.module import SparseModule
 
 if TYPE_CHECKING:
-    from bench.training.calibrate import Choice
+    from sparsebench.bench.training.calibrate import Choice
 
 Layers = dict[str, dict[str, Any]]
 
@@ -26,7 +26,7 @@ def kernels_ready() -> None:
     Raises:
         SparsebenchError: there is no compiler, or it fails.
     """
-    from exporters.kernels.library import library
+    from sparsebench.exporters.kernels.compiled.library import library
 
     library("float32")
 
@@ -42,7 +42,7 @@ def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
     Returns:
         Layer -> ``execution``, ``density``, ``sparse_seconds``, ``dense_seconds``.
     """
-    from exporters.kernels.choice import choose_executions
+    from sparsebench.exporters.kernels.training.choice import choose_executions
 
     if not job.tune:
         return {}
@@ -84,7 +84,7 @@ def compare_whole(
     Returns:
         None where at least half of the backbone's weights are zero, and nothing needs comparing.
     """
-    from bench.training.calibrate import fastest
+    from sparsebench.bench.training.calibrate import fastest
 
     kept = sum(int(mask.sum()) for mask in dense.mask.values())
     if kept < 0.5 * sum(mask.numel() for mask in dense.mask.values()):

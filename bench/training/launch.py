@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
-from bench.training.heartbeat import seconds_between
-from bench.training.history import Trained
-from bench.training.job import Job
-from models.errors import SparsebenchError
+from sparsebench.bench.training.heartbeat import seconds_between
+from sparsebench.bench.training.history import Trained
+from sparsebench.bench.training.job import Job
+from sparsebench.models.errors import SparsebenchError
 
 # A batch that does not fit is halved so often at most.
 MOST_PIECES = 16
-COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "bench.training.process")
+COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "sparsebench.bench.training.process")
 
 
 @dataclass

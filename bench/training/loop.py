@@ -2,7 +2,7 @@
 
 The recipe is the paper's (its script ``main.py``): random crops and mirror images, SGD with
 momentum and weight decay on everything, batch norm in training mode; see
-:mod:`bench.training.recipe`.
+:mod:`sparsebench.bench.training.recipe`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from bench.stages import StageClock
-from bench.training.execution import Execution
-from bench.training.heartbeat import Beat, silent
-from bench.training.history import Epoch, Trained
-from bench.training.network import Network
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData
-from bench.training.steps import StepRunner
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.heartbeat import Beat, silent
+from sparsebench.bench.training.history import Epoch, Trained
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.errors import SparsebenchError
 
 
 def train_network(

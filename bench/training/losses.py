@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.training.divergence import LossWatch
-from bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.divergence import LossWatch
+from sparsebench.bench.training.recipe import TrainRecipe
 
 # Long enough that the wait is lost among the steps, short enough that a diverged training ends.
 GPU_STEPS_BETWEEN_FETCHES = 50

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.architectures import classifier_name, feature_dim
-from models.masks import Mask, mask_hash, mask_of_arrays
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import classifier_name, feature_dim
+from sparsebench.models.masks import Mask, mask_hash, mask_of_arrays
+from sparsebench.models.zoo.load import load_backbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Network:
         Raises:
             SparsebenchError: no compiler, or layers that the kernels do not know.
         """
-        from exporters.kernels.module import sparsify_module
+        from sparsebench.exporters.kernels.training.module import sparsify_module
 
         kept = self.mask if self.sparse else {n: torch.ones_like(k) for n, k in self.mask.items()}
         module = sparsify_module(self.module, kept, threads=threads)

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.features.flight import BatchRunner, through_engine
-from bench.heads.fit import torch_threads
-from bench.pictures import augmented_batches, centred_batches
-from bench.scores import score
-from bench.stages import StageClock
-from bench.training.divergence import LossWatch
-from bench.training.history import Epoch, Trained
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.features.flight import BatchRunner, through_engine
+from sparsebench.bench.heads.fit import torch_threads
+from sparsebench.bench.images import augmented_batches, centred_batches
+from sparsebench.bench.tasks.scores import score
+from sparsebench.bench.training.divergence import LossWatch
+from sparsebench.bench.training.history import Epoch, Trained
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData
 
 
 class OnlineHead:

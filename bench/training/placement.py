@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from bench.pictures import DevicePictures, ResizedPictures, Source, Subset
-from bench.training.source import TrainingData
+from sparsebench.bench.images import DevicePictures, ResizedPictures, Source, Subset
+from sparsebench.bench.training.source import TrainingData
 
 # The rest of what is free is for the training.
 FREE_SHARE = 0.5

@@ -1,4 +1,5 @@
-"""The training process: ``python -m bench.training.process`` with a job on its standard input.
+"""The training process:
+``python -m sparsebench.bench.training.process`` with a job on its standard input.
 
 It answers on standard output, one JSON object a line: ``{"say": …}`` while it works, then
 ``{"trained": …}`` for each seed, ``{"facts": …}`` once, and ``{"error": …, "mend": …}`` if
@@ -13,10 +14,10 @@ import sys
 from dataclasses import asdict, replace
 from typing import Any, TextIO
 
-from bench.stages import StageClock
-from bench.training.job import Job
-from exporters.worker import die_with_parent, is_memory_error
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.job import Job
+from sparsebench.exporters.worker.worker import die_with_parent, is_memory_error
+from sparsebench.models.errors import SparsebenchError
 
 
 def main() -> None:
@@ -41,15 +42,15 @@ def main() -> None:
 
 
 def _work(job: Job, answers: TextIO) -> None:
-    from bench.tasks import open_task
-    from bench.training.execution import configured
-    from bench.training.heartbeat import Heartbeat
-    from bench.training.loop import train_network
-    from bench.training.memory import peak_memory, restart_peak
-    from bench.training.network import load_network
-    from bench.training.placement import placed
-    from bench.training.source import decode_task
-    from bench.training.tuning import Tuning
+    from sparsebench.bench.tasks import open_task
+    from sparsebench.bench.training.execution import configured
+    from sparsebench.bench.training.heartbeat import Heartbeat
+    from sparsebench.bench.training.loop import train_network
+    from sparsebench.bench.training.memory import peak_memory, restart_peak
+    from sparsebench.bench.training.network import load_network
+    from sparsebench.bench.training.placement import placed
+    from sparsebench.bench.training.source import decode_task
+    from sparsebench.bench.training.tuning import Tuning
 
     beat = Heartbeat(lambda text: _answer(answers, say=text), every=job.word_every)
     say = beat.say

@@ -11,14 +11,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.heads.recipe import PAPER_EPOCHS, PAPER_MILESTONES
-from bench.tasks.facts import facts_of
-from models.cards import Preprocessing
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.heads.recipe import PAPER_EPOCHS, PAPER_MILESTONES
+from sparsebench.bench.tasks.facts import facts_of
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 if TYPE_CHECKING:
-    from bench.cells import Cell
-    from bench.plans import Plan
+    from sparsebench.bench.plan.cells import Cell
+    from sparsebench.bench.plan.plan import Plan
 
 RECIPES = ("paper", "short")
 SHORT_EPOCHS = 5

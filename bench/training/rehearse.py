@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import torch
 
-from bench.stages import StageClock
-from bench.training.execution import Execution
-from bench.training.heartbeat import Beat, silent
-from bench.training.network import Network
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData
-from bench.training.steps import StepRunner
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.heartbeat import Beat, silent
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData
+from sparsebench.bench.training.steps import StepRunner
 
 
 def rehearse(

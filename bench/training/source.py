@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.pictures import Source, decode_resized
-from bench.stages import StageClock
-from bench.tasks.base import Task
-from bench.training.split import validation_split
-from models.cards import Preprocessing
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images import Source, decode_resized
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.training.split import validation_split
+from sparsebench.models.cards import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.pictures import (
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images import (
     DevicePictures,
     Source,
     augmented_batches,
     device_augmented_batches,
     send,
 )
-from bench.scores import score
-from bench.stages import StageClock
-from bench.training.device_time import DeviceStages, Event, gpu_event
-from bench.training.divergence import LossWatch
-from bench.training.execution import Execution
-from bench.training.feed import evaluation_batches, on_device, training_batches
-from bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
-from bench.training.heartbeat import Beat, silent
-from bench.training.losses import LossLedger
-from bench.training.network import Network
-from bench.training.optimizer import MaskedSGD
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData
+from sparsebench.bench.tasks.scores import score
+from sparsebench.bench.training.device_time import DeviceStages, Event, gpu_event
+from sparsebench.bench.training.divergence import LossWatch
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.feed import evaluation_batches, on_device, training_batches
+from sparsebench.bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
+from sparsebench.bench.training.heartbeat import Beat, silent
+from sparsebench.bench.training.losses import LossLedger
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.optimizer import MaskedSGD
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData
 
 # Every step that the host is ahead of the device keeps a batch in pinned memory.
 STEPS_AHEAD = 4
@@ -44,7 +44,7 @@ class StepRunner:
         recipe: of the optimizer.
         execution: how it runs; the network is in its memory format.
         clock: gets the stages ``augment``, ``forward``, ``backward``, ``optimizer``, on a GPU
-            by the device's time (:mod:`bench.training.device_time`), and ``capture``.
+            by the device's time (:mod:`sparsebench.bench.training.device_time`), and ``capture``.
         capture: makes graphs; PyTorch's by default.
         event: marks the device's time; by default on a GPU alone.
         beat: told after every step of an epoch and every batch of an evaluation.

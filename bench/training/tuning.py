@@ -8,16 +8,22 @@ from dataclasses import asdict, replace
 
 import torch
 
-from bench.stages import StageClock
-from bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
-from bench.training.execution import Execution
-from bench.training.heartbeat import Heartbeat
-from bench.training.job import Job
-from bench.training.kernels import Layers, choose_layers, compare_whole, kernels_ready, use_layers
-from bench.training.losses import steps_between_fetches
-from bench.training.network import Network
-from bench.training.rehearse import needs_rehearsal, rehearse
-from bench.training.source import TrainingData
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.heartbeat import Heartbeat
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.kernels import (
+    Layers,
+    choose_layers,
+    compare_whole,
+    kernels_ready,
+    use_layers,
+)
+from sparsebench.bench.training.losses import steps_between_fetches
+from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.rehearse import needs_rehearsal, rehearse
+from sparsebench.bench.training.source import TrainingData
 
 
 class Tuning:

@@ -1,13 +1,13 @@
 """Why a sparse network is (not) faster on an engine: a minute of measuring, then the reasons.
 
 What is measured is the network against a copy of itself whose zeros are filled
-(`exporters.filled`), so that everything but the zeros is the same.
+(`sparsebench.exporters.onnx.filled`), so that everything but the zeros is the same.
 """
 
-from bench.why.findings import Finding, explain
-from bench.why.layers import LayerPair, pair_layers
-from bench.why.measure import Measured, measure
-from bench.why.target import Target, open_target
+from sparsebench.bench.why.findings import Finding, explain
+from sparsebench.bench.why.layers import LayerPair, pair_layers
+from sparsebench.bench.why.measure import Measured, measure
+from sparsebench.bench.why.target import Target, open_target
 
 __all__ = [
     "Finding",

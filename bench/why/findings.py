@@ -11,9 +11,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.statistics import amdahl_bound
-from bench.why.layers import LayerPair
-from bench.why.measure import Measured, near_grid
+from sparsebench.bench.statistics import amdahl_bound
+from sparsebench.bench.why.layers import LayerPair
+from sparsebench.bench.why.measure import Measured, near_grid
 
 PAYS = 1.1
 """A layer whose zeros make it faster by less than a tenth does not pay here."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from exporters.engines.base import LayerTime
-from exporters.onnx_weights import weighted_nodes
+from sparsebench.exporters.engines.base import LayerTime
+from sparsebench.exporters.onnx.onnx_weights import weighted_nodes
 
 _WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 # What engines fuse into the convolution before it, and then name the step after.

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.why.layers import LayerPair, middle, pair_layers, read_layers
-from bench.why.target import Target
-from exporters.artifact import Artifact
-from exporters.client import EngineWorker, WorkerFailed
-from exporters.engines.base import CompileRequest, LayerTime
-from exporters.filled import write_filled
-from exporters.launch import start_worker
+from sparsebench.bench.why.layers import LayerPair, middle, pair_layers, read_layers
+from sparsebench.bench.why.target import Target
+from sparsebench.exporters.engines.base import CompileRequest, LayerTime
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.filled import write_filled
+from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
+from sparsebench.exporters.worker.launch import start_worker
 
 BUDGET = 40.0
 """Seconds after which nothing more is begun; what runs then ends within the minute."""
@@ -242,7 +242,7 @@ class _Both:
 
 def _pictures(target: Target, count: int) -> NDArray[np.float32]:
     """Real pictures: zeros behind ReLUs, and denormals, change what a call costs."""
-    from bench.prepare import first_pictures
-    from bench.tasks import open_task
+    from sparsebench.bench.tasks import open_task
+    from sparsebench.bench.workloads.prepared_backbone import first_pictures
 
     return first_pictures(open_task("digits"), target.preprocessing, count)

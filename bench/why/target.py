@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from bench.inspection import Inspection, inspect_target
-from exporters.artifact import Artifact
-from exporters.export import export_backbone
-from models.cards import IMAGENET_PREPROCESSING, Preprocessing, at_size
-from models.errors import SparsebenchError
-from models.names import format_percent
-from models.zoo.load import load_backbone
+from sparsebench.bench.why.inspection import Inspection, inspect_target
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing, at_size
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import format_percent
+from sparsebench.models.zoo.load import load_backbone
 
 _DENSE_BELOW = 0.10
 

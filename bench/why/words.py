@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.records.plain import plain
-from bench.why.findings import PAYS, Finding, bound_of
-from bench.why.measure import Measured, Whole
+from sparsebench.bench.records.plain import plain
+from sparsebench.bench.why.findings import PAYS, Finding, bound_of
+from sparsebench.bench.why.measure import Measured, Whole
 
 # DeepSparse numbers its steps and puts the share of zeros in: "ks_convolution-49.8%_2".
 _KERNEL_NUMBER = re.compile(r"(-[\d.]+%)?_\d+$")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from models.registry import Registry
+from sparsebench.models.registry import Registry
 
 WORKLOADS = Registry(
     "workload",
     "sparsebench.workloads",
     {
-        "inference": "bench.workloads.inference:Inference",
-        "full": "bench.workloads.full:Full",
-        "linear-cached": "bench.workloads.linear_cached:LinearCached",
-        "linear-online": "bench.workloads.linear_online:LinearOnline",
+        "inference": "sparsebench.bench.workloads.inference:Inference",
+        "full": "sparsebench.bench.workloads.full:Full",
+        "linear-cached": "sparsebench.bench.workloads.linear_cached:LinearCached",
+        "linear-online": "sparsebench.bench.workloads.linear_online:LinearOnline",
     },
 )

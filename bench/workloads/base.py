@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.cells import Cell
-from bench.features import FeatureCache
-from bench.plans import Plan
-from bench.prepare import Prepared
-from bench.records import Trial, utc_now
-from bench.tasks.base import Task
-from bench.turns import Turns
-from exporters.client import EngineWorker, WorkerFailed
-from exporters.worker import is_memory_error
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.alternation import Turns
+from sparsebench.bench.features import FeatureCache
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import Trial, utc_now
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.workloads.prepared_backbone import Prepared
+from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
+from sparsebench.exporters.worker.worker import is_memory_error
+from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass

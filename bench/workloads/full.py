@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.records import utc_now
-from bench.training.facts import mean_stages, trial_facts
-from bench.training.job import Job
-from bench.training.launch import run_job
-from bench.training.recipe import recipe_of, training_preprocessing
-from bench.workloads.base import (
+from sparsebench.bench.records import utc_now
+from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.launch import run_job
+from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+from sparsebench.bench.workloads.base import (
     BlockContext,
     Ready,
     failures_become_trials,
     make_trial,
     seeds_of_block,
 )
-from models.errors import SparsebenchError
-from models.onnx_file.backbone import OnnxBackbone
-from models.sources.onnx_file import refuse_training
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.sources.onnx_file import refuse_training
 
 
 class Full:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.comparisons.visits import VISITS as VISITS_OF_TRIAL
-from bench.records import utc_now
-from bench.statistics import settled
-from bench.workloads.base import (
+from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
+from sparsebench.bench.records import utc_now
+from sparsebench.bench.statistics import settled
+from sparsebench.bench.workloads.base import (
     BlockContext,
     Running,
     failures_become_trials,
     make_trial,
 )
-from bench.workloads.linear_head import fit_and_score
+from sparsebench.bench.workloads.linear_head import fit_and_score
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records import ENGINE_PICTURES, utc_now
-from bench.workloads.base import BlockContext, Running, failures_become_trials, make_trial
-from bench.workloads.linear_head import fit_and_score
+from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+from sparsebench.bench.workloads.base import (
+    BlockContext,
+    Running,
+    failures_become_trials,
+    make_trial,
+)
+from sparsebench.bench.workloads.linear_head import fit_and_score
 
 
 class LinearCached:

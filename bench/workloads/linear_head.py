@@ -7,16 +7,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.features import FeatureKey
-from bench.heads import evaluate, fit_heads
-from bench.heads.kernel import find_kernel
-from bench.heads.recipe import LinearRecipe
-from bench.heads.sweep import strongest, sweep
-from bench.pictures import PictureStore, ResizedPictures
-from bench.plans import Plan
-from bench.stages import StageClock
-from bench.workloads.base import BlockContext, Running
-from exporters.cache import cache_dir
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.features import FeatureKey
+from sparsebench.bench.heads import evaluate, fit_heads
+from sparsebench.bench.heads.kernel import find_kernel
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.sweep import strongest, sweep
+from sparsebench.bench.images import PictureStore, ResizedPictures
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.workloads.base import BlockContext, Running
+from sparsebench.models.cache import cache_dir
 
 
 @dataclass(frozen=True)

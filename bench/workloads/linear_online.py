@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from bench.records import ENGINE_PICTURES, utc_now
-from bench.stages import StageClock
-from bench.training.facts import mean_stages, trial_facts
-from bench.training.online import train_online
-from bench.training.recipe import recipe_of, training_preprocessing
-from bench.training.source import decode_task
-from bench.workloads.base import (
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+from sparsebench.bench.training.facts import mean_stages, trial_facts
+from sparsebench.bench.training.online import train_online
+from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+from sparsebench.bench.training.source import decode_task
+from sparsebench.bench.workloads.base import (
     BlockContext,
     Running,
     failures_become_trials,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 BUILTIN = {
-    "deepsparse": "exporters.engines.deepsparse:DeepSparseEngine",
-    "native": "exporters.engines.native:NativeEngine",
-    "onnxruntime": "exporters.engines.onnxruntime:OnnxRuntimeEngine",
-    "openvino": "exporters.engines.openvino:OpenVinoEngine",
-    "torch": "exporters.engines.torch:TorchEngine",
-    "torch-compile": "exporters.engines.torch_compile:TorchCompileEngine",
+    "deepsparse": "sparsebench.exporters.engines.deepsparse:DeepSparseEngine",
+    "native": "sparsebench.exporters.engines.native:NativeEngine",
+    "onnxruntime": "sparsebench.exporters.engines.onnxruntime:OnnxRuntimeEngine",
+    "openvino": "sparsebench.exporters.engines.openvino:OpenVinoEngine",
+    "torch": "sparsebench.exporters.engines.torch:TorchEngine",
+    "torch-compile": "sparsebench.exporters.engines.torch_compile:TorchCompileEngine",
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import (
+from sparsebench.exporters.engines.base import (
     Availability,
     CompileRequest,
     EngineError,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 LICENCE = "Neural Magic community licence: evaluation only, not production"
 SUPPORT = "ended June 2025 (1.8.0 is the last release)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import (
+from sparsebench.exporters.engines.base import (
     Availability,
     CompileRequest,
     EngineError,
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
-    from exporters.kernels.split import SplitNetwork
+    from sparsebench.exporters.kernels.inference.split import SplitNetwork
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 VERSION = "1"
 
 
 class NativeEngine:
-    """``exporters.kernels`` on the CPU, fp32."""
+    """``sparsebench.exporters.kernels`` on the CPU, fp32."""
 
     name = "native"
     environment: str | None = None
@@ -43,8 +43,12 @@ class NativeEngine:
         Compiling happens when a session is compiled.
         """
         try:
-            from exporters.kernels.build import chosen_isa, find_built, find_compiler
-            from models.errors import SparsebenchError
+            from sparsebench.exporters.kernels.compiled.build import (
+                chosen_isa,
+                find_built,
+                find_compiler,
+            )
+            from sparsebench.models.errors import SparsebenchError
         except Exception as error:
             return library_failed("The native engine", error, "uv sync")
         try:
@@ -68,11 +72,11 @@ class NativeEngine:
 
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
         """
-        from exporters.kernels.library import library
-        from exporters.kernels.onnx_nodes import UnsupportedOnnxError
-        from exporters.kernels.onnx_reader import read_onnx
-        from exporters.kernels.split import SplitNetwork
-        from models.errors import SparsebenchError
+        from sparsebench.exporters.kernels.compiled.library import library
+        from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
+        from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
+        from sparsebench.exporters.kernels.inference.split import SplitNetwork
+        from sparsebench.models.errors import SparsebenchError
 
         isa = request.options.get("isa")
         try:

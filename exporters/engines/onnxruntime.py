@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import (
+from sparsebench.exporters.engines.base import (
     Availability,
     CompileRequest,
     EngineError,
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 WARM_CALLS = 3
 _KERNEL = "_kernel_time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import (
+from sparsebench.exporters.engines.base import (
     Availability,
     CompileRequest,
     EngineError,
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from exporters.engines.base import (
+from sparsebench.exporters.engines.base import (
     Availability,
     CompileRequest,
     EngineError,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 LAYOUTS = ("contiguous", "channels_last")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from exporters.engines.base import Availability, CompileRequest
-from exporters.engines.torch import TorchEngine, TorchSession, build_session
+from sparsebench.exporters.engines.base import Availability, CompileRequest
+from sparsebench.exporters.engines.torch import TorchEngine, TorchSession, build_session
 
 if TYPE_CHECKING:
-    from exporters.artifact import Artifact
+    from sparsebench.exporters.onnx.artifact import Artifact
 
 
 class TorchCompileEngine:

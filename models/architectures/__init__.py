@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.cards import IMAGENET_PREPROCESSING, Preprocessing
-from models.registry import Registry
+from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,14 +22,14 @@ ARCHITECTURES = Registry(
     "architecture",
     "sparsebench.architectures",
     {
-        "resnet18": "models.architectures.resnet:RESNET18",
-        "resnet34": "models.architectures.resnet:RESNET34",
-        "resnet50": "models.architectures.resnet:RESNET50",
-        "resnet50_rigl": "models.architectures.resnet:RESNET50_RIGL",
-        "mobilenet_v1": "models.architectures.mobilenet_v1:MOBILENET_V1",
-        "mobilenet_v2": "models.architectures.mobilenet:MOBILENET_V2",
-        "efficientnet_lite0": "models.architectures.efficientnet:EFFICIENTNET_LITE0",
-        "squeezenet1_0": "models.architectures.squeezenet:SQUEEZENET1_0",
+        "resnet18": "sparsebench.models.architectures.resnet:RESNET18",
+        "resnet34": "sparsebench.models.architectures.resnet:RESNET34",
+        "resnet50": "sparsebench.models.architectures.resnet:RESNET50",
+        "resnet50_rigl": "sparsebench.models.architectures.resnet:RESNET50_RIGL",
+        "mobilenet_v1": "sparsebench.models.architectures.mobilenet_v1:MOBILENET_V1",
+        "mobilenet_v2": "sparsebench.models.architectures.mobilenet:MOBILENET_V2",
+        "efficientnet_lite0": "sparsebench.models.architectures.efficientnet:EFFICIENTNET_LITE0",
+        "squeezenet1_0": "sparsebench.models.architectures.squeezenet:SQUEEZENET1_0",
     },
 )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.architectures import ArchitectureSpec
-from models.cards import Preprocessing
+from sparsebench.models.architectures import ArchitectureSpec
+from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

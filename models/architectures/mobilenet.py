@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.architectures import ArchitectureSpec, TorchvisionWeights
+from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
 
 if TYPE_CHECKING:
     from torch import nn

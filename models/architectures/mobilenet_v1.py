@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.architectures import ArchitectureSpec
+from sparsebench.models.architectures import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn

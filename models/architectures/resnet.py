@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models.architectures import ArchitectureSpec, TorchvisionWeights
-from models.cards import Preprocessing
+from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
+from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

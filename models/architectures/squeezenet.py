@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.architectures import ArchitectureSpec
-from models.cards import Preprocessing
+from sparsebench.models.architectures import ArchitectureSpec
+from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ CAFFE_PREPROCESSING = Preprocessing(
 
 
 def _squeezenet1_0(num_classes: int) -> nn.Module:
-    from models.architectures.squeezenet_module import SqueezeNet
+    from sparsebench.models.architectures.squeezenet_module import SqueezeNet
 
     return SqueezeNet(num_classes)
 

@@ -13,33 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import SparsebenchError
-from models.registry import Registry
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.checkpoints.containers import OpenedFile
+    from sparsebench.models.checkpoints.containers import OpenedFile
 
 FORMATS = Registry(
     "checkpoint format",
     "sparsebench.checkpoints",
     {
-        "compact": "models.checkpoints.compact:COMPACT",
-        "efficientnet_lite": "models.checkpoints.efficientnet_lite:EFFICIENTNET_LITE",
-        "deep_compression": "models.checkpoints.deep_compression:DEEP_COMPRESSION",
-        "onnx": "models.checkpoints.onnx_weights:ONNX",
-        "acdc": "models.checkpoints.acdc:ACDC",
-        "sparse_transfer": "models.checkpoints.sparse_transfer:SPARSE_TRANSFER",
-        "mfac": "models.checkpoints.mfac:MFAC",
-        "str": "models.checkpoints.str_threshold:STR",
-        "lth": "models.checkpoints.lth:LTH",
-        "torch_prune": "models.checkpoints.torch_prune:TORCH_PRUNE",
-        "sparseml": "models.checkpoints.sparseml:SPARSEML",
-        "rigl": "models.checkpoints.rigl:RIGL",
-        "mobilenet_v1": "models.checkpoints.mobilenet_v1:MOBILENET_V1",
-        "timm_mobilenet": "models.checkpoints.timm_mobilenet:TIMM_MOBILENET",
-        "state_dict": "models.checkpoints.state_dict:STATE_DICT",
+        "compact": "sparsebench.models.checkpoints.compact:COMPACT",
+        "efficientnet_lite": "sparsebench.models.checkpoints.efficientnet_lite:EFFICIENTNET_LITE",
+        "deep_compression": "sparsebench.models.checkpoints.deep_compression:DEEP_COMPRESSION",
+        "onnx": "sparsebench.models.checkpoints.onnx_weights:ONNX",
+        "acdc": "sparsebench.models.checkpoints.acdc:ACDC",
+        "sparse_transfer": "sparsebench.models.checkpoints.sparse_transfer:SPARSE_TRANSFER",
+        "mfac": "sparsebench.models.checkpoints.mfac:MFAC",
+        "str": "sparsebench.models.checkpoints.str_threshold:STR",
+        "lth": "sparsebench.models.checkpoints.lth:LTH",
+        "torch_prune": "sparsebench.models.checkpoints.torch_prune:TORCH_PRUNE",
+        "sparseml": "sparsebench.models.checkpoints.sparseml:SPARSEML",
+        "rigl": "sparsebench.models.checkpoints.rigl:RIGL",
+        "mobilenet_v1": "sparsebench.models.checkpoints.mobilenet_v1:MOBILENET_V1",
+        "timm_mobilenet": "sparsebench.models.checkpoints.timm_mobilenet:TIMM_MOBILENET",
+        "state_dict": "sparsebench.models.checkpoints.state_dict:STATE_DICT",
     },
 )
 _LAST = "state_dict"
@@ -88,7 +88,7 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
     Raises:
         SparsebenchError: the file is missing, damaged, or of no known format.
     """
-    from models.checkpoints.containers import open_file
+    from sparsebench.models.checkpoints.containers import open_file
 
     opened = open_file(Path(path))
     for name in [n for n in FORMATS if n != _LAST] + [_LAST]:

@@ -26,9 +26,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile, damaged, open_file, read_safetensors
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import (
+    OpenedFile,
+    damaged,
+    open_file,
+    read_safetensors,
+)
+from sparsebench.models.errors import SparsebenchError
 
 FORMAT_VERSION = 1
 VERSION_KEY = "sparsebench_compact"

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from models.checkpoints.unpickle import load_plain
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints.unpickle import load_plain
+from sparsebench.models.errors import SparsebenchError
 
 ContainerKind = Literal["safetensors", "torch", "other"]
 

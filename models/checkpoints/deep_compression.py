@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.architectures import build, prunable_layers
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile, damaged
+from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile, damaged
 
 ARCH = "squeezenet1_0"
 SUFFIX = ".net"

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.architectures import build
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.state_dict import strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import build
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
+from sparsebench.models.errors import SparsebenchError
 
 ARCH = "efficientnet_lite0"
 _FIRST, _LAST = "_conv_stem.weight", "_fc.weight"

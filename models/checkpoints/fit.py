@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.architectures import ARCHITECTURES, build, classifier_name
-from models.checkpoints import LoadedCheckpoint
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
+from sparsebench.models.checkpoints import LoadedCheckpoint
+from sparsebench.models.errors import SparsebenchError
 
 _SHOWN = 3
 _NEARLY = 0.9

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import our_architecture
-from models.checkpoints.state_dict import apply_stored_masks, strip_prefixes, unnest
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import our_architecture
+from sparsebench.models.checkpoints.state_dict import apply_stored_masks, strip_prefixes, unnest
 
 
 def _recognises(opened: OpenedFile) -> bool:

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import in_our_layout
-from models.checkpoints.state_dict import strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import in_our_layout
+from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
+from sparsebench.models.errors import SparsebenchError
 
 
 def apply_flat_mask(path: Path, tensors: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ the file computes the same network (and not one with another stride or activatio
 checked by running both on a picture of noise.
 
 The weights serve what needs PyTorch: masks, costs, the reference outputs of the gate. ONNX
-engines get the file itself (``exporters/foreign_onnx.py``).
+engines get the file itself (``exporters/onnx/foreign_onnx.py``).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.architectures import ARCHITECTURES, build, prunable_layers
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile, damaged
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import ARCHITECTURES, build, prunable_layers
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile, damaged
+from sparsebench.models.errors import SparsebenchError
 
 SUFFIX = ".onnx"
 _QUANTIZED = {"QLinearConv", "ConvInteger", "QuantizeLinear", "MatMulInteger", "QLinearMatMul"}

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import in_our_layout
-from models.checkpoints.sparse_transfer import unwrapped
-from models.checkpoints.state_dict import strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import in_our_layout
+from sparsebench.models.checkpoints.sparse_transfer import unwrapped
+from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
+from sparsebench.models.errors import SparsebenchError
 
 
 def _recognises(opened: OpenedFile) -> bool:

@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import in_our_layout, our_architecture
-from models.checkpoints.state_dict import strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import in_our_layout, our_architecture
+from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
+from sparsebench.models.errors import SparsebenchError
 
 _STATE, _CONFIG = "model_state_dict", "model_config"
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import in_our_layout, our_architecture, renamed
-from models.checkpoints.state_dict import Tensors, apply_stored_masks, strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import in_our_layout, our_architecture, renamed
+from sparsebench.models.checkpoints.state_dict import (
+    Tensors,
+    apply_stored_masks,
+    strip_prefixes,
+    unnest,
+)
+from sparsebench.models.errors import SparsebenchError
 
 _RESNET = (
     (r"input\.(conv|bn)\.(.*)", r"\g<1>1.\2"),

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.errors import SparsebenchError
 
 Tensors = dict[str, Tensor]
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema")

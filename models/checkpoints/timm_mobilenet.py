@@ -11,11 +11,16 @@ from collections.abc import Mapping
 
 import torch
 
-from models.architectures import build
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.state_dict import Tensors, apply_stored_masks, strip_prefixes, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import build
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.state_dict import (
+    Tensors,
+    apply_stored_masks,
+    strip_prefixes,
+    unnest,
+)
+from sparsebench.models.errors import SparsebenchError
 
 ARCH = "mobilenet_v2"
 _SIGNS = {"conv_stem.weight", "blocks.1.0.conv_pwl.weight", "classifier.weight"}

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.checkpoints import CheckpointFormat, LoadedCheckpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.layouts import in_our_layout
-from models.checkpoints.state_dict import apply_stored_masks, strip_prefixes, texts_of, unnest
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.layouts import in_our_layout
+from sparsebench.models.checkpoints.state_dict import (
+    apply_stored_masks,
+    strip_prefixes,
+    texts_of,
+    unnest,
+)
+from sparsebench.models.errors import SparsebenchError
 
 
 def _recognises(opened: OpenedFile) -> bool:

@@ -20,7 +20,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 _BESIDE_WEIGHTS = re.compile(
     r"(torch\.optim|optimization|optimizers?|lr_schedulers?|schedulers?)(\.[A-Za-z_]\w*)+"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cards import Card
-from models.costs import LayerCost, LayerKind
-from models.errors import SparsebenchError
-from models.masks import Mask, mask_of_arrays, sparsity
-from models.onnx_file.graph import OnnxFile, ancestors
-from models.onnx_file.running import Array, OwnGraph, part_of, run_session, session_of
-from models.onnx_file.weights import WeightedNode, quantized, read_weights
+from sparsebench.models.cards import Card
+from sparsebench.models.costs import LayerCost, LayerKind
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import Mask, mask_of_arrays, sparsity
+from sparsebench.models.onnx_file.graph import OnnxFile, ancestors
+from sparsebench.models.onnx_file.running import Array, OwnGraph, part_of, run_session, session_of
+from sparsebench.models.onnx_file.weights import WeightedNode, quantized, read_weights
 
 if TYPE_CHECKING:
     import onnx

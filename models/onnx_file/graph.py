@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     import onnx

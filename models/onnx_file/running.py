@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import SparsebenchError
-from models.onnx_file.graph import OnnxFile, ancestors
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.graph import OnnxFile, ancestors
 
 if TYPE_CHECKING:
     import onnx

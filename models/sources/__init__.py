@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.cards import Card
-from models.errors import UnknownNameError
-from models.names import BackboneName
-from models.registry import Registry, load_target
+from sparsebench.models.cards import Card
+from sparsebench.models.errors import UnknownNameError
+from sparsebench.models.names import BackboneName
+from sparsebench.models.registry import Registry, load_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,14 +25,14 @@ SOURCES = Registry(
     "source",
     "sparsebench.sources",
     {
-        "zoo": "models.sources.shipped:SHIPPED",
-        "torchvision": "models.sources.torchvision_hub:TORCHVISION",
-        "paper": "models.sources.paper:PAPER",
-        "generated": "models.sources.generated:GENERATED",
+        "zoo": "sparsebench.models.sources.shipped:SHIPPED",
+        "torchvision": "sparsebench.models.sources.torchvision_hub:TORCHVISION",
+        "paper": "sparsebench.models.sources.paper:PAPER",
+        "generated": "sparsebench.models.sources.generated:GENERATED",
     },
 )
 DEFAULT = "zoo"
-_FILE = "models.sources.own_file:OWN_FILE"
+_FILE = "sparsebench.models.sources.own_file:OWN_FILE"
 FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx"}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from models.architectures import ARCHITECTURES, find_architecture
-from models.cards import Card
-from models.names import BackboneName
-from models.sources import Found, Source
+from sparsebench.models.architectures import ARCHITECTURES, find_architecture
+from sparsebench.models.cards import Card
+from sparsebench.models.names import BackboneName
+from sparsebench.models.sources import Found, Source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,7 @@ def _card(name: BackboneName) -> Card:
 
 
 def _load(name: BackboneName) -> nn.Module:
-    from models.generated import generate
+    from sparsebench.models.generated import generate
 
     return generate(name.arch, name.method, name.sparsity)
 

@@ -13,13 +13,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from models.cards import IMAGENET_PREPROCESSING, Card, at_size
-from models.errors import SparsebenchError
-from models.sources import Found
-from models.zoo.card_file import read_card
+from sparsebench.models.cards import IMAGENET_PREPROCESSING, Card, at_size
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sources import Found
+from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
-    from models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.onnx_file.backbone import OnnxBackbone
 
 ARCH = "onnx"
 UNKNOWN = "unknown"
@@ -40,8 +40,8 @@ def find_onnx(name: str) -> Found:
 
 def load_onnx(name: str) -> OnnxBackbone:
     """The file itself, to be run as it stands; raises like :func:`find_onnx`."""
-    from models.onnx_file.backbone import load_onnx_backbone
-    from models.onnx_file.graph import open_onnx
+    from sparsebench.models.onnx_file.backbone import load_onnx_backbone
+    from sparsebench.models.onnx_file.graph import open_onnx
 
     path = _path(name)
     return load_onnx_backbone(_card(name.strip(), path), open_onnx(path))
@@ -105,8 +105,8 @@ def card_of(path: Path) -> Card | None:
 @lru_cache(maxsize=64)
 def _seen(path: Path, modified: int, size: int) -> tuple[float, int | None]:
     """Share of zeros and the fixed side of a file, read once for as long as it stays the same."""
-    from models.onnx_file.graph import ancestors, open_onnx
-    from models.onnx_file.weights import read_weights
+    from sparsebench.models.onnx_file.graph import ancestors, open_onnx
+    from sparsebench.models.onnx_file.weights import read_weights
 
     file = open_onnx(path)
     graph = file.model.graph

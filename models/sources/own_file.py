@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.architectures import base_architecture, find_architecture
-from models.cards import Card, Family, Preprocessing
-from models.errors import SparsebenchError
-from models.names import BackboneName, format_percent
-from models.oneshot import ONE_SHOT_METHODS
-from models.sources import Found, Source, find_source
-from models.zoo.card_file import read_card
+from sparsebench.models.architectures import base_architecture, find_architecture
+from sparsebench.models.cards import Card, Family, Preprocessing
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.oneshot import ONE_SHOT_METHODS
+from sparsebench.models.sources import Found, Source, find_source
+from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
     from torch import nn
@@ -177,7 +177,7 @@ def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
 def fixed_preprocessing(path: Path) -> Preprocessing | None:
     """What a file's format fixes, None where the architecture's usual one is as good."""
     if path.suffix == ".net":
-        from models.architectures.squeezenet import CAFFE_PREPROCESSING
+        from sparsebench.models.architectures.squeezenet import CAFFE_PREPROCESSING
 
         return CAFFE_PREPROCESSING
     return None
@@ -192,9 +192,9 @@ def _dense_partner(arch: str) -> str:
 
 
 def _load(card: Card, path: Path) -> nn.Module:
-    from models.checkpoints import load_checkpoint
-    from models.checkpoints.fit import build_from
-    from models.masks import mask_of, sparsity
+    from sparsebench.models.checkpoints import load_checkpoint
+    from sparsebench.models.checkpoints.fit import build_from
+    from sparsebench.models.masks import mask_of, sparsity
 
     module = build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
     zeros = sparsity(mask_of(module))

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.architectures import find_architecture
-from models.cards import Card
-from models.errors import SparsebenchError
-from models.names import BackboneName, format_percent
-from models.sources import Found, Source
-from models.sources.paper_list import PUBLISHED, Published
+from sparsebench.models.architectures import find_architecture
+from sparsebench.models.cards import Card
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources.paper_list import PUBLISHED, Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,9 +90,9 @@ def _card(published: Published) -> Card:
 
 
 def _load(published: Published) -> nn.Module:
-    from models.checkpoints import load_checkpoint
-    from models.checkpoints.fit import build_from
-    from models.masks import mask_of, sparsity
+    from sparsebench.models.checkpoints import load_checkpoint
+    from sparsebench.models.checkpoints.fit import build_from
+    from sparsebench.models.masks import mask_of, sparsity
 
     name = name_of(published)
     path = file_of(published)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.cards import Family
-from models.names import format_percent
+from sparsebench.models.cards import Family
+from sparsebench.models.names import format_percent
 
 _TRANSFER = "seafile.ist.ac.at/d/"
 _RESNET = f"{_TRANSFER}91de9650cfb54b77b7d1 (sparse-imagenet-transfer, ResNet-50)"

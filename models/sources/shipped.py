@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.cards import Card
-from models.errors import SparsebenchError
-from models.names import BackboneName
-from models.sources import Found, Source
-from models.zoo.card_file import Weights, read_card
+from sparsebench.models.cards import Card
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName
+from sparsebench.models.sources import Found, Source
+from sparsebench.models.zoo.card_file import Weights, read_card
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,8 +98,8 @@ def _package_folder(weights: Weights) -> Path:
 
 
 def _load(card_path: Path, card: Card, weights: Weights | None) -> nn.Module:
-    from models.checkpoints import load_checkpoint
-    from models.checkpoints.fit import build_from
+    from sparsebench.models.checkpoints import load_checkpoint
+    from sparsebench.models.checkpoints.fit import build_from
 
     if weights is None:
         raise SparsebenchError(

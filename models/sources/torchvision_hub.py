@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
-from models.cards import Card
-from models.errors import SparsebenchError
-from models.names import BackboneName
-from models.sources import Found, Source
+from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
+from sparsebench.models.cards import Card
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName
+from sparsebench.models.sources import Found, Source
 
 if TYPE_CHECKING:
     from torch import nn

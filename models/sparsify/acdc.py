@@ -12,7 +12,7 @@ On ImageNet a phase is 5 of 100 epochs, the dense warm-up and the last dense pha
 phases long, the final sparse phase three. Here the same table is scaled to the length of
 the training; a short training has fewer phases, so that none is much shorter than an epoch.
 Also differs: a one-cycle learning rate instead of a cosine, and the suite's settings of the
-optimizer (:class:`models.sparsify.method.Recipe` says which).
+optimizer (:class:`sparsebench.models.sparsify.method.Recipe` says which).
 
 SparseML 1.8's ``ACDCPruningModifier`` ranks, masks and forgets momentum in the same way but has
 another table: all phases are equally long and whole epochs, so neither the long
@@ -27,8 +27,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
-from models.sparsify.method import Method, Run
+from sparsebench.models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
+from sparsebench.models.sparsify.method import Method, Run
 
 MOST_UNITS = 20  # the published 100 epochs in units of 5
 FEWEST_UNITS = 8  # warm-up 2, sparse, last dense 2, final sparse 3

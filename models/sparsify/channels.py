@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 TRAIN_FOLDERS = ("train", "training")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.sparsify.method import Method
+from sparsebench.models.sparsify.method import Method
 
 
 class Dense(Method):

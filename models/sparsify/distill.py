@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.architectures import classifier_name
-from models.cards import IMAGENET_PREPROCESSING, Preprocessing
-from models.errors import SparsebenchError
-from models.sparsify.data import MEAN, STD
-from models.sparsify.start import IMAGENET_CLASSES, imagenet_rows
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import classifier_name
+from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.data import MEAN, STD
+from sparsebench.models.sparsify.start import IMAGENET_CLASSES, imagenet_rows
+from sparsebench.models.zoo.load import load_backbone
 
 HARDNESS = 0.5
 TEMPERATURE = 2.0

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
-from models.sparsify.data import list_pictures
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.data import list_pictures
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from models.sparsify.method import Run
+from sparsebench.models.sparsify.method import Run
 
 # Above so many numbers gradients are kept in bf16: ResNet-18 and 64 gradients take 1.4 GB.
 MOST_IN_FLOAT32 = 2**28

@@ -9,7 +9,7 @@ rate is held until the final sparsity is reached and falls after that.
 Differs from theirs: more and smaller steps of pruning (they prune 8 times), the final sparsity
 is set exactly at the end of the schedule (theirs ends 0.1 point below), the rate rises over the
 first steps and then falls in a line, and the optimizer's settings are the suite's
-(:class:`models.sparsify.method.Recipe` says which).
+(:class:`sparsebench.models.sparsify.method.Recipe` says which).
 
 SparseML 1.8's ``GlobalMagnitudePruningModifier`` does the same: its cubic interpolation, ranking
 of all layers together and masks that never grow were read and agree
@@ -23,9 +23,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
-from models.sparsify.method import Method, Recipe, Run
-from models.sparsify.schedule import cubic_sparsity, hold_then_decay
+from sparsebench.models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
+from sparsebench.models.sparsify.method import Method, Recipe, Run
+from sparsebench.models.sparsify.schedule import cubic_sparsity, hold_then_decay
 
 INITIAL_SPARSITY = 0.05
 FIRST_PRUNING = 0.01  # share of the training; epoch 1 of 100

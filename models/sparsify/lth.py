@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.errors import SparsebenchError
-from models.sparsify.magnitude import global_magnitude_masks
-from models.sparsify.method import Method, Recipe, Run
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.magnitude import global_magnitude_masks
+from sparsebench.models.sparsify.method import Method, Recipe, Run
 
 A_ROUND = 0.2  # share of the remaining weights that a round removes
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.distributions import spared_layers, uniform
+from sparsebench.models.distributions import spared_layers, uniform
 
 
 @torch.no_grad()

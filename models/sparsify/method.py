@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.masks import apply_mask
-from models.sparsify.schedule import one_cycle
+from sparsebench.models.masks import apply_mask
+from sparsebench.models.sparsify.schedule import one_cycle
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ steps just past, which saw other weights. So it is not used.
 
 from __future__ import annotations
 
-from models.sparsify.fisher import MatrixFreeInverse, collect_gradients
-from models.sparsify.method import Run
-from models.sparsify.surgeon import remove_cheapest
-from models.sparsify.woodfisher import WoodFisher
+from sparsebench.models.sparsify.fisher import MatrixFreeInverse, collect_gradients
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.surgeon import remove_cheapest
+from sparsebench.models.sparsify.woodfisher import WoodFisher
 
 GRADIENTS = 64
 PICTURES = 32

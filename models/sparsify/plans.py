@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
 OPTIONAL = ("size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
@@ -59,7 +59,7 @@ def run_plan(
     cache: Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> Any:
-    """Run a plan: :func:`models.sparsify.produce.sparsify` with what the plan says.
+    """Run a plan: :func:`sparsebench.models.sparsify.produce.sparsify` with what the plan says.
 
     Args:
         path: the TOML file.
@@ -73,13 +73,13 @@ def run_plan(
         progress: called every few steps.
 
     Returns:
-        A :class:`models.sparsify.produce.Produced`.
+        A :class:`sparsebench.models.sparsify.produce.Produced`.
 
     Raises:
         SparsebenchError: anything that the user can put right.
     """
-    from models.sparsify.produce import sparsify
-    from models.sparsify.train import Execution
+    from sparsebench.models.sparsify.produce import sparsify
+    from sparsebench.models.sparsify.train import Execution
 
     plan = read_plan(path)
     return sparsify(

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.architectures import prunable_layers
-from models.cards import Preprocessing
-from models.checkpoints.compact import load_compact, save_compact
-from models.errors import SparsebenchError
-from models.masks import mask_of
-from models.masks import sparsity as mask_sparsity
-from models.sparsify.data import (
+from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.checkpoints.compact import load_compact, save_compact
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import mask_of
+from sparsebench.models.masks import sparsity as mask_sparsity
+from sparsebench.models.sparsify.data import (
     MEAN,
     STD,
     class_folders,
@@ -26,13 +26,13 @@ from models.sparsify.data import (
     open_pictures,
     split_folder,
 )
-from models.sparsify.distill import load_teacher
-from models.sparsify.evaluate import check_pictures, evaluate
-from models.sparsify.method import Method
-from models.sparsify.resume import Progress
-from models.sparsify.settings import changed_recipe, check_settings, fitting
-from models.sparsify.start import first_weights
-from models.sparsify.train import Execution, train
+from sparsebench.models.sparsify.distill import load_teacher
+from sparsebench.models.sparsify.evaluate import check_pictures, evaluate
+from sparsebench.models.sparsify.method import Method
+from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.settings import changed_recipe, check_settings, fitting
+from sparsebench.models.sparsify.start import first_weights
+from sparsebench.models.sparsify.train import Execution, train
 
 # 16-bit values are kept if they move the accuracy by no more than this.
 ROUNDING_TOLERANCE = 0.001
@@ -97,7 +97,7 @@ def sparsify(
 
     Args:
         arch: an architecture's name.
-        method: a name in :data:`models.sparsify.METHODS`.
+        method: a name in :data:`sparsebench.models.sparsify.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1; 0 for ``dense``.
         data: folder with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: over the training split.

@@ -7,9 +7,9 @@ from typing import Any
 
 import tomli_w
 
-from models.architectures import find_architecture
-from models.sparsify.method import Method
-from models.sparsify.settings import changed_recipe, make_method
+from sparsebench.models.architectures import find_architecture
+from sparsebench.models.sparsify.method import Method
+from sparsebench.models.sparsify.settings import changed_recipe, make_method
 
 EPOCHS = 12  # where none are given
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.errors import SparsebenchError
-from models.sparsify.method import Method
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.method import Method
 
 VERSION = 1
 

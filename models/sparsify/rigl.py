@@ -15,7 +15,7 @@ and the mask changes every 100 steps until 25,000 of 32,000 steps are done.
 Departs from the paper: in a short training the mask changes more often, about 30 times in
 all. The published results without label smoothing are what this training follows (it has
 none); the learning rate is one-cycle instead of steps, and the optimizer's settings are the
-suite's (:class:`models.sparsify.method.Recipe` says which).
+suite's (:class:`sparsebench.models.sparsify.method.Recipe` says which).
 
 SparseML 1.8 has a ``RigLPruningModifier``, which is not used: it starts from the largest
 weights instead of a random mask, takes the gradient of extra batches in eval mode and then
@@ -30,8 +30,8 @@ import math
 import torch
 from torch import Tensor
 
-from models.distributions import erk, spared_layers, uniform
-from models.sparsify.method import Method, Run
+from sparsebench.models.distributions import erk, spared_layers, uniform
+from sparsebench.models.sparsify.method import Method, Run
 
 DROP_SHARE = 0.3
 MOST_STEPS_BETWEEN = 100

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from models.architectures import find_architecture
-from models.errors import SparsebenchError
-from models.sparsify import METHODS
-from models.sparsify.method import Method, Recipe
+from sparsebench.models.architectures import find_architecture
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.method import Method, Recipe
 
 # A small folder is cut into at least so many batches an epoch, of at least so many pictures.
 FEWEST_STEPS = 16
@@ -86,7 +86,7 @@ def check_settings(
 
     Raises:
         SparsebenchError: whatever is wrong with the arguments of
-            :func:`models.sparsify.produce.sparsify`.
+            :func:`sparsebench.models.sparsify.produce.sparsify`.
     """
     chosen = make_method(method, sparsity)
     find_architecture(arch)

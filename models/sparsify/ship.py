@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from models.cards import Card, Family, Preprocessing
-from models.checkpoints.compact import load_compact
-from models.errors import SparsebenchError
-from models.names import BackboneName
-from models.sources.shipped import ZOO_FOLDER
-from models.sparsify import METHODS
-from models.zoo.card_file import Weights, write_card
-from models.zoo.write import file_stem
+from sparsebench.models.cards import Card, Family, Preprocessing
+from sparsebench.models.checkpoints.compact import load_compact
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName
+from sparsebench.models.sources.shipped import ZOO_FOLDER
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.zoo.card_file import Weights, write_card
+from sparsebench.models.zoo.write import file_stem
 
 
 def ship(

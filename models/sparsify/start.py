@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.architectures import build, classifier_name
-from models.checkpoints import load_checkpoint
-from models.checkpoints.fit import check_statistics, check_values
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import build, classifier_name
+from sparsebench.models.checkpoints import load_checkpoint
+from sparsebench.models.checkpoints.fit import check_statistics, check_values
+from sparsebench.models.errors import SparsebenchError
 
 IMAGENET_CLASSES = 1000
 
@@ -81,6 +81,6 @@ def imagenet_rows(classes: Sequence[str]) -> list[int] | None:
 def _state(start: str | Path) -> dict[str, Tensor]:
     if Path(start).is_file():
         return dict(load_checkpoint(start).state_dict)
-    from models.zoo.load import load_backbone
+    from sparsebench.models.zoo.load import load_backbone
 
     return dict(load_backbone(str(start)).module.state_dict())

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.sparsify.method import Method, Run
+from sparsebench.models.sparsify.method import Method, Run
 
 FIRST_THRESHOLD = -10.0  # sigmoid(-10) = 4.5e-5; less would leave s no time to rise
 RISE_ENDS = 0.6  # share of the training; then the sparsity is held by the search
@@ -194,7 +194,7 @@ def soft_threshold(weight: Tensor, s: Tensor) -> Tensor:
 
 def planned_sparsity(progress: float, final: float) -> float:
     """The rise that the search follows: as a cubic schedule, to ``final`` at its end."""
-    from models.sparsify.schedule import cubic_sparsity
+    from sparsebench.models.sparsify.schedule import cubic_sparsity
 
     return cubic_sparsity(progress, 0.0, RISE_ENDS, 0.0, final)
 

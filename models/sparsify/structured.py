@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.sparsify.channels import ChannelGroup, channel_groups
-from models.sparsify.method import Run
-from models.sparsify.woodfisher import WoodFisher
+from sparsebench.models.sparsify.channels import ChannelGroup, channel_groups
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.woodfisher import WoodFisher
 
 FEWEST_SHARE = 0.05  # of a group's channels that always stays, one at least
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.sparsify.magnitude import global_masks
+from sparsebench.models.sparsify.magnitude import global_masks
 
 
 class Inverse(Protocol):

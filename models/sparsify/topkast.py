@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.distributions import spared_layers, uniform
-from models.sparsify.method import Method, Run
+from sparsebench.models.distributions import spared_layers, uniform
+from sparsebench.models.sparsify.method import Method, Run
 
 MOST_STEPS_BETWEEN = 100
 CHOICES = 100  # in a short training

@@ -21,11 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.errors import SparsebenchError
-from models.sparsify.data import Pictures, augment, epoch_batches
-from models.sparsify.distill import Distillation
-from models.sparsify.method import Method, Recipe, Run
-from models.sparsify.resume import VERSION, Position, Progress, load_training, save_training
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.data import Pictures, augment, epoch_batches
+from sparsebench.models.sparsify.distill import Distillation
+from sparsebench.models.sparsify.method import Method, Recipe, Run
+from sparsebench.models.sparsify.resume import (
+    VERSION,
+    Position,
+    Progress,
+    load_training,
+    save_training,
+)
 
 
 @dataclass(frozen=True)

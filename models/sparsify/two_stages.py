@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.checkpoints.compact import load_compact
-from models.errors import SparsebenchError
-from models.sparsify import METHODS
-from models.sparsify.data import class_folders, open_pictures, split_folder
-from models.sparsify.distill import load_teacher
-from models.sparsify.produce import Produced, sparsify
-from models.sparsify.settings import check_settings
+from sparsebench.models.checkpoints.compact import load_compact
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.data import class_folders, open_pictures, split_folder
+from sparsebench.models.sparsify.distill import load_teacher
+from sparsebench.models.sparsify.produce import Produced, sparsify
+from sparsebench.models.sparsify.settings import check_settings
 
 DENSE_SHARE = 0.5  # of the epochs
 
@@ -74,7 +74,7 @@ def make(
 
     Args:
         arch: an architecture's name.
-        method: a name in :data:`models.sparsify.METHODS`.
+        method: a name in :data:`sparsebench.models.sparsify.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1.
         data: folder with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: of both stages together.

@@ -11,7 +11,7 @@ prunings along the cubic schedule from 5 % on over the first 40 % of the trainin
 Departs from the paper: 64 gradients over 64 pictures each instead of 400 over 400, so that a
 pruning costs seconds and not hours on a CPU; the last pruning is at exactly
 the final sparsity (theirs ends 0.1 point below); learning rate and optimizer as in
-:mod:`models.sparsify.gmp`.
+:mod:`sparsebench.models.sparsify.gmp`.
 
 SparseML 1.8's ``OBSPruningModifier`` is the same algorithm, one gradient after the other:
 masked gradients in eval mode, blocks within a tensor, global ranking by the same score, the
@@ -21,11 +21,11 @@ same sum of updates. What differs are its defaults (1,024 gradients, dampening 1
 
 from __future__ import annotations
 
-from models.sparsify.fisher import BlockInverse, collect_gradients
-from models.sparsify.gmp import FIRST_PRUNING, LAST_PRUNING, gradual_recipe
-from models.sparsify.method import Method, Recipe, Run
-from models.sparsify.schedule import cubic_sparsity, hold_then_decay
-from models.sparsify.surgeon import remove_cheapest
+from sparsebench.models.sparsify.fisher import BlockInverse, collect_gradients
+from sparsebench.models.sparsify.gmp import FIRST_PRUNING, LAST_PRUNING, gradual_recipe
+from sparsebench.models.sparsify.method import Method, Recipe, Run
+from sparsebench.models.sparsify.schedule import cubic_sparsity, hold_then_decay
+from sparsebench.models.sparsify.surgeon import remove_cheapest
 
 INITIAL_SPARSITY = 0.05
 PRUNINGS = 8

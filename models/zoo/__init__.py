@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.architectures import find_architecture
-from models.cards import Card
-from models.errors import SparsebenchError, UnknownNameError
-from models.names import DENSE, BackboneName, is_onnx_name
-from models.oneshot import ONE_SHOT_METHODS, prune_found
-from models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
-from models.sources.generated import METHODS as GENERATED_METHODS
-from models.sparsify import METHODS
-from models.variants import vary
+from sparsebench.models.architectures import find_architecture
+from sparsebench.models.cards import Card
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.names import DENSE, BackboneName, is_onnx_name
+from sparsebench.models.oneshot import ONE_SHOT_METHODS, prune_found
+from sparsebench.models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
+from sparsebench.models.sources.generated import METHODS as GENERATED_METHODS
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.variants import vary
 
 
 def find_card(name: str | BackboneName) -> Card:
@@ -48,7 +48,7 @@ def list_cards() -> list[Card]:
 def find(name: str | BackboneName) -> Found:
     """A backbone's card together with the way to its weights; raises like find_card."""
     if isinstance(name, str) and is_onnx_name(name):
-        from models.sources.onnx_file import find_onnx
+        from sparsebench.models.sources.onnx_file import find_onnx
 
         return find_onnx(name)
     parsed = _parse(name) if isinstance(name, str) else name
@@ -66,7 +66,7 @@ def _parse(name: str) -> BackboneName:
     path = Path(name).expanduser()
     if "@" in name or not (is_path(path.name) and path.is_file()):
         return BackboneName.parse(name)
-    from models.sources.own_file import name_of_file
+    from sparsebench.models.sources.own_file import name_of_file
 
     return name_of_file(path)
 

@@ -6,7 +6,7 @@ trained with. Keys (``schema``, ``name`` always; the others as stated):
 
 - ``schema``: ``sparsebench.card/1``
 - ``name``: ``<arch>/<method>-<percent>``; architecture, method and sparsity follow from it
-- ``family``: one of ``models.cards.FAMILIES`` [``unknown``, or ``dense`` for dense]
+- ``family``: one of ``sparsebench.models.cards.FAMILIES`` [``unknown``, or ``dense`` for dense]
 - ``preprocessing``: ``size``, ``resize``, ``interpolation``, ``mean``, ``std`` [those of
   the architecture's ImageNet weights]
 - ``weights``: ``file`` (beside the JSON, or inside ``package``), ``sha256``, ``package``
@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from models.architectures import ARCHITECTURES, find_architecture
-from models.cards import (
+from sparsebench.models.architectures import ARCHITECTURES, find_architecture
+from sparsebench.models.cards import (
     FAMILIES,
     IMAGENET_PREPROCESSING,
     INTERPOLATIONS,
@@ -34,8 +34,8 @@ from models.cards import (
     Interpolation,
     Preprocessing,
 )
-from models.errors import SparsebenchError
-from models.names import BackboneName
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName
 
 SCHEMA = "sparsebench.card/1"
 _KEYS = {

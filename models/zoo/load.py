@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.architectures import classifier_name
-from models.cards import Card
-from models.masks import Mask, mask_of, sparsity
-from models.names import BackboneName, is_onnx_name
-from models.onnx_file.backbone import OnnxBackbone
-from models.sources.onnx_file import load_onnx
-from models.weights_hash import weights_hash
-from models.zoo import find
+from sparsebench.models.architectures import classifier_name
+from sparsebench.models.cards import Card
+from sparsebench.models.masks import Mask, mask_of, sparsity
+from sparsebench.models.names import BackboneName, is_onnx_name
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.sources.onnx_file import load_onnx
+from sparsebench.models.weights_hash import weights_hash
+from sparsebench.models.zoo import find
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Backbone:
         module: the whole classifier, float32 [N, 3, H, W] -> logits [N, classes], in
             eval mode on the CPU.
         mask: the non-zero pattern of its Conv2d and Linear weights.
-        sha256: of the weights themselves (``models.weights_hash``), equal for equal
+        sha256: of the weights themselves (``sparsebench.models.weights_hash``), equal for equal
             weights whatever file they came from.
         onnx: an ONNX file to run as it is, instead of an export; None for all others.
     """
@@ -61,7 +61,7 @@ def load_backbone(name: str | BackboneName) -> Backbone:
     """Load, download, generate or prune the weights behind a name.
 
     Args:
-        name: see ``models.zoo.find_card``.
+        name: see ``sparsebench.models.zoo.find_card``.
 
     Raises:
         UnknownNameError: the architecture, method, source or backbone is unknown.

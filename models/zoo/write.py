@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.cards import Card
-from models.checkpoints.compact import save_compact
-from models.names import BackboneName, format_percent
-from models.sources.shipped import ZOO_FOLDER
-from models.zoo.card_file import Weights, write_card
+from sparsebench.models.cards import Card
+from sparsebench.models.checkpoints.compact import save_compact
+from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.sources.shipped import ZOO_FOLDER
+from sparsebench.models.zoo.card_file import Weights, write_card
 
 
 def write_card_and_weights(

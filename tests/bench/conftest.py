@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli import main
+from sparsebench.bench.cli import main
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import (
+from sparsebench.bench.records import (
     Accuracy,
     BackboneInfo,
     EngineInfo,

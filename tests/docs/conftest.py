@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.reporting import write_summaries
-from exporters.environments import ENVIRONMENTS
-from models.architectures import ARCHITECTURES
+from sparsebench.bench.present.summaries import write_summaries
+from sparsebench.exporters.worker.environments import ENVIRONMENTS
+from sparsebench.models.architectures import ARCHITECTURES
 from tests.bench.conftest import cli, pictures  # noqa: F401  (fixtures)
 from tests.bench.gate.test_engine_versions import network, own_index, wheel
 from tests.bench.gate.test_refs import git, repository, runs  # noqa: F401  (fixtures)
-from tests.bench.plots.sweeps import TRAINED, with_setting
+from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.synthetic import make_run
 from tests.docs.commands import ROOT
 
@@ -34,7 +34,7 @@ VERSIONS = {"1.20.1": 0.01, "1.22.0": 0.01}
 @pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  # noqa: F811
     """Runs, pictures, plans and networks, under the names that the pages give them."""
-    from bench.cli import checking
+    from sparsebench.bench.cli import check as checking
 
     here = tmp_path_factory.mktemp("docs")
     for run in RUNS:
@@ -68,8 +68,8 @@ def _networks(here: Path) -> None:
     """Checkpoints, a file as `sparsify` writes it, and ONNX files as `export` writes them."""
     import torch
 
-    from bench.cli.exporting import export
-    from models.zoo.load import load_backbone
+    from sparsebench.bench.cli.export import export
+    from sparsebench.models.zoo.load import load_backbone
 
     for file, name in (("sparse.pth", "resnet18/gmp-90"), ("dense.pth", "resnet18/dense")):
         torch.save(load_backbone(name).module.state_dict(), here / file)
@@ -89,7 +89,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer repetitions than the minute that `--why` takes; it has no option for it."""
-    module = importlib.import_module("bench.why.measure")
+    module = importlib.import_module("sparsebench.bench.why.measure")
     monkeypatch.setattr(module, "TURNS", 2)
     monkeypatch.setattr(module, "PROFILES", 1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from exporters.kernels.build import find_compiler
+from sparsebench.exporters.kernels.compiled.build import find_compiler
 
 PAGE = Path(__file__).parents[2] / "docs" / "own.md"
 

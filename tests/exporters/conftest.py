@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.artifact import Artifact
-from exporters.export import write_onnx
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.export import write_onnx
 
 
 class TinyNet(nn.Module):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.artifact import Artifact
-from exporters.engines.base import Availability, CompileRequest, EngineError, Session
+from sparsebench.exporters.engines.base import Availability, CompileRequest, EngineError, Session
+from sparsebench.exporters.onnx.artifact import Artifact
 
 
 class Good:
@@ -98,7 +98,7 @@ class Broken(Good):
     """Its library is installed but does not import."""
 
     def available(self) -> Availability:
-        from exporters.engines.base import library_failed
+        from sparsebench.exporters.engines.base import library_failed
 
         try:
             raise ImportError("libfoo.so.1: cannot open shared object file")
@@ -119,7 +119,7 @@ class DiesMidway:
         return Availability(True, version="1")
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> DyingSession:
-        from exporters.engines.onnxruntime import OnnxRuntimeEngine
+        from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
 
         return DyingSession(OnnxRuntimeEngine().compile(artifact, request))
 

@@ -10,18 +10,23 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.export import export_backbone
-from exporters.torch_module import build_module
-from models.architectures import ARCHITECTURES, classifier_name, feature_extractor, prunable_layers
-from models.channels import padded
-from models.compact import compact, compact_network
-from models.errors import SparsebenchError, UnknownNameError
-from models.generated import generate
-from models.masks import mask_of
-from models.names import BackboneName
-from models.weights_hash import weights_hash
-from models.zoo import find_card
-from models.zoo.load import load_backbone
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.torch_module import build_module
+from sparsebench.models.architectures import (
+    ARCHITECTURES,
+    classifier_name,
+    feature_extractor,
+    prunable_layers,
+)
+from sparsebench.models.channels import padded
+from sparsebench.models.compact import compact, compact_network
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.generated import generate
+from sparsebench.models.masks import mask_of
+from sparsebench.models.names import BackboneName
+from sparsebench.models.weights_hash import weights_hash
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import load_backbone
 
 PICTURES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 4 - 2
 PICTURES *= torch.tensor([0.2, 1.0, 4.0]).reshape(3, 1, 1, 1)

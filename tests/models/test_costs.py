@@ -6,9 +6,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
-from models.architectures import ARCHITECTURES, build, find_architecture
-from models.costs import bytes_ratio, count_costs, flops_ratio, total_cost
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import ARCHITECTURES, build, find_architecture
+from sparsebench.models.costs import bytes_ratio, count_costs, flops_ratio, total_cost
+from sparsebench.models.errors import SparsebenchError
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

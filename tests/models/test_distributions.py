@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.architectures import build, prunable_layers
-from models.costs import LayerCost, count_costs
-from models.distributions import Shapes, erk, global_threshold, uniform
-from models.errors import SparsebenchError
-from models.generated import global_as_trained, uniform_but_spared
+from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.costs import LayerCost, count_costs
+from sparsebench.models.distributions import Shapes, erk, global_threshold, uniform
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.generated import global_as_trained, uniform_but_spared
 
 
 @pytest.fixture(scope="module")

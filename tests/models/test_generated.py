@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures import ARCHITECTURES, prunable_layers
-from models.errors import SparsebenchError, UnknownNameError
-from models.generated import GENERATED_METHODS, generate, random_weight
-from models.masks import Mask, layer_sparsity, mask_hash, mask_of, sparsity
-from models.weights_hash import weights_hash
+from sparsebench.models.architectures import ARCHITECTURES, prunable_layers
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.generated import GENERATED_METHODS, generate, random_weight
+from sparsebench.models.masks import Mask, layer_sparsity, mask_hash, mask_of, sparsity
+from sparsebench.models.weights_hash import weights_hash
 
 
 def zeros_and_weights(mask: Mask) -> tuple[int, int]:
@@ -90,7 +90,8 @@ def test_sparser_masks_lie_inside_less_sparse_ones() -> None:
 
 def test_the_same_name_gives_the_same_weights_in_every_process() -> None:
     program = (
-        "from models.generated import generate; from models.weights_hash import weights_hash;"
+        "from sparsebench.models.generated import generate; "
+        "from sparsebench.models.weights_hash import weights_hash;"
         "print(weights_hash(generate('mobilenet_v2', 'erk', 0.9, 10)))"
     )
     elsewhere = subprocess.run(

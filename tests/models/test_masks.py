@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.errors import SparsebenchError
-from models.masks import (
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import (
     Mask,
     apply_mask,
     freeze_mask,
@@ -90,7 +90,7 @@ def test_the_hash_follows_its_written_description() -> None:
 
 def test_the_hash_is_the_same_in_another_process() -> None:
     program = (
-        "import torch; from models.masks import mask_hash;"
+        "import torch; from sparsebench.models.masks import mask_hash;"
         "print(mask_hash({'w': torch.arange(70).reshape(7, 10) % 3 == 0}))"
     )
     elsewhere = subprocess.run(

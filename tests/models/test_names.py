@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import SparsebenchError
-from models.names import BackboneName, format_percent
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import BackboneName, format_percent
 
 words = st.from_regex(r"[a-z][a-z0-9_]{0,11}", fullmatch=True)
 percents = st.integers(100, 10_000).map(lambda hundredths: hundredths / 10_000)

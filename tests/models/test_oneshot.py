@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.architectures import prunable_layers
-from models.masks import layer_sparsity
-from models.oneshot import ONE_SHOT_METHODS, global_magnitude, uniform_magnitude
+from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.masks import layer_sparsity
+from sparsebench.models.oneshot import ONE_SHOT_METHODS, global_magnitude, uniform_magnitude
 
 
 def network(seed: int = 0) -> Any:

@@ -15,13 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
-from exporters.export import export_backbone
-from exporters.verify import check_outputs, reference
-from models.costs import count_costs
-from models.errors import SparsebenchError
-from models.sources.onnx_file import load_onnx
-from models.zoo import find_card
-from models.zoo.load import load_backbone, load_to_run
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.verify import check_outputs, reference
+from sparsebench.models.costs import count_costs
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sources.onnx_file import load_onnx
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import load_backbone, load_to_run
 
 SIDE = 16
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.comparisons import compare_run
-from bench.records import Comparison
+from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.records import Comparison
 from tests.bench.synthetic import SyntheticRun, make_run
 
 

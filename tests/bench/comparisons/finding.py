@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.records import Comparison, Record
+from sparsebench.bench.records import Comparison, Record
 from tests.bench.synthetic import SyntheticRun
 
 ACDC = "resnet18/acdc-90"

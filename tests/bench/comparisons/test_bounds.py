@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.comparisons import (
+from sparsebench.bench.comparisons import (
     compare_run,
 )
-from bench.records import ENGINE_PICTURES, Comparison
+from sparsebench.bench.records import ENGINE_PICTURES, Comparison
 from tests.bench.comparisons.finding import ACDC, DENSE, of
 from tests.bench.synthetic import (
     FLOPS_RATIO,

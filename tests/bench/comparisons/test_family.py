@@ -7,9 +7,9 @@ import math
 import pytest
 from scipy import stats
 
-from bench.comparisons import compare_run
-from bench.comparisons.family import hold_after_holm
-from bench.records import Comparison, Estimate
+from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.comparisons.family import hold_after_holm
+from sparsebench.bench.records import Comparison, Estimate
 from tests.bench.synthetic import make_run
 
 BLOCKS = 5

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.comparisons import (
+from sparsebench.bench.comparisons import (
     compare_run,
 )
 from tests.bench.comparisons.finding import ACDC, DENSE, of

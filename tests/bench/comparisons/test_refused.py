@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.comparisons import (
+from sparsebench.bench.comparisons import (
     best_dense,
     by_cell,
     compare_run,
@@ -15,9 +15,9 @@ from bench.comparisons import (
     find_partner,
     run_times,
 )
-from bench.comparisons.matching import refuse_differences
-from bench.records import Record
-from models.errors import SparsebenchError
+from sparsebench.bench.comparisons.matching import refuse_differences
+from sparsebench.bench.records import Record
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.comparisons.finding import ACDC, DENSE, of
 from tests.bench.synthetic import (
     SyntheticRun,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.features import FeatureKey
-from bench.tasks.arrays import array_task
-from bench.tasks.base import Task
-from models.cards import Preprocessing
+from sparsebench.bench.features import FeatureKey
+from sparsebench.bench.tasks.arrays import array_task
+from sparsebench.bench.tasks.base import Task
+from sparsebench.models.cards import Preprocessing
 
 PREPROCESSING = Preprocessing(12, 12, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 

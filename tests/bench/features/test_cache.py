@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.features import CachedFeatures, FeatureCache
-from bench.stages import StageClock
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.features import CachedFeatures, FeatureCache
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.features.runners import (
     PREPROCESSING,
     PoolingRunner,

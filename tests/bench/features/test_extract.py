@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.features import extract_batches, extract_features
-from bench.stages import StageClock
-from bench.tasks.base import PictureStore
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.features import extract_batches, extract_features
+from sparsebench.bench.tasks.base import PictureStore
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.features.runners import (
     PREPROCESSING,
     PoolingRunner,
@@ -111,7 +111,7 @@ def test_whoever_stops_early_leaves_an_idle_engine() -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from bench.features import FeatureCache
+from sparsebench.bench.features import FeatureCache
 from tests.bench.features.runners import PREPROCESSING, PoolingRunner, key, noise_task
 from dataclasses import replace
 

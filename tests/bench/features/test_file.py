@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.features.file import DamagedEntryError, FeatureWriter, read_features
-from models.errors import SparsebenchError
+from sparsebench.bench.features.file import DamagedEntryError, FeatureWriter, read_features
+from sparsebench.models.errors import SparsebenchError
 
 KEY = {"weights": "abc", "nested": {"a": [1, 2]}}
 ROWS = np.random.default_rng(0).normal(size=(37, 11)).astype(np.float32)
@@ -117,8 +117,8 @@ def test_a_map_outlives_the_replacement_of_its_file(tmp_path: Path) -> None:
 FULL_DISK = """
 import sys
 import numpy as np
-from bench.features.file import FeatureWriter
-from models.errors import SparsebenchError
+from sparsebench.bench.features.file import FeatureWriter
+from sparsebench.models.errors import SparsebenchError
 import os, resource
 if sys.argv[2] == "late":
     del os.posix_fallocate

@@ -8,20 +8,28 @@ from typing import Any
 
 import pytest
 
-import results
-from bench.cells import Cell
-from bench.forecast.model import (
+import sparsebench.results as results
+from sparsebench.bench.forecast.model import (
     LAUNCH_SECONDS,
     LBFGS_EPOCHS,
     TRAINING_LAUNCH_SECONDS,
     flops,
     predict,
 )
-from bench.forecast.rates import Key, Rate, Rates, amounts_of, key_of, key_of_record, rates_of
-from bench.forecast.work import Amounts
-from bench.plans import EngineSettings
-from bench.records import RunFolder, Trial
-from bench.workloads import inference
+from sparsebench.bench.forecast.rates import (
+    Key,
+    Rate,
+    Rates,
+    amounts_of,
+    key_of,
+    key_of_record,
+    rates_of,
+)
+from sparsebench.bench.forecast.work import Amounts
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.plan import EngineSettings
+from sparsebench.bench.records import RunFolder, Trial
+from sparsebench.bench.workloads import inference
 from tests.bench.synthetic import make_run
 
 

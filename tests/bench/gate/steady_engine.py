@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.artifact import Artifact
-from exporters.engines.base import Availability, CompileRequest, Session
+from sparsebench.exporters.engines.base import Availability, CompileRequest, Session
+from sparsebench.exporters.onnx.artifact import Artifact
 
 SECONDS = 0.05
 
@@ -31,7 +31,7 @@ class SteadyEngine:
         return Availability(True, version="1")
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> SteadySession:
-        from exporters.engines.onnxruntime import OnnxRuntimeEngine
+        from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
 
         seconds = SECONDS
         where, _, factor = os.environ.get("STEADY_SLOW", "").partition("=")

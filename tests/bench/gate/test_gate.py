@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 import pytest
 import tomli_w
 
-from bench.gate import baseline_of, write_baseline
-from bench.records import Accuracy, Record, Trial
+from sparsebench.bench.gate import baseline_of, write_baseline
+from sparsebench.bench.records import Accuracy, Record, Trial
 from tests.bench.conftest import Result
 from tests.bench.synthetic import MACHINE, SyntheticRun, make_run
 
@@ -268,7 +268,7 @@ def test_other_settings_are_refused_with_the_keys(cli: Cli, accepted: Path) -> N
 
 
 def test_an_effect_below_the_noise_floor_is_refused(cli: Cli, accepted: Path) -> None:
-    from bench.noise import MachineNoise, store_noise
+    from sparsebench.bench.gate.noise import MachineNoise, store_noise
 
     store_noise(MachineNoise(str(MACHINE["fingerprint"]), 0.05, 8, "onnxruntime", "2026-01-01"))
     result = check(cli, again(), accepted)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.launch import ENGINES
+from sparsebench.exporters.worker.launch import ENGINES
 from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]

@@ -30,7 +30,7 @@ shutil.copytree(Path(os.environ["RUNS"]) / version / out.name.rpartition("-")[2]
 TOGETHER = """
 import os, sys, time
 from pathlib import Path
-from bench.turns import Turns
+from sparsebench.bench.clock.alternation import Turns
 from tests.bench.gate.test_gate import QUIET, TWO, slowed
 from tests.bench.synthetic import make_run
 out = Path(sys.argv[sys.argv.index("--out") + 1])
@@ -100,7 +100,7 @@ def repository(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> P
     repository = tmp_path / "repository"
     (repository / "bench").mkdir(parents=True)
     (repository / "bench/__init__.py").write_text("")
-    (repository / "bench/__main__.py").write_text(MAIN)
+    (repository / "sparsebench/__main__.py").write_text(MAIN)
     commit_versions(repository, "same", "again", "slow")
     monkeypatch.chdir(repository)
     return repository
@@ -142,10 +142,12 @@ def test_checkouts_that_know_turns_alternate_within_a_block(
     (repository / "bench").mkdir(parents=True)
     suite = Path(__file__).resolve().parents[3]
     (repository / "bench/__init__.py").write_text(f"__path__.append({str(suite / 'bench')!r})\n")
-    (repository / "bench/__main__.py").write_text(
+    (repository / "sparsebench/__main__.py").write_text(
         f"import sys; sys.path.append({str(suite)!r})" + TOGETHER
     )
-    (repository / "bench/turns.py").write_text((suite / "bench/turns.py").read_text())
+    (repository / "bench/clock/alternation.py").write_text(
+        (suite / "bench/clock/alternation.py").read_text()
+    )
     commit_versions(repository, "same", "slow", "broken")
     monkeypatch.chdir(repository)
     monkeypatch.setenv("ORDER", str(tmp_path / "order"))

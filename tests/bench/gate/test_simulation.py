@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-import bench.statistics.ratios
-from bench.gate import Settings
-from bench.gate.check import judge
-from bench.gate.report import GateReport
-from bench.gate.update import baseline_from
-from models.errors import SparsebenchError
+import sparsebench.bench.statistics.ratios
+from sparsebench.bench.gate import Settings
+from sparsebench.bench.gate.check import judge
+from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.update import baseline_from
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.gate.test_gate import TWO, slowed
 from tests.bench.synthetic import SyntheticRun, make_run
 
@@ -29,7 +29,7 @@ def few_resamples() -> Iterator[None]:
     """The bootstrap only widens an interval; fewer of its draws save most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         few = {"seed": 0, "resamples": 100}
-        patch.setattr(bench.statistics.ratios.estimate_ratio, "__kwdefaults__", few)
+        patch.setattr(sparsebench.bench.statistics.ratios.estimate_ratio, "__kwdefaults__", few)
         yield
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.heads import LinearHeads, LinearRecipe, evaluate, fit_heads
-from models.errors import UnknownNameError
+from sparsebench.bench.heads import LinearHeads, LinearRecipe, evaluate, fit_heads
+from sparsebench.models.errors import UnknownNameError
 from tests.bench.heads.test_sgd import blobs
 
 
@@ -83,7 +83,7 @@ def test_real_digits_reach_what_scikit_learn_reaches_on_the_same_pixels() -> Non
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
 
-    from bench.tasks import open_task
+    from sparsebench.bench.tasks import open_task
 
     task = open_task("digits")
     scans = load_digits()

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from bench.heads import LinearRecipe, train_lbfgs, train_sgd
-from models.errors import SparsebenchError
+from sparsebench.bench.heads import LinearRecipe, train_lbfgs, train_sgd
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.heads.test_sgd import blobs
 
 

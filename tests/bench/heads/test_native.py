@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.heads import LinearHeads, LinearRecipe, native, train_sgd
-from bench.heads import kernel as kernels
-from bench.heads.fit import torch_threads
-from bench.heads.kernel import find_kernel
-from exporters.kernels.build import find_compiler, supported_isas
-from models.errors import SparsebenchError
+from sparsebench.bench.heads import LinearHeads, LinearRecipe, native, train_sgd
+from sparsebench.bench.heads import kernel as kernels
+from sparsebench.bench.heads.fit import torch_threads
+from sparsebench.bench.heads.kernel import find_kernel
+from sparsebench.exporters.kernels.compiled.build import find_compiler, supported_isas
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.heads.test_sgd import blobs, plain_loop
 
 compiled = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
@@ -119,7 +119,9 @@ def test_without_a_compiler_pytorch_trains_and_the_reason_is_known(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))  # nor was it compiled before
-    monkeypatch.setattr("exporters.kernels.build.supported_isas", lambda: ("avx2", "portable"))
+    monkeypatch.setattr(
+        "sparsebench.exporters.kernels.compiled.build.supported_isas", lambda: ("avx2", "portable")
+    )
     features, labels = blobs()
     assert train_sgd(features, labels, 4, LinearRecipe(epochs=1)).trained_by == "torch"
     assert "none is on the PATH" in find_kernel().reason

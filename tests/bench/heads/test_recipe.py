@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.heads import LinearRecipe
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.heads import LinearRecipe
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 
 def test_the_defaults_are_the_papers() -> None:

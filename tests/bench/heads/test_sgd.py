@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench.heads import LinearHeads, LinearRecipe, train_sgd
-from bench.heads.sgd import EXECUTIONS
-from exporters.kernels.build import find_compiler
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.heads import LinearHeads, LinearRecipe, train_sgd
+from sparsebench.bench.heads.sgd import EXECUTIONS
+from sparsebench.exporters.kernels.compiled.build import find_compiler
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 
 @pytest.fixture(params=EXECUTIONS)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.heads.benchmark import random_task
-from bench.heads.recipe import LinearRecipe
-from bench.heads.sgd import train_sgd
-from bench.heads.sweep import strongest, sweep
-from models.errors import SparsebenchError
+from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.sgd import train_sgd
+from sparsebench.bench.heads.sweep import strongest, sweep
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.results.scripts.heads import random_task
 
 DECAYS = (0.0, 1e-3, 0.3)
 

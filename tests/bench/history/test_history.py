@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.history import Series, change_points
+from sparsebench.bench.history import Series, change_points
 from tests.bench.conftest import Result
 from tests.bench.gate.test_gate import TWO, slowed
 from tests.bench.synthetic import MACHINE, make_run

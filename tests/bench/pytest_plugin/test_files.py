@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.test_onnx_run import DENSE, SPARSE, export
+from tests.bench.run.test_onnx_run import DENSE, SPARSE, export
 
 MINE = """
 SMALL = dict(size=32, batch_size=8, threads=1, repeats=2, epochs=2, limit=32)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.reporting import write_summaries
+from sparsebench.bench.present.summaries import write_summaries
 from tests.bench.synthetic import MACHINE, make_run
 
 SPARSE = "resnet18/acdc-90"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparisons import compare_run
-from bench.records import RunFolder, Trial
-from models.errors import SparsebenchError
+from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.records import RunFolder, Trial
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.synthetic import SyntheticRun, make_run
 
 ROOT = Path(__file__).parents[3]
@@ -200,7 +200,7 @@ def test_second_writer_is_refused_until_the_first_ends(folder: Path) -> None:
 WRITER = textwrap.dedent(
     """
     import sys, time
-    from bench.records import RunFolder
+    from sparsebench.bench.records import RunFolder
     from tests.bench.records.test_folder import one_trial
     folder = RunFolder.open(sys.argv[1])
     for block in range(100_000):
@@ -232,7 +232,7 @@ def test_kill_loses_no_finished_trial_and_frees_the_lock(tmp_path: Path) -> None
 
 def test_importing_records_loads_nothing_heavy() -> None:
     code = (
-        "import sys, bench.records;"
+        "import sys, sparsebench.bench.records;"
         "print([m for m in ('numpy','scipy','jsonschema','pandas','torch') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-import results
-from bench.comparisons import compare_run
-from bench.records import Accuracy, Comparison, Record, Trial, cell_id, utc_now
-from bench.records.plain import plain
-from bench.records.schema import CURRENT, Kind, load_schema, upgraded, validate
-from models.errors import SparsebenchError
+import sparsebench.results as results
+from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.records import Accuracy, Comparison, Record, Trial, cell_id, utc_now
+from sparsebench.bench.records.plain import plain
+from sparsebench.bench.records.schema import CURRENT, Kind, load_schema, upgraded, validate
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.synthetic import SyntheticRun, make_run
 
 # The contract, key by key.

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.statistics import BlockPair
+from sparsebench.bench.statistics import BlockPair
 
 times = st.lists(
     st.floats(min_value=1e-4, max_value=1e3, allow_nan=False), min_size=1, max_size=7

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     RatioEstimate,
     accuracy_delta,
     chain_ratios,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     change_of,
     estimate_ratio,
     holm,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     bootstrap_interval,
     estimate_ratio,
     verdict,

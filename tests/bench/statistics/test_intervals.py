@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     geometric_interval,
     mean_interval,
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     BlockPair,
     bootstrap_interval,
     estimate_ratio,

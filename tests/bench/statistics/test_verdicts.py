@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.statistics import (
+from sparsebench.bench.statistics import (
     RatioEstimate,
     amdahl_bound,
     settled,

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.tasks.facts import FACTS
-from bench.tasks.torchvision_sets import ON_DISK
+from sparsebench.bench.tasks.facts import FACTS
+from sparsebench.bench.tasks.torchvision_sets import ON_DISK
 from tests.bench.tasks.samples import encoded, picture
 
 Pictures = dict[str, dict[str, list[str]]]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.tasks import archive, open_task
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import archive, open_task
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
 
 

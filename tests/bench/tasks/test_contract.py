@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.tasks import TASKS, open_task
-from bench.tasks.base import METRICS, Task
-from models.errors import SparsebenchError
-from models.registry import load_target
+from sparsebench.bench.tasks import TASKS, open_task
+from sparsebench.bench.tasks.base import METRICS, Task
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.registry import load_target
 from tests.bench.tasks import miniatures
 
 

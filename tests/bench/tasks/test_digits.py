@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from bench.tasks import open_task
+from sparsebench.bench.tasks import open_task
 
 
 def test_all_scans_are_there_once_and_scaled_to_bytes() -> None:

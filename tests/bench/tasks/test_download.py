@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.tasks import download
-from bench.tasks.download import Remote, fetch, reach
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import download
+from sparsebench.bench.tasks.download import Remote, fetch, reach
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks.server import Server, serving
 
 DATA = np.random.default_rng(0).bytes(1_000_000)

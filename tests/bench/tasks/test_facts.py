@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.tasks import TASKS, open_task
-from bench.tasks.facts import FACTS, PAPER_TASKS, facts_of
+from sparsebench.bench.tasks import TASKS, open_task
+from sparsebench.bench.tasks.facts import FACTS, PAPER_TASKS, facts_of
 from tests.bench.tasks.miniatures import PAPER
 
 
@@ -72,7 +72,7 @@ def listed(*arguments: str, width: int = 80) -> str:
 
     from typer.testing import CliRunner
 
-    from bench.cli import app
+    from sparsebench.bench.cli import app
 
     with mock.patch.dict(os.environ, {"COLUMNS": str(width)}):
         result = CliRunner().invoke(app, ["list", "tasks", *arguments])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.tasks import open_task
-from bench.tasks.folder import FolderPictures
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.tasks.folder import FolderPictures
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
 
 
@@ -162,7 +162,7 @@ def test_a_tree_of_anything_is_refused_by_its_top(
     def refuse(*arguments: object) -> None:
         raise AssertionError("it was walked")
 
-    monkeypatch.setattr("bench.tasks.folder._walk", refuse)
+    monkeypatch.setattr("sparsebench.bench.tasks.folder._walk", refuse)
     with pytest.raises(SparsebenchError, match=r"it holds code/, mail/ and 1 loose file"):
         open_task(str(tmp_path / "home"), cache=tmp_path / "c")
 

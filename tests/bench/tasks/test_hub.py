@@ -12,11 +12,11 @@ import datasets
 import numpy as np
 import pytest
 
-from bench.plans import load_plan
-from bench.run import check
-from bench.tasks import hub, open_task
-from bench.tasks.hub import HubPictures
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.plan.plan import load_plan
+from sparsebench.bench.run.run import check
+from sparsebench.bench.tasks import hub, open_task
+from sparsebench.bench.tasks.hub import HubPictures
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
 
 NAMES = ["ash", "oak"]

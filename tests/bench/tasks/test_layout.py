@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.tasks.layout import find_layout
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks.layout import find_layout
+from sparsebench.models.errors import SparsebenchError
 
 GOOD = ("train/a/1.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/b/2.jpg")
 

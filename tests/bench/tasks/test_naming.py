@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.repeat import run_words
-from bench.tasks.naming import distinct_names
-from models.errors import SparsebenchError
+from sparsebench.bench.plan.rerun_command import run_words
+from sparsebench.bench.tasks.naming import distinct_names
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
 
 

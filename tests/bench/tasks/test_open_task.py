@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.tasks import TASKS, open_task
-from bench.tasks.arrays import array_task
-from bench.tasks.base import Task, TaskOptions
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.tasks import TASKS, open_task
+from sparsebench.bench.tasks.arrays import array_task
+from sparsebench.bench.tasks.base import Task, TaskOptions
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from tests.bench.tasks.samples import picture_files, write_folder, write_tar
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.tasks.pictures import (
+from sparsebench.bench.tasks.pictures import (
     FORMATS,
     MAX_PIXELS,
     UnreadablePictureError,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.tasks import open_task
-from bench.tasks.base import Task
-from bench.tasks.facts import FACTS, PAPER_TASKS
-from bench.tasks.known import SETS
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.facts import FACTS, PAPER_TASKS
+from sparsebench.bench.tasks.known import SETS
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.miniatures import OWNERS, PAPER, split_of
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.tasks import open_task
-from bench.tasks.subset import limited, stratified_choice
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.tasks.subset import limited, stratified_choice
+from sparsebench.models.errors import SparsebenchError
 
 
 @given(

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.tasks import download, open_task
-from bench.tasks.facts import FACTS
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import download, open_task
+from sparsebench.bench.tasks.facts import FACTS
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.server import Server, serving
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.tasks import download, open_task
-from bench.tasks.base import Task
-from bench.tasks.known import SETS
-from models.errors import SparsebenchError
+from sparsebench.bench.tasks import download, open_task
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.known import SETS
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.miniatures import OWNERS, PAPER
 from tests.bench.tasks.server import Server, serving

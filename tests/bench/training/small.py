@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.training.network import Network
+from sparsebench.bench.training.network import Network
 
 
 def small_network() -> Network:

@@ -13,23 +13,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.assemble import _settings
-from bench.cells import expand
-from bench.plans import Plan
-from bench.stages import StageClock
-from bench.tables.training import _determinism
-from bench.tasks import open_task
-from bench.training.calibrate import cost_of_determinism
-from bench.training.execution import Execution
-from bench.training.heartbeat import Heartbeat
-from bench.training.job import Job
-from bench.training.launch import _environment, run_job
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData, decode_task
-from bench.training.tuning import Tuning
-from bench.workloads.full import _found_earlier
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.plan.cells import expand
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.present.tables.training import _determinism
+from sparsebench.bench.run.build_records import _settings
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.calibrate import cost_of_determinism
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.heartbeat import Heartbeat
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.launch import _environment, run_job
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.bench.training.tuning import Tuning
+from sparsebench.bench.workloads.full import _found_earlier
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -130,7 +130,7 @@ def test_the_option_wins_over_the_plan(
         seen.append(chosen)
         raise SparsebenchError("enough")
 
-    monkeypatch.setattr("bench.run.check", check)
+    monkeypatch.setattr("sparsebench.bench.run.run.check", check)
     assert cli("run", plan, *options).code == 2
     assert seen[0].deterministic is wanted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.stages import StageClock
-from bench.training.device_time import DeviceStages
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.device_time import DeviceStages
 
 
 class Machine:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.divergence import STEPS_ABOVE, LossWatch
-from bench.training.execution import Execution
-from bench.training.loop import train_network
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData, decode_task
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.divergence import STEPS_ABOVE, LossWatch
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.loop import train_network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

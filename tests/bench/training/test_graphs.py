@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.execution import Execution
-from bench.training.graphs import CaptureError, Forward, GraphedForward
-from bench.training.losses import mean_loss
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData, decode_task
-from bench.training.steps import StepRunner
-from models.cards import Preprocessing
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.graphs import CaptureError, Forward, GraphedForward
+from sparsebench.bench.training.losses import mean_loss
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.cards import Preprocessing
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

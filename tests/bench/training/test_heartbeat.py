@@ -10,12 +10,12 @@ from typing import TextIO, cast
 
 import pytest
 
-from bench.training import process
-from bench.training.heartbeat import EVERY_SECONDS, Heartbeat, seconds_between
-from bench.training.job import Job
-from bench.training.recipe import TrainRecipe
-from bench.training.steps import StepRunner
-from models.cards import Preprocessing
+from sparsebench.bench.training import process
+from sparsebench.bench.training.heartbeat import EVERY_SECONDS, Heartbeat, seconds_between
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.cards import Preprocessing
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.training import launch
-from bench.training.job import Job
-from bench.training.launch import run_job
-from bench.training.recipe import TrainRecipe
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
+from sparsebench.bench.training import launch
+from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.launch import run_job
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -137,14 +137,15 @@ def test_a_training_dies_with_a_killed_run_and_first_when_memory_runs_out(
 ) -> None:
     """Seen: after kill -9 of a run its training computed on."""
     child = (
-        "import json, os, time\nfrom bench.training import process\n"
+        "import json, os, time\nfrom sparsebench.bench.training import process\n"
         "def work(job, answers):\n"
         "    print(json.dumps({'say': str(os.getpid())}), file=answers)\n"
         "    time.sleep(60)\n"
         "process._work = work\nprocess.main()\n"
     )
     parent = (
-        "import sys\nfrom bench.training import launch\nfrom bench.training.job import Job\n"
+        "import sys\nfrom sparsebench.bench.training import launch\n"
+        "from sparsebench.bench.training.job import Job\n"
         f"launch.COMMAND = (sys.executable, '-c', {child!r})\n"
         "job = Job.from_json(sys.argv[1])\n"
         "launch.run_job(job, timeout=60, say=lambda text: print(text, flush=True))\n"

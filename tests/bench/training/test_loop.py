@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench.pictures import ResizedPictures
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.calibrate import fastest
-from bench.training.execution import TF32, Execution, configured
-from bench.training.loop import train_network
-from bench.training.losses import LossLedger
-from bench.training.network import load_network
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData, decode_task
-from bench.training.steps import StepRunner
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
-from models.masks import mask_hash
-from models.zoo.load import load_backbone
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images import ResizedPictures
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.calibrate import fastest
+from sparsebench.bench.training.execution import TF32, Execution, configured
+from sparsebench.bench.training.loop import train_network
+from sparsebench.bench.training.losses import LossLedger
+from sparsebench.bench.training.network import load_network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import mask_hash
+from sparsebench.models.zoo.load import load_backbone
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -206,7 +206,7 @@ def test_stages_are_dealt_out_when_the_device_has_passed_them(
         fetch(self)
 
     monkeypatch.setattr(LossLedger, "fetch", fetched)
-    monkeypatch.setattr("bench.training.steps.STEPS_AHEAD", 100)
+    monkeypatch.setattr("sparsebench.bench.training.steps.STEPS_AHEAD", 100)
     short = replace(data, train=_noise(count))
     execution, recipe = Execution(losses_every=2), TrainRecipe("short", 1, 0.05, 8)
     runner = StepRunner(small_network(), short, recipe, execution, StageClock(), event=queue.event)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from bench.training.losses import LossLedger, steps_between_fetches
-from bench.training.recipe import TrainRecipe
-from models.errors import SparsebenchError
+from sparsebench.bench.training.losses import LossLedger, steps_between_fetches
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.models.errors import SparsebenchError
 
 RECIPE = TrainRecipe("paper", 1, 0.5, 4)
 

@@ -8,7 +8,7 @@ import pytest
 MIB = 2**20
 CODE = """
 import numpy as np
-from bench.training.memory import peak_memory, restart_peak
+from sparsebench.bench.training.memory import peak_memory, restart_peak
 before = np.ones(300 * 2**20, np.uint8)
 first = peak_memory("cpu")["peak_memory_bytes"]
 del before

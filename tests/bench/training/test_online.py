@@ -10,13 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.online import OnlineHead, train_online
-from bench.training.recipe import TrainRecipe
-from bench.training.source import decode_task
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.online import OnlineHead, train_online
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import decode_task
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
 
 CARD = Preprocessing(16, 20, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.training.optimizer import MaskedSGD
+from sparsebench.bench.training.optimizer import MaskedSGD
 
 
 def two(

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.pictures import DevicePictures
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.execution import Execution
-from bench.training.loop import train_network
-from bench.training.placement import placed
-from bench.training.recipe import TrainRecipe
-from bench.training.source import TrainingData, decode_task
-from models.cards import Preprocessing
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images import DevicePictures
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.loop import train_network
+from sparsebench.bench.training.placement import placed
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.models.cards import Preprocessing
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

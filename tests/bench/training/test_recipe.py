@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bench.assemble import _settings
-from bench.cells import expand
-from bench.plans import Plan
-from bench.training.recipe import recipe_of, training_preprocessing, training_recipe
-from bench.workloads.full import job_of
-from models.cards import Preprocessing
-from models.errors import SparsebenchError, UnknownNameError
+from sparsebench.bench.plan.cells import expand
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.run.build_records import _settings
+from sparsebench.bench.training.recipe import recipe_of, training_preprocessing, training_recipe
+from sparsebench.bench.workloads.full import job_of
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 CARD = Preprocessing(64, 72, "bilinear", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2))
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench.stages import StageClock
-from bench.tasks import open_task
-from bench.training.execution import Execution
-from bench.training.loop import train_network
-from bench.training.network import load_network
-from bench.training.recipe import TrainRecipe
-from bench.training.rehearse import needs_rehearsal, rehearse, sizes
-from bench.training.source import TrainingData, decode_task
-from exporters.kernels.build import find_compiler
-from exporters.kernels.convolution import Convolution
-from models.cards import Preprocessing
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.training.execution import Execution
+from sparsebench.bench.training.loop import train_network
+from sparsebench.bench.training.network import load_network
+from sparsebench.bench.training.recipe import TrainRecipe
+from sparsebench.bench.training.rehearse import needs_rehearsal, rehearse, sizes
+from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.exporters.kernels.compiled.build import find_compiler
+from sparsebench.exporters.kernels.training.convolution import Convolution
+from sparsebench.models.cards import Preprocessing
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 RECIPE = TrainRecipe("short", 1, 0.02, 17)  # more than the lanes of one block

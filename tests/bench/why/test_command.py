@@ -18,7 +18,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("bench.why.measure")
+    module = importlib.import_module("sparsebench.bench.why.measure")
     monkeypatch.setattr(module, "TURNS", 2)
     monkeypatch.setattr(module, "PROFILES", 1)
     monkeypatch.setattr(module, "BUDGET", 4.0)

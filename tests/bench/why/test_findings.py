@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.why.findings import bound_of, explain, paying_from
-from bench.why.layers import LayerPair
-from bench.why.measure import Measured, Whole, near_grid
+from sparsebench.bench.why.findings import bound_of, explain, paying_from
+from sparsebench.bench.why.layers import LayerPair
+from sparsebench.bench.why.measure import Measured, Whole, near_grid
 
 WHOLE = Whole(16, dense=0.100, sparse=0.050, ratios=(2.0, 2.0, 2.0))
 

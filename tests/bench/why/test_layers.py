@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.why.layers import Layer, middle, pair_layers, short_name
-from exporters.engines.base import LayerTime
+from sparsebench.bench.why.layers import Layer, middle, pair_layers, short_name
+from sparsebench.exporters.engines.base import LayerTime
 
 LAYERS = [
     Layer("a", frozenset({"/a/Conv", "a_out", "a_relu"}), 0.5, 100),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.records import Trial
-from bench.workloads.base import failures_become_trials
-from exporters.client import WorkerFailed
+from sparsebench.bench.records import Trial
+from sparsebench.bench.workloads.base import failures_become_trials
+from sparsebench.exporters.worker.client import WorkerFailed
 
 
 def failed_with(error: Exception) -> tuple[list[Trial], set[str]]:

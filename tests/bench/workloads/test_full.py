@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from bench.workloads.full import _found_earlier
+from sparsebench.bench.workloads.full import _found_earlier
 
 
 def found(*extras: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures import (
+from sparsebench.models.architectures import (
     ARCHITECTURES,
     build,
     classifier_name,
@@ -16,7 +16,7 @@ from models.architectures import (
     find_architecture,
     prunable_layers,
 )
-from models.errors import UnknownNameError
+from sparsebench.models.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -90,7 +90,7 @@ def test_an_unknown_architecture_offers_near_names() -> None:
 
 def test_specs_are_known_without_torch() -> None:
     program = (
-        "import sys; from models.architectures import ARCHITECTURES, feature_dim;"
+        "import sys; from sparsebench.models.architectures import ARCHITECTURES, feature_dim;"
         "[feature_dim(a) for a in ARCHITECTURES];"
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.architectures import build, prunable_layers
+from sparsebench.models.architectures import build, prunable_layers
 
 CLASSES = 10
 

@@ -12,9 +12,14 @@ from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.checkpoints import load_checkpoint
-from models.checkpoints.compact import TENSORS_KEY, VERSION_KEY, load_compact, save_compact
-from models.errors import SparsebenchError
+from sparsebench.models.checkpoints import load_checkpoint
+from sparsebench.models.checkpoints.compact import (
+    TENSORS_KEY,
+    VERSION_KEY,
+    load_compact,
+    save_compact,
+)
+from sparsebench.models.errors import SparsebenchError
 
 SETTINGS = settings(
     max_examples=40,
@@ -117,7 +122,7 @@ def test_a_file_appears_whole_or_not_at_all(
     def full_disk(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("models.checkpoints.compact.save_file", full_disk)
+    monkeypatch.setattr("sparsebench.models.checkpoints.compact.save_file", full_disk)
     with pytest.raises(SparsebenchError, match="No space left"):
         save_compact(tmp_path / "a.safetensors", {"w": torch.ones(3)}, {})
     assert not list(tmp_path.iterdir())

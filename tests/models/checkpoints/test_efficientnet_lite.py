@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from models.cards import IMAGENET_PREPROCESSING, Preprocessing
-from models.checkpoints import load_checkpoint
-from models.checkpoints.efficientnet_lite import rename_tensors
-from models.errors import SparsebenchError
-from models.zoo import find_card
-from models.zoo.load import Backbone, load_backbone
+from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from sparsebench.models.checkpoints import load_checkpoint
+from sparsebench.models.checkpoints.efficientnet_lite import rename_tensors
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import Backbone, load_backbone
 
 
 @pytest.fixture(scope="module")

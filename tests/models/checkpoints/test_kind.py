@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints.containers import open_file
+from sparsebench.models.checkpoints.containers import open_file
 
 
 @pytest.mark.parametrize("length", [0x80, 0x180, 0x4B50])

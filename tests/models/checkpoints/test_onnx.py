@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench.inspection import inspect_target
-from exporters.export import export_backbone
-from exporters.verify import check_outputs, reference
-from models.architectures import feature_extractor
-from models.checkpoints import load_checkpoint
-from models.errors import SparsebenchError
-from models.zoo.load import load_backbone
+from sparsebench.bench.why.inspection import inspect_target
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.verify import check_outputs, reference
+from sparsebench.models.architectures import feature_extractor
+from sparsebench.models.checkpoints import load_checkpoint
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.zoo.load import load_backbone
 from tests.models.checkpoints import published as make
 
 SIZE = 64

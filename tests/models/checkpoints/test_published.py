@@ -15,13 +15,13 @@ from torch import nn
 from torch.nn.utils import prune
 from torchvision.models import squeezenet1_0
 
-from models.architectures import build, prunable_layers
-from models.checkpoints import FORMATS, load_checkpoint
-from models.checkpoints.containers import OpenedFile
-from models.checkpoints.fit import build_from, check_names_and_shapes
-from models.checkpoints.rigl import RIGL
-from models.errors import SparsebenchError
-from models.masks import mask_of, sparsity
+from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.checkpoints import FORMATS, load_checkpoint
+from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.fit import build_from, check_names_and_shapes
+from sparsebench.models.checkpoints.rigl import RIGL
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import mask_of, sparsity
 from tests.models.checkpoints import published as make
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.inspection import inspect_target
-from models.architectures import build
-from models.checkpoints import load_checkpoint
-from models.errors import SparsebenchError
+from sparsebench.bench.why.inspection import inspect_target
+from sparsebench.models.architectures import build
+from sparsebench.models.checkpoints import load_checkpoint
+from sparsebench.models.errors import SparsebenchError
 
 State = dict[str, Tensor]
 

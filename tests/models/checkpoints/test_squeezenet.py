@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.zoo.load import load_backbone
+from sparsebench.models.zoo.load import load_backbone
 
 # Positions of Imagenette's classes in ImageNet-1k, from the WordNet ids.
 IMAGENETTE = {

@@ -11,10 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune
 
-from models.architectures import ARCHITECTURES, ArchitectureSpec
-from models.checkpoints import FORMATS, CheckpointFormat, LoadedCheckpoint, load_checkpoint
-from models.checkpoints.fit import build_from
-from models.errors import SparsebenchError
+from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec
+from sparsebench.models.checkpoints import (
+    FORMATS,
+    CheckpointFormat,
+    LoadedCheckpoint,
+    load_checkpoint,
+)
+from sparsebench.models.checkpoints.fit import build_from
+from sparsebench.models.errors import SparsebenchError
 
 
 class Tiny(nn.Module):

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures import build
-from models.errors import SparsebenchError
-from models.generated import generate
-from models.masks import apply_mask
-from models.oneshot import global_magnitude
-from models.sources import shipped
-from models.zoo import find_card
-from models.zoo.card_file import SCHEMA
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import build
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.generated import generate
+from sparsebench.models.masks import apply_mask
+from sparsebench.models.oneshot import global_magnitude
+from sparsebench.models.sources import shipped
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.card_file import SCHEMA
+from sparsebench.models.zoo.load import load_backbone
 
 ARCH = "mobilenet_v2"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.errors import SparsebenchError, UnknownNameError
-from models.sources.paper import PAPER, file_of, name_of
-from models.sources.paper_list import PUBLISHED
-from models.zoo import find_card
-from models.zoo.load import load_backbone
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.sources.paper import PAPER, file_of, name_of
+from sparsebench.models.sources.paper_list import PUBLISHED
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import load_backbone
 from tests.models.checkpoints import published as make
 
 
@@ -75,7 +75,7 @@ def test_a_published_layout_loads_as_a_backbone(
 ) -> None:
     module = make.sparse("mobilenet_v1")
     torch.save(make.common(make.wrapped(module), "mobilenet"), tmp_path / "mfac_80.pth")
-    from models.sources import paper, paper_list
+    from sparsebench.models.sources import paper, paper_list
 
     one = paper_list.Published(
         "mobilenet_v1", "mfac", "progressive", 0.8, ("mfac_80",), 0.7, "somewhere", "mobilenet_v1"

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torchvision.models import WeightsEnum, get_weight, resnet18
 
-from models.architectures import ARCHITECTURES, find_architecture
-from models.errors import SparsebenchError
-from models.zoo import find_card
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import ARCHITECTURES, find_architecture
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import load_backbone
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

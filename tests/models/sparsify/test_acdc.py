@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.masks import mask_of, sparsity
-from models.sparsify.acdc import AlternatingCompression, phase_table
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.acdc import AlternatingCompression, phase_table
 from tests.models.sparsify.tiny import network, start_run
 
 

@@ -7,8 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from models.errors import SparsebenchError
-from models.sparsify.data import augment, epoch_batches, normalise, open_pictures, split_folder
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.data import (
+    augment,
+    epoch_batches,
+    normalise,
+    open_pictures,
+    split_folder,
+)
 from tests.models.sparsify.tiny import SIZE, random_pictures, write_folder
 
 

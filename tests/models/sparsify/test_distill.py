@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures import ARCHITECTURES
-from models.cards import Preprocessing
-from models.errors import SparsebenchError
-from models.sparsify.distill import Distillation, load_teacher
-from models.sparsify.method import Method, Recipe
-from models.sparsify.produce import sparsify
-from models.sparsify.train import Execution, train
+from sparsebench.models.architectures import ARCHITECTURES
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.distill import Distillation, load_teacher
+from sparsebench.models.sparsify.method import Method, Recipe
+from sparsebench.models.sparsify.produce import sparsify
+from sparsebench.models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import SIZE, network, random_pictures, weights_of, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.sparsify import fisher
-from models.sparsify.fisher import BlockInverse, MatrixFreeInverse, collect_gradients
-from models.sparsify.method import Run
-from models.sparsify.mfac import MatrixFree, steps_of_density
-from models.sparsify.surgeon import remove_cheapest
-from models.sparsify.woodfisher import WoodFisher, few_prunings
+from sparsebench.models.sparsify import fisher
+from sparsebench.models.sparsify.fisher import BlockInverse, MatrixFreeInverse, collect_gradients
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.mfac import MatrixFree, steps_of_density
+from sparsebench.models.sparsify.surgeon import remove_cheapest
+from sparsebench.models.sparsify.woodfisher import WoodFisher, few_prunings
 from tests.models.sparsify.tiny import network, weights_of
 
 DAMP = 1e-3

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from models.masks import mask_of, sparsity
-from models.sparsify.gmp import GradualMagnitude, UniformGradualMagnitude, prunings
-from models.sparsify.magnitude import global_magnitude_masks
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.gmp import GradualMagnitude, UniformGradualMagnitude, prunings
+from sparsebench.models.sparsify.magnitude import global_magnitude_masks
 from tests.models.sparsify.tiny import network, start_run
 
 

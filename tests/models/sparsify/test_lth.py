@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.errors import SparsebenchError
-from models.masks import mask_of, sparsity
-from models.sparsify.lth import LotteryTicket, levels, rounds
-from models.sparsify.method import Recipe
-from models.sparsify.train import Execution, train
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.lth import LotteryTicket, levels, rounds
+from sparsebench.models.sparsify.method import Recipe
+from sparsebench.models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import network, random_pictures, start_run, weights_of
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from models.architectures import ARCHITECTURES
-from models.masks import mask_of_arrays, sparsity
-from models.sparsify import METHODS
-from models.sparsify.produce import sparsify
-from models.zoo import find_card
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import ARCHITECTURES
+from sparsebench.models.masks import mask_of_arrays, sparsity
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.produce import sparsify
+from sparsebench.models.zoo import find_card
+from sparsebench.models.zoo.load import load_backbone
 from tests.bench.conftest import Result, cli  # noqa: F401
 from tests.models.sparsify.tiny import SIZE, write_folder
 
@@ -29,7 +29,7 @@ FILE = '''
 
 import torch
 
-from models.sparsify.method import Method
+from sparsebench.models.sparsify.method import Method
 
 
 class RandomAtStart(Method):

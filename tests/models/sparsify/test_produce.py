@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from models.architectures import ARCHITECTURES, build
-from models.checkpoints.compact import load_compact
-from models.errors import SparsebenchError
-from models.masks import mask_of, sparsity
-from models.sparsify import METHODS
-from models.sparsify.acdc import AlternatingCompression
-from models.sparsify.evaluate import evaluate
-from models.sparsify.method import Method, Run
-from models.sparsify.plans import read_plan, run_plan
-from models.sparsify.produce import Produced, sparsify
-from models.sparsify.resume import Progress
-from models.sparsify.train import Execution
+from sparsebench.models.architectures import ARCHITECTURES, build
+from sparsebench.models.checkpoints.compact import load_compact
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.acdc import AlternatingCompression
+from sparsebench.models.sparsify.evaluate import evaluate
+from sparsebench.models.sparsify.method import Method, Run
+from sparsebench.models.sparsify.plans import read_plan, run_plan
+from sparsebench.models.sparsify.produce import Produced, sparsify
+from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.train import Execution
 from tests.models.sparsify.tiny import SIZE, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from models.distributions import erk
-from models.errors import SparsebenchError
-from models.sparsify import METHODS
-from models.sparsify.plans import read_plan
-from models.sparsify.recipes import render_recipe
-from models.sparsify.schedule import cubic_sparsity
+from sparsebench.models.distributions import erk
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.plans import read_plan
+from sparsebench.models.sparsify.recipes import render_recipe
+from sparsebench.models.sparsify.schedule import cubic_sparsity
 
 
 def test_cubic_schedule_is_sparsemls() -> None:

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from models.distributions import erk
-from models.masks import mask_of, sparsity
-from models.sparsify.method import Run
-from models.sparsify.rigl import (
+from sparsebench.models.distributions import erk
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.rigl import (
     RigLKernel,
     RigLUniform,
     drop_and_grow,

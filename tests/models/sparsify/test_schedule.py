@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.sparsify.gmp import prunings
-from models.sparsify.schedule import cubic_sparsity, hold_then_decay, one_cycle
+from sparsebench.models.sparsify.gmp import prunings
+from sparsebench.models.sparsify.schedule import cubic_sparsity, hold_then_decay, one_cycle
 
 
 def test_cubic_schedule_gives_the_sparsities_that_woodfisher_lists_for_90_percent() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.architectures import ARCHITECTURES
-from models.checkpoints.compact import load_compact, save_compact
-from models.errors import SparsebenchError
-from models.sparsify.plans import run_plan
-from models.sparsify.ship import ship
-from models.zoo.card_file import read_card
+from sparsebench.models.architectures import ARCHITECTURES
+from sparsebench.models.checkpoints.compact import load_compact, save_compact
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.plans import run_plan
+from sparsebench.models.sparsify.ship import ship
+from sparsebench.models.zoo.card_file import read_card
 from tests.models.sparsify.tiny import write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.architectures import build
-from models.errors import SparsebenchError
-from models.sparsify.distill import load_teacher
-from models.sparsify.start import first_weights, imagenet_rows
-from models.zoo.load import load_backbone
+from sparsebench.models.architectures import build
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify.distill import load_teacher
+from sparsebench.models.sparsify.start import first_weights, imagenet_rows
+from sparsebench.models.zoo.load import load_backbone
 
 DENSE = "efficientnet_lite0/dense"
 # Tench, English springer, toilet tissue: the first, the 218th and the last class of ImageNet-1k.

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from models.masks import mask_of, sparsity
-from models.sparsify.method import Recipe, Run
-from models.sparsify.resume import Progress
-from models.sparsify.str import (
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.method import Recipe, Run
+from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.str import (
     FIRST_THRESHOLD,
     SETTLES,
     SoftThreshold,
     common_shift,
     soft_threshold,
 )
-from models.sparsify.train import Execution, train
+from sparsebench.models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import network, random_pictures, start_run, weights_of
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.architectures import build, prunable_layers
-from models.masks import mask_of, sparsity
-from models.sparsify.channels import channel_groups
-from models.sparsify.method import Run
-from models.sparsify.structured import StructuredFilters, importance
+from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.channels import channel_groups
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.structured import StructuredFilters, importance
 from tests.models.sparsify.tiny import weights_of
 
 

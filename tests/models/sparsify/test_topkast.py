@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from models.masks import mask_of, sparsity
-from models.sparsify.method import Run
-from models.sparsify.topkast import TopKast
+from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.topkast import TopKast
 from tests.models.sparsify.tiny import network, weights_of
 
 DECAY = 0.01

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.errors import SparsebenchError
-from models.sparsify import METHODS
-from models.sparsify.method import Method, Recipe, Run
-from models.sparsify.resume import Progress
-from models.sparsify.train import Execution, train
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sparsify import METHODS
+from sparsebench.models.sparsify.method import Method, Recipe, Run
+from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import network, random_pictures, weights_of
 
 RECIPE = Recipe(batch_size=8, learning_rate=0.05)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from models.architectures import ArchitectureSpec, prunable_layers
-from models.sparsify.data import Pictures
-from models.sparsify.method import Run
+from sparsebench.models.architectures import ArchitectureSpec, prunable_layers
+from sparsebench.models.sparsify.data import Pictures
+from sparsebench.models.sparsify.method import Run
 
 SIZE = 8
 

@@ -18,19 +18,19 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import resnet18
 
-from models.architectures import ARCHITECTURES, build
-from models.cards import FAMILIES, Card
-from models.errors import SparsebenchError, UnknownNameError
-from models.generated import GENERATED_METHODS
-from models.masks import layer_sparsity, mask_hash, mask_of
-from models.names import BackboneName
-from models.oneshot import ONE_SHOT_METHODS
-from models.sources import shipped
-from models.sources.shipped import ZOO_FOLDER, card_files, find_in, list_in
-from models.weights_hash import weights_hash
-from models.zoo import find_card, list_cards
-from models.zoo.load import load_backbone
-from models.zoo.write import write_card_and_weights
+from sparsebench.models.architectures import ARCHITECTURES, build
+from sparsebench.models.cards import FAMILIES, Card
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.generated import GENERATED_METHODS
+from sparsebench.models.masks import layer_sparsity, mask_hash, mask_of
+from sparsebench.models.names import BackboneName
+from sparsebench.models.oneshot import ONE_SHOT_METHODS
+from sparsebench.models.sources import shipped
+from sparsebench.models.sources.shipped import ZOO_FOLDER, card_files, find_in, list_in
+from sparsebench.models.weights_hash import weights_hash
+from sparsebench.models.zoo import find_card, list_cards
+from sparsebench.models.zoo.load import load_backbone
+from sparsebench.models.zoo.write import write_card_and_weights
 
 SHIPPED = [card.name for card in list_in(ZOO_FOLDER)]
 
@@ -81,7 +81,8 @@ def test_everything_can_be_generated_for_every_architecture() -> None:
 
 def test_cards_are_found_without_torch_and_at_once() -> None:
     program = (
-        "import sys, time; from models.zoo import find_card, list_cards; t = time.process_time();"
+        "import sys, time; "
+        "from sparsebench.models.zoo import find_card, list_cards; t = time.process_time();"
         "list_cards(); find_card('efficientnet_lite0/magnitude-50');"
         "print(time.process_time() - t); sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     )

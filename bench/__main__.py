@@ -1,5 +1,0 @@
-"""``python -m bench`` is the ``sparsebench`` command."""
-
-from bench.cli import main
-
-main()

@@ -1,0 +1,96 @@
+"""``sparsebench advise``: which variant to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+from sparsebench.models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench advise runs/monday --max-accuracy-loss 0.5
+
+  sparsebench advise runs/batch-64 runs/batch-1 --batch-size 1 --latency 20ms
+
+  sparsebench advise runs/monday --production --json
+
+  sparsebench advise runs/monday --retrain-every day
+
+With --retrain-every P, one machine trains and serves: a variant that trains for T and takes t for
+a picture serves (P - T) / t pictures in a period, and the one that serves most is taken.
+
+Exit codes: 0 there is an answer, 1 what was measured does not fit the limits, 2 wrong usage,
+3 nothing was measured at this batch size.
+"""
+
+
+def advise(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of one machine.")],
+    max_accuracy_loss: Annotated[
+        float, typer.Option(help="Points of accuracy that may be lost against dense.")
+    ] = 0.5,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per call in inference (default: the only one).")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Limit that 95 % of the calls must keep: 20ms.")
+    ] = None,
+    retrain_every: Annotated[
+        str | None, typer.Option(help="Weigh training and inference: hour, day, week, 6h, ...")
+    ] = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Only engines whose licence allows production.")
+    ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Dense backbone that losses count against (default: the best)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which variant to take for inference and for fine-tuning, and how sure that is."""
+    from sparsebench.bench.decide import Limits, Question
+    from sparsebench.bench.decide import advise as answer
+    from sparsebench.bench.decide.retraining import seconds_of
+    from sparsebench.bench.records import RunFolder
+
+    if max_accuracy_loss < 0:
+        raise SparsebenchError(
+            f"'--max-accuracy-loss {max_accuracy_loss:g}' is below 0.",
+            "Write the points that may be lost, such as 0.5.",
+        )
+    if batch_size is not None and batch_size < 1:
+        raise SparsebenchError(f"--batch-size must be 1 or more, not {batch_size}.")
+    question = Question(
+        limits=Limits(
+            max_accuracy_loss,
+            None if latency is None else seconds_of(latency, "--latency"),
+            production,
+        ),
+        batch_size=batch_size,
+        retrain_every=(
+            None if retrain_every is None else seconds_of(retrain_every, "--retrain-every")
+        ),
+        reference=reference,
+    )
+    folders = [RunFolder.reading(run) for run in runs]
+    advice = answer([(str(one.path), one.records(), one.trials()) for one in folders], question)
+    if as_json:
+        import json
+
+        from sparsebench.bench.decide.facts import advice_json
+
+        print(json.dumps(advice_json(advice), indent=1))
+    else:
+        from rich.console import Console
+
+        from sparsebench.bench.decide.words import advice_text
+
+        console = Console(highlight=False)
+        for item in advice_text(advice):
+            # A command that is broken in two cannot be copied.
+            console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))
+    raise typer.Exit(advice.exit_code)

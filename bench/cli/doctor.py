@@ -1,0 +1,141 @@
+"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the mend if not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+from sparsebench.models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench doctor
+
+  sparsebench doctor --json
+"""
+
+engines_app = typer.Typer(
+    help="The separate environments that some engines need.", no_args_is_help=True
+)
+
+
+def doctor(
+    machine_only: Annotated[
+        bool, typer.Option("--machine", help="Only the machine, without asking the engines.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what runs on this machine; for what does not: why, and the mend."""
+    from rich.console import Console
+
+    from sparsebench.bench.gate.noise import stored_noise
+    from sparsebench.bench.machine.facts import machine_facts
+    from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
+    from sparsebench.exporters.worker.launch import ENGINES, engine, probe
+    from sparsebench.models.cache import cache_dir
+
+    machine = {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
+    found = {}
+    with Console(stderr=True).status("") as status:
+        for name in () if machine_only else ENGINES:
+            status.update(f"asking {name} …")
+            found[name] = probe(name)
+    if as_json:
+        import json
+
+        engines = {name: item.to_json() for name, item in found.items()}
+        print(json.dumps({"machine": machine, "engines": engines}, indent=1, default=str))
+        return
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print("[bold]Machine[/bold]")
+    for key, value in machine.items():
+        if isinstance(value, str | int | float):
+            console.print(f"  {key}: {escape(str(value))}")
+    for key, value in machine["clock"].items():
+        if value is not None:
+            console.print(f"  clock {key}: {escape(str(value))}")
+    console.print(f"  cache: {cache_dir()}")
+    floor = stored_noise(machine["fingerprint"])
+    if floor is None:
+        console.print("  noise: not measured (`sparsebench noise`)")
+    else:
+        console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
+    if machine_only:
+        return
+    console.print("\n[bold]Engines[/bold]")
+    for name, item in found.items():
+        home = f" (environment {engine(name).environment})" if engine(name).environment else ""
+        if item.ok:
+            console.print(f"  [green]yes[/green]  {name} {item.version}{home}")
+            console.print(f"       licence: {item.licence}; support: {item.support}")
+        else:
+            console.print(f"  [red]no[/red]   {name}{home}: {escape(item.reason)}")
+            if item.mend:
+                console.print(f"       mend: {escape(item.mend)}")
+
+
+@engines_app.command("list")
+def list_environments(as_json: Json = False) -> None:
+    """Which engines live in an environment of their own, and whether it is built."""
+    from sparsebench.exporters.worker import environments
+
+    rows: list[dict[str, Any]] = []
+    for name, needed in environments.ENVIRONMENTS.items():
+        python = environments.interpreter(name)
+        rows.append(
+            {
+                "environment": name,
+                "engines": list(needed.engines),
+                "python": str(python) if python else None,
+                "packages": environments.requirements(name),
+            }
+        )
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        state = row["python"] or "not built"
+        print(f"{row['environment']}  ({', '.join(row['engines'])}): {state}")
+
+
+@engines_app.command("install")
+def install(
+    name: Annotated[str, typer.Argument(help="An engine or an environment, e.g. deepsparse.")],
+) -> None:
+    """Build an engine's environment now instead of when a plan first needs it."""
+    from sparsebench.exporters.worker import environments
+
+    python = environments.install(_environment_of(name), progress=typer.echo)
+    typer.echo(f"Ready: {python}")
+
+
+@engines_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="An engine or an environment, e.g. deepsparse.")],
+) -> None:
+    """Delete an engine's environment."""
+    from sparsebench.exporters.worker import environments
+
+    found = environments.remove(_environment_of(name))
+    typer.echo("Removed." if found else "It was not built.")
+
+
+def _environment_of(name: str) -> str:
+    from sparsebench.exporters.worker.environments import ENVIRONMENTS
+    from sparsebench.exporters.worker.launch import engine
+
+    if name in ENVIRONMENTS:
+        return name
+    home = engine(name).environment
+    if home is None:
+        raise SparsebenchError(
+            f"The engine '{name}' lives in the suite's own environment.",
+            "`sparsebench doctor` says whether it works.",
+        )
+    return home

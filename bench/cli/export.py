@@ -1,0 +1,90 @@
+"""``sparsebench export``: write a backbone as ONNX, verified."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+from sparsebench.models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench export efficientnet_lite0/magnitude-50
+
+  sparsebench export resnet50/erk-90@generated --size 224 --output logits --out r50.onnx
+
+  sparsebench export my.onnx --out my-features.onnx
+"""
+
+
+def export(
+    backbone: Annotated[
+        str, typer.Argument(help="Backbone name (`sparsebench list backbones`) or ONNX file.")
+    ],
+    size: Annotated[int, typer.Option(help="Input side in pixels (0: the backbone's own).")] = 0,
+    output: Annotated[
+        str, typer.Option(help="features (pooled, [N, D]) or logits (the whole classifier).")
+    ] = "features",
+    out: Annotated[Path | None, typer.Option(help="File to write (default: NAME.onnx).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime.
+
+    An ONNX file (my.onnx) is cut to its features, its batch axis made free, and checked against
+    itself.
+    """
+    import numpy as np
+
+    from sparsebench.bench.tasks import open_task
+    from sparsebench.bench.workloads.prepared_backbone import first_pictures
+    from sparsebench.exporters.engines.base import CompileRequest
+    from sparsebench.exporters.onnx.export import export_backbone
+    from sparsebench.exporters.onnx.verify import check_outputs, reference
+    from sparsebench.exporters.worker.launch import start_worker
+    from sparsebench.models.cards import at_size
+    from sparsebench.models.zoo.load import load_to_run
+
+    if size < 0:
+        raise SparsebenchError(f"--size must be 1 or more, not {size}.")
+    loaded = load_to_run(backbone)
+    target = out or _default_target(backbone, output)
+    if target.resolve() == Path(backbone).resolve():
+        raise SparsebenchError(f"{target} is the file itself.", "Choose another --out.")
+    artifact = export_backbone(loaded, size=size or None, output=output)
+    preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
+    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, 16)
+    expected = reference(loaded, artifact, images)
+    with start_worker("onnxruntime", threads=1) as worker:
+        worker.compile(artifact, CompileRequest(batch_size=len(images), threads=1))
+        verdict = check_outputs(loaded, artifact, expected, worker.run(images), "fp32")
+    if not verdict.ok:
+        raise SparsebenchError(f"The export of {backbone} failed verification: {verdict.reason}.")
+    try:
+        shutil.copyfile(artifact.onnx, target)
+    except OSError as error:
+        raise SparsebenchError(f"{target} cannot be written ({error.strerror}).") from error
+    if as_json:
+        import json
+
+        print(json.dumps({"onnx": str(target), **artifact.facts, **verdict.to_json()}, indent=1))
+        return
+    typer.echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
+    typer.echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
+    share = verdict.argmax_agreement
+    decisions = "" if share is None else f", decisions equal on {share:.0%}"
+    typer.echo(
+        f"  against {verdict.against} on {verdict.pictures} real pictures: largest error "
+        f"{verdict.max_abs_error:.1e}{decisions}"
+    )
+
+
+def _default_target(backbone: str, output: str) -> Path:
+    from sparsebench.models.names import is_onnx_name
+
+    if is_onnx_name(backbone):
+        return Path(f"{Path(backbone).stem}-{output}.onnx")
+    return Path(backbone.partition("@")[0].replace("/", "-") + ".onnx")

@@ -1,0 +1,72 @@
+"""``sparsebench history``: when did the ratios of one machine change for good?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.options import Json, fraction
+
+EPILOG = """Examples:
+
+  sparsebench history nightly/
+
+  sparsebench history nightly/ --effect 3% --out pictures/
+
+Exit code 1 where the newest level of a cell is worse than the one before it.
+"""
+
+
+def history(
+    folder: Annotated[Path, typer.Argument(help="Folder whose sub-folders are runs.")],
+    effect: Annotated[str, typer.Option(help="Smallest change that counts: 5% or 0.05.")] = "5%",
+    machine: Annotated[
+        str, typer.Option(help="Fingerprint to follow (default: that of most runs).")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for history.png and .svg (default: FOLDER).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find lasting changes in the runs of one machine, and draw them."""
+    from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
+    from sparsebench.bench.history.series import read_series
+    from sparsebench.bench.present.plots.canvas import save_figure
+    from sparsebench.bench.present.plots.history import draw
+
+    found = read_series(folder, machine)
+    points = change_points(found.series, fraction(effect, "--effect"))
+    paths = save_figure(draw(found, points), out or folder, "history")
+    latest = {point.name: point for point in points}  # oldest first: the last one stays
+    worse = [point for point in latest.values() if point.change < 0]
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        data = {
+            "machine": found.fingerprint,
+            "series": [asdict(series) for series in found.series],
+            "changes": [{**asdict(point), "change": point.change} for point in points],
+            "left_out": found.left_out,
+            "pictures": [str(path) for path in paths],
+        }
+        print(json.dumps(data, indent=1))
+        raise typer.Exit(1 if worse else 0)
+    longest = max((len(series.runs) for series in found.series), default=0)
+    typer.echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
+    for line in found.left_out:
+        typer.echo(f"  left out: {line}")
+    if longest < LEAST_RUNS:
+        typer.echo(f"Change points need {LEAST_RUNS} runs or more.")
+    for point in points:
+        versions = f", engine {point.versions[0]} -> {point.versions[1]}" if point.versions else ""
+        typer.echo(
+            f"{point.change:+.1%} since {point.run} ({point.created[:10]}): {point.name}, "
+            f"{point.before:.2f}× -> {point.after:.2f}× (p = {point.p:.2g}{versions})"
+        )
+    if not points:
+        typer.echo("No lasting change.")
+    typer.echo(f"Drawn: {', '.join(str(path) for path in paths)}")
+    raise typer.Exit(1 if worse else 0)

@@ -1,0 +1,59 @@
+"""``sparsebench report``: one page of one or several runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+
+EPILOG = """Examples:
+
+  sparsebench report runs/quick-20260101-120000
+
+  sparsebench report runs/laptop runs/server --out both.html
+
+  sparsebench report runs/today --max-accuracy-loss 1 --out report.md
+"""
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File ending in .html or .md (default: report.html in the first run)."),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="html or markdown (default: as --out ends).")
+    ] = "",
+    max_accuracy_loss: Annotated[
+        float, typer.Option(help="Points of accuracy that the answer may lose.")
+    ] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Answer "which is fastest within 0.5 points?" on one page that needs no network.
+
+    With --json the same facts are printed; a file is then written only where --out names one.
+    """
+    from sparsebench.bench.present.report import build_report, write_report
+    from sparsebench.bench.present.report.write import chosen_format
+    from sparsebench.models.errors import NothingMeasuredError
+
+    form = chosen_format(out, form)
+    found = build_report(runs, max_accuracy_loss)
+    written = None
+    if out is not None or not as_json:
+        written = write_report(found, out, form)
+    if as_json:
+        import json
+
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        typer.echo(str(written))
+    if not found.cells:
+        raise NothingMeasuredError(
+            "Nothing was measured: every cell failed.",
+            f"The reasons are in {written}." if written else "The reasons stand under `problems`.",
+        )

@@ -1,0 +1,82 @@
+"""``sparsebench reproduce``: the paper's tables and figures, and ours beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+from sparsebench.models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench reproduce --paper-only
+
+  sparsebench reproduce runs/pets runs/cars --out reproduced/
+
+  sparsebench reproduce runs/pets --json
+
+The paper is "How Well Do Sparse ImageNet Models Transfer?" (CVPR 2022). A run's cell stands beside
+one of the paper's if task, method, sparsity and architecture are the same: `linear-cached` and
+`linear-online` are its linear, `full` its full fine-tuning.
+"""
+
+
+def reproduce(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    paper_only: Annotated[
+        bool, typer.Option("--paper-only", help="Only the paper's numbers, without any run.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the figures (PNG, SVG), tables.md and CSV files."),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --out: count dead filters in this backbone or checkpoint; may be repeated "
+            "(default: the runs' or, without any, the shipped ones)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Set runs beside the paper's numbers: tables, ranking agreement, and its figures redrawn."""
+    from sparsebench.bench.paper import reproduce as compared
+    from sparsebench.bench.present.plots.data import RunData
+    from sparsebench.bench.records import RunFolder
+
+    if paper_only == bool(runs):
+        raise SparsebenchError(
+            "Runs and --paper-only exclude each other." if runs else "No run is named.",
+            "Name run folders, or give --paper-only alone.",
+        )
+    data = [RunData.read(RunFolder.reading(run)) for run in runs or ()]
+    found = compared(data)
+    written: list[Path] = []
+    missing: list[str] = []
+    if out is not None:
+        from sparsebench.bench.paper.output import write_all
+
+        written, missing = write_all(found, data, out, backbone or [])
+    if as_json:
+        import json
+
+        files = [str(path) for path in written]
+        print(json.dumps({**found.to_json(), "files": files, "not_drawn": missing}, indent=1))
+        return
+    from rich.console import Console
+
+    from sparsebench.bench.paper.render import terminal
+    from sparsebench.bench.paper.sheets import sentences, sheets
+
+    console = Console()
+    for item in terminal(sheets(found), sentences(found)):
+        console.print(item)
+    for path in written:
+        console.print(str(path), soft_wrap=True, highlight=False)
+    for reason in missing:
+        console.print(f"not drawn: {reason}", soft_wrap=True, highlight=False)
+    if out is None:
+        console.print("Figures and all tables: add --out DIR.", highlight=False)

@@ -1,0 +1,196 @@
+"""``sparsebench run``: measure the cells of a plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench run quick
+
+  sparsebench run quick --task path/to/pictures --backbone efficientnet_lite0/dense
+
+  sparsebench run quick --engine deepsparse --batch-size 16 --repeats 5 --out R
+
+  sparsebench run quick --half-width 3% --budget 60
+
+  sparsebench run quick --workload full --workload linear-online --recipe short
+
+  sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
+
+  sparsebench run quick --backbone my.onnx --dense my.onnx=dense.onnx --engine onnxruntime
+
+  sparsebench run my-plan.toml --dry-run
+
+  sparsebench run my-plan.toml --out R --resume
+"""
+
+
+def run(
+    plan: Annotated[str, typer.Argument(help="A preset (see `list plans`) or a TOML file.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="Backbone, or an ONNX file; give it once for each.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engine, or engine:precision; once for each.")
+    ] = None,
+    workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Task name, or an ImageFolder directory or tar; once for each."),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Where downloadable data sets lie or go.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per engine call or step.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Blocks of fresh processes.")] = None,
+    half_width: Annotated[
+        str | None, typer.Option(help="Measure until speed-ups are within ± this: 3% or 0.03.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="With --half-width: seconds for each comparison.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of a head; once for each.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many pictures of a task.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the linear head.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How linear-online and full train: paper or short.")
+    ] = None,
+    train_epochs: Annotated[
+        int | None, typer.Option(help="Their epochs (default: the recipe's).")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Their learning rate (default: its own).")
+    ] = None,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="linear-cached starts from decoded pictures.")
+    ] = False,
+    tune: Annotated[
+        str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="full takes kernels that give the same bits every time; the cost is shown.",
+        ),
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
+    metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
+    dense: Annotated[
+        list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on a picture that cannot be decoded.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells and how long they will take.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure time and accuracy of sparse backbones against their dense partners."""
+    chosen = load_plan(plan).with_changes(
+        backbones=tuple(backbone or ()),
+        engines=tuple(engine or ()),
+        workload_engines={} if engine else None,
+        workloads=tuple(workload or ()),
+        tasks=tuple(_absolute(name) for name in task or ()),
+        data_dir=data_dir,
+        threads=threads,
+        batch_size=batch_size,
+        size=size,
+        repeats=repeats,
+        half_width=None if half_width is None else fraction(half_width, "--half-width"),
+        budget_seconds=budget,
+        seeds=tuple(seed or ()),
+        limit=limit,
+        epochs=epochs,
+        recipe=recipe,
+        train_epochs=train_epochs,
+        lr=lr,
+        tune=tune,
+        deterministic=deterministic,
+        prepared=prepared or None,
+        solver=solver,
+        metric=metric,
+        device=device,
+        precision=precision,
+        dense=_partners(dense or []) or None,
+        strict=strict or None,
+    )
+    from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
+    from sparsebench.bench.run.run import check, execute
+
+    check(chosen)
+    if dry_run:
+        from sparsebench.bench.cli.dry_run import print_forecast
+
+        print_forecast(chosen, as_json=as_json)
+        return
+    folder = out or (_newest(chosen) if resume else _fresh(chosen))
+    with RunDisplay(quiet=as_json) as display:
+        try:
+            outcome = execute(chosen, folder, resume=resume, display=display)
+        except KeyboardInterrupt:
+            display.stop()
+            typer.echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            typer.echo(f"  sparsebench run {plan} --out {folder} --resume", err=True)
+            typer.echo("(with the same options as before)", err=True)
+            raise
+    print_outcome(outcome, as_json=as_json)
+    if not outcome.measured:
+        raise NothingMeasuredError(
+            "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."
+        )
+
+
+def _partners(pairs: list[str]) -> dict[str, str]:
+    partners = {}
+    for pair in pairs:
+        sparse, equals, dense = pair.partition("=")
+        if not equals or not sparse or not dense:
+            raise SparsebenchError(f"'--dense {pair}' is not SPARSE=DENSE.")
+        partners[sparse] = dense
+    return partners
+
+
+def _absolute(task: str) -> str:
+    """A path given on the command line, such that the resolved plan works elsewhere."""
+    from sparsebench.bench.tasks import TASKS
+
+    path = Path(task).expanduser()
+    return str(path.resolve()) if task not in TASKS and path.exists() else task
+
+
+def _fresh(plan: Plan) -> Path:
+    return Path("runs") / f"{plan.name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _newest(plan: Plan) -> Path:
+    folders: list[Any] = sorted(Path("runs").glob(f"{plan.name}-*"))
+    if not folders:
+        raise SparsebenchError(
+            f"There is no run of '{plan.name}' under runs/ to resume.", "Name it with --out."
+        )
+    newest: Path = folders[-1]
+    return newest

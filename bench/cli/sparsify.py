@@ -1,0 +1,255 @@
+"""``sparsebench sparsify``: make a sparse backbone from one's own pictures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparsebench.bench.cli.options import Json
+from sparsebench.models.errors import SparsebenchError
+
+EPILOG = """Examples:
+
+  sparsebench sparsify resnet18 --method acdc --sparsity 0.9 --data pictures --epochs 12 --out x.safetensors
+
+  sparsebench sparsify resnet18 --method gmp --sparsity 0.95 --data pictures --epochs 10 --start resnet18/dense --teacher resnet18/dense --out y.safetensors
+
+  sparsebench sparsify --plan models/zoo/plans/resnet18-acdc-90.toml --data pictures --out z.safetensors
+
+  sparsebench sparsify resnet18 --method rigl --sparsity 0.9 --show-recipe
+
+Pictures: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
+same command goes on. Measure what came out:
+
+  sparsebench run quick --backbone x.safetensors --task pictures
+"""  # noqa: E501
+
+
+def sparsify(
+    arch: Annotated[str | None, typer.Argument(help="Architecture, e.g. resnet18.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method (`sparsebench list methods`), or dense.")
+    ] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of all weights that shall be zero, e.g. 0.9.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with train/CLASS/* and test/CLASS/*.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, *.safetensors.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint or backbone to start from. Without one, methods that prune a "
+            "trained network train a dense one in the first half of the epochs, and keep it."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Backbone or file to distil from, of the same classes.")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="TOML file that says all this; options given here win.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is.")] = "auto",
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the pictures in pixels (default: the start's own, or 64)."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is random (default: 0).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures a step (default: the method's, or what fits).")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate (default: the method's).")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp32, or auto: bf16 where it is faster.")
+    ] = None,
+    compile_: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="Fuse the network first: a minute, then faster."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted training.")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file if it is there.")
+    ] = False,
+    show_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--show-recipe", help="Print the plan (and SparseML's recipe, if equal); no training."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a sparse backbone on your own pictures and write it to a file."""
+    settings = _settings(
+        plan,
+        arch=arch,
+        method=method,
+        sparsity=sparsity,
+        epochs=epochs,
+        start=start,
+        teacher=teacher,
+        size=size,
+        seed=seed,
+    )
+    recipe = dict(settings.pop("recipe", {}))
+    recipe |= _given(batch_size=batch_size, learning_rate=learning_rate)
+    execution = dict(settings.pop("execution", {}))
+    execution |= _given(precision=precision, compile=compile_)
+    settings.pop("note", None)
+    settings.pop("sparseml", None)
+    if settings.get("method") == "dense":
+        settings.setdefault("sparsity", 0.0)
+    _require(settings, "arch", "method", "sparsity")
+    if show_recipe:
+        from sparsebench.models.sparsify.recipes import render_recipe
+
+        typer.echo(render_recipe(settings, recipe, execution))
+        return
+    _require(settings | _given(data=data, out=out), "epochs", "data", "out")
+    assert data is not None
+    assert out is not None
+    _train(settings, recipe, execution, data, out, device, resume, overwrite, as_json)
+
+
+def _train(
+    settings: dict[str, Any],
+    recipe: dict[str, Any],
+    execution: dict[str, Any],
+    data: Path,
+    out: Path,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from sparsebench.bench.cli.sparsify_display import TrainingDisplay
+    from sparsebench.models.sparsify.train import Execution
+    from sparsebench.models.sparsify.two_stages import make, stages
+
+    first, rest = stages(settings["method"], settings["epochs"], settings.get("start"))
+    if "size" not in settings:
+        settings["size"] = _own_size(settings.get("start"))
+    with TrainingDisplay(quiet=as_json) as display:
+        if first:
+            display.say(
+                f"{settings['method']} prunes a trained network and no --start was given: "
+                f"{first} of {first + rest} epochs train a dense one first, which is kept as "
+                f"{out.stem}.dense.safetensors."
+            )
+        try:
+            made = make(
+                **settings,
+                data=data,
+                out=out,
+                recipe=recipe or None,
+                execution=Execution(**_checked(execution)),
+                device=_device(device),
+                resume=resume,
+                overwrite=overwrite,
+                stage=display.stage,
+                progress=display.progress,
+            )
+        except KeyboardInterrupt:
+            display.stop()
+            last = display.last
+            where = f" after step {last.step} of {last.total_steps}" if last else ""
+            again = [a for a in sys.argv[1:] if a != "--no-resume"]
+            typer.echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
+            typer.echo(f"  {shlex.join(['sparsebench', *again])}", err=True)
+            raise
+    _print(made, as_json)
+
+
+def _settings(plan: Path | None, **given: Any) -> dict[str, Any]:
+    """What the plan says, with what the command line says in its place."""
+    from sparsebench.models.sparsify.plans import read_plan
+
+    return (read_plan(plan) if plan else {}) | _given(**given)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def _require(settings: dict[str, Any], *names: str) -> None:
+    missing = [n if n == "arch" else f"--{n}" for n in names if n not in settings]
+    if not missing:
+        return
+    missing = ["ARCH" if n == "arch" else n for n in missing]
+    mend = "Give it, or a --plan that says it."
+    if "--method" in missing:
+        mend += " `sparsebench list methods` shows the methods."
+    raise SparsebenchError(f"{' and '.join(missing)} must be given.", mend)
+
+
+def _own_size(start: str | None) -> int:
+    """The picture size of the network that is started from; 64 where it is not known."""
+    if start is None:
+        return 64
+    from sparsebench.models.zoo import find_card
+
+    try:
+        return find_card(start).preprocessing.size
+    except SparsebenchError:
+        if Path(start).is_file():
+            return 64
+        raise
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise SparsebenchError(f"There is no device '{wanted}'.", "Give cpu, cuda or auto.")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SparsebenchError("PyTorch finds no CUDA device here.", "Give --device cpu.")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _checked(execution: dict[str, Any]) -> dict[str, Any]:
+    precision = execution.get("precision", "auto")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise SparsebenchError(f"There is no precision '{precision}'.", "Give bf16, fp32 or auto.")
+    return execution
+
+
+def _print(made: Any, as_json: bool) -> None:
+    sparse = made.sparse
+    if as_json:
+        facts = {
+            "out": str(sparse.path),
+            "sparsity": sparse.sparsity,
+            "accuracy": sparse.accuracy,
+            "classes": len(sparse.classes),
+            "values": sparse.values,
+            "dense": str(made.dense_path) if made.dense_path else None,
+            "skipped": list(sparse.skipped),
+            **sparse.facts,
+        }
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    for path in sparse.skipped:
+        typer.echo(f"left out, cannot be decoded: {path}", err=True)
+    typer.echo(
+        f"{sparse.path}: sparsity {sparse.sparsity:.2%}, top-1 {sparse.accuracy:.1%} on the test "
+        f"pictures ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
+    )
+    for key, value in sparse.facts.items():
+        typer.echo(f"  {key.replace('_', ' ')}: {value}")
+    if made.dense_path:
+        typer.echo(f"  its dense partner: {made.dense_path}")
+    typer.echo(f"Look into it:  sparsebench inspect {shlex.quote(str(sparse.path))}")

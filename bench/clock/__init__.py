@@ -1,0 +1,1 @@
+"""The clock: stages of a trial, and two sides that alternate."""

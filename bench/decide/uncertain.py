@@ -1,0 +1,83 @@
+"""A measured number with its error, and the probability that it lies below a limit.
+
+With m the mean of n independent values, e its standard error and n - 1 degrees of freedom, the
+probability that the true mean is at most L is T((L - m) / e), T the distribution function of
+Student's t: the posterior under a flat prior, whose central 95 % is the 95 % interval that the
+tables print (Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsebench.bench.statistics import Interval, RatioEstimate
+from sparsebench.bench.statistics.intervals import CONFIDENCE, mean_interval, t_quantile
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """A number.
+
+    Attributes:
+        mid: the point.
+        error: its standard error, same unit; None where a single value says nothing of it.
+        degrees: degrees of freedom of the error; infinite for a number that is exact.
+    """
+
+    mid: float
+    error: float | None
+    degrees: float
+
+    def at_most(self, limit: float) -> float | None:
+        """Probability, 0-1, that the number is at most `limit`; None without an error."""
+        if self.error is None:
+            return None
+        if self.error == 0:
+            return float(self.mid <= limit)
+        if math.isinf(self.degrees):
+            return 0.5 * math.erfc((self.mid - limit) / self.error / math.sqrt(2))
+        from scipy.special import stdtr
+
+        return float(stdtr(self.degrees, (limit - self.mid) / self.error))
+
+    def minus(self, other: Uncertain) -> Uncertain:
+        """The difference of two independent numbers, with Welch's degrees of freedom."""
+        mid = self.mid - other.mid
+        if self.error is None or other.error is None:
+            return Uncertain(mid, None, 0)
+        mine, theirs = self.error**2, other.error**2
+        total = mine + theirs
+        if total == 0:
+            return Uncertain(mid, 0.0, math.inf)
+        spread = mine**2 / self.degrees + theirs**2 / other.degrees
+        return Uncertain(mid, math.sqrt(total), total**2 / spread if spread else math.inf)
+
+
+EXACT_ZERO = Uncertain(0.0, 0.0, math.inf)
+
+
+def of_interval(interval: Interval) -> Uncertain:
+    """From a t-interval of a mean."""
+    return _of(interval.mid, interval.high - interval.mid, interval.count)
+
+
+def of_values(values: Sequence[float]) -> Uncertain:
+    """From independent values of one quantity."""
+    return of_interval(mean_interval(values))
+
+
+def log_of_ratio(ratio: RatioEstimate) -> Uncertain:
+    """The logarithm of a ratio of times; the wider side of its interval gives the error."""
+    if ratio.ci95 is None:
+        return Uncertain(math.log(ratio.median), None, 0)
+    low, high = ratio.ci95
+    half = max(math.log(high / ratio.median), math.log(ratio.median / low))
+    return _of(math.log(ratio.median), half, ratio.blocks)
+
+
+def _of(mid: float, half: float, count: int) -> Uncertain:
+    if count < 2 or not math.isfinite(half):
+        return Uncertain(mid, None, 0)
+    return Uncertain(mid, half / t_quantile(0.5 + CONFIDENCE / 2, count - 1), count - 1)

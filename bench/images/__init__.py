@@ -1,0 +1,28 @@
+"""Pictures in memory for training: decoded once, cut and mirrored anew in every epoch."""
+
+from sparsebench.bench.images.augment import Crop, random_crops
+from sparsebench.bench.images.batches import Source, augmented_batches, centred_batches
+from sparsebench.bench.images.on_device import (
+    DevicePictures,
+    device_augmented_batches,
+    device_centred_batches,
+)
+from sparsebench.bench.images.resized import ResizedPictures, Subset, decode_resized
+from sparsebench.bench.images.store import PictureStore
+from sparsebench.bench.images.transfer import send
+
+__all__ = [
+    "Crop",
+    "DevicePictures",
+    "PictureStore",
+    "ResizedPictures",
+    "Source",
+    "Subset",
+    "augmented_batches",
+    "centred_batches",
+    "decode_resized",
+    "device_augmented_batches",
+    "device_centred_batches",
+    "random_crops",
+    "send",
+]

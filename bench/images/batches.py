@@ -1,0 +1,162 @@
+"""Batches of network input from pictures in memory, made in threads ahead of the consumer."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images.augment import cut, random_crops
+from sparsebench.bench.images.decode import PictureWriter
+from sparsebench.models.cards import Preprocessing
+
+Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
+_AHEAD = 2
+
+
+class Source(Protocol):
+    """Pictures by position: :class:`ResizedPictures` or some of them."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers ``[n]``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """One picture ``[H, W, 3]``, uint8."""
+        ...
+
+
+def augmented_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    workers: int = 1,
+    clock: StageClock | None = None,
+) -> Iterator[Batch]:
+    """One epoch in random order, each picture cut and mirrored at random.
+
+    Args:
+        source: the pictures.
+        preprocessing: size, interpolation, mean and standard deviation.
+        batch_size: pictures a batch; the last one may have fewer.
+        seed: of order and crops, with `epoch`.
+        epoch: number of the epoch.
+        workers: threads.
+        clock: gets the threads' CPU seconds as busy ``augment``.
+
+    Yields:
+        Positions ``[n]`` in `source` and pictures ``[n, 3, size, size]``, float32.
+    """
+    drawn = drawn_parts(len(source), batch_size, seed=seed, epoch=epoch)
+    streams = [generator for _, generator in drawn]
+    writer = PictureWriter(preprocessing)
+
+    def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
+        pictures = [source[int(i)] for i in part]
+        shapes = np.array([p.shape[:2] for p in pictures], np.int32)
+        for picture, crop, place in zip(
+            pictures, random_crops(shapes, streams[number]), out, strict=True
+        ):
+            made = cut(picture, crop, preprocessing.size, preprocessing.interpolation)
+            place[...] = made.transpose(2, 0, 1)
+            writer.normalise(place)
+
+    parts = [part for part, _ in drawn]
+    return _ahead(parts, preprocessing.size, fill, workers, clock, "augment")
+
+
+def centred_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    workers: int = 1,
+    clock: StageClock | None = None,
+    into: Sequence[NDArray[np.float32]] | None = None,
+) -> Iterator[Batch]:
+    """All pictures in order, each cut in the middle: what the evaluation sees.
+
+    Arguments and yield as :func:`augmented_batches`; busy ``decode``. `into` as in
+    :func:`sparsebench.bench.images.decode.decoded_batches`.
+    """
+    writer = PictureWriter(preprocessing)
+
+    def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
+        for index, place in zip(part.tolist(), out, strict=True):
+            writer.write_pixels(source[index], place)
+
+    order = np.arange(len(source))
+    parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return _ahead(parts, preprocessing.size, fill, workers, clock, "decode", into)
+
+
+def drawn_parts(
+    count: int, batch_size: int, *, seed: int, epoch: int
+) -> list[tuple[NDArray[np.int64], np.random.Generator]]:
+    """The random order of an epoch in batches, each with the stream that its crops come from.
+
+    Crops belong to batches, not to threads or devices: whoever makes them makes the same.
+
+    Args:
+        count: pictures of the epoch.
+        batch_size: pictures a batch; the last one may have fewer.
+        seed: of the training.
+        epoch: its number.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(count)
+    parts = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    return list(zip(parts, generator.spawn(len(parts)), strict=True))
+
+
+def _ahead(
+    parts: Sequence[NDArray[np.int64]],
+    size: int,
+    fill: Callable[[NDArray[np.int64], int, NDArray[np.float32]], None],
+    workers: int,
+    clock: StageClock | None,
+    name: str,
+    into: Sequence[NDArray[np.float32]] | None = None,
+) -> Iterator[Batch]:
+    ahead = max(_AHEAD, workers) if into is None else len(into) - 1
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+    def work(part: NDArray[np.int64], number: int) -> NDArray[np.float32]:
+        began = time.thread_time()
+        if into is None:
+            images = np.empty((len(part), 3, size, size), np.float32)
+        else:
+            images = into[number % len(into)][: len(part)]
+        fill(part, number, images)
+        if clock is not None:
+            clock.busy(name, time.thread_time() - began)
+        return images
+
+    pending: deque[tuple[NDArray[np.int64], Future[NDArray[np.float32]]]] = deque()
+    try:
+        for number, part in enumerate(parts):
+            # With buffers of the caller's, the one being used must not be filled yet.
+            if into is not None and len(pending) == ahead:
+                first, images = pending.popleft()
+                yield first, images.result()
+            pending.append((part, pool.submit(work, part, number)))
+            if into is None and len(pending) > ahead:
+                first, images = pending.popleft()
+                yield first, images.result()
+        while pending:
+            first, images = pending.popleft()
+            yield first, images.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

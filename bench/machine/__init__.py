@@ -1,0 +1,1 @@
+"""The machine: facts, hardware, drift while a run measures."""

@@ -1,0 +1,1 @@
+"""What a run measures: presets and TOML files, cells, resuming."""

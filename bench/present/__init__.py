@@ -1,0 +1,1 @@
+"""What users see of a run: tables, figures, the report."""

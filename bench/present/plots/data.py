@@ -1,0 +1,166 @@
+"""What a figure is drawn from: runs as they were read, and what of them to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run.
+
+    Args:
+        name: of its folder.
+        records: one a cell.
+        trials: all of them.
+        comparisons: of every sparse record.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    trials: tuple[Trial, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        trials: Sequence[Trial] = (),
+        comparisons: Sequence[Comparison] | None = None,
+        name: str = "",
+    ) -> RunData:
+        """From records; the comparisons are made where they are not given."""
+        from sparsebench.bench.comparisons import compare_run
+
+        if comparisons is None:
+            comparisons = compare_run(records, trials)
+        return cls(name, tuple(records), tuple(trials), tuple(comparisons))
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> RunData:
+        """From a run's folder.
+
+        Raises:
+            SparsebenchError: one of its files is damaged.
+        """
+        return cls.of(folder.records(), folder.trials(), name=folder.name)
+
+    @property
+    def by_id(self) -> dict[str, Record]:
+        """Record id -> record."""
+        return {record.id: record for record in self.records}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cells a figure shows; an empty field shows all.
+
+    Args:
+        workloads: names.
+        tasks: names.
+        engines: names.
+    """
+
+    workloads: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+
+    def holds(self, record: Record) -> bool:
+        """Whether a record is shown."""
+        return (
+            record.workload in (self.workloads or (record.workload,))
+            and record.task.name in (self.tasks or (record.task.name,))
+            and record.engine.name in (self.engines or (record.engine.name,))
+        )
+
+    def check(self, runs: Sequence[RunData]) -> None:
+        """Refuse a name that no run has.
+
+        Raises:
+            UnknownNameError: with the nearest names.
+        """
+        records = [record for run in runs for record in run.records]
+        present = {
+            "workload": {record.workload for record in records},
+            "task": {record.task.name for record in records},
+            "engine": {record.engine.name for record in records},
+        }
+        wanted = {"workload": self.workloads, "task": self.tasks, "engine": self.engines}
+        for kind, names in wanted.items():
+            for name in names:
+                if name not in present[kind]:
+                    raise UnknownNameError(kind, name, present[kind])
+
+
+ALL = Selection()
+
+
+@dataclass
+class LeftOut:
+    """Cells that a figure may not show, counted by reason.
+
+    A time without an accuracy is incomplete: it enters no figure.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, reason: str) -> None:
+        """Count one more cell."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} {'cell' if count == 1 else 'cells'} {reason}"
+            for reason, count in self.counts.items()
+        ]
+        return f"Not shown: {', '.join(parts)}." if parts else ""
+
+
+def complete(
+    run: RunData, selection: Selection, left_out: LeftOut
+) -> Iterator[tuple[Comparison, Record]]:
+    """Comparisons with a speed-up and an accuracy change, with their sparse records."""
+    by_id = run.by_id
+    for comparison in run.comparisons:
+        record = by_id[comparison.sparse]
+        if not selection.holds(record):
+            continue
+        if comparison.status != "ok" or comparison.speedup is None:
+            left_out.add("without a speed-up")
+        elif not comparison.trained:
+            left_out.add("with generated weights (speed only)")
+        elif comparison.accuracy_delta is None:
+            left_out.add("without an accuracy (add --workload linear-cached to the run)")
+        else:
+            yield comparison, record
+
+
+def variant(record: Record) -> str:
+    """The backbone's name without its architecture and the folders of its file."""
+    head, at, source = record.backbone.name.partition("@")
+    return head.partition("/")[2] + at + source.rpartition("/")[2]
+
+
+def change_words(points: float | None) -> str:
+    """An accuracy change as it stands beside a speed-up: "+1.1 points"."""
+    if points is None:
+        return "accuracy unknown"
+    return f"{points:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def same_machine(runs: Sequence[RunData]) -> None:
+    """Refuse runs of several machines.
+
+    Raises:
+        SparsebenchError: times of two machines never enter one figure.
+    """
+    machines = {str(r.machine.get("fingerprint")) for run in runs for r in run.records}
+    if len(machines) > 1:
+        raise SparsebenchError(
+            f"The runs come from {len(machines)} machines, whose times are not comparable.",
+            "Draw the runs of one machine.",
+        )

@@ -1,0 +1,150 @@
+"""Every figure of runs by its name: what `sparsebench plot --figure NAME` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
+from sparsebench.bench.present.plots.data import ALL, RunData, Selection
+from sparsebench.bench.records import RunFolder
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT = "speedup-accuracy"
+EVERY = "all"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be drawn.
+
+    Args:
+        selection: which cells.
+        against: what a speed-up in the main figure is against: "total" or "speedup".
+        margin: points below dense up to which an accuracy counts as no worse.
+    """
+
+    selection: Selection = ALL
+    against: Literal["total", "speedup"] = "total"
+    margin: float = 0.5
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Files of the figures, and why the others are not there."""
+
+    files: tuple[Path, ...]
+    missing: tuple[tuple[str, str], ...]
+
+
+def _speedup_accuracy(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.speedup_accuracy import from_runs
+
+    runs = _checked(folders, wish)
+    return from_runs(runs, wish.selection, against=wish.against, margin=wish.margin)
+
+
+def _stages(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.stages import draw
+
+    return draw(_checked(folders, wish), wish.selection)
+
+
+def _batch_size(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.scaling import draw_batch_size
+
+    return draw_batch_size(_checked(folders, wish), wish.selection)
+
+
+def _threads(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.scaling import draw_threads
+
+    return draw_threads(_checked(folders, wish), wish.selection)
+
+
+def _bound(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.bound import draw
+
+    return draw(_checked(folders, wish), wish.selection)
+
+
+def _profile(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.present.plots.profiles import draw
+
+    return draw(_checked(folders, wish), wish.selection)
+
+
+def _history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    from sparsebench.bench.history import change_points
+    from sparsebench.bench.history.series import series_of
+    from sparsebench.bench.present.plots.history import draw
+
+    _checked(folders, wish)
+    if len(folders) < 2:
+        raise NothingToDrawError(
+            "A history needs several runs of one machine.", "Name them all, in any order."
+        )
+    found = series_of(folders)
+    return draw(found, change_points(found.series))
+
+
+FIGURES: dict[str, tuple[str, Callable[[Sequence[RunFolder], Wish], Figure]]] = {
+    DEFAULT: ("speed-up against accuracy change", _speedup_accuracy),
+    "stages": ("where the time goes, dense beside sparse", _stages),
+    "batch-size": ("speed-up against batch size, off-grid cliffs marked", _batch_size),
+    "threads": ("speed-up against threads", _threads),
+    "bound": ("measured speed-up against what theory allows", _bound),
+    "profile": ("performance profile over tasks", _profile),
+    "history": ("one machine's ratios over several runs, with lasting changes", _history),
+}
+
+
+def draw_figures(
+    folders: Sequence[RunFolder], names: Sequence[str], wish: Wish, out: Path
+) -> Drawn:
+    """Draw figures and write each as PNG and SVG.
+
+    Args:
+        folders: the runs.
+        names: of :data:`FIGURES`, or "all".
+        wish: what of the runs to show.
+        out: folder; for a single figure also a name ending in .png or .svg, whose stem is used
+            for both.
+
+    Raises:
+        UnknownNameError: there is no such figure, workload, task or engine.
+        NothingToDrawError: the runs hold nothing for the only figure that was asked for.
+        SparsebenchError: a run's file is damaged, or `out` cannot be written.
+    """
+    for name in names:
+        if name != EVERY and name not in FIGURES:
+            raise UnknownNameError("figure", name, (*FIGURES, EVERY))
+    chosen = list(FIGURES) if EVERY in names else list(dict.fromkeys(names))
+    alone = out.suffix in (".png", ".svg")
+    if alone and len(chosen) > 1:
+        raise SparsebenchError(
+            f"{len(chosen)} figures do not fit into one file '{out}'.", "Name a folder as --out."
+        )
+    files: list[Path] = []
+    missing: list[tuple[str, str]] = []
+    for name in chosen:
+        try:
+            figure = FIGURES[name][1](folders, wish)
+        except NothingToDrawError as error:
+            if len(chosen) == 1:
+                raise
+            missing.append((name, str(error)))
+            continue
+        files += save_figure(figure, out.parent if alone else out, out.stem if alone else name)
+    return Drawn(tuple(files), tuple(missing))
+
+
+def _checked(folders: Sequence[RunFolder], wish: Wish) -> list[RunData]:
+    runs = [RunData.read(folder) for folder in folders]
+    wish.selection.check(runs)
+    return runs

@@ -1,0 +1,179 @@
+"""Where the time goes: the stages of a trial stacked, dense beside sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.present.plots import style
+from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
+from sparsebench.bench.present.plots.data import ALL, LeftOut, RunData, Selection, variant
+from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.records import Estimate, Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OTHER = "other"
+SMALL_SHARE = 0.01
+BAR_INCHES = 0.24
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One cell.
+
+    Args:
+        panel: workload and task.
+        engine: with its architecture where a panel has several.
+        label: the backbone and its accuracy.
+        sparsity: 0-1; 0 for dense.
+        stages: stage -> seconds, the mean over the trials; they sum to the trial's time.
+        speedup: over its dense partner; None for dense.
+    """
+
+    panel: str
+    engine: str
+    label: str
+    sparsity: float
+    stages: Mapping[str, float]
+    speedup: Estimate | None = None
+
+    @property
+    def total(self) -> float:
+        """Seconds end to end."""
+        return sum(self.stages.values())
+
+
+@styled
+def draw(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
+    """One panel a workload and task, one group of bars an engine, dense first.
+
+    Raises:
+        NothingToDrawError: no cell with stages and an accuracy.
+    """
+    left_out = LeftOut()
+    bars = _bars(runs, selection, left_out)
+    if not bars:
+        raise NothingToDrawError(
+            f"No cell has stages to draw. {left_out}".strip(),
+            "Training workloads have them: `sparsebench run PLAN --workload linear-cached`.",
+        )
+    panels: dict[str, dict[str, list[Bar]]] = {}
+    for bar in bars:
+        panels.setdefault(bar.panel, {}).setdefault(bar.engine, []).append(bar)
+    small = _small(bars)
+    names = {OTHER if name in small else name for bar in bars for name in bar.stages}
+    colours = style.stage_colours(names)
+    heights = [sum(len(group) + 1.2 for group in engines.values()) for engines in panels.values()]
+    figure = new_figure(9.2, BAR_INCHES * sum(heights) + 0.75 * len(panels))
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (title, engines) in zip(grid, panels.items(), strict=True):
+        _panel(axes, engines, colours, small)
+        axes.set_title(title, fontweight="bold")
+    grid[-1].set_xlabel("seconds end to end, mean of the trials")
+    from matplotlib.patches import Patch
+
+    note = (
+        "Behind a name: accuracy. Behind a bar: seconds; dense over sparse with its 95% interval. "
+    )
+    if small - {OTHER}:
+        note += f"Below {SMALL_SHARE:.0%} of every bar, so in other: {', '.join(sorted(small))}. "
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    finish(figure, handles, note + str(left_out))
+    return figure
+
+
+def _bars(runs: Sequence[RunData], selection: Selection, left_out: LeftOut) -> list[Bar]:
+    bars = []
+    several = len(runs) > 1
+    archs = {record.backbone.arch for run in runs for record in run.records}
+    for run in runs:
+        speedups = {comparison.sparse: comparison.speedup for comparison in run.comparisons}
+        for record in run.records:
+            timed = [trial.stages for trial in record.trials if trial.stages]
+            if record.status != "ok" or not timed or not selection.holds(record):
+                continue
+            known = accuracy_of(record, run.records)
+            if not record.backbone.trained:
+                left_out.add("with generated weights (speed only)")
+            elif known is None:
+                left_out.add("without an accuracy")
+            else:
+                arch = f", {record.backbone.arch}" if len(archs) > 1 else ""
+                settings = f", {record.engine.threads} threads" if _varies(run, record) else ""
+                bars.append(
+                    Bar(
+                        f"{record.workload} on {record.task.name}"
+                        + (f", {run.name}" if several else ""),
+                        record.engine.name + arch + settings,
+                        f"{variant(record)}  {known[0].mean:.1%}",
+                        record.backbone.sparsity,
+                        {name: fmean(s.get(name, 0.0) for s in timed) for name in timed[0]},
+                        speedups.get(record.id),
+                    )
+                )
+    return sorted(bars, key=lambda bar: bar.sparsity)
+
+
+def _varies(run: RunData, record: Record) -> bool:
+    return len({r.engine.threads for r in run.records if r.workload == record.workload}) > 1
+
+
+def _small(bars: Sequence[Bar]) -> set[str]:
+    """Stages that are next to nothing in every bar; they are drawn as one."""
+    names = {name for bar in bars for name in bar.stages}
+    return {
+        name
+        for name in names
+        if all(bar.stages.get(name, 0.0) < SMALL_SHARE * bar.total for bar in bars)
+    }
+
+
+def _panel(
+    axes: Axes,
+    engines: Mapping[str, Sequence[Bar]],
+    colours: Mapping[str, str],
+    small: set[str],
+) -> None:
+    place = 0.0
+    ticks, labels = [], []
+    longest = max(bar.total for group in engines.values() for bar in group)
+    for engine, group in engines.items():
+        axes.text(
+            0.0, place - 0.15, f"{engine}", fontsize=style.SMALL + 0.5, fontweight="bold",
+            va="center", color="#333333", transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+        for bar in group:
+            place += 1.0
+            _one(axes, bar, place, colours, small)
+            words = f"{numbers.significant(bar.total)} s"
+            if bar.speedup is not None:
+                words += "   {} ({})".format(*numbers.ratio(bar.speedup))
+            axes.text(bar.total + 0.01 * longest, place, words, va="center", fontsize=style.SMALL)
+            ticks.append(place)
+            labels.append(bar.label)
+        place += 1.2
+    axes.set_yticks(ticks, labels)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.set_xlim(0, 1.24 * longest)
+
+
+def _one(axes: Axes, bar: Bar, place: float, colours: Mapping[str, str], small: set[str]) -> None:
+    merged: dict[str, float] = {}
+    for name, seconds in bar.stages.items():
+        key = OTHER if name in small else name
+        merged[key] = merged.get(key, 0.0) + seconds
+    start = 0.0
+    for name, colour in colours.items():
+        seconds = merged.get(name, 0.0)
+        axes.barh(
+            place, seconds, left=start, height=0.78, color=colour, edgecolor="white", linewidth=0.4
+        )
+        start += seconds

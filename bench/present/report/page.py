@@ -1,0 +1,122 @@
+"""The HTML page: one file that asks the network for nothing.
+
+Every name from a file or a task is escaped by Jinja's autoescape, also inside JSON (`tojson`
+escapes `<`, `>`, `&` and `'`). Should anything slip through all the same, the page's content
+security policy lets only its own two scripts run, by their hashes, and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.report import grids, metadata_tables
+from sparsebench.bench.present.report.build import Report
+from sparsebench.bench.present.report.explorer import explorers, legend
+from sparsebench.bench.present.report.picture import picture_of
+from sparsebench.bench.present.report.words import points
+
+TEMPLATES = "templates"
+
+
+def html_page(report: Report) -> str:
+    """The whole page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("sparsebench.bench.present.report", TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # BokehJS reads references in the order in which its JSON defines them.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    plots = explorers(report.cells, report.margin)
+    scripts = [_bokeh()] if plots else []
+    scripts.append(_asset("report.js"))
+    methods, engines = legend(report.cells)
+    cells = grids.cell_grids(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        points=points,
+        margins={
+            margin: {"answered": answered, "picture": picture_of(answered)}
+            for margin, answered in report.answers.items()
+        },
+        policy=_policy(scripts),
+        scripts=[Markup(script) for script in scripts],
+        css=Markup(_asset("report.css")),
+        facets=_facets(report),
+        plots=plots,
+        methods=methods,
+        engines=engines,
+        cell_grids=cells,
+        count=sum(len(grid.lines) for grid in cells),
+        more_grids=[
+            *grids.mean_grids(report),
+            *grids.training_grids(report),
+            *metadata_tables.small_grids(report),
+            *metadata_tables.forecast_grids(report),
+        ],
+        beside=metadata_tables.beside_grid(report) if report.beside else None,
+        difference=metadata_tables.difference_grid(report) if report.differences else None,
+        problem=metadata_tables.problem_grid(report),
+        engine=metadata_tables.engine_grid(report),
+        weights=metadata_tables.weight_grid(report),
+        machine_line=describe_machine,
+        fact=_fact,
+    )
+
+
+def _facets(report: Report) -> dict[str, list[str]]:
+    """Facet -> its values, of facets with more than one."""
+    found: dict[str, dict[str, None]] = {name: {} for name in grids.FACETS}
+    for cell in report.cells:
+        record = cell.record
+        values = (
+            cell.run, record.workload, record.task.name, record.backbone.method,
+            record.engine.name,
+        )  # fmt: skip
+        for name, value in zip(grids.FACETS, values, strict=True):
+            found[name][value] = None
+    return {name: sorted(values) for name, values in found.items() if len(values) > 1}
+
+
+def _fact(value: Any) -> str:
+    """A fact of a machine as text."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _asset(name: str) -> str:
+    return (files("sparsebench.bench.present.report") / TEMPLATES / name).read_text("utf-8")
+
+
+def _bokeh() -> str:
+    """BokehJS without widgets, tables, WebGL and MathJax."""
+    from bokeh.resources import Resources
+
+    return Resources(mode="inline", components=["bokeh"]).js_raw[0]
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in scripts
+    ]
+    return (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,67 @@
+"""Where a report goes, in which form, all at once or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsebench.bench.present.report.build import Report
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+
+FORMATS = ("html", "markdown")
+SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
+DEFAULT_NAMES = {"html": "report.html", "markdown": "report.md"}
+
+
+def chosen_format(out: Path | None, wanted: str) -> str:
+    """The form that is asked for: by name, else by the suffix of `out`, else HTML.
+
+    Raises:
+        UnknownNameError: there is no such form.
+        SparsebenchError: the suffix says nothing.
+    """
+    if wanted:
+        if wanted not in FORMATS:
+            raise UnknownNameError("format", wanted, FORMATS)
+        return wanted
+    if out is None or out.is_dir():
+        return "html"
+    try:
+        return SUFFIXES[out.suffix.lower()]
+    except KeyError:
+        raise SparsebenchError(
+            f"{out} does not say which form the report shall have.",
+            "Name it .html or .md, or add --format html or --format markdown.",
+        ) from None
+
+
+def write_report(report: Report, out: Path | None = None, form: str = "") -> Path:
+    """Write the report; a reader sees the old file or the new one, never half of one.
+
+    Args:
+        report: what to write.
+        out: the file, or a folder for it; by default the first run's folder.
+        form: "html" or "markdown"; by default what the suffix of `out` says.
+
+    Raises:
+        UnknownNameError: no such form.
+        SparsebenchError: the suffix says nothing, or the file cannot be written.
+    """
+    form = chosen_format(out, form)
+    target = report.runs[0].path if out is None else out
+    if target.is_dir():
+        target = target / DEFAULT_NAMES[form]
+    if form == "html":
+        from sparsebench.bench.present.report.page import html_page as render
+    else:
+        from sparsebench.bench.present.report.markdown import markdown_page as render
+    text = render(report)
+    temporary = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise SparsebenchError(
+            f"{target} cannot be written: {error.strerror or error}.", "Choose another --out."
+        ) from error
+    return target

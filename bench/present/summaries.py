@@ -1,0 +1,94 @@
+"""What the command line calls to turn a run's folder into tables, files and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsebench.bench.records import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sparsebench.bench.present.tables import Section
+
+SUMMARY_MARKDOWN = "summary.md"
+SUMMARY_CSV = "summary.csv"
+PLOT = "speedup-accuracy"
+
+
+def write_summaries(folder: RunFolder) -> None:
+    """Write comparisons.jsonl, summary.md, summary.csv and the plot from records and trials.
+
+    Everything written here follows from `records.jsonl` and `trials.jsonl` and may be written
+    again at any time.
+
+    Raises:
+        SparsebenchError: a file of the run is damaged, or the folder cannot be written.
+    """
+    from sparsebench.bench.comparisons import compare_run
+    from sparsebench.bench.machine.drift import noted_blocks
+    from sparsebench.bench.present.plots.points import points_of
+    from sparsebench.bench.present.plots.speedup_accuracy import save
+    from sparsebench.bench.present.tables import sections, summary_csv, summary_markdown
+    from sparsebench.bench.present.tables.forecasts import total_of
+    from sparsebench.bench.present.tables.over_tasks import markdown, over_tasks
+
+    records, trials = folder.records(), folder.trials()
+    comparisons = compare_run(records, trials)
+    folder.replace_comparisons(comparisons)
+    found = sections(records, trials, comparisons)
+    total = total_of(records, noted_blocks(folder.path))
+    text = summary_markdown(folder.name, found, records, total)
+    text += markdown(over_tasks(records, trials, comparisons))
+    folder.write_text(SUMMARY_MARKDOWN, text)
+    folder.write_text(SUMMARY_CSV, summary_csv(found))
+    save(points_of(records, comparisons, trials), folder.path, PLOT)
+
+
+def write_page(folder: RunFolder) -> None:
+    """Write report.html from the run's files, if it has any record.
+
+    Raises:
+        SparsebenchError: a file of the run is damaged, or the folder cannot be written.
+    """
+    from sparsebench.bench.present.report import build_report, write_report
+
+    if folder.records():
+        write_report(build_report([folder.path]))
+
+
+def render_tables(folder: RunFolder) -> list[RenderableType]:
+    """The tables of a run for the terminal."""
+    from sparsebench.bench.present.tables import terminal_tables
+
+    records, found = folder.records(), _sections(folder)
+    return terminal_tables(found, records)
+
+
+def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:
+    """Speed-up against accuracy of one or several runs, as PNG and SVG.
+
+    Args:
+        folders: the runs; their points share the panels of their workloads.
+        out: folder for `speedup-accuracy.png` and `.svg`, or a name ending in .png or .svg
+            whose stem is used for both.
+
+    Returns:
+        The files written.
+
+    Raises:
+        SparsebenchError: a run's file is damaged, or `out` cannot be written.
+    """
+    from sparsebench.bench.present.plots.figures import DEFAULT, Wish, draw_figures
+
+    return list(draw_figures(folders, [DEFAULT], Wish(), out).files)
+
+
+def _sections(folder: RunFolder) -> list[Section]:
+    from sparsebench.bench.comparisons import compare_run
+    from sparsebench.bench.present.tables import sections
+
+    records, trials = folder.records(), folder.trials()
+    return sections(records, trials, compare_run(records, trials))

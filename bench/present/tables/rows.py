@@ -1,0 +1,254 @@
+"""Rows of the tables: what is known of a cell and of its comparison, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparsebench.bench.comparisons import (
+    GENERATED,
+    CellTimes,
+    best_dense,
+    by_cell,
+    dense_against_best,
+    run_times,
+)
+from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.training import own_training
+from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
+from sparsebench.bench.statistics import Interval, verdict
+
+THROUGHPUT = ("inference",)
+"""Workloads whose speed is read as pictures a second; the others as seconds end to end."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured cell.
+
+    Args:
+        record: the cell.
+        comparison: of a sparse cell; None for a dense one.
+        engine: the engine with those settings that vary in the table.
+        accuracy: its own or its training workload's; None where unknown.
+        delta: change against the dense partner.
+        speed: pictures a second or seconds, with interval.
+        speedup: against the dense partner on the same engine; None for a dense cell.
+        total: against the best dense engine; None for that one itself.
+        verdict: of the speed-up; for a dense cell None.
+        total_verdict: of the total; None for the best dense cell.
+        best: whether it is the best dense cell of its backbone.
+        training: epochs and target of step-by-step training, both sides as in
+            `Comparison.training`, of which :meth:`of_training` is its own; else None.
+    """
+
+    record: Record
+    comparison: Comparison | None
+    engine: str
+    accuracy: Accuracy | None
+    delta: Delta | None
+    speed: Interval
+    speedup: Estimate | None
+    total: Estimate | None
+    verdict: str | None
+    total_verdict: str | None
+    best: bool
+    training: Mapping[str, Any] | None = None
+
+    def of_training(self, key: str) -> Any:
+        """Its own side of a fact of its training; None where unknown."""
+        side = "dense" if self.record.backbone.is_dense else "sparse"
+        return ((self.training or {}).get(key) or {}).get(side)
+
+    @property
+    def arch(self) -> str:
+        """Architecture."""
+        return self.record.backbone.arch
+
+    @property
+    def short_name(self) -> str:
+        """The backbone's name without its architecture."""
+        return self.record.backbone.name.partition("/")[2] or self.record.backbone.name
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: the rows of a workload on a task.
+
+    Args:
+        workload: of all rows.
+        task: of all rows.
+        settings: what all rows share, in words.
+        throughput: whether speeds are pictures a second (else seconds).
+        rows: by architecture, dense first, then by sparsity.
+        missing: cells and comparisons without numbers: (name, reason).
+        notes: caveats, each with the backbones and engines it is about.
+    """
+
+    workload: str
+    task: str
+    settings: str
+    throughput: bool
+    rows: tuple[Row, ...]
+    missing: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def sections(
+    records: Sequence[Record], trials: Sequence[Trial], comparisons: Sequence[Comparison]
+) -> list[Section]:
+    """All tables of a run, in the order in which the records name workloads and tasks."""
+    times = run_times(records, by_cell(trials))
+    compared = {comparison.sparse: comparison for comparison in comparisons}
+    groups: dict[tuple[str, str, str | None], list[Record]] = {}
+    for record in records:
+        key = (record.workload, record.task.name, record.task.sha256)
+        groups.setdefault(key, []).append(record)
+    return [_section(group, records, times, compared) for group in groups.values()]
+
+
+def _section(
+    group: Sequence[Record],
+    records: Sequence[Record],
+    times: Mapping[str, CellTimes],
+    compared: Mapping[str, Comparison],
+) -> Section:
+    varying = varying_settings(group)
+    ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
+                                           r.backbone.sparsity, r.backbone.name))  # fmt: skip
+    rows = tuple(
+        _row(record, records, times, compared.get(record.id), varying)
+        for record in ordered
+        if record.id in times
+    )
+    first = group[0]
+    return Section(
+        workload=first.workload,
+        task=first.task.name,
+        settings=_shared_settings(group, varying, times),
+        throughput=first.workload in THROUGHPUT,
+        rows=rows,
+        missing=tuple(_missing(ordered, compared, varying)),
+        notes=tuple(_notes(rows)),
+    )
+
+
+def _row(
+    record: Record,
+    records: Sequence[Record],
+    times: Mapping[str, CellTimes],
+    comparison: Comparison | None,
+    varying: Sequence[str],
+) -> Row:
+    accuracy = accuracy_of(record, records)
+    total, total_verdict, best = None, None, False
+    if comparison is not None:
+        total, total_verdict = comparison.total, comparison.total_verdict
+    elif record.backbone.is_dense:
+        best = best_dense(record, records, times, record.engine.precision) is record
+        ratio = dense_against_best(record, records, times)
+        if ratio is not None:
+            total = Estimate(ratio.median, ratio.ci95, ratio.blocks)
+            total_verdict = verdict(ratio)
+    return Row(
+        record=record,
+        comparison=comparison,
+        engine=engine_label(record, varying),
+        accuracy=None if accuracy is None else accuracy[0],
+        delta=None if comparison is None else comparison.accuracy_delta,
+        speed=_speed(record, times[record.id]),
+        speedup=None if comparison is None else comparison.speedup,
+        total=total,
+        verdict=None if comparison is None else comparison.verdict,
+        total_verdict=total_verdict,
+        best=best,
+        training=(comparison and comparison.training) or own_training(record, records),
+    )
+
+
+def _speed(record: Record, times: CellTimes) -> Interval:
+    """Pictures a second, or seconds of a whole trial."""
+    level = times.level()
+    if record.workload in THROUGHPUT:
+        return Interval(1 / level.mid, 1 / level.high, _over(level.low), level.count)
+    items = record.trials[0].items if record.trials else 1
+    return level.scaled(items)
+
+
+def _over(value: float) -> float:
+    return float("inf") if value == 0 else 1 / value
+
+
+_SETTINGS = ("device", "precision", "threads", "batch_size", "size")
+
+
+def _setting(record: Record, key: str) -> object:
+    return record.settings.get("size") if key == "size" else getattr(record.engine, key)
+
+
+def varying_settings(group: Sequence[Record]) -> list[str]:
+    """Settings that are not the same for all records, which a cell's name must then tell."""
+    return [key for key in _SETTINGS if len({_setting(record, key) for record in group}) > 1]
+
+
+def _in_words(key: str, value: object) -> str:
+    if key == "threads":
+        return f"{value} thread" if value == 1 else f"{value} threads"
+    return {"batch_size": f"batch {value}", "size": f"{value} px"}.get(key, str(value))
+
+
+def engine_label(record: Record, varying: Sequence[str]) -> str:
+    """The engine's name, with those settings that are not the same in the whole table."""
+    settings = [_in_words(key, _setting(record, key)) for key in varying]
+    return " ".join([record.engine.name, *settings])
+
+
+def _shared_settings(
+    group: Sequence[Record], varying: Sequence[str], times: Mapping[str, CellTimes]
+) -> str:
+    first = group[0]
+    words = [
+        _in_words(key, _setting(first, key))
+        for key in _SETTINGS
+        if key not in varying and _setting(first, key) is not None
+    ]
+    counts = sorted({len(times[record.id].blocks) for record in group if record.id in times})
+    if counts:
+        blocks = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+        words.append(f"{blocks} block" if counts == [1] else f"{blocks} blocks")
+    task = first.task
+    if task.train is not None and task.test is not None:
+        words.append(f"{task.train:,} training and {task.test:,} test pictures")
+    return ", ".join(words)
+
+
+def _missing(
+    group: Sequence[Record], compared: Mapping[str, Comparison], varying: Sequence[str]
+) -> list[tuple[str, str]]:
+    failed = {record.id for record in group if record.status != "ok"}
+    missing = []
+    for record in group:
+        name = f"{record.backbone.name} on {engine_label(record, varying)}"
+        comparison = compared.get(record.id)
+        if record.status != "ok":
+            missing.append((name, f"{record.status}: {record.reason}"))
+        elif comparison is not None and comparison.status != "ok":
+            known = comparison.dense in failed  # its own line says why
+            reason = "its dense partner was not measured" if known else comparison.reason
+            missing.append((name, f"no comparison: {reason}"))
+    return missing
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Each caveat once, with the cells it is about, unless it is about most of them."""
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.comparison.notes if row.comparison else ():
+            if note != GENERATED:  # the table says so itself
+                about.setdefault(note, []).append(f"{row.record.backbone.name} on {row.engine}")
+    return [f"{note} ({_first_few(cells)})" for note, cells in about.items()]
+
+
+def _first_few(cells: Sequence[str], most: int = 3) -> str:
+    return ", ".join(cells) if len(cells) <= most else f"{len(cells)} cells"

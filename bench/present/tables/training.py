@@ -1,0 +1,161 @@
+"""Step-by-step training in tables: epochs, time to the target, what each seed did, memory.
+
+The first table fits a terminal; the details stand in summary.md, the report and summary.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from sparsebench.bench.comparisons.training import best_epochs, curves_of
+from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.numbers import DASH
+from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.records import Accuracy, Record
+
+HEADER = ("backbone", "engine", "s/epoch", "s to target", "missed", "against dense", "break-even")
+DETAILS = (
+    "backbone", "engine", "last epoch %", "best epoch %", "best epoch", "missed seeds",
+    "peak memory", "pieces of a batch",
+)  # fmt: skip
+DETAILS_CAPTION = (
+    "Accuracies on the test pictures, after the last epoch and after the one that was best on the "
+    "validation pictures; which one that was: median over seeds, from least to most. Peak memory: "
+    "of the training's process. Pieces: a batch that does not fit into memory is split, its "
+    "gradients summed."
+)
+NEVER = "\N{INFINITY}"
+
+
+def training_cells(section: Section) -> list[tuple[str, ...]]:
+    """One line a cell under :data:`HEADER`; none where the workload has no epochs."""
+    return [_cells(row) for row in section.rows if row.training is not None]
+
+
+def training_caption(section: Section) -> str:
+    """What the table says, and which trainings ran out of memory."""
+    told = [row.training for row in section.rows if row.training is not None]
+    counts = sorted({int(one["epochs"]) for one in told})
+    words = [f"{'-'.join(map(str, counts)) or '?'} epochs a training."]
+    targets = sorted({(one["target"], one["margin_points"]) for one in told if "target" in one})
+    if targets:
+        ends = dict.fromkeys(f"{target:.1%}" for target, _ in (targets[0], targets[-1]))
+        shown = " to ".join(ends)  # every engine's dense partner has its own
+        words.append(
+            f"The target is the dense partner's mean validation accuracy minus "
+            f"{targets[0][1]:g} points (here {shown}); missed: seeds that "
+            "never reach it, which count as infinite; against dense: time to target, dense over "
+            "sparse."
+        )
+    if section.workload == "linear-online":
+        words.append("Break-even: from so many epochs on, linear-cached is cheaper.")
+    return " ".join([*words, *_determinism(section), *_out_of_memory(section)])
+
+
+def _determinism(section: Section) -> list[str]:
+    """What kernels that give the same bits every time cost, where they were asked for."""
+    executions = (row.record.extra.get("execution") or {} for row in section.rows)
+    costs = sorted(e["deterministic_cost"] for e in executions if "deterministic_cost" in e)
+    if not costs:
+        return []
+    ends = dict.fromkeys(f"{cost:.2f}" for cost in (costs[0], costs[-1]))
+    return [f"Deterministic kernels: {'-'.join(ends)} times a step's time with any kernels."]
+
+
+def _out_of_memory(section: Section) -> list[str]:
+    names = [
+        f"{row.record.backbone.name} on {row.engine} ({pieces} pieces)"
+        for row in section.rows
+        if (pieces := accumulated(row.record)) is not None
+    ]
+    if not names:
+        return []
+    return [f"Out of memory, again with every batch in pieces: {', '.join(names)}."]
+
+
+def accumulated(record: Record) -> int | None:
+    """Pieces of a batch after running out of memory; None where it never did."""
+    pieces = record.extra.get("accumulated_after_out_of_memory")
+    return None if pieces is None else int(pieces)
+
+
+def best_epoch(record: Record) -> float | None:
+    """Median over seeds of the best epoch on the validation split, from 1; None without one."""
+    found = best_epochs(record)
+    return median(found) if found else None
+
+
+def best_accuracy(record: Record) -> Accuracy | None:
+    """Test accuracy after the best epoch; None where nothing was validated."""
+    told = record.accuracy
+    if told is None or told.best_epoch_per_seed is None or not best_epochs(record):
+        return None
+    return Accuracy.of(told.metric, told.best_epoch_per_seed, told.seeds)
+
+
+def detail_cells(section: Section) -> list[tuple[str, ...]]:
+    """One line a cell under :data:`DETAILS`; none where the workload has no epochs."""
+    return [_details(row) for row in section.rows if row.training is not None]
+
+
+def _details(row: Row) -> tuple[str, ...]:
+    record = row.record
+    last, best = record.accuracy, best_accuracy(record)
+    epochs = best_epochs(record)
+    missed = row.of_training("missed_seeds")
+    memory = record.extra.get("peak_memory_bytes")
+    pieces = (record.extra.get("execution") or {}).get("accumulate")
+    after = accumulated(record)
+    return (
+        record.backbone.name,
+        row.engine,
+        DASH if last is None else " ".join(numbers.percent(last)),
+        DASH if best is None else " ".join(numbers.percent(best)),
+        f"{median(epochs):g} ({min(epochs)}{DASH}{max(epochs)})" if epochs else DASH,
+        DASH if missed is None else ", ".join(map(str, missed)) or "none",
+        DASH if memory is None else f"{memory / 1e9:.3g} GB",
+        f"{after}, out of memory" if after else DASH if pieces is None else str(pieces),
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    told = row.training or {}
+    dense = row.record.backbone.is_dense
+    ratio = told.get("to_target_ratio")
+    missed = row.of_training("missed")
+    return (
+        row.record.backbone.name,
+        row.engine,
+        _number(row.of_training("seconds_per_epoch")),
+        NEVER if never(row) else _number(row.of_training("seconds_to_target")),
+        DASH if missed is None else f"{missed} of {len(curves_of(row.record))}",
+        "dense" if dense else DASH if ratio is None else f"{ratio:.2f}x",
+        _number(row.of_training("break_even_epoch")),
+    )
+
+
+def never(row: Row) -> bool:
+    """Whether its median time to the target is infinite, most seeds having missed it."""
+    missed = row.of_training("missed")
+    return bool(missed) and row.of_training("seconds_to_target") is None
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3g}"
+
+
+def markdown_lines(section: Section) -> Sequence[str]:
+    """Both tables as Markdown; nothing where there is none."""
+    cells = training_cells(section)
+    if not cells:
+        return ()
+    lines = []
+    for header, rows, caption in (
+        (HEADER, cells, training_caption(section)),
+        (DETAILS, detail_cells(section), DETAILS_CAPTION),
+    ):
+        marks = ("---", "---", *["---:"] * (len(header) - 2))
+        table = ["| " + " | ".join(row) + " |" for row in (header, marks, *rows)]
+        lines += ["", *table, "", caption]
+    return lines

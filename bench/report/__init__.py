@@ -1,6 +1,0 @@
-"""One report of one or several runs: a self-contained HTML page, or Markdown, or JSON."""
-
-from bench.report.build import MARGIN, Report, build_report
-from bench.report.write import FORMATS, write_report
-
-__all__ = ["FORMATS", "MARGIN", "Report", "build_report", "write_report"]

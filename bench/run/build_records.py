@@ -1,0 +1,291 @@
+"""From the trials of finished cells to their records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from typing import Any
+
+from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
+from sparsebench.bench.forecast import Rates
+from sparsebench.bench.forecast.plan import amounts_for, predict_in
+from sparsebench.bench.heads.facts import head_facts
+from sparsebench.bench.machine.facts import machine_facts, package_versions
+from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import (
+    Accuracy,
+    BackboneInfo,
+    EngineInfo,
+    Proof,
+    Record,
+    RunFolder,
+    TaskInfo,
+    Trial,
+    utc_now,
+)
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.training.facts import best_epoch_scores, training_facts
+from sparsebench.bench.training.recipe import recipe_of
+from sparsebench.bench.workloads.prepared_backbone import Prepared
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.zoo import find_card
+
+# One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
+ONE_OFF = ("compile_seconds", "export_seconds")
+
+FindPrepared = Callable[[Cell], Prepared | None]
+
+
+def finish_cells(
+    folder: RunFolder,
+    plan: Plan,
+    task: Task,
+    cells: Sequence[Cell],
+    find: FindPrepared,
+    rates: Rates,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write the record of every cell that has none yet, or a failed one.
+
+    Args:
+        folder: the run.
+        plan: its resolved plan.
+        task: the opened task of the cells.
+        cells: cells whose blocks are over.
+        find: what was prepared for a cell, None where that failed.
+        rates: of this machine before the run, for the forecast beside the measurement.
+        facts: cell id -> what else its record's `extra` says of its blocks.
+    """
+    trials: dict[str, list[Trial]] = {}
+    for trial in folder.trials():
+        trials.setdefault(trial.cell, []).append(trial)
+    finished = {record.id: record for record in folder.records()}
+    for cell in cells:
+        mine = trials.get(cell.id, [])
+        good = [trial for trial in mine if trial.status == "ok"]
+        earlier = finished.get(cell.id)
+        if earlier and earlier.status == "ok" and len(earlier.trials) == len(good):
+            continue
+        lender = _lender(cell, cells, trials)
+        prepared = find(cell)
+        more = {
+            "discarded": sum(trial.status == "discarded" for trial in mine),
+            **(facts or {}).get(cell.id, {}),
+            **_forecast(plan, cell, cells, task, rates),
+        }
+        record = _record(folder, plan, task, cell, mine, lender, prepared)
+        folder.append_record(replace(record, extra={**record.extra, **more}))
+
+
+def _record(
+    folder: RunFolder,
+    plan: Plan,
+    task: Task,
+    cell: Cell,
+    mine: Sequence[Trial],
+    lender: Sequence[Trial],
+    prepared: Prepared | None,
+) -> Record:
+    good = sorted((t for t in mine if t.status == "ok"), key=lambda trial: trial.block)
+    complete = len({trial.block for trial in good}) >= plan.repeats
+    reason = None
+    if not complete:
+        failed = [trial for trial in mine if trial.status == "failed"]
+        reason = failed[-1].reason if failed else "it was not measured in every block"
+    facts: Mapping[str, Any] = good[-1].extra if good else {}
+    scores = _scores(good, plan) or _scores(lender, plan)
+    return Record(
+        id=cell.id,
+        run=folder.name,
+        created=utc_now(),
+        status="ok" if complete else "failed",
+        reason=reason,
+        workload=cell.workload,
+        task=TaskInfo(
+            name=task.name,
+            classes=len(task.classes),
+            train=len(task.train),
+            test=len(task.test),
+            metric=task.metric,
+            sha256=task.sha256,
+        ),
+        backbone=_backbone(cell, prepared),
+        engine=_engine(cell, facts),
+        machine=_machine(),
+        trials=tuple(trial.times for trial in good) if complete else (),
+        accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
+        proof=_proof(cell, facts, prepared),
+        packages=_packages(),
+        division=division(cell.precision),
+        settings=_settings(plan, cell),
+        extra={
+            **{
+                key: [trial.extra[key] for trial in good]
+                for key in ONE_OFF
+                if good and key in good[0].extra
+            },
+            "verification": facts.get("verification"),
+            "engine": facts.get("engine"),
+            "affinity": facts.get("affinity"),
+            "openmp": facts.get("openmp"),
+            "head": facts.get("head"),
+            "onnx_file": _onnx_file(prepared),
+            "bytes_ratio": prepared.bytes_ratio if prepared else None,
+            "task_skipped": len(task.skipped),
+            "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
+            **training_facts(good),
+            **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),
+        },
+    )
+
+
+def _forecast(
+    plan: Plan, cell: Cell, cells: Sequence[Cell], task: Task, rates: Rates
+) -> dict[str, Any]:
+    amounts = amounts_for(plan, cell, len(task.train), len(task.test), task.sha256)
+    found = predict_in(plan, cell, cells, amounts, rates)
+    return {
+        "predicted_seconds": found.seconds,
+        "predicted_whole_seconds": found.whole,
+        "prediction_basis": found.basis,
+    }
+
+
+def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
+    """Accuracy by seed. A seed fixes everything, so the first trial that has it counts."""
+    found: dict[int, float] = {}
+    for trial in trials:
+        if trial.accuracy_per_seed is not None:
+            seeds = trial.extra.get("seeds", plan.seeds)
+            for seed, accuracy in zip(seeds, trial.accuracy_per_seed, strict=True):
+                found.setdefault(int(seed), accuracy)
+    return found or None
+
+
+def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -> Accuracy:
+    best = best_epoch_scores(good)
+    seeds = sorted(scores)
+    return Accuracy.of(
+        metric,
+        [scores[seed] for seed in seeds],
+        seeds,
+        [best[seed] for seed in seeds] if best and set(best) >= set(seeds) else None,
+    )
+
+
+def _lender(
+    cell: Cell, cells: Sequence[Cell], trials: Mapping[str, Sequence[Trial]]
+) -> Sequence[Trial]:
+    """Trials of ``linear-cached`` on the same engine, whose accuracy is that of its features."""
+    for other in cells:
+        features = other.worker == cell.worker and other.workload == "linear-cached"
+        if features and other.id != cell.id:
+            return [trial for trial in trials.get(other.id, ()) if trial.status == "ok"]
+    return []
+
+
+def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
+    card = find_card(cell.backbone)
+    return BackboneInfo(
+        name=card.name,
+        arch=card.arch,
+        method=card.method,
+        family=card.family,
+        sparsity=card.sparsity,
+        trained=card.trained,
+        measured_sparsity=prepared.measured_sparsity if prepared else None,
+        flops_ratio=prepared.flops_ratio if prepared else None,
+        sha256=prepared.backbone.sha256 if prepared else None,
+        licence=card.licence,
+        dense_partner=cell.dense,
+    )
+
+
+def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:
+    """Where a user's ONNX file was cut, what it was held against, what was assumed of it."""
+    if prepared is None or not isinstance(prepared.backbone, OnnxBackbone):
+        return None
+    facts = prepared.artifact.facts
+    return {
+        "features": facts["cut"],
+        "classifier": facts["classifier"],
+        "opset": facts["opset"],
+        "quantized": prepared.backbone.quantized,
+        "verified_against": prepared.reference.computed_by,
+        "notes": prepared.backbone.card.notes,
+    }
+
+
+def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:
+    described = facts.get("engine", {})
+    session = described.get("describe", {})
+    return EngineInfo(
+        name=cell.engine,
+        device=cell.device,
+        precision=cell.precision,
+        threads=cell.threads,
+        batch_size=cell.batch_size,
+        version=described.get("version"),
+        options=dict(cell.settings.options),
+        supported_fraction=session.get("supported_fraction"),
+    )
+
+
+def division(precision: str) -> str:
+    """``closed`` for the checkpoint's own arithmetic, ``open`` for any other precision."""
+    return "closed" if precision == REFERENCE_PRECISION else "open"
+
+
+def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> Proof | None:
+    if prepared is None:
+        return None
+    verified = facts.get("verification", {})
+    # Where only a head is trained, the backbone's weights, and so its mask, stay the file's.
+    after: str | None = prepared.reference.onnx_mask
+    if cell.workload == "full":
+        after = facts.get("after_training_mask")
+    return Proof(
+        checkpoint_mask=prepared.reference.checkpoint_mask,
+        onnx_mask=prepared.reference.onnx_mask,
+        after_training_mask=after,
+        max_abs_error=verified.get("max_abs_error"),
+        argmax_agreement=verified.get("argmax_agreement"),
+    )
+
+
+def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What else must match between partners."""
+    settings: dict[str, Any] = {
+        "size": cell.size,
+        "input": "real pictures",
+        "seeds": list(plan.seeds),
+    }
+    if cell.workload in ("linear-online", "full"):
+        settings |= {"training": asdict(recipe_of(plan, cell)), "validation": plan.validation}
+        settings["target_margin"] = plan.target_margin
+        if plan.deterministic and cell.workload == "full":  # no part of older records
+            settings["deterministic"] = True
+    else:
+        settings["solver"] = plan.solver
+        if plan.solver == "sgd":
+            settings["epochs"] = plan.epochs
+        if plan.weight_decays:
+            settings |= {"weight_decays": list(plan.weight_decays), "validation": plan.validation}
+        if plan.prepared:
+            settings["pictures"] = "prepared"
+    if plan.limit:
+        settings["limit"] = plan.limit
+    return settings
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    return {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
+
+
+@cache
+def _packages() -> dict[str, str | None]:
+    return dict(package_versions())

@@ -1,0 +1,306 @@
+"""The run: a plan's cells, block by block, every trial on disk as soon as it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sparsebench.bench.clock.alternation import Turns
+from sparsebench.bench.features import FeatureCache
+from sparsebench.bench.forecast import Rates, rates_of
+from sparsebench.bench.forecast.rates import rates_path
+from sparsebench.bench.machine.drift import Watch, disturbed_launches
+from sparsebench.bench.machine.facts import machine_facts
+from sparsebench.bench.plan.cells import Cell, expand, launches
+from sparsebench.bench.plan.optional_engines import left_out
+from sparsebench.bench.plan.plan import Plan, engine_and_precision, plan_to_toml
+from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.present.summaries import write_page, write_summaries
+from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.run.blocks import run_block
+from sparsebench.bench.run.build_records import finish_cells
+from sparsebench.bench.run.stopping import Stop, most_blocks, stops
+from sparsebench.bench.tasks import open_task
+from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.naming import distinct_names, renamed
+from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.workloads.base import BlockContext
+from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
+from sparsebench.exporters.worker.launch import ENGINES
+from sparsebench.models.cache import cache_dir
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.zoo import find_card
+
+log = logging.getLogger("sparsebench")
+
+# A worker holds its engine's library and one compiled network: some 0.3 to 1 GB.
+WORKER_BYTES = 1.0e9
+
+
+class Display(Protocol):
+    """Where progress is shown."""
+
+    def begin(self, title: str, steps: int) -> None:
+        """A run of so many steps begins."""
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+
+    def step(self, count: int = 1) -> None:
+        """So many trials ended."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes:
+        folder: the run's folder.
+        measured: cells with a usable measurement.
+        failed: cells without one.
+    """
+
+    folder: RunFolder
+    measured: int
+    failed: int
+
+
+def check(plan: Plan) -> None:
+    """Look up every name of a plan before anything is made or opened.
+
+    Raises:
+        UnknownNameError: a name that no registry knows, with the nearest ones.
+        SparsebenchError: a plan without cells, or with one folder as two tasks.
+    """
+    for kind, names in (
+        ("backbones", plan.backbones),
+        ("engines", plan.engines),
+        ("workloads", plan.workloads),
+        ("tasks", plan.tasks),
+    ):
+        if not names:
+            raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
+    for name in (*plan.backbones, *plan.dense, *plan.dense.values()):
+        find_card(name)
+    of_workloads = [entry for entries in plan.workload_engines.values() for entry in entries]
+    for entry in (*plan.engines, *of_workloads, *plan.engine_settings):
+        ENGINES.target(engine_and_precision(entry, plan)[0])
+    for name in (*plan.workloads, *plan.workload_engines):
+        WORKLOADS.target(name)
+    distinct_names(plan.tasks, plan.data_dir)
+
+
+def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
+    """Measure a plan into a folder.
+
+    Args:
+        plan: checked plan.
+        out: run folder; must be new or empty unless ``resume``.
+        resume: go on where the folder's trials end.
+        display: receives progress.
+
+    Returns:
+        The outcome; cells that failed are records with a reason.
+
+    Raises:
+        SparsebenchError: the folder cannot be used, or a task cannot be opened.
+    """
+    cells = expand(plan)
+    turns = Turns.from_environment()
+    turns.start()
+    with RunFolder.open(out, resume=resume) as folder:
+        if resume:
+            same_plan(plan, folder.path)
+        folder.write_text("plan.toml", plan_to_toml(plan))
+        _log_to(folder.path / "log.txt")
+        log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
+        for text in left_out(plan):
+            log.warning(text)
+        display.begin(plan.name, len(cells) * plan.repeats)
+        run = _Run(plan, folder, display, turns)
+        for name in plan.tasks:
+            task = run.open(name)
+            mine = [cell for cell in cells if cell.task == name]
+            run.measure(task, mine)
+        write_summaries(folder)
+        write_page(folder)
+        records = folder.records()
+        run.remember(records)
+        wanted = {cell.id for cell in cells}
+        status = {record.id: record.status for record in records if record.id in wanted}
+        good = sum(value == "ok" for value in status.values())
+        return Outcome(folder, measured=good, failed=len(wanted) - good)
+
+
+class _Run:
+    """A run at work: what is shared by its blocks."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, display: Display, turns: Turns) -> None:
+        self.plan = plan
+        self.turns = turns
+        self.folder = folder
+        self.display = display
+        self.cache = FeatureCache(cache_dir("features"))
+        self.names = distinct_names(plan.tasks, plan.data_dir or None)
+        self.prepared: dict[tuple[str, str, int], Prepared] = {}
+        trials = folder.trials()
+        self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
+        self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
+        self.failed: set[str] = set()
+        self.launched: list[Trial] = []
+        self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
+        # As they were before this run: its forecast stands beside what it measures.
+        self.rates = Rates.load(self.rates_file)
+        # Whose cells of linear-cached give their accuracy to inference.
+        cached = [cell for cell in expand(plan) if cell.workload == "linear-cached"]
+        self.lenders = {(cell.task, cell.worker) for cell in cached}
+
+    def open(self, name: str) -> Task:
+        self.display.say(f"opening {name}")
+        task = open_task(
+            name,
+            data_dir=self.plan.data_dir or None,
+            strict=self.plan.strict,
+            limit=self.plan.limit or None,
+            metric=self.plan.metric or None,
+            say=self.display.say,
+            progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
+        )
+        task = renamed(task, self.names[name], self.plan.limit)
+        for skipped in task.skipped:
+            log.warning("task %s: skipped %s", task.name, skipped)
+        return task
+
+    def measure(self, task: Task, cells: Sequence[Cell]) -> None:
+        """All blocks of one task; finished trials of a resumed run are not repeated."""
+        for group in launches(list(cells), self._most_workers()):
+            started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
+            for block in range(most_blocks(self.plan)):
+                if self.plan.half_width:
+                    seconds = time.monotonic() - started
+                    ended = stops(group, self.plan, self.folder.trials(), seconds)
+                self.display.step(len(group) - len(self._todo(group, block, ended)))
+                todo = self._todo(group, block, ended)
+                while todo and self._block(task, todo, block, spare > 0):
+                    spare -= 1
+                    todo = self._todo(group, block, ended)
+            finish_cells(
+                self.folder,
+                self.plan,
+                task,
+                group,
+                self._prepared,
+                self.rates,
+                self._facts(group, ended),
+            )
+
+    def remember(self, records: Sequence[Record]) -> None:
+        """Keep what this run's cells cost, for the forecast of the next one."""
+        self.rates.learn(rates_of(records, self.folder.trials()))
+        self.rates.save(self.rates_file)
+
+    def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
+        return [
+            cell
+            for cell in group
+            if (cell.id, block) not in self.done
+            and cell.id not in self.failed
+            and cell.id not in ended
+        ]
+
+    def _block(self, task: Task, cells: Sequence[Cell], block: int, may_discard: bool) -> bool:
+        """One launch of a block; whether the drift rule has discarded it."""
+        prefix = f"block {block + 1}/{self.plan.repeats} · "
+        context = BlockContext(
+            run=self.folder.name,
+            plan=self.plan,
+            task=task,
+            block=block,
+            launch=uuid.uuid4().hex[:8],
+            cache=self.cache,
+            needs_accuracy=self._needs_accuracy,
+            emit=self._emit,
+            say=lambda text: self.display.say(prefix + text),
+            turns=self.turns,
+            earlier=self._earlier,
+        )
+        log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
+        self.launched = []
+        watch = Watch(self.folder.path)
+        run_block(cells, lambda cell: self._prepare(task, cell), context)
+        # A block that only one of two runs repeats would stand beside another one's block.
+        may_discard = may_discard and not self.turns.shared
+        reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
+        if reason is not None:
+            self._discard(reason)
+        return reason is not None
+
+    def _discard(self, reason: str) -> None:
+        """Take back the good trials of the last launch; they stay on disk with the reason."""
+        for trial in self.launched:
+            if trial.status != "ok":
+                continue
+            self.folder.append_trial(replace(trial, status="discarded", reason=reason))
+            self.done.discard((trial.cell, trial.block))
+            self.accurate.discard(trial.cell)
+            self.display.step(-1)
+
+    def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
+        """What a record says of its blocks: why there are no more, what disturbed them."""
+        disturbed = disturbed_launches(self.folder.path)
+        return {
+            cell.id: {
+                "stopped": ended[cell.id].to_json() if cell.id in ended else None,
+                "disturbed_launches": disturbed,
+            }
+            for cell in group
+        }
+
+    def _prepare(self, task: Task, cell: Cell) -> Prepared:
+        key = (cell.task, cell.backbone, cell.size)
+        if key not in self.prepared:
+            self.display.say(f"exporting and checking {cell.backbone}")
+            self.prepared[key] = prepare(
+                cell.backbone, task, size=cell.size, batch_size=cell.batch_size
+            )
+        return self.prepared[key]
+
+    def _prepared(self, cell: Cell) -> Prepared | None:
+        return self.prepared.get((cell.task, cell.backbone, cell.size))
+
+    def _needs_accuracy(self, cell: Cell) -> bool:
+        """Inference borrows the accuracy of ``linear-cached`` where its engine has that cell."""
+        return cell.id not in self.accurate and (cell.task, cell.worker) not in self.lenders
+
+    def _emit(self, trial: Trial) -> None:
+        self.folder.append_trial(trial)
+        self.launched.append(trial)
+        if trial.accuracy_per_seed is not None:
+            self.accurate.add(trial.cell)
+        if trial.status == "ok":
+            self.done.add((trial.cell, trial.block))
+        else:
+            self.failed.add(trial.cell)
+            log.error("cell %s failed: %s", trial.cell, trial.reason)
+        self.display.step()
+
+    def _earlier(self, cell: Cell) -> list[Trial]:
+        return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
+
+    def _most_workers(self) -> int:
+        import psutil
+
+        return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO)

@@ -1,0 +1,136 @@
+"""Before any clock: a backbone loaded, exported, counted, and its reference outputs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from sparsebench.bench.images.decode import decoded_batches
+from sparsebench.bench.tasks.base import Task
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.verify import Reference, reference
+from sparsebench.models.architectures import classifier_name
+from sparsebench.models.cards import Preprocessing, at_size
+from sparsebench.models.costs import (
+    LayerCost,
+    bytes_ratio,
+    count_costs,
+    dense_macs,
+    flops_ratio,
+    total_cost,
+)
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.zoo.load import Backbone, load_to_run
+
+# A batch lies in two shared slots, in the parent, in decoding buffers, in the engine.
+COPIES = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the cells of one backbone and task share.
+
+    Attributes:
+        backbone: card, mask, and the network as a module or an ONNX graph.
+        artifact: the exported feature extractor.
+        preprocessing: what the pictures go through, at the cell's size.
+        images: one full batch of real test pictures ``[B, 3, H, W]``, float32.
+        reference: the right outputs for ``images`` and the mask's proof.
+        measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
+        flops_ratio: non-zero FLOPs over those of the full dense architecture (0-1) at this
+            size.
+        bytes_ratio: bytes of the non-zero weights and of the bits that say where they are,
+            over those of all weights (0-1).
+        export_seconds: what loading, exporting and checking took; a one-off cost.
+    """
+
+    backbone: Backbone | OnnxBackbone
+    artifact: Artifact
+    preprocessing: Preprocessing
+    images: NDArray[np.float32]
+    reference: Reference
+    measured_sparsity: float
+    flops_ratio: float
+    bytes_ratio: float
+    export_seconds: float
+
+
+def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
+    """Load, export and verify one backbone for one task.
+
+    Args:
+        name: backbone name.
+        task: whose test pictures serve for verification and timing.
+        size: side of the input, pixels.
+        batch_size: pictures in ``Prepared.images``.
+
+    Raises:
+        SparsebenchError: the backbone cannot be had, or not at this size.
+    """
+    start = time.perf_counter()
+    backbone = load_to_run(name)
+    preprocessing = at_size(backbone.card.preprocessing, size)
+    artifact = export_backbone(backbone, size=size)
+    images = first_pictures(task, preprocessing, batch_size)
+    return Prepared(
+        backbone=backbone,
+        artifact=artifact,
+        preprocessing=preprocessing,
+        images=images,
+        reference=reference(backbone, artifact, images),
+        measured_sparsity=backbone.measured_sparsity,
+        flops_ratio=_flops_ratio(backbone, size),
+        bytes_ratio=bytes_ratio(_costs(backbone, size)),
+        export_seconds=time.perf_counter() - start,
+    )
+
+
+def _costs(backbone: Backbone | OnnxBackbone, size: int) -> list[LayerCost]:
+    if isinstance(backbone, OnnxBackbone):
+        return list(backbone.costs(size))
+    return count_costs(backbone.module, (3, size, size))
+
+
+def _flops_ratio(backbone: Backbone | OnnxBackbone, size: int) -> float:
+    """Non-zero multiply-accumulates over those of the full dense architecture."""
+    if isinstance(backbone, OnnxBackbone):  # the only architecture it has is its own
+        return flops_ratio(_costs(backbone, size))
+    arch = backbone.card.arch
+    classifier = backbone.module.get_submodule(classifier_name(arch))
+    assert isinstance(classifier.weight, torch.Tensor)
+    whole = dense_macs(arch, int(classifier.weight.shape[0]), (3, size, size))
+    return total_cost(_costs(backbone, size)).nonzero_macs / whole
+
+
+def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:
+    """The first ``count`` test pictures, preprocessed; repeated when there are fewer.
+
+    Raises:
+        SparsebenchError: there is not enough memory for batches of this size.
+    """
+    side = preprocessing.size
+    needed, free = COPIES * count * 3 * side * side * 4, psutil.virtual_memory().available
+    if needed > free:
+        # Asked beforehand: the kernel grants what it does not have, and kills later.
+        raise SparsebenchError(
+            f"Batches of {count} pictures of {side} px need about {needed / 1e9:.1f} GB; "
+            f"{free / 1e9:.1f} GB are free.",
+            "Take a smaller --batch-size.",
+        )
+    batches = []
+    found = 0
+    for _, images in decoded_batches(task, "test", preprocessing, min(count, 64), workers=2):
+        batches.append(images)
+        found += len(images)
+        if found >= count:
+            break
+    pictures = np.concatenate(batches)
+    times = -(-count // len(pictures))
+    return np.ascontiguousarray(np.concatenate([pictures] * times)[:count])

@@ -1,0 +1,1 @@
+"""The C++ library: building, loading, layouts and plans that inference and training share."""

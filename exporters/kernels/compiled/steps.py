@@ -1,0 +1,129 @@
+"""A network as a list of steps over numbered values, what the kernels execute.
+
+Value 0 is the pictures; every step writes one value of its own. Layers are named by their
+dotted names in the network, so that their parameters are found where the user left them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sparsebench.exporters.kernels.compiled.library import NONE
+
+PICTURES = 0
+
+
+@dataclass(frozen=True)
+class ConvStep:
+    """A convolution (or linear layer) without its normalisation."""
+
+    inp: int
+    out: int
+    layer: str
+
+    residual: None = None
+
+
+@dataclass(frozen=True)
+class NormStep:
+    """``act(batch_norm(inp) + residual)``."""
+
+    inp: int
+    out: int
+    layer: str
+    act: int = NONE
+    residual: int | None = None
+
+
+@dataclass(frozen=True)
+class ActStep:
+    """``act(inp + residual)``, where no batch norm stands in front of it."""
+
+    inp: int
+    out: int
+    act: int = NONE
+    residual: int | None = None
+
+
+@dataclass(frozen=True)
+class MaxPoolStep:
+    """Maximum over square windows."""
+
+    inp: int
+    out: int
+    kernel: int
+    stride: int
+    padding: int
+
+    residual: None = None
+
+
+@dataclass(frozen=True)
+class MeanStep:
+    """Mean over each plane: the last step, its output is ``[N, C]`` in the plain layout."""
+
+    inp: int
+    out: int
+
+    residual: None = None
+
+
+Step = ConvStep | NormStep | ActStep | MaxPoolStep | MeanStep
+
+
+def fuse(steps: list[Step], output: int) -> list[Step]:
+    """Additions and activations moved into the batch norm in front of them.
+
+    Only where nothing else reads what stands between. The order of the steps stays valid:
+    an addition is fused into the later of its two operands.
+
+    Args:
+        steps: in an order of execution.
+        output: the value that the network returns.
+    """
+    fused = list(steps)
+    done = False
+    while not done:
+        done = True
+        uses = _uses(fused, output)
+        places = {step.out: i for i, step in enumerate(fused)}
+        for i, step in enumerate(fused):
+            if not isinstance(step, ActStep):
+                continue
+            operands = [step.inp] if step.residual is None else [step.inp, step.residual]
+            last = max(operands, key=lambda value: places.get(value, -1))
+            before = places.get(last)
+            if before is None or uses[last] != 1:
+                continue
+            front = fused[before]
+            other = next((value for value in operands if value != last), None)
+            joined = isinstance(front, NormStep | ActStep) and front.act == NONE
+            if not joined or (other is not None and front.residual is not None):
+                continue
+            assert isinstance(front, NormStep | ActStep)
+            residual = front.residual if other is None else other
+            fused[before] = replace(front, out=step.out, act=step.act, residual=residual)
+            del fused[i]
+            done = False
+            break
+    return fused
+
+
+def _uses(steps: list[Step], output: int) -> dict[int, int]:
+    counts: dict[int, int] = {output: 1}
+    for step in steps:
+        for value in (step.inp, step.residual):
+            if value is not None:
+                counts[value] = counts.get(value, 0) + 1
+    return counts
+
+
+def last_uses(steps: list[Step], output: int) -> dict[int, int]:
+    """Value -> index of the last step that reads it; the output lives for ever."""
+    last: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        for value in (step.inp, step.residual):
+            if value is not None:
+                last[value] = i
+    last[output] = len(steps)
+    return last

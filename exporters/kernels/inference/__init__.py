@@ -1,0 +1,1 @@
+"""Inference of ONNX networks on the sparse kernels."""

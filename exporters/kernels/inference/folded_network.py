@@ -1,0 +1,179 @@
+"""A network from an ONNX file run forward, a few pictures at a time through runs of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparsebench.exporters.kernels.compiled.buffers import Buffers
+from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.compiled.steps import PICTURES
+from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
+from sparsebench.exporters.kernels.inference.folding import Folded
+from sparsebench.exporters.kernels.inference.grouping import Grouping
+from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
+from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.inference.thinning import thin_inputs
+
+_PAGE = 4096
+Tell = Callable[[str, str, float], object]
+
+
+@dataclass
+class _Round:
+    """One part over some pictures: as many groups as they fill.
+
+    Attributes:
+        part: its calls.
+        groups: their number.
+        tables: addresses ``[workers, groups, slots]``, uint64.
+        pictures: (slot, group, first picture) whose addresses come with every call.
+    """
+
+    part: PartCalls
+    groups: int
+    tables: NDArray[np.uint64]
+    pictures: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+
+
+class FoldedNetwork:
+    """All memory is taken and all calls are prepared once.
+
+    The batch is taken in shares of the last part's group. Of each share every part runs all of
+    its groups, a thread for each where there are enough of them.
+
+    Args:
+        network: what :func:`sparsebench.exporters.kernels.inference.onnx_reader.read_onnx` found.
+        batch_size: N of every call.
+        input_shape: ``(3, H, W)``.
+        kernels: the compiled library, float32 or float64.
+        threads: to share the work.
+    """
+
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        batch_size: int,
+        input_shape: tuple[int, int, int],
+        kernels: Library,
+        threads: int,
+    ) -> None:
+        network = thin_inputs(network)
+        self.network, self.kernels, self.threads = network, kernels, threads
+        self._dtype = np.dtype(kernels.dtype)
+        self._batch, self._item = batch_size, self._dtype.itemsize
+        self._shape = (batch_size, *input_shape)
+        self._picture = int(np.prod(input_shape)) * self._item
+        self._grouping = Grouping(network, batch_size, input_shape, kernels.lanes, self._item)
+        self._share = self._grouping.parts[-1].group
+        channels = self._grouping.sizes[network.output][0]
+        self._features = np.zeros((batch_size, channels), self._dtype)
+        most = min(self._share, batch_size)
+        parts, workers = [], []
+        for part in self._grouping.parts:
+            enough = -(-most // part.group) >= threads
+            workers.append(threads if enough else 1)
+            shared = 1 if enough else threads
+            parts.append(PartCalls(network, self._grouping, part, kernels, shared))
+        own, made = self._take(max(part.bytes for part in parts), most)
+        self._rounds = [
+            self._round(part, group.group, count, own, made, first)
+            for first in range(0, batch_size, self._share)
+            for part, group, count in zip(parts, self._grouping.parts, workers, strict=True)
+        ]
+
+    def run(self, images: NDArray[np.float32], tell: Tell | None = None) -> NDArray[np.float32]:
+        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
+
+        Args:
+            images: float32.
+            tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
+        """
+        images = checked_pictures(images, self._shape, self._dtype)
+        for one in self._rounds:
+            slots, groups, pictures = one.pictures
+            one.tables[:, groups, slots] = np.uint64(images.ctypes.data) + pictures
+            workers, _, count = one.tables.shape
+            calls = one.part.calls
+            seconds = np.zeros((workers, len(calls))) if tell else None
+            self.kernels.run(
+                calls,
+                len(calls),
+                one.tables.ctypes.data,
+                one.groups,
+                count,
+                workers,
+                self.threads,
+                None if seconds is None else seconds.ctypes.data,
+            )
+            if tell and seconds is not None:
+                for (name, kind), spent in zip(one.part.names, seconds.mean(0), strict=True):
+                    tell(name, kind, float(spent))
+        return self.network.classify(self._features)
+
+    def _take(self, own: int, pictures: int) -> tuple[list[int], dict[int, list[int]]]:
+        """Addresses of each thread's own memory, and of the values that other parts read than
+        their own, one for each group. All of it is one piece, which is then of huge pages."""
+        made: dict[int, tuple[Folded, int]] = {}
+        for value, group in self._grouping.made_in.items():
+            read = (
+                part.group != group and value in (step.inp, step.residual)
+                for part in self._grouping.parts
+                for step in part.steps
+            )
+            if value != PICTURES and any(read):
+                made[value] = self._grouping.shapes[value, group], -(-pictures // group)
+        sizes = [own] * self.threads
+        sizes += [shape.bytes for shape, count in made.values() for _ in range(count)]
+        ends = np.cumsum([-(-size // _PAGE) * _PAGE for size in sizes])
+        self._memory = Buffers(torch.uint8).take(int(ends[-1]))
+        places = [self._memory.data_ptr() + int(first) for first in (0, *ends[:-1])]
+        found, first = {}, self.threads
+        for value, (shape, count) in made.items():
+            lead = shape.lead * self._item
+            found[value] = [place + lead for place in places[first : first + count]]
+            first += count
+        return places[: self.threads], found
+
+    def _round(
+        self,
+        part: PartCalls,
+        group: int,
+        workers: int,
+        own: list[int],
+        made: dict[int, list[int]],
+        first: int,
+    ) -> _Round:
+        here = min(self._share, self._batch - first)
+        groups = -(-here // group)
+        slots = part.slots
+        tables = np.zeros((workers, groups, slots.count), np.uint64)
+        for slot, offset in slots.memory.items():
+            tables[:, :, slot] = (np.array(own[:workers], np.uint64) + np.uint64(offset))[:, None]
+        for slot, value in slots.made.items():
+            tables[:, :, slot] = made[value][:groups]
+        pictures = []
+        for slot, (value, which) in slots.given.items():
+            before = self._grouping.made_in[value] or 1
+            for g in range(groups):
+                source = g * (group // before) + which
+                if source * before >= here:
+                    continue  # no pictures there
+                if value == PICTURES:
+                    pictures.append((slot, g, (first + source) * self._picture))
+                else:
+                    tables[:, g, slot] = made[value][source]
+        if slots.features is not None:
+            for n in range(here):
+                place = self._features[first + n].ctypes.data
+                tables[:, n // group, slots.features + n % group] = place
+        found = np.array(pictures, np.int64).reshape(-1, 3)
+        places = (found[:, 0], found[:, 1], found[:, 2].astype(np.uint64))
+        return _Round(part, groups, tables, places)

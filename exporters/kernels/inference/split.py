@@ -1,0 +1,78 @@
+"""A batch of any size: blocks of pictures in one layout, the few that are left in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
+from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
+from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
+
+Tell = Callable[[str, str, float], object]
+Array = NDArray[np.float32]
+
+
+class _Compiled(Protocol):
+    def run(self, images: Array, tell: Tell | None = None) -> Array: ...
+
+
+class SplitNetwork:
+    """A network compiled for one batch size.
+
+    Attributes:
+        parts: (pictures, layout) of each part, in order; ``blocks`` or ``pixels``.
+    """
+
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        batch_size: int,
+        input_shape: tuple[int, int, int],
+        kernels: Library,
+        threads: int,
+    ) -> None:
+        self.kernels, self.threads = kernels, threads
+        self._shape, self._dtype = (batch_size, *input_shape), np.dtype(kernels.dtype)
+        self.parts = split_batch(batch_size, kernels.lanes)
+        compiled: dict[tuple[int, str], _Compiled] = {}
+        for count, layout in self.parts:
+            if (count, layout) not in compiled:
+                kind = FoldedNetwork if layout == "blocks" else PixelNetwork
+                compiled[count, layout] = kind(network, count, input_shape, kernels, threads)
+        self._compiled = [(count, compiled[count, layout]) for count, layout in self.parts]
+
+    def run(self, images: Array, tell: Tell | None = None) -> Array:
+        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
+
+        Args:
+            images: float32.
+            tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+
+        Raises:
+            SparsebenchError: the pictures are not those that it is compiled for.
+        """
+        images = checked_pictures(images, self._shape, self._dtype)
+        found, first = [], 0
+        for count, part in self._compiled:
+            found.append(part.run(images[first : first + count], tell))
+            first += count
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def split_batch(batch_size: int, lanes: int) -> list[tuple[int, str]]:
+    """(pictures, layout) of each part.
+
+    A register holds `lanes` pictures of a block, so a block of half as many or fewer wastes
+    more than the gaps between rows and the unaligned reads of lines of pixels cost.
+    """
+    left = batch_size % lanes
+    if left == 0 or left > lanes // 2:
+        return [(batch_size, "blocks")]
+    whole = [(batch_size - left, "blocks")] if batch_size > left else []
+    return [*whole, (left, "pixels")]

@@ -1,0 +1,182 @@
+"""One sparse convolution: forward, gradient to the input, gradient to the non-zeros."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsebench.exporters.kernels.compiled.assembly import Plan
+from sparsebench.exporters.kernels.compiled.geometry import Geometry
+from sparsebench.exporters.kernels.compiled.layout import Blocked
+from sparsebench.exporters.kernels.compiled.library import NONE, CBackward, CForward, Library
+from sparsebench.exporters.kernels.compiled.plan import Pattern, backward_plan, forward_plan
+
+
+@dataclass
+class _Plans:
+    forward: Plan
+    backward: Plan | None = None
+    weights: Plan | None = None
+
+
+class Convolution:
+    """A fixed pattern of non-zeros; values come with every call.
+
+    Args:
+        kept: bool ``[O, C / groups, kh, kw]``, True where a weight is kept.
+        geometry: of the convolution.
+        kernels: the compiled library; its data type is that of every tensor here.
+        threads: to share the work.
+    """
+
+    def __init__(
+        self, kept: NDArray[np.bool_], geometry: Geometry, kernels: Library, threads: int
+    ) -> None:
+        assert kept.shape == geometry.weight_shape
+        self.geometry = geometry
+        self.pattern = Pattern.of(kept, geometry.groups)
+        self._kernels = kernels
+        self._threads = threads
+        self._plans: dict[tuple[int, ...], _Plans] = {}
+
+    def __len__(self) -> int:
+        return len(self.pattern)
+
+    def output(self, inp: Blocked) -> Blocked:
+        """Shape of the output for an input of this shape."""
+        height, width = self.geometry.output_size(inp.height, inp.width)
+        return Blocked(
+            inp.pictures, self.geometry.out_channels, height, width, inp.lanes, inp.item_bytes
+        )
+
+    def forward(
+        self,
+        inp: Blocked,
+        x: Tensor,
+        values: Tensor | None,
+        y: Tensor,
+        *,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+        act: int = NONE,
+    ) -> None:
+        """``y = act(conv(x) + bias + residual)``, all in the blocked layout.
+
+        Args:
+            inp: shape of ``x``.
+            x: input.
+            values: the non-zeros in row-major order; None: those of the last call.
+            y: output, overwritten.
+            bias: ``[O]``.
+            residual: of ``y``'s shape.
+            act: activation, see :mod:`sparsebench.exporters.kernels.compiled.library`.
+        """
+        plan = self._of(inp).forward
+        if values is not None:
+            self._pack(plan, values)
+        call = CForward(
+            x.data_ptr(),
+            y.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            None if residual is None else residual.data_ptr(),
+            act,
+        )
+        kernels = self._kernels
+        run = kernels.forward2 if plan.c.stride == 2 else kernels.forward1
+        run(plan.reference, ctypes.byref(call), self._threads)
+
+    def backward(
+        self,
+        inp: Blocked,
+        x: Tensor,
+        values: Tensor,
+        y_grad: Tensor,
+        x_grad: Tensor | None,
+        accumulate: bool = False,
+    ) -> Tensor:
+        """The gradient to the non-zeros ``[nnz]``; that to the input goes into ``x_grad``.
+
+        Args:
+            inp: shape of ``x``.
+            x: input of the forward pass.
+            values: the non-zeros.
+            y_grad: gradient of the output; lanes without a picture are zero.
+            x_grad: gradient of the input, or None if it is not wanted.
+            accumulate: add to ``x_grad`` instead of overwriting it.
+        """
+        plans = self._of(inp)
+        kernels = self._kernels
+        if x_grad is None:
+            plan = plans.weights = plans.weights or self._plan(inp, weights_only=True)
+            run = kernels.weights2 if plan.c.stride == 2 else kernels.weights1
+            own, other = y_grad, x
+        else:
+            plan = plans.backward = plans.backward or self._backward_plan(inp)
+            self._pack(plan, values)
+            run = kernels.backward
+            own, other = x, y_grad
+        packed = torch.zeros(len(self), dtype=values.dtype)
+        call = CBackward(
+            other.data_ptr(),
+            own.data_ptr(),
+            None if x_grad is None else x_grad.data_ptr(),
+            packed.data_ptr(),
+            accumulate,
+        )
+        run(plan.reference, ctypes.byref(call), self._threads)
+        grads = torch.empty_like(packed)
+        kernels.unpack(
+            len(self),
+            packed.data_ptr(),
+            plan.order.ctypes.data,
+            grads.data_ptr(),
+            self._threads,
+        )
+        return grads
+
+    def _pack(self, plan: Plan, values: Tensor) -> None:
+        assert values.is_contiguous() and values.numel() == len(self)
+        self._kernels.pack(
+            len(self),
+            values.data_ptr(),
+            plan.order.ctypes.data,
+            plan.entries.ctypes.data,
+            self._threads,
+        )
+
+    def _of(self, inp: Blocked) -> _Plans:
+        # How many pictures the last block holds changes nothing.
+        key = (inp.blocks, inp.height, inp.width, inp.lanes, inp.item_bytes)
+        if key not in self._plans:
+            # Trainings have one shape of batch, and last ones when they train and evaluate.
+            if len(self._plans) >= 6:
+                del self._plans[next(iter(self._plans))]
+            self._plans[key] = _Plans(self._plan(inp))
+        return self._plans[key]
+
+    def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
+        return forward_plan(
+            self.pattern,
+            self.geometry,
+            inp,
+            self.output(inp),
+            threads=self._threads,
+            most=self._kernels.most_forward,
+            most_alike=self._kernels.most_alike,
+            weights_only=weights_only,
+        )
+
+    def _backward_plan(self, inp: Blocked) -> Plan:
+        return backward_plan(
+            self.pattern,
+            self.geometry,
+            inp,
+            self.output(inp),
+            threads=self._threads,
+            most=self._kernels.most_backward,
+        )

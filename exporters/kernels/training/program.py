@@ -1,0 +1,307 @@
+"""Runs a list of steps forward and backward in the blocked layout."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.exporters.kernels.compiled.buffers import Buffers, pointer
+from sparsebench.exporters.kernels.compiled.layout import Blocked
+from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.compiled.steps import (
+    PICTURES,
+    ActStep,
+    ConvStep,
+    MaxPoolStep,
+    MeanStep,
+    NormStep,
+    Step,
+    last_uses,
+)
+from sparsebench.exporters.kernels.training.dense import dense_backward, dense_forward, to_plain
+from sparsebench.exporters.kernels.training.fitting import check_step
+from sparsebench.exporters.kernels.training.layers import SparseConv2d
+from sparsebench.exporters.kernels.training.normalise import norm_backward, norm_forward
+from sparsebench.exporters.kernels.training.pooling import pool_window
+from sparsebench.exporters.kernels.training.tape import Tape
+
+
+class Program:
+    """The steps, the layers that they name, and memory to run them in.
+
+    Args:
+        steps: in the order of execution.
+        output: the value that is returned.
+        layers: name -> module that holds its parameters.
+        kernels: the compiled library.
+        threads: to share the work.
+        buffers: memory; of its own by default.
+    """
+
+    def __init__(
+        self,
+        steps: list[Step],
+        output: int,
+        layers: dict[str, nn.Module],
+        kernels: Library,
+        threads: int,
+        buffers: Buffers | None = None,
+    ) -> None:
+        self.steps = steps
+        self.output = output
+        self.layers = layers
+        self.threads = threads
+        self.kernels = kernels
+        self._dtype: torch.dtype = getattr(torch, kernels.dtype)
+        self._buffers = Buffers(self._dtype) if buffers is None else buffers
+        self._last = last_uses(steps, output)
+        self._pooled = any(isinstance(step, MeanStep) and step.out == output for step in steps)
+
+    def forward(self, images: Tensor, *, keep: bool) -> tuple[Tensor, Tape]:
+        """Run all steps.
+
+        Args:
+            images: ``[N, C, H, W]``, of the kernels' data type.
+            keep: keep on the tape what a backward pass needs.
+
+        Returns:
+            The output, ``[N, C]`` after a mean over planes, else ``[N, C, H, W]``; and the tape.
+        """
+        tape = Tape()
+        self._buffers.begin()
+        n, c, h, w = images.shape
+        shape = Blocked(n, c, h, w, self.kernels.lanes, images.element_size())
+        x = self._buffers.take(shape.numel)
+        images = images.detach().contiguous()
+        self.kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
+        tape.tensors[PICTURES], tape.shapes[PICTURES] = x, shape
+        for i, step in enumerate(self.steps):
+            self.forward_step(step, tape)
+            if not keep:
+                for value in (step.inp, step.residual):
+                    if value is not None and self._last[value] == i and value in tape.tensors:
+                        self._buffers.give(tape.tensors.pop(value))
+        result = tape.tensors[self.output]
+        if not self._pooled:
+            out = tape.shapes[self.output]
+            plain = torch.empty(
+                out.pictures, out.channels, out.height, out.width, dtype=self._dtype
+            )
+            self.kernels.from_blocked(
+                out.reference, result.data_ptr(), plain.data_ptr(), self.threads
+            )
+            if not keep:
+                self._buffers.give(tape.tensors.pop(self.output))
+            result = plain
+        return result, tape
+
+    def forward_step(self, step: Step, tape: Tape) -> None:
+        """Run one step; its value goes onto the tape.
+
+        Raises:
+            SparsebenchError: a layer gets another number of channels, or an addition another
+                shape, than it is made for.
+        """
+        kernels, threads = self.kernels, self.threads
+        x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
+        residual = None if step.residual is None else tape.tensors[step.residual]
+        other = inp if step.residual is None else tape.shapes[step.residual]
+        check_step(step, self.layers.get(getattr(step, "layer", "")), inp, other)
+        if isinstance(step, ConvStep):
+            layer = self.layers[step.layer]
+            assert isinstance(layer, SparseConv2d)
+            compiled = layer.compiled(inp.height, inp.width, kernels, threads)
+            out = compiled.output(inp)
+            y = self._buffers.take(out.numel)
+            if layer.execution == "dense":
+                dense_forward(kernels, threads, layer, x, inp, y, out)
+            else:
+                compiled.forward(inp, x, layer.values.detach(), y, bias=layer.bias)
+        elif isinstance(step, NormStep):
+            out = inp
+            y = self._buffers.take(out.numel)
+            norm = self._norm(step)
+            if norm.training:
+                tape.trained.add(step.out)
+            tape.statistics[step.out] = norm_forward(
+                kernels, threads, norm, step.act, x, inp, residual, y, norm.training
+            )
+        elif isinstance(step, ActStep):
+            out = inp
+            y = self._buffers.take(out.numel)
+            kernels.act(
+                inp.reference, x.data_ptr(), pointer(residual), y.data_ptr(), step.act, threads
+            )
+        elif isinstance(step, MaxPoolStep):
+            window = pool_window(step, inp)
+            out = Blocked(
+                inp.pictures, inp.channels, window.out_h, window.out_w, inp.lanes, inp.item_bytes
+            )
+            window.output = out.c
+            y = self._buffers.take(out.numel)
+            kernels.max_pool(ctypes.byref(window), x.data_ptr(), y.data_ptr(), threads)
+        else:
+            out = inp
+            y = torch.empty(inp.pictures, inp.channels, dtype=self._dtype)
+            kernels.mean_pool(inp.reference, x.data_ptr(), y.data_ptr(), threads)
+        tape.tensors[step.out], tape.shapes[step.out] = y, out
+
+    def backward(
+        self, tape: Tape, output_grad: Tensor, wants_images: bool
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Run all steps backward; the tape's memory goes back to the buffers.
+
+        Args:
+            tape: of the forward pass.
+            output_grad: of the shape of the output.
+            wants_images: whether the gradient to the pictures is wanted.
+
+        Returns:
+            The gradient to the pictures or None, and those to the parameters by
+            ``layer.parameter``.
+        """
+        grads: dict[int, Tensor] = {}
+        found: dict[str, Tensor] = {}
+        output_grad = output_grad.detach().contiguous()
+        if not self._pooled:
+            out = tape.shapes[self.output]
+            grads[self.output] = self._buffers.take(out.numel)
+            self.kernels.to_blocked(
+                out.reference, output_grad.data_ptr(), grads[self.output].data_ptr(), self.threads
+            )
+        else:
+            grads[self.output] = output_grad
+        for step in reversed(self.steps):
+            if step.out in grads:
+                self.backward_step(step, tape, grads, found, wants_images)
+            done = tape.tensors.pop(step.out)
+            if not isinstance(step, MeanStep):
+                self._buffers.give(done)
+        images_grad = None
+        if wants_images and PICTURES in grads:
+            images_grad = to_plain(
+                self.kernels, self.threads, grads[PICTURES], tape.shapes[PICTURES]
+            )
+        self._buffers.give(tape.tensors.pop(PICTURES))
+        return images_grad, found
+
+    def backward_step(
+        self,
+        step: Step,
+        tape: Tape,
+        grads: dict[int, Tensor],
+        found: dict[str, Tensor],
+        wants_images: bool,
+    ) -> None:
+        """Run one step backward: from the gradient of its value to those it depends on."""
+        kernels, threads = self.kernels, self.threads
+        x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
+        g = grads.pop(step.out)
+        wanted = wants_images or step.inp != PICTURES
+        if isinstance(step, ConvStep):
+            layer = self.layers[step.layer]
+            assert isinstance(layer, SparseConv2d)
+            if layer.bias is not None:
+                sums = torch.empty(layer.out_channels, dtype=self._dtype)
+                out = tape.shapes[step.out]
+                kernels.channel_sums(out.reference, g.data_ptr(), sums.data_ptr(), threads)
+                _add(found, f"{step.layer}.bias", sums)
+            name = f"{step.layer}.values"
+            if layer.execution == "dense":
+                gx = self._buffers.take(inp.numel)
+                out = tape.shapes[step.out]
+                grad = dense_backward(kernels, threads, layer, x, inp, g, out, gx)
+                if wanted:
+                    self._contribute(grads, step.inp, gx, inp)
+                else:
+                    self._buffers.give(gx)
+            else:
+                compiled = layer.compiled(inp.height, inp.width, kernels, threads)
+                accumulate = step.inp in grads
+                if wanted and not accumulate:
+                    grads[step.inp] = self._buffers.take(inp.numel)
+                grad = compiled.backward(
+                    inp, x, layer.values.detach(), g, grads.get(step.inp), accumulate
+                )
+            _add(found, name, grad)
+            self._buffers.give(g)
+        elif isinstance(step, NormStep):
+            keep = step.residual is not None
+            gx = self._buffers.take(inp.numel) if keep else g
+            norm, training = self._norm(step), step.out in tape.trained
+            used, y = tape.statistics[step.out], tape.tensors[step.out]
+            weight_grad, bias_grad = norm_backward(
+                kernels,
+                threads,
+                norm,
+                step.act,
+                used,
+                x,
+                y,
+                inp,
+                g,
+                gx,
+                keep=keep,
+                training=training,
+            )
+            if norm.weight is not None:
+                _add(found, f"{step.layer}.weight", weight_grad)
+                _add(found, f"{step.layer}.bias", bias_grad)
+            if step.residual is not None:
+                self._contribute(grads, step.residual, g, inp)
+            if wanted:
+                self._contribute(grads, step.inp, gx, inp)
+        elif isinstance(step, ActStep):
+            kernels.act_backward(
+                inp.reference,
+                g.data_ptr(),
+                tape.tensors[step.out].data_ptr(),
+                step.act,
+                threads,
+            )
+            if step.residual is not None:
+                copied = self._buffers.take(inp.numel)
+                copied.copy_(g)
+                self._contribute(grads, step.residual, copied, inp)
+            self._contribute(grads, step.inp, g, inp)
+        elif isinstance(step, MaxPoolStep):
+            window = pool_window(step, inp)
+            window.output = tape.shapes[step.out].c
+            gx = self._buffers.take(inp.numel)
+            kernels.max_pool_backward(
+                ctypes.byref(window),
+                x.data_ptr(),
+                tape.tensors[step.out].data_ptr(),
+                g.data_ptr(),
+                gx.data_ptr(),
+                threads,
+            )
+            self._buffers.give(g)
+            self._contribute(grads, step.inp, gx, inp)
+        else:
+            gx = self._buffers.take(inp.numel)
+            kernels.mean_pool_backward(inp.reference, g.data_ptr(), gx.data_ptr(), threads)
+            self._contribute(grads, step.inp, gx, inp)
+
+    def _norm(self, step: NormStep) -> nn.BatchNorm2d:
+        norm = self.layers[step.layer]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
+
+    def _contribute(
+        self, grads: dict[int, Tensor], value: int, grad: Tensor, shape: Blocked
+    ) -> None:
+        """Hand a gradient to a value: the first becomes it, later ones are added."""
+        if value not in grads:
+            grads[value] = grad
+            return
+        total = grads[value].data_ptr()
+        self.kernels.act(shape.reference, grad.data_ptr(), total, total, 0, self.threads)
+        self._buffers.give(grad)
+
+
+def _add(found: dict[str, Tensor], name: str, grad: Tensor) -> None:
+    """A layer that is called twice has two gradients."""
+    found[name] = found[name] + grad if name in found else grad

@@ -1,0 +1,119 @@
+"""A user's ``nn.Module`` read as steps, by ``torch.fx``.
+
+The longest prefix of the network that the kernels know becomes steps; what follows (the
+classifier, dropout) stays PyTorch. Layers of torchvision and timm are known by their types.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from sparsebench.exporters.kernels.compiled.steps import PICTURES, Step, fuse
+from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
+from sparsebench.exporters.kernels.training.reading import Reader
+from sparsebench.models.errors import SparsebenchError
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What the kernels execute, and what is left.
+
+    Attributes:
+        steps: of the prefix; none where only linear layers can be sparse.
+        output: the value that the prefix hands over.
+        rest: maps (it, the pictures) to the network's output.
+        stopped_at: the operation that the steps end in front of, in words.
+    """
+
+    steps: list[Step]
+    output: int
+    rest: fx.GraphModule
+    stopped_at: str
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return (
+            isinstance(m, SparseConv2d | SparseLinear | nn.Linear | nn.Conv2d | nn.BatchNorm2d)
+            or type(m).__name__ == "SelectAdaptivePool2d"
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+
+def trace(module: nn.Module) -> Traced:
+    """Read a network in its present mode.
+
+    Raises:
+        SparsebenchError: ``torch.fx`` cannot follow it, or more than one value is used behind
+            the steps.
+    """
+    try:
+        graph = _Tracer().trace(module, concrete_args=_defaults(module))
+    except Exception as error:  # fx raises whatever the user's own forward raises
+        raise SparsebenchError(
+            f"The network cannot be traced ({type(error).__name__}: {error}).",
+            "Its forward must not branch on the values of tensors (see torch.fx).",
+        ) from error
+    reader = Reader(module)
+    nodes = list(graph.nodes)
+    stop = next(i for i, node in enumerate(nodes) if not reader.take(node))
+    rest = [node for node in nodes[:stop] if node in reader.facts] + nodes[stop:]
+    output = _handed_over(reader, rest)
+    steps = fuse(reader.steps, output) if reader.steps else []
+    words = "the end of the network" if nodes[stop].op == "output" else f"'{nodes[stop].target}'"
+    return Traced(steps, output, _rest(module, reader, output, rest), words)
+
+
+def _defaults(module: nn.Module) -> dict[str, object]:
+    """The arguments of ``forward`` behind the first, which keep their defaults."""
+    parameters = list(inspect.signature(module.forward).parameters.values())[1:]
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.kind in kinds
+        and (p.default is None or isinstance(p.default, bool | int | float | str))
+    }
+
+
+def _handed_over(reader: Reader, rest: list[fx.Node]) -> int:
+    """The one value that the rest begins with; besides it may see the pictures' number."""
+    inside = set(rest)
+    crossing = {
+        value
+        for node, value in reader.values.items()
+        if value != PICTURES
+        and any(user in inside and not reader.asks_for_batch(user) for user in node.users)
+    }
+    if len(crossing) > 1:
+        unknown = next(node for node in rest if node not in reader.facts)
+        raise SparsebenchError(
+            f"Behind the sparse layers, from '{unknown.target}' on, the network uses "
+            f"{len(crossing)} of their values; the kernels hand over one.",
+            "They know convolutions, batch norm, ReLU, ReLU6, additions, max and mean pooling; "
+            "let the network return one tensor.",
+        )
+    lost = [node for node in reader.ignored if any(user in inside for user in node.users)]
+    if lost:
+        raise SparsebenchError(
+            f"The network's forward needs '{lost[0].target}' besides the pictures.",
+            "Give it a default, or wrap it in a module that takes the pictures alone.",
+        )
+    if not crossing:
+        reader.steps.clear()
+        return PICTURES
+    return crossing.pop()
+
+
+def _rest(module: nn.Module, reader: Reader, output: int, rest: list[fx.Node]) -> fx.GraphModule:
+    graph = fx.Graph()
+    features, pictures = graph.placeholder("features"), graph.placeholder("pictures")
+    copies = {node: features for node, value in reader.values.items() if value == output}
+    copies |= {node: pictures for node, value in reader.values.items() if value == PICTURES}
+    for node in rest:
+        # Any other value is asked for the number of pictures alone, which never changes.
+        copies[node] = graph.node_copy(node, lambda value: copies.get(value, pictures))
+    return fx.GraphModule(module, graph)

@@ -1,0 +1,1 @@
+"""A backbone as an ONNX artifact: export, verification, copies, storage."""

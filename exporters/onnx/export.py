@@ -1,0 +1,159 @@
+"""Export of a backbone to ONNX, kept under the cache by content.
+
+DeepSparse reads opset 13 well, and torch's newer exporter has produced wrong ResNets, so
+the TorchScript-based exporter is called here, behind one function; the verification gate
+(``sparsebench.exporters.onnx.verify``) checks whatever exporter is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.foreign_onnx import write_cut
+from sparsebench.exporters.onnx.padding import fix_padding, fold_constants, pads_by_size
+from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
+from sparsebench.exporters.onnx.plain_onnx import export_file
+from sparsebench.exporters.onnx.store import stored_artifact
+from sparsebench.exporters.onnx.torch_module import BUILDER
+from sparsebench.models.architectures import build, classifier_name, feature_dim, feature_extractor
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import Mask, mask_hash
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.widths import load_with_widths
+from sparsebench.models.zoo.load import Backbone
+
+OPSET = 13
+EXPORTER = f"torchscript-opset{OPSET}-1"
+INPUT, OUTPUT = "images", "output"
+
+
+def export_backbone(
+    backbone: Backbone | OnnxBackbone, *, size: int | None = None, output: str = "features"
+) -> Artifact:
+    """The artifact of a backbone; exported once, then found by content.
+
+    Args:
+        backbone: loaded backbone (weights, mask, card), or an ONNX file to be run as it is.
+        size: side of the square input, pixels; the card's by default.
+        output: ``"features"`` (pooled penultimate ``[N, D]``) or ``"logits"``.
+
+    Returns:
+        An artifact whose ONNX file takes any batch size.
+
+    Raises:
+        SparsebenchError: the network does not work at this size, or the disk is full.
+    """
+    if output not in ("features", "logits"):
+        raise SparsebenchError(f"There is no output '{output}'.", "Take features or logits.")
+    if isinstance(backbone, OnnxBackbone):
+        return export_file(backbone, size=size, output=output)
+    side = size or backbone.card.preprocessing.size
+    classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
+    num_classes = int(classifier.out_features)  # type: ignore[arg-type]
+    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
+    key.append(torch.__version__)
+    if pads_by_size(backbone.module):
+        key.append("fixed padding 2")
+    if backbone.onnx is not None:
+        key.append(hashlib.sha256(backbone.onnx.read_bytes()).hexdigest())
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
+    kept = covered(backbone.mask, backbone.card.arch, output)
+    facts = {
+        "backbone": backbone.card.name,
+        "arch": backbone.card.arch,
+        "num_classes": num_classes,
+        "weights_sha256": backbone.sha256,
+        "mask_sha256": mask_hash(kept),
+        "exporter": EXPORTER if backbone.onnx is None else AS_IT_IS,
+        "opset": OPSET,
+        "torch": torch.__version__,
+    }
+
+    def make(folder: Path) -> Artifact:
+        onnx_path = folder / "model.onnx"
+        # A fresh copy of the network: exporting must not leave traces in the caller's.
+        module = build(backbone.card.arch, num_classes)
+        load_with_widths(module, backbone.module.state_dict())
+        module.eval()
+        if output == "features":
+            module = feature_extractor(module, backbone.card.arch)
+        if backbone.onnx is not None:
+            write_cut(backbone.onnx, onnx_path, side, output)
+        else:
+            write_onnx(module, onnx_path, side)
+        _write_weights(backbone.module, folder / "weights.safetensors")
+        return Artifact(
+            folder=str(folder),
+            onnx=str(onnx_path),
+            input_shape=(3, side, side),
+            output_dim=feature_dim(backbone.card.arch) if output == "features" else num_classes,
+            output=output,
+            weights=str(folder / "weights.safetensors"),
+            torch_builder=BUILDER,
+            facts=facts,
+        )
+
+    return stored_artifact(digest, backbone.card.name, make)
+
+
+def covered(mask: Mask, arch: str, output: str) -> Mask:
+    """The part of a backbone's mask that an artifact with this output contains."""
+    if output == "logits":
+        return mask
+    skipped = f"{classifier_name(arch)}.weight"
+    return {name: kept for name, kept in mask.items() if name != skipped}
+
+
+def write_onnx(module: nn.Module, path: Path, size: int) -> None:
+    """Write ``module`` as ONNX with a dynamic batch axis and batch norm folded.
+
+    Args:
+        module: maps float32 ``[N, 3, size, size]`` to ``[N, D]``; put into eval mode, and its
+            padding is fixed for this size.
+        path: file to write.
+        size: side of the square input, pixels.
+
+    Raises:
+        SparsebenchError: the network does not accept this size.
+    """
+    module.eval()
+    example = torch.zeros(2, 3, size, size)
+    try:
+        with torch.inference_mode():
+            module(example)
+    except RuntimeError as error:
+        raise SparsebenchError(
+            f"The network does not accept pictures of {size} px: {error}",
+            "Take a larger size.",
+        ) from error
+    by_size = pads_by_size(module)
+    if by_size:
+        fix_padding(module, example)
+    options: dict[str, Any] = {"dynamo": False, "opset_version": OPSET}
+    with warnings.catch_warnings(), torch.no_grad():
+        # The deprecation of this exporter is known and the reason for this function.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+            **options,
+        )
+    if by_size:
+        fold_constants(path)
+
+
+def _write_weights(module: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path)

@@ -1,0 +1,1 @@
+"""The worker process of an engine: environment, launch, protocol."""

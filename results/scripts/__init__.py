@@ -1,0 +1,1 @@
+"""Scripts that measure the suite itself; their results are in results/README.md."""

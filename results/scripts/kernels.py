@@ -1,0 +1,161 @@
+"""A whole training step, sparse and dense in turns:
+``python -m sparsebench.results.scripts.kernels``.
+
+Data on hand; forward, loss, backward, optimizer (SGD with momentum and weight decay). The
+dense network is PyTorch's, masked, in both memory layouts, in fp32 and under bf16 autocast;
+the best of its layouts counts. All of them alternate within one process, so that what
+disturbs one disturbs all; shown are medians, and ratios of the medians and of the minima.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sparsebench.exporters.kernels.training.module import sparsify_module
+from sparsebench.models.generated import generate
+from sparsebench.models.masks import mask_of
+
+Step = Callable[[], None]
+CLASSES = 100
+
+
+def training_step(module: nn.Module, images: Tensor, labels: Tensor, bf16: bool = False) -> Step:
+    """One step of SGD as a function without arguments."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = module(images)
+        torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
+        optimizer.step()
+
+    return step
+
+
+def contestants(
+    arch: str, method: str, sparsity: float, size: int, batch: int, threads: int
+) -> dict[str, Callable[[], Step]]:
+    """Name -> what makes the step of that execution, on the same pictures and weights."""
+    torch.manual_seed(0)
+    images = torch.randn(batch, 3, size, size)
+    labels = torch.randint(0, CLASSES, (batch,))
+
+    def dense(bf16: bool, layout: torch.memory_format) -> Step:
+        module = generate(arch, method, sparsity, CLASSES).train()
+        module.to(memory_format=layout)
+        return training_step(module, images.contiguous(memory_format=layout), labels, bf16)
+
+    def sparse() -> Step:
+        module = generate(arch, method, sparsity, CLASSES).train()
+        mask = {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
+        made = sparsify_module(module, mask, images, threads=threads)
+        return training_step(made, images, labels)
+
+    makers: dict[str, Callable[[], Step]] = {}
+    for bf16 in (False, True):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            name = f"{'bf16' if bf16 else 'fp32'} {str(layout).removeprefix('torch.')}"
+            makers[name] = partial(dense, bf16, layout)
+    makers["sparse"] = sparse
+    return makers
+
+
+def peak_mb(name: str, setting: tuple[str, str, float, int, int, int], queue: Any) -> None:
+    """In a process of its own: how much three steps raise the peak of its memory, in MB."""
+    import_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    torch.set_num_threads(setting[-1])
+    step = contestants(*setting)[name]()
+    for _ in range(3):
+        step()
+    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - import_peak) // 1024)
+
+
+def peaks(setting: tuple[str, str, float, int, int, int]) -> dict[str, int]:
+    """Name -> peak memory of each execution alone."""
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for name in contestants(*setting):
+        queue = context.Queue()
+        process = context.Process(target=peak_mb, args=(name, setting, queue))
+        process.start()
+        found[name] = queue.get()
+        process.join()
+    return found
+
+
+def interleave(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step in every round, after one round of warming up."""
+    names = list(steps)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        for name in names if turn % 2 else reversed(names):
+            start = time.perf_counter()
+            steps[name]()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def summarise(times: dict[str, list[float]]) -> dict[str, float]:
+    """Ratios against the best layout of each precision, from medians and from minima."""
+    found: dict[str, float] = {}
+    for label, reduce in (("median", statistics.median), ("min", min)):
+        of = {name: reduce(samples) for name, samples in times.items()}
+        for precision in ("fp32", "bf16"):
+            best = min(value for name, value in of.items() if name.startswith(precision))
+            found[f"{precision}/sparse ({label})"] = round(best / of["sparse"], 3)
+        found[f"sparse ms ({label})"] = round(of["sparse"] * 1e3, 2)
+    return found
+
+
+def main() -> None:
+    """Parse the command line, measure, print one JSON line for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--method", default="uniform")
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.8, 0.9, 0.95])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for sparsity in options.sparsity:
+        setting = (
+            options.arch,
+            options.method,
+            sparsity,
+            options.size,
+            options.batch,
+            options.threads,
+        )
+        names = ("arch", "method", "sparsity", "size", "batch", "threads")
+        line: dict[str, Any] = dict(zip(names, setting, strict=True))
+        if options.memory:
+            print(json.dumps({**line, "peak_mb": peaks(setting)}), flush=True)
+            continue
+        steps = {name: make() for name, make in contestants(*setting).items()}
+        times = interleave(steps, options.rounds)
+        line |= {
+            **summarise(times),
+            "median_ms": {n: round(statistics.median(t) * 1e3, 1) for n, t in times.items()},
+        }
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Time and accuracy of sparse vision models, compared with their dense baselines."""

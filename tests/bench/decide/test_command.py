@@ -1,0 +1,64 @@
+"""`sparsebench advise`: words and JSON say the same, in 80 columns, with the right exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.bench.conftest import Result
+from tests.bench.decide.made import cell, folder_of
+
+Cli = Callable[..., Result]
+POINTS = (90.0, 90.2, 90.4)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    records = (
+        cell("dense", "onnxruntime", (1.00e-3, 1.01e-3, 0.99e-3), POINTS),
+        cell("acdc-90", "deepsparse", (0.25e-3, 0.26e-3, 0.24e-3), (89.8, 90.1, 90.2)),
+        cell("dense", "onnxruntime", (9.0, 9.1, 9.2), POINTS, workload="linear-cached"),
+        cell("acdc-90", "deepsparse", (5.0, 5.1, 5.2), POINTS, workload="linear-cached"),
+    )
+    folder_of(records).write(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_answer_fits_80_columns_and_has_no_colour_codes_in_a_pipe(
+    cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = cli("advise", run, "--retrain-every", "day")
+    assert result.code == 0
+    assert "Take resnet18/acdc-90 on deepsparse." in result.out
+    assert "Runner-up: resnet18/dense on onnxruntime" in result.out
+    assert "under --production: resnet18/dense on onnxruntime" in result.out
+    assert "Retrained every day (linear-cached)" in result.out
+    assert "\x1b" not in result.out
+    lines = [line for line in result.out.splitlines() if "sparsebench run" not in line]
+    assert max(map(len, lines)) <= 80
+
+
+def test_json_holds_the_same_facts(cli: Cli, run: Path) -> None:
+    result = cli("advise", run, "--production", "--json")
+    facts = json.loads(result.out)
+    inference = facts["answers"][0]
+    assert (inference["workload"], inference["batch_size"]) == ("inference", 64)
+    assert inference["take"]["backbone"] == "resnet18/dense"
+    assert inference["take"]["seconds_per_picture"] == pytest.approx(1e-3, rel=1e-3)
+    assert inference["licence_forbids"][0]["variant"] == "resnet18/acdc-90 on deepsparse"
+    assert facts["question"]["production"] is True
+
+
+def test_exit_codes_tell_a_script_what_happened(cli: Cli, run: Path) -> None:
+    assert cli("advise", run).code == 0
+    assert cli("advise", run, "--latency", "1ms").code == 1
+    unmeasured = cli("advise", run, "--batch-size", 1)
+    assert unmeasured.code == 3
+    assert f"sparsebench run {run}/plan.toml --workload inference --batch-size 1" in unmeasured.out
+    wrong = cli("advise", run, "--latency", "quick")
+    assert wrong.code == 2 and "20ms" in wrong.err
+    assert cli("advise", run / "missing").code == 2

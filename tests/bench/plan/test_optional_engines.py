@@ -1,0 +1,41 @@
+"""``torch:bf16?``: a rival where the processor computes bf16, nothing where it would emulate it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sparsebench.bench.plan import optional_engines as rivals
+from sparsebench.bench.plan.cells import engines_for
+from sparsebench.bench.plan.plan import Plan, load_plan
+
+DENSE, RIVAL, OURS = ("torch", "fp32"), ("torch", "bf16"), ("native", "fp32")
+
+
+def on(monkeypatch: pytest.MonkeyPatch, *isa: str) -> None:
+    facts: dict[str, Any] = {"isa": ["avx2", *isa]}
+    monkeypatch.setattr(rivals, "machine_facts", lambda: facts)
+
+
+@pytest.mark.parametrize("preset", ["quick", "finetune"])
+def test_dense_bf16_is_raced_where_the_processor_has_it(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_plan(preset)
+    for isa in ("avx512_bf16", "amx_bf16", "bf16"):
+        on(monkeypatch, isa)
+        assert engines_for("full", plan) == (DENSE, RIVAL, OURS)
+    on(monkeypatch, "avx512f")
+    assert engines_for("full", plan) == (DENSE, OURS)
+    assert engines_for("full", plan.with_changes(device="cuda"))[1] == RIVAL
+
+
+def test_it_is_said_and_asked_for_without_the_mark_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(monkeypatch)
+    asked = Plan(workloads=("full",), engines=("torch", "torch:bf16"))
+    assert engines_for("full", asked) == (DENSE, RIVAL) and rivals.left_out(asked) == []
+    (told,) = rivals.left_out(Plan(workloads=("full",), engines=("torch", "torch:bf16?")))
+    assert told.startswith("torch:bf16 is left out") and "--engine torch:bf16" in told

@@ -1,0 +1,187 @@
+"""Plans: every key is checked, every mistake is one sentence with the nearest name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sparsebench.bench.plan.cells import expand, launches, with_partners
+from sparsebench.bench.plan.plan import (
+    Plan,
+    load_plan,
+    plan_from_dict,
+    plan_to_toml,
+    preset_names,
+    usable_cpus,
+    validate,
+)
+from sparsebench.bench.run.run import check
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+
+PLAN = Plan(backbones=("efficientnet_lite0/magnitude-50",), engines=("onnxruntime",))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_plan_with_cells(name: str) -> None:
+    plan = load_plan(name)
+    assert plan.description
+    assert expand(plan)
+
+
+def test_a_resolved_plan_reads_back_as_itself(tmp_path: Path) -> None:
+    data = {
+        "name": "mine",
+        "backbones": ["resnet18/uniform-90@generated"],
+        "tasks": ['/data/a "quoted" \\ folder'],
+        "engines": {"deepsparse": {"python": "/opt/py"}, "torch": {"options": {"layout": "auto"}}},
+        "dense": {"resnet18/uniform-90@generated": "resnet18/dense@generated"},
+    }
+    plan = plan_from_dict(data, "test")
+    assert plan.engines == ("deepsparse", "torch")
+    assert plan.engine_settings["deepsparse"].python == "/opt/py"
+    path = tmp_path / "mine.toml"
+    path.write_text(plan_to_toml(plan))
+    assert load_plan(str(path)) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('backbone = ["resnet18/dense"]', "Did you mean 'backbones'"),
+        ("batch_size = 0", "must be 1 or more"),
+        ('batch_size = "64"', "must be a int"),
+        ("strict = 1", "must be a bool"),
+        ("repeats = true", "must be a int"),
+        ('backbones = "resnet18/dense"', "must be a list"),
+        ('precision = "fp23"', "Did you mean 'fp32'"),
+        ('solver = "sdg"', "Did you mean 'sgd'"),
+        ("threads = 100000", "would time the scheduler"),
+        ("seeds = [1, 1]", "different numbers"),
+        ("lr = inf", "finite"),
+        ("lr = nan", "finite"),
+        ("weight_decays = [inf]", "numbers from 0"),
+        ("[engines.deepsparse]\npyton = '/x'", "Did you mean 'python'"),
+        ("batch_size = = 3", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(SparsebenchError) as error:
+        load_plan(str(path))
+    assert words in str(error.value)
+    assert "\n" not in error.value.cause.strip() or "TOML" in error.value.cause
+
+
+def test_an_unknown_preset_offers_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'quick'"):
+        load_plan("quik")
+    with pytest.raises(SparsebenchError, match="no plan file"):
+        load_plan("missing.toml")
+
+
+def test_options_change_a_plan_and_absent_ones_do_not() -> None:
+    changed = PLAN.with_changes(repeats=7, engines=(), threads=None, data_dir="")
+    assert changed.repeats == 7
+    assert changed.engines == PLAN.engines
+    with pytest.raises(SparsebenchError):
+        PLAN.with_changes(threads=usable_cpus() + 1)
+
+
+def test_the_dense_partner_is_always_part_of_the_plan() -> None:
+    assert with_partners(PLAN) == {
+        "efficientnet_lite0/dense": "efficientnet_lite0/dense",
+        "efficientnet_lite0/magnitude-50": "efficientnet_lite0/dense",
+    }
+    other = Plan(
+        backbones=("resnet18/uniform-90@generated",),
+        dense={"resnet18/uniform-90@generated": "resnet18/dense@generated"},
+    )
+    assert next(iter(with_partners(other))) == "resnet18/dense@generated"
+
+
+def test_cells_differ_in_identity_exactly_when_a_setting_differs() -> None:
+    cells = expand(PLAN)
+    assert len(cells) == 2 * 1 * 2  # dense and sparse, one engine, two workloads
+    assert len({cell.id for cell in cells}) == len(cells)
+    assert [cell.id for cell in expand(PLAN)] == [cell.id for cell in cells]
+    for change in ({"batch_size": 32}, {"seeds": (1,)}, {"epochs": 3}, {"size": 96}):
+        changed = expand(PLAN.with_changes(**change))
+        assert not {cell.id for cell in changed} & {cell.id for cell in cells}
+    # More repeats are more of the same cells, so that a run can be prolonged.
+    assert [cell.id for cell in expand(PLAN.with_changes(repeats=9))] == [c.id for c in cells]
+
+
+def test_cells_to_be_compared_are_launched_together_unless_there_are_too_many() -> None:
+    plan = validate(
+        Plan(
+            backbones=("resnet18/uniform-90@generated", "efficientnet_lite0/magnitude-50"),
+            engines=("onnxruntime", "torch"),
+        )
+    )
+    cells = expand(plan)
+    together = list(launches(cells, most=4))
+    assert [len({c.backbone.split("/")[0] for c in group}) for group in together] == [1, 1]
+    apart = list(launches(cells, most=3))
+    assert all(len({cell.engine for cell in group}) == 1 for group in apart)
+    assert sorted(c.id for group in apart for c in group) == sorted(c.id for c in cells)
+
+
+def test_an_engine_may_bring_its_own_precision_and_a_workload_its_own_engines() -> None:
+    plan = plan_from_dict(
+        {
+            "backbones": ["resnet18/uniform-90@generated"],
+            "engines": ["deepsparse", "torch"],
+            "workloads": ["inference", "full"],
+            "workload_engines": {"full": ["torch", "torch:bf16", "native"]},
+        },
+        "a test",
+    )
+    cells = expand(plan)
+    found = {(c.workload, c.engine, c.precision) for c in cells}
+    assert found == {
+        ("inference", "deepsparse", "fp32"),
+        ("inference", "torch", "fp32"),
+        ("full", "torch", "fp32"),
+        ("full", "torch", "bf16"),
+        ("full", "native", "fp32"),
+    }
+    assert len({cell.id for cell in cells}) == len(cells) == 2 * 5
+    # one group: a ratio between precisions needs blocks that both are in
+    assert len(list(launches(cells, most=99))) == 1
+    again = plan_from_dict(tomllib.loads(plan_to_toml(plan)), "the same")
+    assert again == plan
+
+
+def test_the_plans_precision_is_that_of_an_engine_without_one() -> None:
+    plan = PLAN.with_changes(engines=("torch", "torch:bf16"), precision="bf16")
+    assert {(c.engine, c.precision) for c in expand(plan)} == {("torch", "bf16")}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("engines", ["torch:fp23"], "fp32"),
+        ("workload_engines", ["torch"], "table"),
+        ("workload_engines", {"full": []}, "list"),
+        ("workload_engines", {"full": "torch"}, "list"),
+        ("workload_engines", {"fulll": ["torch"]}, "full"),
+        ("workload_engines", {"full": ["torhc"]}, "torch"),
+        ("workload_engines", {"full": ["deepsparse"]}, "--engine torch"),
+    ],
+)
+def test_a_wrong_engine_of_a_workload_is_named(key: str, value: object, says: str) -> None:
+    with pytest.raises(SparsebenchError) as caught:
+        plan = plan_from_dict(
+            {"backbones": ["resnet18/dense"], "workloads": ["full"], key: value}, "a test"
+        )
+        check(plan)
+        expand(plan)
+    assert says in str(caught.value)
+
+
+def test_toml_is_valid_for_every_preset() -> None:
+    for name in preset_names():
+        tomllib.loads(plan_to_toml(load_plan(name)))

@@ -1,0 +1,65 @@
+"""What may change when a run goes on: the number of blocks, unless it deals the seeds anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsebench.bench.plan.cells import expand
+from sparsebench.bench.plan.plan import Plan, plan_to_toml
+from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.workloads.base import seeds_of_block
+from sparsebench.models.errors import SparsebenchError
+
+TRAINING = Plan(
+    backbones=("resnet18/dense",),
+    engines=("torch",),
+    workloads=("inference", "full", "linear-online"),
+    seeds=(1, 2, 3),
+    repeats=2,
+)
+
+
+def begun(plan: Plan, folder: Path) -> Path:
+    (folder / "plan.toml").write_text(plan_to_toml(plan))
+    return folder
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 5])
+def test_repeats_that_deal_the_seeds_of_a_training_anew_are_refused(
+    tmp_path: Path, repeats: int
+) -> None:
+    """Seen: such trainings began anew, as other cells beside the old ones."""
+    folder = begun(TRAINING, tmp_path)
+    changed = TRAINING.with_changes(repeats=repeats)
+    with pytest.raises(SparsebenchError, match="full, linear-online over 2 repeats") as error:
+        same_plan(changed, folder)
+    assert f"with {repeats} every block" in error.value.cause
+    assert "--repeats 2" in error.value.mend
+    without = {"workloads": ("inference", "linear-cached")}
+    same_plan(changed.with_changes(**without), begun(TRAINING.with_changes(**without), tmp_path))
+
+
+def test_more_repeats_than_seeds_prolong_a_training_with_the_same_cells(tmp_path: Path) -> None:
+    earlier, later = (TRAINING.with_changes(repeats=number) for number in (3, 7))
+    same_plan(later, begun(earlier, tmp_path))
+    assert [cell.id for cell in expand(later)] == [cell.id for cell in expand(earlier)]
+    for block in range(3):
+        assert seeds_of_block(later, block) == seeds_of_block(earlier, block)
+    assert [seeds_of_block(later, block) for block in range(3, 7)] == [(1,), (2,), (3,), (1,)]
+
+
+def test_fewer_repeats_than_seeds_are_part_of_a_trainings_identity() -> None:
+    inference, *trainings = expand(TRAINING)
+    inference_3, *trainings_3 = expand(TRAINING.with_changes(repeats=3))
+    assert inference.id == inference_3.id
+    assert not {cell.id for cell in trainings} & {cell.id for cell in trainings_3}
+
+
+def test_another_plan_is_refused_with_what_differs(tmp_path: Path) -> None:
+    folder = begun(TRAINING, tmp_path)
+    same_plan(TRAINING, folder)
+    same_plan(TRAINING.with_changes(call_timeout=5.0), folder)
+    with pytest.raises(SparsebenchError, match="different: batch_size"):
+        same_plan(TRAINING.with_changes(batch_size=4), folder)

@@ -1,0 +1,59 @@
+"""Tables of runs that train step by step, and of several tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sparsebench.bench.present.report import build_report
+from sparsebench.bench.present.report.grids import mean_grids, training_grids
+from sparsebench.bench.present.report.page import html_page
+from tests.bench.present.report.synthetic_suite import synthetic_suite
+
+
+def test_time_to_the_target_stands_beside_the_accuracy_change(tmp_path: Path) -> None:
+    """Sparse reaches the target (79 %) after one epoch of 10 s, dense after two."""
+    suite = synthetic_suite(
+        workloads=("full",), tasks=("pets",), engines=("torch",), sparse={"gmp-80": (1.0, -0.1)}
+    )
+    ends = {"dense": [0.5, 0.80], "gmp": [0.80, 0.80]}
+    records = tuple(
+        replace(
+            record,
+            settings={**record.settings, "target_margin": 1.0},
+            extra={
+                **record.extra,
+                "curves": {
+                    str(seed): [
+                        [10.0 * (epoch + 1), 1.0, value]
+                        for epoch, value in enumerate(ends[record.backbone.method])
+                    ]
+                    for seed in range(5)
+                },
+            },
+        )
+        for record in suite.records
+    )
+    report = build_report([replace(suite, records=records).write(tmp_path / "run")])
+    (grid,) = training_grids(report)
+    rows = {line.entries[0].text: [entry.text for entry in line.entries] for line in grid.lines}
+    assert rows["resnet50/gmp-80"][3] == "10" and rows["resnet50/dense"][3] == "20"
+    assert rows["resnet50/gmp-80"][5] == "2.00x"
+    assert grid.lines[1].entries[5].spread == "no interval"
+    assert grid.columns[-1].title == "change, points"
+    assert rows["resnet50/gmp-80"][-1] == "−0.1" and rows["resnet50/dense"][-1] == "dense"
+    assert "training: full on pets" in html_page(report)
+
+
+def test_means_over_tasks_name_the_worst_accuracy_change(tmp_path: Path) -> None:
+    suite = synthetic_suite(workloads=("inference",), tasks=("cars", "pets"))
+    (grid,) = mean_grids(build_report([suite.write(tmp_path / "run")]))
+    row = next(
+        line.entries for line in grid.lines
+        if [entry.text for entry in line.entries[:2]] == ["resnet50/acdc-90", "deepsparse"]
+    )  # fmt: skip
+    assert float(str(row[2].sort)) == pytest.approx(3.0, rel=0.005)
+    assert float(str(row[3].sort)) == pytest.approx(2.4, rel=0.005)
+    assert row[4].text == "−0.3" and row[5].text in ("cars", "pets")

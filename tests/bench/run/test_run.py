@@ -1,0 +1,427 @@
+"""A real run, end to end, on real engines: its files, its failures, its resumption."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.exporters.worker.launch import ENGINES
+from tests.bench.conftest import Result
+
+Cli = Callable[..., Result]
+SCHEMAS = Path(__file__).parents[3] / "results/schema"
+BACKBONE = "resnet18/uniform-90@generated"
+SMALL = ("--backbone", BACKBONE, "--size", 32, "--batch-size", 8, "--threads", 1, "--epochs", 3)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def plan_file(folder: Path, **changes: Any) -> Path:
+    """A plan whose cells take a fraction of a second."""
+    path = folder / "small.toml"
+    # Trials are counted below: nothing may be thrown away because the machine is busy.
+    path.write_text(
+        "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
+        'recipe = "short"\ntrain_epochs = 1\n'
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The folder of a finished run of every registered workload on two engines."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, "-m", "sparsebench", "run", str(plan_file(folder)), *map(str, SMALL)]
+    # Two seeds over two blocks: step-by-step training deals them.
+    command += ["--seed", "1", "--seed", "2"]
+    command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(pictures)]
+    for name in WORKLOADS:
+        command += ["--workload", name]
+    done = subprocess.run(
+        [*command, "--out", str(folder / "R")], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert "uniform-90" in done.stdout
+    return folder / "R"
+
+
+def test_every_line_is_valid_and_every_file_is_there(finished: Path) -> None:
+    for kind in ("trial", "record", "comparison"):
+        schema = json.loads((SCHEMAS / f"{kind}.v1.json").read_text())
+        found = lines(finished / f"{kind}s.jsonl")
+        assert found
+        for line in found:
+            jsonschema.validate(line, schema)
+    for name in ("plan.toml", "log.txt", "summary.md", "summary.csv"):
+        assert (finished / name).stat().st_size > 0
+    assert (finished / "speedup-accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (finished / "speedup-accuracy.svg").read_text()
+    assert BACKBONE in (finished / "report.html").read_text()
+
+
+def test_each_cell_has_one_trial_in_each_block_and_one_record(finished: Path) -> None:
+    trials = lines(finished / "trials.jsonl")
+    records = lines(finished / "records.jsonl")
+    # Dense and sparse, on every engine that can do the workload.
+    engines = {name: WORKLOADS.load(name).engines for name in WORKLOADS}
+    able = [e for n in engines for e in ("onnxruntime", "torch") if e in (engines[n] or (e,))]
+    assert len(records) == 2 * len(able) == 2 * (2 * len(engines) - 1)
+    assert len(trials) == 2 * len(records)
+    assert len({(trial["cell"], trial["block"]) for trial in trials}) == len(trials)
+    assert {record["status"] for record in records} == {"ok"}
+    by_block: dict[int, set[str]] = {}
+    for trial in trials:
+        by_block.setdefault(trial["block"], set()).add(trial["launch"])
+    assert all(len(launches) == 1 for launches in by_block.values())
+
+
+def test_sparsity_and_outputs_are_proven_in_every_record(finished: Path) -> None:
+    for record in lines(finished / "records.jsonl"):
+        proof = record["proof"]
+        sparse = record["backbone"]["method"] != "dense"
+        after = proof["after_training_mask"]
+        if sparse or record["workload"] != "full":
+            assert proof["checkpoint_mask"] == proof["onnx_mask"] == after
+        else:  # a dense network has no mask to keep
+            assert after is None
+        if record["workload"] != "full":
+            assert proof["argmax_agreement"] == 1.0
+        assert record["engine"]["threads"] == 1
+        assert record["machine"]["fingerprint"]
+        assert (record["backbone"]["measured_sparsity"] > 0.85) == sparse
+
+
+def test_stages_sum_to_the_total_within_one_percent(finished: Path) -> None:
+    expected = {
+        "linear-cached": {"decode", "extract", "head", "evaluate"},
+        "linear-online": {"decode", "augment", "extract", "head", "evaluate"},
+        "full": {"load", "decode", "augment", "forward", "backward", "optimizer", "evaluate"},
+    }
+    trials = [t for t in lines(finished / "trials.jsonl") if t["workload"] in expected]
+    assert len(trials) == 2 * 2 * (2 + 2 + 1)
+    for trial in trials:
+        assert math.isclose(sum(trial["stages"].values()), trial["seconds"][0], rel_tol=0.01)
+        assert expected[trial["workload"]] <= set(trial["stages"])
+        # Pictures that were worked on: one pass over both splits, or one epoch of training.
+        assert trial["items"] == (24 + 12 if trial["workload"] == "linear-cached" else 24)
+
+
+def test_a_trial_and_its_record_say_what_trained_the_head(finished: Path) -> None:
+    cached = [t for t in lines(finished / "trials.jsonl") if t["workload"] == "linear-cached"]
+    for trial in cached:
+        head = trial["extra"]["head"]
+        assert head["solver"] == "sgd" and head["ready_seconds"] >= 0
+        assert (head["trained_by"] == "torch") == bool(head["without_kernel"])
+    for record in lines(finished / "records.jsonl"):
+        said = [t["extra"]["head"] for t in cached if t["cell"] == record["id"]]
+        if record["workload"] == "linear-cached":
+            assert record["extra"]["head"] in said
+
+
+def test_seeds_are_dealt_over_the_blocks_of_step_by_step_training(finished: Path) -> None:
+    trials = [t for t in lines(finished / "trials.jsonl") if "curve" in t["extra"]]
+    assert {(t["block"], *t["extra"]["seeds"]) for t in trials} == {(0, 1), (1, 2)}
+    for record in lines(finished / "records.jsonl"):
+        if record["workload"] in ("full", "linear-online"):
+            assert record["accuracy"]["seeds"] == [1, 2]
+            assert len(record["accuracy"]["per_seed"]) == 2
+            assert len(record["accuracy"]["best_epoch_per_seed"]) == 2
+            assert set(record["extra"]["curves"]) == {"1", "2"}
+
+
+def test_how_a_training_runs_fastest_is_found_once_in_a_run(finished: Path) -> None:
+    cells = {r["id"] for r in lines(finished / "records.jsonl") if r["workload"] == "full"}
+    for cell in cells:
+        trials = [t["extra"] for t in lines(finished / "trials.jsonl") if t["cell"] == cell]
+        first, second = sorted(trials, key=lambda extra: "tuned_in_block" in extra)
+        assert first["tuning"]["execution"] in ("contiguous", "channels-last")
+        assert second["tuned_in_block"] == 0 and "tuning" not in second
+        assert first["execution"] == second["execution"]
+
+
+def test_effects_multiply_to_the_total_and_every_speedup_has_its_accuracy(finished: Path) -> None:
+    for item in lines(finished / "comparisons.jsonl"):
+        effects = item["effects"]
+        product = effects["engine"] * effects["sparsity"] * effects["precision"]
+        assert math.isclose(product, item["total"]["median"], rel_tol=1e-9)
+        low, high = item["speedup"]["ci95"]
+        assert low <= item["speedup"]["median"] <= high
+        assert item["accuracy_delta"]["ci95"] is not None
+        assert item["trained"] is False
+
+
+def test_warm_up_is_kept_apart_and_samples_are_raw(finished: Path) -> None:
+    for trial in lines(finished / "trials.jsonl"):
+        if trial["workload"] == "inference":
+            assert len(trial["warmup"]) >= 5
+            assert len(trial["seconds"]) >= 6
+            assert trial["items"] == 8
+
+
+def test_an_engine_without_linear_cached_finds_its_accuracy_itself(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """Seen: with engines of its own for linear-cached, the others' inference had no accuracy."""
+    plan = plan_file(tmp_path)
+    text = plan.read_text() + '[workload_engines]\nlinear-cached = ["onnxruntime"]\n'
+    plan.write_text(
+        'backbones = ["resnet18/uniform-90@generated"]\nengines = ["onnxruntime", "torch"]\n'
+        f'tasks = ["{pictures}"]\nworkloads = ["inference", "linear-cached"]\nseeds = [1, 2]\n'
+        "size = 32\nbatch_size = 4\nepochs = 2\n" + text
+    )
+    command = [sys.executable, "-m", "sparsebench", "run", str(plan), "--out", str(tmp_path / "R")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = {
+        (r["workload"], r["engine"]["name"]): r["accuracy"]
+        for r in lines(tmp_path / "R" / "records.jsonl")
+    }
+    assert set(found) == {
+        ("inference", "onnxruntime"), ("inference", "torch"), ("linear-cached", "onnxruntime"),
+    }  # fmt: skip
+    assert all(accuracy["per_seed"] for accuracy in found.values())
+
+
+def test_the_accuracy_is_that_of_an_independent_head_on_independent_features(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """torchvision's transforms, the PyTorch module, scikit-learn's logistic regression."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from torchvision import transforms
+
+    from sparsebench.bench.tasks import open_task
+    from sparsebench.models.zoo.load import load_backbone
+
+    options = ["--workload", "linear-cached", "--repeats", 1, "--solver", "lbfgs", "--threads", 1]
+    options += ["--size", 32, "--batch-size", 48, "--limit", 400, "--engine", "onnxruntime"]
+    result = cli("run", "quick", "--backbone", BACKBONE, *options, "--out", tmp_path / "R")
+    assert result.code == 0, result.err
+    found = {
+        r["backbone"]["name"]: r["accuracy"]["mean"] for r in lines(tmp_path / "R/records.jsonl")
+    }
+
+    task = open_task("digits", limit=400)
+    backbone = load_backbone(BACKBONE)
+    preprocessing = backbone.card.preprocessing
+    transform = transforms.Compose(
+        [
+            # The card's 256 -> 224, at an input of 32 px.
+            transforms.Resize(round(32 * 256 / 224)),
+            transforms.CenterCrop(32),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocessing.mean, preprocessing.std),
+        ]
+    )
+    backbone.module.fc = torch.nn.Identity()
+    features = {}
+    for split in ("train", "test"):
+        count = len(task.split(split))
+        images = torch.stack([transform(task.read(split, index)) for index in range(count)])
+        with torch.inference_mode():
+            features[split] = backbone.module(images).numpy()
+    head = LogisticRegression(C=1 / (5e-4 * len(features["train"])), max_iter=2000)
+    head.fit(features["train"], task.train.labels)
+    expected = head.score(features["test"], task.test.labels)
+    assert found[BACKBONE] == pytest.approx(expected, abs=0.02)
+    assert expected > 0.5  # chance is 0.1: the comparison says something
+
+
+def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'min_seconds = 0.01\nrepeats = 1\nworkloads = ["inference"]\nsize = 32\nbatch_size = 4\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\n'
+        '[engines.onnxruntime]\n[engines.deepsparse]\npython = "/nonexistent/python"\n'
+    )
+    result = cli("run", path, "--out", tmp_path / "R")
+    assert result.code == 0
+    status = {
+        (r["backbone"]["name"].split("/")[1], r["engine"]["name"]): (r["status"], r["reason"])
+        for r in lines(tmp_path / "R/records.jsonl")
+    }
+    assert status["dense@generated", "onnxruntime"] == ("ok", None)
+    failed, reason = status["dense@generated", "deepsparse"]
+    assert failed == "failed"
+    assert "/nonexistent/python could not be started" in reason
+    assert "could not be started" in " ".join(result.out.split())
+
+
+def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
+    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, rogue in (("dies-midway", "DiesMidway"), ("wrong", "ComputesWrongly")):
+        target = f"tests.exporters.rogue_engines:{rogue}"
+        monkeypatch.setitem(ENGINES._targets, name, target)
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f"min_seconds = 0.01\nrepeats = 2\nsize = 32\nbatch_size = 4\nthreads = 1\nepochs = 2\n"
+        f'backbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nworkloads = ["inference"]\n'
+        'engines = ["dies-midway", "wrong", "onnxruntime"]\n'
+    )
+    assert cli("run", path, "--out", tmp_path / "R").code == 0
+    found: dict[str, set[tuple[str, str]]] = {}
+    for record in lines(tmp_path / "R/records.jsonl"):
+        reason = record["reason"] or ""
+        found.setdefault(record["engine"]["name"], set()).add((record["status"], reason))
+    assert found["onnxruntime"] == {("ok", "")}
+    assert all(s == "failed" and "SIGSEGV" in reason for s, reason in found["dies-midway"])
+    assert all(
+        s == "failed" and "verification failed" in reason and "differ from PyTorch" in reason
+        for s, reason in found["wrong"]
+    )
+    summary = (tmp_path / "R/summary.md").read_text()
+    assert "SIGSEGV" in summary
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_mend(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]
+    options += ["--task", pictures, "--batch-size", 10_000_000, "--out", tmp_path / "R"]
+    result = cli("run", "quick", *options)
+    assert result.code == 3
+    reasons = {r["reason"] for r in lines(tmp_path / "R/records.jsonl")}
+    assert all("smaller --batch-size" in reason for reason in reasons)
+
+
+def test_a_run_in_which_everything_fails_exits_three(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'repeats = 1\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nsize = 32\n'
+        '[engines.deepsparse]\npython = "/nonexistent/python"\n'
+    )
+    result = cli("run", path, "--out", tmp_path / "R")
+    assert result.code == 3
+    assert "Nothing was measured" in result.err
+    assert all(r["status"] == "failed" for r in lines(tmp_path / "R/records.jsonl"))
+
+
+def test_a_killed_run_resumes_without_losing_or_repeating_a_trial(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "R"
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    command = ["run", str(plan_file(tmp_path)), *options, "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsebench", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    trials = out / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if trials.exists() and trials.read_text().count("\n") >= 3:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = trials.read_text()
+    assert before.count("\n") >= 3
+
+    # What a kill in the middle of a write leaves behind.
+    with trials.open("a") as file:
+        file.write('{"schema": "trial.v1", "cell": "torn')
+    result = cli(*command, "--resume")
+    assert result.code == 0, result.err
+    after = trials.read_text()
+    assert after.startswith(before[: before.rindex("\n") + 1])
+    done = [(line["cell"], line["block"]) for line in lines(trials)]
+    assert len(done) == len(set(done)) == 2 * 2 * 2
+    assert {r["status"] for r in lines(out / "records.jsonl")} == {"ok"}
+
+    again = trials.read_text()
+    assert cli(*command, "--resume").code == 0  # a finished run has nothing left to do
+    assert trials.read_text() == again
+
+    other = cli(*command, "--resume", "--batch-size", 4)
+    assert other.code == 2
+    assert "batch_size" in other.err
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
+    pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "R"
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "sparsebench",
+            "run",
+            str(plan_file(tmp_path)),
+            *options,
+            "--repeats",
+            "50",
+            "--out",
+            str(out),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    trials = out / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (trials.exists() and trials.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert lines(trials)
+
+
+def test_the_same_backbone_against_itself_is_no_speedup(
+    cli: Cli, pictures: Path, tmp_path: Path
+) -> None:
+    """A generated network of sparsity 0 is its dense partner: the interval contains 1."""
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'min_seconds = 0.05\nrepeats = 4\nworkloads = ["inference"]\nsize = 64\nbatch_size = 8\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["resnet18/uniform-0@generated"]\n'
+        f'tasks = ["{pictures}"]\nengines = ["onnxruntime"]\n'
+    )
+    assert cli("run", path, "--out", tmp_path / "R").code == 0
+    (item,) = lines(tmp_path / "R/comparisons.jsonl")
+    low, high = item["speedup"]["ci95"]
+    assert low <= 1 <= high or np.isclose(item["speedup"]["median"], 1, atol=0.05)
+    assert item["verdict"] == "inconclusive"
+
+
+def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing(
+    cli: Cli, finished: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for record in lines(finished / "records.jsonl"):
+        assert record["extra"]["predicted_seconds"] > 0
+        assert record["extra"]["prediction_basis"] in ("measured", "scaled", "guessed")
+    assert "## Forecast and measurement" in (finished / "summary.md").read_text()
+    options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", pictures]
+    plan = plan_file(tmp_path)
+    result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    # The finished run has measured just these cells.
+    assert [one["basis"] for one in told["cells"]] == ["measured", "measured"]
+    assert told["doubled"]["epochs"] > told["seconds"] > 0
+    assert not (tmp_path / "R").exists()
