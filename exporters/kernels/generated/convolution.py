@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 from ctypes import Structure, c_int64, c_void_p
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.folding import Folded
-from exporters.kernels.generated.emitter import Shape, emit
-from exporters.kernels.geometry import Geometry
-from exporters.kernels.plan import Pattern
-from models.errors import SparsebenchError
+from sparsebench.exporters.kernels.compiled.geometry import Geometry
+from sparsebench.exporters.kernels.compiled.plan import Pattern
+from sparsebench.exporters.kernels.generated.emitter import Shape, emit
+from sparsebench.models.errors import SparsebenchError
 
-LANES = 16
+LANES, VECTOR = 16, 64  # floats, bytes
 _BITS = 64
 _FAR = 2**31 - 1
 PLACE = np.dtype([("inp", "<i4"), ("out", "<i4"), ("bits", "<u8")])
@@ -33,6 +33,28 @@ class CGenerated(Structure):
     )
 
 
+@dataclass(frozen=True)
+class Planes:
+    """Where the vectors of a pixel-major tensor lie; the channels of a place are neighbours.
+
+    Attributes:
+        height: places that hold pixels.
+        width: of them in a row.
+        row: distance of two rows, vectors.
+        column: distance of two places of a row, vectors.
+        borders: whether places around the planes hold what a tap reads there. Else taps are
+            skipped where they see no pixel.
+        numel: elements of the whole tensor.
+    """
+
+    height: int
+    width: int
+    row: int
+    column: int
+    borders: bool
+    numel: int
+
+
 class GeneratedConvolution:
     """``y = act(conv(x) + bias + residual)`` for tensors of pixel-major layout.
 
@@ -40,8 +62,7 @@ class GeneratedConvolution:
         weight: float32 ``[O, C / groups, kh, kw]``; its zeros cost nothing.
         bias: ``[O]`` or None.
         geometry: of the convolution.
-        inp: shape of the input. Its halo holds what a tap may read beside a piece, or the planes
-            are whole and have none: then taps are skipped where they see no pixel.
+        inp: shape of the input.
         out: shape of the output and of a residual.
         act: activation, see :mod:`exporters.kernels.library`.
         residual: whether there is one.
@@ -59,25 +80,25 @@ class GeneratedConvolution:
         weight: NDArray[np.float32],
         bias: NDArray[np.float32] | None,
         geometry: Geometry,
-        inp: Folded,
-        out: Folded,
+        inp: Planes,
+        out: Planes,
         act: int,
         residual: bool,
     ) -> None:
         pattern = Pattern.of(weight != 0, geometry.groups)
-        bits = inp.fold.whole and any(geometry.padding)
+        bits = not inp.borders and any(geometry.padding)
         kh, kw = geometry.kernel
         if bits and kh * kw > _BITS:
             raise SparsebenchError(
                 f"A kernel of {kh}x{kw} has more than {_BITS} taps.", "Take a smaller kernel."
             )
-        if max(inp.bytes, out.bytes) > _FAR:
+        if 4 * max(inp.numel, out.numel) > _FAR:
             raise SparsebenchError(
-                f"A tensor of {max(inp.bytes, out.bytes)} bytes is too large for generated code.",
+                f"Tensors of more than {_FAR} bytes are too large for generated code.",
                 "Take smaller images.",
             )
         shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
-        row, column = inp.row_stride * 4, inp.column_stride * 4
+        row, column = inp.row * VECTOR, inp.column * VECTOR
         taps = tuple(dy * row + dx * column for dy in shifts[0] for dx in shifts[1])
         shape = Shape(geometry.out_channels, geometry.in_channels, taps, bits, residual, act)
         tap = pattern.ky * kw + pattern.kx
@@ -97,26 +118,25 @@ class GeneratedConvolution:
             len(self._places),
             0,
         )
-        seen = len(self._places)
         if bits:
             per_tap = np.bincount(tap, minlength=kh * kw)
             shown = self._places["bits"][:, None] >> np.arange(kh * kw, dtype=np.uint64) & 1
             self.multiply_adds = int((shown.astype(np.int64) * per_tap).sum())
         else:
-            self.multiply_adds = seen * len(pattern)
+            self.multiply_adds = len(self._places) * len(pattern)
 
     def place(self, addresses: tuple[int, ...]) -> None:
         """Say where the functions lie."""
         self._addresses[:] = addresses
 
 
-def _places(geometry: Geometry, inp: Folded, out: Folded, bits: bool) -> NDArray[np.void]:
+def _places(geometry: Geometry, inp: Planes, out: Planes, bits: bool) -> NDArray[np.void]:
     """Where each place of the output reads and writes (bytes), and which taps it sees."""
     y, x = np.mgrid[: out.height, : out.width].reshape(2, -1)
     places = np.zeros(len(y), PLACE)
-    places["out"] = 4 * (y * out.row_stride + x * out.column_stride)
+    places["out"] = VECTOR * (y * out.row + x * out.column)
     y, x = y * geometry.stride[0], x * geometry.stride[1]
-    places["inp"] = 4 * (y * inp.row_stride + x * inp.column_stride)
+    places["inp"] = VECTOR * (y * inp.row + x * inp.column)
     if bits:
         shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
         for tap, (dy, dx) in enumerate(itertools.product(*shifts)):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.kernels.generated import encoding as x86
-from exporters.kernels.library import NONE, RELU6
+from sparsebench.exporters.kernels.compiled.library import NONE, RELU6
+from sparsebench.exporters.kernels.generated import encoding as x86
 
 TOTALS = 28  # accumulators; the other registers hold what is loaded
 _INPUTS = 4
@@ -161,7 +161,9 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     for u, (head, tail) in enumerate(frames):
         slots[starts[u] : starts[u] + len(head)] = head
         slots[starts[u + 1] - len(tail) : starts[u + 1]] = tail
-    bias_at = np.concatenate([b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)])
+    bias_at = np.concatenate(
+        [b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)]
+    )
     return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, begins[:-1] + sizes)
 
 

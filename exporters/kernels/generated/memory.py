@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 
-from models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError
 
 LIMIT = 96 * 2**20  # bytes of one network's code
 _HUGE = 2 * 2**20  # a page that one entry of the processor's table of addresses covers

@@ -14,7 +14,7 @@ from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import PICTURES
 from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
 from sparsebench.exporters.kernels.inference.folding import Folded
-from sparsebench.exporters.kernels.inference.grouping import Grouping
+from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.thinning import thin_inputs
@@ -68,23 +68,32 @@ class FoldedNetwork:
         self._batch, self._item = batch_size, self._dtype.itemsize
         self._shape = (batch_size, *input_shape)
         self._picture = int(np.prod(input_shape)) * self._item
-        self._grouping = Grouping(network, batch_size, input_shape, kernels.lanes, self._item)
-        self._share = self._grouping.parts[-1].group
+        self._grouping = self._group(network, input_shape)
+        self._share = self._shared_pictures()
         channels = self._grouping.sizes[network.output][0]
         self._features = np.zeros((batch_size, channels), self._dtype)
         most = min(self._share, batch_size)
-        parts, workers = [], []
-        for part in self._grouping.parts:
-            enough = -(-most // part.group) >= threads
-            workers.append(threads if enough else 1)
-            shared = 1 if enough else threads
-            parts.append(PartCalls(network, self._grouping, part, kernels, shared))
+        parts = [
+            self._compile(part, 1 if -(-most // part.group) >= threads else threads)
+            for part in self._grouping.parts
+        ]
         own, made = self._take(max(part.bytes for part in parts), most)
         self._rounds = [
-            self._round(part, group.group, count, own, made, first)
+            self._round(part, group.group, own, made, first)
             for first in range(0, batch_size, self._share)
-            for part, group, count in zip(parts, self._grouping.parts, workers, strict=True)
+            for part, group in zip(parts, self._grouping.parts, strict=True)
         ]
+
+    def _group(self, network: OnnxNetwork, input_shape: tuple[int, int, int]) -> Grouping:
+        lanes = self.kernels.lanes
+        return Grouping(network, self._batch, input_shape, lanes, self._item)
+
+    def _shared_pictures(self) -> int:
+        """Pictures that all parts take before the next ones come."""
+        return self._grouping.parts[-1].group
+
+    def _compile(self, part: Grouped, threads: int) -> PartCalls:
+        return PartCalls(self.network, self._grouping, part, self.kernels, threads)
 
     def run(self, images: NDArray[np.float32], tell: Tell | None = None) -> NDArray[np.float32]:
         """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
@@ -146,13 +155,13 @@ class FoldedNetwork:
         self,
         part: PartCalls,
         group: int,
-        workers: int,
         own: list[int],
         made: dict[int, list[int]],
         first: int,
     ) -> _Round:
         here = min(self._share, self._batch - first)
         groups = -(-here // group)
+        workers = self.threads if groups >= self.threads else 1
         slots = part.slots
         tables = np.zeros((workers, groups, slots.count), np.uint64)
         for slot, offset in slots.memory.items():

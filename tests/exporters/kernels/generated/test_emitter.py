@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.kernels.build import supported_isas
-from exporters.kernels.generated.emitter import Shape, emit, groups_of
-from exporters.kernels.generated.memory import CodeMemory
-from exporters.kernels.library import NONE, RELU, RELU6
+from sparsebench.exporters.kernels.compiled.build import supported_isas
+from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6
+from sparsebench.exporters.kernels.generated.emitter import Shape, emit, groups_of
+from sparsebench.exporters.kernels.generated.memory import CodeMemory
 
 pytestmark = pytest.mark.skipif("avx512" not in supported_isas(), reason="no AVX-512")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporters.kernels.generated import encoding as x86
+from sparsebench.exporters.kernels.generated import encoding as x86
 
 pytestmark = pytest.mark.skipif(shutil.which("as") is None, reason="no assembler")
 
