@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.plan import Pattern
-from sparsebench.exporters.kernels.generated.emitter import Shape, emit
+from sparsebench.exporters.kernels.generated.emitter import Shape, emit, groups_of
 from sparsebench.models.errors import SparsebenchError
 
 LANES, VECTOR = 16, 64  # floats, bytes
 _BITS = 64
+# Measured on Zen 4. Code of a unit that fits the first-level cache is fetched faster, where enough
+# places run it one after the other. Where the channels of a place fit it, all groups of a 1x1
+# convolution run on a place before the next one comes.
+_UNIT_CODE, _LEAST_PLACES = 32 * 1024, 16
+_NEAR_CHANNELS, _NEAR_CODE = 512, 512 * 1024
+_BYTES = 10  # of code, about, for each non-zero
 _FAR = 2**31 - 1
 PLACE = np.dtype([("inp", "<i4"), ("out", "<i4"), ("bits", "<u8")])
 
@@ -29,7 +35,7 @@ class CGenerated(Structure):
         ("weights", c_void_p),
         ("places", c_void_p),
         ("places_count", c_int64),
-        ("serial", c_int64),
+        ("chain", c_int64),
     )
 
 
@@ -44,7 +50,8 @@ class Planes:
         column: distance of two places of a row, vectors.
         borders: whether places around the planes hold what a tap reads there. Else taps are
             skipped where they see no pixel.
-        numel: elements of the whole tensor.
+        blocks: number of planes of other images.
+        block: distance of two of them, vectors.
     """
 
     height: int
@@ -52,7 +59,8 @@ class Planes:
     row: int
     column: int
     borders: bool
-    numel: int
+    blocks: int
+    block: int
 
 
 class GeneratedConvolution:
@@ -92,7 +100,7 @@ class GeneratedConvolution:
             raise SparsebenchError(
                 f"A kernel of {kh}x{kw} has more than {_BITS} taps.", "Take a smaller kernel."
             )
-        if 4 * max(inp.numel, out.numel) > _FAR:
+        if VECTOR * max(inp.blocks * inp.block, out.blocks * out.block) > _FAR:
             raise SparsebenchError(
                 f"Tensors of more than {_FAR} bytes are too large for generated code.",
                 "Take smaller images.",
@@ -100,15 +108,25 @@ class GeneratedConvolution:
         shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
         row, column = inp.row * VECTOR, inp.column * VECTOR
         taps = tuple(dy * row + dx * column for dy in shifts[0] for dx in shifts[1])
-        shape = Shape(geometry.out_channels, geometry.in_channels, taps, bits, residual, act)
+        self._places = _places(geometry, inp, out, bits)
+        size = len(pattern) * _BYTES
+        together = kh * kw == 1 and geometry.in_channels <= _NEAR_CHANNELS and size <= _NEAR_CODE
+        blocks = 1
+        if not together and len(self._places) >= _LEAST_PLACES:
+            unit = size // (len(groups_of(geometry.out_channels)) - 1)
+            blocks = max(1, min(-(-unit // _UNIT_CODE), geometry.in_channels))
+        shape = Shape(
+            geometry.out_channels, geometry.in_channels, taps, bits, residual, act, blocks
+        )
         tap = pattern.ky * kw + pattern.kx
         code = emit(pattern.out, pattern.inp, tap, shape)
-        self._places = _places(geometry, inp, out, bits)
         self._stream = code.stream(weight[weight != 0], bias)
         units = len(code.starts) - 1
-        whole = kh * kw == 1
-        cuts = [0, units] if whole else list(range(units + 1))
-        self.functions = [code.function(*cut) for cut in itertools.pairwise(cuts)]
+        if together:
+            self.functions = [code.function(0, units)]
+        else:  # all blocks of a group in turn
+            order = np.arange(units).reshape(blocks, -1).T.reshape(-1)
+            self.functions = [code.function(u, u + 1) for u in order.tolist()]
         self._addresses = np.zeros(len(self.functions), np.uint64)
         self.c = CGenerated(
             self._addresses.ctypes.data,
@@ -116,7 +134,7 @@ class GeneratedConvolution:
             self._stream.ctypes.data,
             self._places.ctypes.data,
             len(self._places),
-            0,
+            blocks,
         )
         if bits:
             per_tap = np.bincount(tap, minlength=kh * kw)
@@ -132,11 +150,11 @@ class GeneratedConvolution:
 
 def _places(geometry: Geometry, inp: Planes, out: Planes, bits: bool) -> NDArray[np.void]:
     """Where each place of the output reads and writes (bytes), and which taps it sees."""
-    y, x = np.mgrid[: out.height, : out.width].reshape(2, -1)
+    block, y, x = np.mgrid[: out.blocks, : out.height, : out.width].reshape(3, -1)
     places = np.zeros(len(y), PLACE)
-    places["out"] = VECTOR * (y * out.row + x * out.column)
+    places["out"] = VECTOR * (block * out.block + y * out.row + x * out.column)
     y, x = y * geometry.stride[0], x * geometry.stride[1]
-    places["inp"] = VECTOR * (y * inp.row + x * inp.column)
+    places["inp"] = VECTOR * (block * inp.block + y * inp.row + x * inp.column)
     if bits:
         shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
         for tap, (dy, dx) in enumerate(itertools.product(*shifts)):

@@ -144,6 +144,7 @@ class PartCalls:
                 inp.channels,
                 inp.channel_stride,
                 inp.fold.blocks,
+                inp.block_stride,
                 inp.row_stride,
                 inp.column_stride,
                 inp.height,
@@ -170,9 +171,11 @@ class PartCalls:
             inp.channels,
             inp.fold.blocks,
             inp.channel_stride,
+            inp.block_stride,
             inp.row_stride,
             inp.column_stride,
             out.channel_stride,
+            out.block_stride,
             out.row_stride,
             out.column_stride,
             -inp.halo,
@@ -255,6 +258,7 @@ class PartCalls:
             *(table.ctypes.data for table in tables),
             count,
             sweep,
+            shape.width if value == PICTURES and stride == 1 else 0,
         )
         self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
 

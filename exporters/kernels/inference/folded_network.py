@@ -131,6 +131,7 @@ class FoldedNetwork:
         """Addresses of each thread's own memory, and of the values that other parts read than
         their own, one for each group. All of it is one piece, which is then of huge pages."""
         made: dict[int, tuple[Folded, int]] = {}
+        largest = self._grouping.parts[-1].group
         for value, group in self._grouping.made_in.items():
             read = (
                 part.group != group and value in (step.inp, step.residual)
@@ -138,17 +139,20 @@ class FoldedNetwork:
                 for step in part.steps
             )
             if value != PICTURES and any(read):
-                made[value] = self._grouping.shapes[value, group], -(-pictures // group)
+                # Groups lie one after the other, as many as the last part's groups may read.
+                count = -(-pictures // largest) * (largest // group)
+                made[value] = self._grouping.shapes[value, group], count
         sizes = [own] * self.threads
-        sizes += [shape.bytes for shape, count in made.values() for _ in range(count)]
+        sizes += [shape.bytes * count for shape, count in made.values()]
         ends = np.cumsum([-(-size // _PAGE) * _PAGE for size in sizes])
         self._memory = Buffers(torch.uint8).take(int(ends[-1]))
         places = [self._memory.data_ptr() + int(first) for first in (0, *ends[:-1])]
-        found, first = {}, self.threads
-        for value, (shape, count) in made.items():
-            lead = shape.lead * self._item
-            found[value] = [place + lead for place in places[first : first + count]]
-            first += count
+        found = {
+            value: [first + shape.lead * self._item + i * shape.bytes for i in range(count)]
+            for first, (value, (shape, count)) in zip(
+                places[self.threads :], made.items(), strict=True
+            )
+        }
         return places[: self.threads], found
 
     def _round(

@@ -78,7 +78,7 @@ class Folded:
         halo: places of border on each side of a piece.
         lanes: of a vector.
         item_bytes: 4 or 8.
-        pixel_major: whether the layout is ``[rows][row][C]``; of one block then.
+        pixel_major: whether the layout is ``[blocks][rows][row][C]``.
     """
 
     fold: Fold
@@ -128,6 +128,13 @@ class Folded:
         return (self.channels if self.pixel_major else self.fold.blocks) * self.lanes
 
     @property
+    def block_stride(self) -> int:
+        """Distance of two blocks in elements."""
+        if self.pixel_major:
+            return (self.height + 2 * self.halo) * self.row_stride
+        return self.lanes
+
+    @property
     def lead(self) -> int:
         """Elements in front of the first place that is no border."""
         return self.halo * (self.row_stride + self.column_stride)
@@ -135,7 +142,9 @@ class Folded:
     @property
     def bytes(self) -> int:
         """Of the whole tensor, padding included."""
-        if self.rows_outer or self.pixel_major:
+        if self.pixel_major:
+            return self.fold.blocks * self.block_stride * self.item_bytes
+        if self.rows_outer:
             return (self.height + 2 * self.halo) * self.row_stride * self.item_bytes
         return self.channels * self.channel_stride * self.item_bytes
 
@@ -146,13 +155,14 @@ class Folded:
         if self.rows_outer:
             return self.height, self.channels * self.row - 2 * self.halo, self.row_stride
         if self.pixel_major:
-            return self.height, self.channels * self.width, self.row_stride
+            lines = self.fold.blocks * self.height  # blocks have no borders
+            return lines, self.channels * self.width, self.row_stride
         inner = (self.height - 1) * self.row + self.width
         return self.channels, inner * self.fold.blocks, self.channel_stride
 
     def places(self) -> NDArray[np.int32]:
         """``[blocks, height * width]``: where each place lies in a channel, elements."""
-        block = np.arange(self.fold.blocks)[:, None, None] * self.lanes
+        block = np.arange(self.fold.blocks)[:, None, None] * self.block_stride
         y = np.arange(self.height)[None, :, None] * self.row_stride
         found = block + y + np.arange(self.width)[None, None, :] * self.column_stride
         return found.reshape(self.fold.blocks, -1).astype(np.int32)
@@ -173,7 +183,9 @@ class Folded:
         fold = self.fold
         block, one = picture // fold.pictures, picture % fold.pictures
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
-        found: NDArray[np.int64] = block * self.lanes + x % self.width * self.column_stride + lane
+        found: NDArray[np.int64] = (
+            block * self.block_stride + x % self.width * self.column_stride + lane
+        )
         found += y % self.height * self.row_stride
         return found
 

@@ -69,11 +69,15 @@ class GeneratedCalls(PartCalls):
         before = grouping.made_in[value]
         source = grouping.shapes[value, before]
         first = self._given(value, group // before)
+        if source.fold.whole and shape.fold.whole and stride == 1:
+            self._slot_of[value] = first  # groups lie one after the other: they are its blocks
+            return
         picture, y, x = shape.pixel()
-        which, within = picture // before, picture % before
-        offsets = source.locate(y * stride, x * stride, np.broadcast_to(within, y.shape))
-        tables = _merged(np.broadcast_to(which, y.shape), offsets, shape.lanes)
-        places = np.ascontiguousarray(shape.places()[0], np.int32)
+        picture = np.arange(shape.fold.blocks)[:, None, None] * shape.fold.pictures + picture
+        picture, y, x = np.broadcast_arrays(picture, y * stride, x * stride)
+        offsets = source.locate(y, x, picture % before).reshape(-1, shape.lanes)
+        tables = _merged((picture // before).reshape(-1, shape.lanes), offsets, shape.lanes)
+        places = np.ascontiguousarray(shape.places().reshape(-1))
         self._kept_alive += [*tables, places]
         what = CMerge(
             shape.channels,
@@ -94,7 +98,8 @@ def _planes(shape: Folded) -> Planes:
         shape.row_stride // shape.lanes,
         shape.column_stride // shape.lanes,
         not shape.fold.whole,
-        shape.bytes // shape.item_bytes,
+        shape.fold.blocks,
+        shape.block_stride // shape.lanes,
     )
 
 

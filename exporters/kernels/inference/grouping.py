@@ -26,8 +26,9 @@ from sparsebench.exporters.kernels.inference.sizes import Size, size_after
 Step = NormStep | ActStep | MaxPoolStep | MeanStep
 Key = tuple[int, int]  # a value and the size of the groups in which it is held
 _TILE = 16  # vectors that a plane (of some blocks) should have
-# Bytes of a step's input and output that generated code may read from the third-level cache: whole
-# planes waste no place on borders, so as many pictures are taken as this allows.
+# Bytes of a step's input and output that generated code may read from the third-level cache. Whole
+# planes waste no place on borders and code that is fetched once runs on more places, so as many
+# images are taken as this allows.
 _NEAR = 3_000_000
 
 
@@ -53,7 +54,7 @@ class Grouping:
         input_shape: ``(C, H, W)``.
         lanes: of a vector.
         item_bytes: 4 or 8.
-        pixel_major: for generated code: one block, the channels of a place side by side.
+        pixel_major: for generated code: the channels of a place side by side.
 
     Attributes:
         parts: in the order of execution, the sizes of their groups grow.
@@ -76,7 +77,7 @@ class Grouping:
     ) -> None:
         self._network, self._lanes, self._item = network, lanes, item_bytes
         self._pixel_major = pixel_major
-        self._blocks = 1 if pixel_major else -(-batch_size // lanes)
+        self._blocks = -(-batch_size // lanes)
         self.sizes: dict[int, Size] = {PICTURES: input_shape}
         self.made_in: dict[int, int] = {PICTURES: 0}
         self._folds: dict[int, Fold] = {}
@@ -99,16 +100,18 @@ class Grouping:
         fitting = [
             fold
             for fold in folds(self._lanes)
-            if fold.group >= least and self._can(step, fold, inp, out)
+            if fold.group >= min(least, self._lanes) and self._can(step, fold, inp, out)
         ]
-        fold = fitting[0] if fitting else Fold(self._lanes, 1, 1)
+        fold = fitting[0]
+        most = _TILE // (out[0] * out[1])  # blocks
         if self._pixel_major:
-            plane = sum(self._item * math.prod(self.sizes[v]) for v in (step.inp, step.out))
-            near = [fold for fold in fitting if fold.pictures * plane <= _NEAR]
-            return near[-1] if near else fold
+            image = sum(self._item * math.prod(self.sizes[v]) for v in (step.inp, step.out))
+            near = [fold for fold in fitting if fold.pictures * image <= _NEAR]
+            fold = near[-1] if near else fold
+            most = _NEAR // (self._lanes * image)
         if fold.whole:
             blocks = 1
-            while 2 * blocks * out[0] * out[1] <= _TILE and self._blocks % (2 * blocks) == 0:
+            while 2 * blocks <= most and self._blocks % (2 * blocks) == 0:
                 blocks *= 2
             fold = replace(fold, blocks=max(blocks, least // self._lanes))
         return fold

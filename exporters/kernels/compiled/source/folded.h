@@ -1,8 +1,7 @@
 // Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
 //
-// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], or [rows][row][C][VL] (pixel-major, for generated
-// code), whose lanes are P pictures times a grid of equal
-// pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
+// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], or pixel-major, for generated code,
+// [B][rows][row][C][VL], whose lanes are P pictures times a grid of equal pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
 // border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
 // of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
 #pragma once
@@ -30,6 +29,7 @@ struct Regroup {
     const int32_t* offsets;  // [blocks][plane][VL]: in the source's channel
     const int32_t* places;   // [blocks][plane]: in the target's channel
     int64_t sources, sweep;  // number; elements of each that are asked for beforehand
+    int64_t row;             // places in turn whose offsets grow by one, or 0
 };
 
 // The same for whole vectors: each lane of a target comes from one of `count` vectors.
@@ -58,20 +58,20 @@ struct Generated {
     const real* weights;
     const Place* places;
     int64_t places_count;
-    int64_t serial;  // 1: a function reads what the one before it wrote
+    int64_t chain;  // functions in turn of which each goes on with the sums of the one before
 };
 
 struct FoldedPool {
     int64_t channels, blocks;
-    int64_t from_channel, from_row, from_column;
-    int64_t to_channel, to_row, to_column;
+    int64_t from_channel, from_block, from_row, from_column;
+    int64_t to_channel, to_block, to_row, to_column;
     int64_t low_y, high_y, low_x, high_x;  // vectors that exist
     int64_t height, width;                 // of the output
     int64_t kernel, stride, padding;
 };
 
 struct FoldedMean {
-    int64_t channels, channel, blocks, row, column, height, width;
+    int64_t channels, channel, blocks, block, row, column, height, width;
     int64_t pictures;  // of one block
 };
 
