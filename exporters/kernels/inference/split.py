@@ -29,8 +29,9 @@ class SplitNetwork:
 
     Attributes:
         parts: (pictures, layout) of each part, in order; ``blocks`` or ``pixels``.
-        generated: whether blocks run as code generated for the pattern.
-        why_not: why they do not, or nothing.
+        paths: which code runs each part: ``generated``, ``compiled`` or ``pixels``.
+        layers: names of the convolutions.
+        why_not: why no code is generated for blocks, or nothing.
         code_bytes: of generated code.
     """
 
@@ -46,6 +47,7 @@ class SplitNetwork:
         self.kernels, self.threads = kernels, threads
         self._shape, self._dtype = (batch_size, *input_shape), np.dtype(kernels.dtype)
         self.parts = split_batch(batch_size, kernels.lanes)
+        self.layers = tuple(network.layers)
         self.why_not = why_not(network, kernels) if generated else "It was not asked for."
         self.code_bytes = 0
         compiled: dict[tuple[int, str], _Compiled] = {}
@@ -65,6 +67,8 @@ class SplitNetwork:
                     compiled[count, layout], self.code_bytes = made, made.code_bytes
                     continue
             compiled[count, layout] = FoldedNetwork(*what)
+        named = {GeneratedNetwork: "generated", FoldedNetwork: "compiled", PixelNetwork: "pixels"}
+        self.paths = [named[type(compiled[part])] for part in self.parts]
         self._compiled = [(count, compiled[count, layout]) for count, layout in self.parts]
 
     def run(self, images: Array, tell: Tell | None = None) -> Array:

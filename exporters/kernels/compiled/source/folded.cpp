@@ -106,26 +106,34 @@ static void regroup(const Regroup& r, real* const* sources, real* to, int thread
     });
 }
 
+// Vectors [first, first + K) of one place, for all channels. Lanes of a source that is not there
+// are zero: no image is there, but what is computed in them must be numbers.
+template <int K>
+static INLINE void merge_place(const Merge& m, real* const* sources, int64_t place, int64_t first,
+                               real* out) {
+    const real* from[K];
+    bits lanes[K];
+    for (int k = 0; k < K; ++k) {
+        const int64_t i = place * m.count + first + k;
+        const real* source = sources[m.which[i]];
+        from[k] = source ? source + m.offsets[i] : nullptr;
+        for (int l = 0; l < VL; ++l) lanes[k][l] = source ? m.lanes[i * VL + l] : l;
+        if (!source) from[k] = out;  // nothing is taken from there
+    }
+    for (int64_t c = 0; c < m.channels; ++c) {
+        vec v = first == 0 ? vec{} : load(out + c * m.to_channel);
+#pragma GCC unroll 4
+        for (int k = 0; k < K; ++k) v = shuffle(v, load(from[k] + c * m.from_channel), lanes[k]);
+        store(out + c * m.to_channel, v);
+    }
+}
+
 static void merge(const Merge& m, real* const* sources, real* to, int threads) {
     Pool::instance().run(m.places, threads, [&](int64_t place) {
         real* out = to + m.to[place];
-        for (int64_t k = 0; k < m.count; ++k) {
-            const int64_t i = place * m.count + k;
-            const real* source = sources[m.which[i]];
-            if (!source) {  // no picture: lanes that nobody reads, but they must be numbers
-                if (k == 0)
-                    for (int64_t c = 0; c < m.channels; ++c) store(out + c * m.to_channel, vec{});
-                continue;
-            }
-            const real* in = source + m.offsets[i];
-            bits lanes;
-            for (int l = 0; l < VL; ++l) lanes[l] = m.lanes[i * VL + l];
-            for (int64_t c = 0; c < m.channels; ++c) {
-                const vec before = k == 0 ? vec{} : load(out + c * m.to_channel);
-                store(out + c * m.to_channel,
-                      shuffle(before, load(in + c * m.from_channel), lanes));
-            }
-        }
+        int64_t k = 0;
+        for (; k + 4 <= m.count; k += 4) merge_place<4>(m, sources, place, k, out);
+        for (; k < m.count; ++k) merge_place<1>(m, sources, place, k, out);
     });
 }
 
