@@ -137,11 +137,32 @@ static void merge(const Merge& m, real* const* sources, real* to, int threads) {
     });
 }
 
+// One function on some places. Code comes from memory line by line where nobody asks for it, so
+// the next function's is asked for between the places, if they are too few to hide that.
+static void run_code(const Generated& g, int64_t f, const real* in, real* out,
+                     const real* residual, const Place* first, const Place* end) {
+    constexpr int64_t FEW = 64, LINE = 64;
+    const GeneratedCode code = g.functions[f];
+    if (f + 1 == g.functions_count || end - first > FEW) {
+        code(in, out, residual, g.weights, first, end);
+        return;
+    }
+    // Functions lie one after the other and are about equally long.
+    const char* next = reinterpret_cast<const char*>(g.functions[f + 1]);
+    const int64_t lines = (next - reinterpret_cast<const char*>(code)) / LINE;
+    const int64_t each = (lines + (end - first) - 1) / (end - first);
+    for (int64_t line = 0; first != end; ++first) {
+        for (const int64_t until = line + each; line < until && line < lines; ++line)
+            __builtin_prefetch(next + line * LINE, 0, 2);
+        code(in, out, residual, g.weights, first, first + 1);
+    }
+}
+
 static void generated(const Generated& g, const real* in, real* out, const real* residual,
                       int threads) {
     if (threads == 1) {
         for (int64_t f = 0; f < g.functions_count; ++f)
-            g.functions[f](in, out, residual, g.weights, g.places, g.places + g.places_count);
+            run_code(g, f, in, out, residual, g.places, g.places + g.places_count);
         return;
     }
     // Tasks of about equal work, a few for each thread; all of a function's before the next's.
@@ -151,8 +172,8 @@ static void generated(const Generated& g, const real* in, real* out, const real*
     Pool::instance().run(chains * pieces, threads, [&](int64_t task) {
         const int64_t chain = task / pieces, i = task % pieces;
         for (int64_t f = chain * g.chain; f < (chain + 1) * g.chain; ++f)
-            g.functions[f](in, out, residual, g.weights, g.places + g.places_count * i / pieces,
-                           g.places + g.places_count * (i + 1) / pieces);
+            run_code(g, f, in, out, residual, g.places + g.places_count * i / pieces,
+                     g.places + g.places_count * (i + 1) / pieces);
     });
 }
 
