@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,33 +13,14 @@ from hypothesis import strategies as st
 
 from sparsebench.exporters.kernels.compiled.build import supported_isas
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6
+from sparsebench.exporters.kernels.generated.convolution import PLACE
 from sparsebench.exporters.kernels.generated.emitter import Shape, emit, groups_of
 from sparsebench.exporters.kernels.generated.memory import CodeMemory
+from tests.exporters.kernels.generated.guarded import Guarded
 
 pytestmark = pytest.mark.skipif("avx512" not in supported_isas(), reason="no AVX-512")
 
-_PAGE, _NOBODY = mmap.PAGESIZE, 0
-PLACE = np.dtype([("inp", "<i4"), ("out", "<i4"), ("bits", "<u8")])
 FUNCTION = ctypes.CFUNCTYPE(None, *([ctypes.c_void_p] * 6))
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-
-
-class Guarded:
-    """An array whose end (or begin) touches a page that may not be read or written."""
-
-    def __init__(self, array: np.ndarray, at_end: bool) -> None:
-        size = max(array.nbytes, 1)
-        pages = -(-size // _PAGE)
-        self._memory = mmap.mmap(-1, (pages + 2) * _PAGE)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        for page in (0, pages + 1):
-            assert _LIBC.mprotect(start + page * _PAGE, _PAGE, _NOBODY) == 0
-        first = _PAGE + (pages * _PAGE - array.nbytes if at_end else 0)
-        self.array = np.frombuffer(self._memory, array.dtype, array.size, first)
-        self.array = self.array.reshape(array.shape)
-        self.array[...] = array
-        self.address = start + first
 
 
 def run_layer(
