@@ -40,7 +40,7 @@ def test_a_layer_is_pytorchs_and_stays_in_its_memory(data: st.DataObject) -> Non
     size = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
     halo = draw(st.sampled_from([0, 0, max(kernel) // 2 * dilation]))
     blocks = 1 if halo else draw(st.integers(1, 3))
-    pads = tuple(dilation * (k // 2) for k in kernel)
+    pads = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
     geometry = Geometry(
         outer * groups, inner * groups, kernel, (stride, stride), (*pads, *pads),
         (dilation, dilation), groups,
