@@ -43,7 +43,9 @@ class CodeMemory:
             )
         room = -(-max(end, 1) // _HUGE) * _HUGE
         try:
-            self._memory = mmap.mmap(-1, room + _HUGE)
+            # Shared memory, Python's default, would not get huge pages.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._memory = mmap.mmap(-1, room + _HUGE, flags=flags)
         except OSError as error:
             raise SparsebenchError(
                 f"There is no memory for generated code: {error.strerror}.", "Free some."
