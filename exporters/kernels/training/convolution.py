@@ -37,7 +37,7 @@ class Convolution:
         threads: to share the work.
 
     Attributes:
-        why_not: why no code is generated for the pattern's forward pass, or nothing.
+        why_not: why the last forward pass that was compiled is no generated code, or nothing.
     """
 
     def __init__(
@@ -172,11 +172,12 @@ class Convolution:
         return self._plans[key]
 
     def _generated(self, inp: Blocked) -> Generated | None:
+        self.why_not = why_not(self._kernels, self.pattern)
         if self.why_not:
             return None
         try:
             return Generated(self.pattern, self.geometry, inp, self.output(inp))
-        except SparsebenchError as error:  # too large for this shape, or no memory
+        except SparsebenchError as error:  # this shape cannot be had, or no memory
             self.why_not = error.cause
             return None
 

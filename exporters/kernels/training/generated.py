@@ -20,8 +20,11 @@ from sparsebench.exporters.kernels.compiled.plan import Pattern
 from sparsebench.exporters.kernels.generated.convolution import GeneratedPattern, Planes
 from sparsebench.exporters.kernels.generated.memory import CodeMemory, refusal
 from sparsebench.exporters.kernels.inference.folded_calls import GENERATED
+from sparsebench.models.errors import SparsebenchError
 
 _MOST = 2_000_000  # non-zeros of a layer; its code takes up to 20 bytes for each
+# Code that runs on few places comes from memory; not seen to be faster below this number.
+_LEAST_PLACES = 16
 _CALL = CCall * 1
 
 
@@ -35,10 +38,16 @@ class Generated:
         out: shape of the output.
 
     Raises:
-        SparsebenchError: what code cannot address, or the system gives no memory for it.
+        SparsebenchError: what code cannot address, or the system gives no memory for it, or so few
+            places that it would not pay.
     """
 
     def __init__(self, pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked) -> None:
+        if out.blocks * out.plane < _LEAST_PLACES:
+            raise SparsebenchError(
+                f"Generated code does not pay for fewer than {_LEAST_PLACES} vectors a channel.",
+                "Larger batches or images have more.",
+            )
         rows, columns = (geometry.forward_axis(axis, 1, 1).shifts for axis in range(2))
         self._part = part = GeneratedPattern(
             (pattern.out, pattern.inp, pattern.ky * geometry.kernel[1] + pattern.kx),

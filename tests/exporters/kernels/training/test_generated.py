@@ -79,7 +79,7 @@ def test_what_else_is_asked_for_runs_on_the_compiled_kernels() -> None:
 @given(data=st.data())
 def test_it_reads_and_writes_its_tensors_only(data: st.DataObject) -> None:
     draw = data.draw
-    stride, side = draw(st.integers(1, 2)), draw(st.integers(3, 9))
+    stride, side = draw(st.integers(1, 2)), draw(st.integers(5, 9))
     channels = draw(st.sampled_from([(1, 1), (3, 64), (30, 29), (64, 3)]))
     size = draw(st.sampled_from([1, 3]))
     pad = size // 2
@@ -87,7 +87,7 @@ def test_it_reads_and_writes_its_tensors_only(data: st.DataObject) -> None:
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     kept = rng.random(geometry.weight_shape) < draw(st.sampled_from([0.0, 0.2, 1.0]))
     layer = Convolution(kept, geometry, library("float32", "avx512"), 1)
-    inp = Blocked(draw(st.sampled_from([5, 16, 33])), channels[0], side, side, 16)
+    inp = Blocked(draw(st.sampled_from([33, 40, 64])), channels[0], side, side, 16)
     out, at_end = layer.output(inp), draw(st.booleans())
     values = torch.randn(len(layer))
     x = rng.standard_normal(inp.numel).astype(np.float32)
@@ -100,6 +100,7 @@ def test_it_reads_and_writes_its_tensors_only(data: st.DataObject) -> None:
     source, target = (Guarded(a[:end], at_end) for a, end in zip((x, found), ends, strict=True))
     arrays = [torch.from_numpy(one.array) for one in (source, target)]
     layer.forward(inp, arrays[0], values, arrays[1])
+    assert layer.why_not == ""
     compiled = Convolution(kept, geometry, library("float32", "avx512"), 1)
     compiled.why_not = "The test compares with the compiled kernels."
     y = torch.from_numpy(found).clone()  # aligned, as the compiled kernels need it
@@ -118,5 +119,11 @@ def test_where_code_may_not_run_the_compiled_kernels_do(monkeypatch: pytest.Monk
     near = expected(kept, values, images, None)
     torch.testing.assert_close(output(layer, images, values).double(), near, rtol=0, atol=1e-5)
     assert layer.why_not == "This system does not run generated code."
+    monkeypatch.undo()
+    small, _, _ = a_layer()
+    output(small, images[:, :, :3, :2], values)
+    assert "fewer than 16" in small.why_not
+    output(small, images, values)
+    assert small.why_not == ""
     monkeypatch.setattr(generated, "_MOST", 10)
     assert "more than 10" in a_layer()[0].why_not
