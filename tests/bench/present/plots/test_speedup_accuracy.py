@@ -20,10 +20,9 @@ from PIL import Image
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.data import RunData, Selection
-from sparsebench.bench.present.plots.fronts import pareto_front
 from sparsebench.bench.present.plots.labels import Box, place
 from sparsebench.bench.present.plots.points import Point, PointSet, points_of
-from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, save
+from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, pareto_front, save
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.present.plots.sweeps import thirty_points
 from tests.bench.synthetic import SyntheticRun, make_run, true_total
