@@ -26,7 +26,7 @@ SOURCES = {
 
 @canvas.styled
 def draw(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -54,12 +54,13 @@ def draw(
     changes = dict.fromkeys(_words(comparison, record) for comparison, record in cells)
     few = f" Accuracy change: {'; '.join(changes)}." if len(changes) <= 6 else ""
     note = f"{data.caption(record for _, record in cells)} Whiskers: 95% confidence intervals."
+    height = 0.93 * min(page.width / min(len(workloads), page.panels, 2), 3.5)
+    looks = {"colours": colours, "markers": markers}
     shown = [
-        canvas.Panel(workload, partial(_panel, cells=inside, colours=colours, markers=markers), workload,
-              height=0.93 * min(page.width / min(len(workloads), page.panels, 2), 3.5))
+        canvas.Panel(workload, partial(_panel, cells=inside, **looks), workload, height=height)
         for workload, inside in workloads.items()
-    ]  # fmt: skip
-    legend = partial(_legend, colours, markers, cells)
+    ]
+    legend = _legend(colours, markers, cells)
     return canvas.panels(shown, page, legend, f"{note}{few} {left_out}".strip(), most=2)
 
 

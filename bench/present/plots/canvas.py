@@ -98,7 +98,7 @@ def new_figure(width: float, height: float) -> Figure:
 def panels(
     shown: Sequence[Panel],
     page: Page,
-    legend: Sequence[Artist] | Callable[[], Sequence[Artist]],
+    legend: Sequence[Artist],
     note: str,
     most: int = 3,
 ) -> list[Figure]:
@@ -107,7 +107,7 @@ def panels(
     Args:
         shown: the panels, by part and group.
         page: where the figure goes.
-        legend: its handles, each with a label; a function is asked once more for each page.
+        legend: its handles, each with a label.
         note: the caption.
         most: panels in a row, at most; the page's own limit holds too.
 
@@ -118,8 +118,7 @@ def panels(
     widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
     columns = max(1, min(most, page.panels, widest))
     usual = style.PANEL_HEIGHTS[columns] if page.panels > 1 else style.COLUMN_PANEL_HEIGHT
-    make = legend if callable(legend) else (lambda: legend)
-    room = page.height - sum(_below(page.width, make(), note)[:2])
+    room = page.height - sum(_below(page.width, legend, note)[:2])
 
     def height(rows: Sequence[Sequence[Panel]]) -> float:
         return sum(max(one.height or usual for one in row) for row in rows)
@@ -138,7 +137,7 @@ def panels(
                     pages.append([])
                 pages[-1].append(row)
     return [
-        _page(rows, columns, page.width, [height([row]) for row in rows], make(), note)
+        _page(rows, columns, page.width, [height([row]) for row in rows], legend, note)
         for rows in pages
     ]
 

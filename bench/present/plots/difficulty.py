@@ -62,7 +62,7 @@ def draw(paper: Sequence[Benefit], ours: Sequence[Benefit], arch: str) -> list[F
         for place, sparsity in enumerate(sparsities)
     ]  # fmt: skip
     keys += whose(bool(theirs), bool(mine))
-    return canvas.panels(shown, canvas.TWO_COLUMNS, lambda: keys, note)
+    return canvas.panels(shown, canvas.TWO_COLUMNS, keys, note)
 
 
 def _panel(

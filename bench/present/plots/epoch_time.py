@@ -22,7 +22,7 @@ Looks = dict[str, tuple[str, str]]
 
 @canvas.styled
 def draw(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -59,7 +59,7 @@ def draw(
         for (workload, title), inside in found.items()
     ]  # fmt: skip
     note = f"{data.caption(records)} Whiskers: 95% confidence intervals over seeds. {left_out}"
-    return canvas.panels(shown, page, lambda: keys, note.strip())
+    return canvas.panels(shown, page, keys, note.strip())
 
 
 def _panel(axes: Axes, *, records: Sequence[Record], looks: Looks) -> None:

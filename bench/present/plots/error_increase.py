@@ -60,7 +60,7 @@ def draw(rows: Sequence[ErrorRow], arch: str) -> list[Figure]:
         note += " The paper's over 12."
     keys = [canvas.key(label_of(method), *looks[method]) for method in methods]
     keys += whose(any(row.paper for row in mine), any(row.ours for row in mine))
-    return canvas.panels(shown, canvas.TWO_COLUMNS, lambda: keys, note, most=1)
+    return canvas.panels(shown, canvas.TWO_COLUMNS, keys, note, most=1)
 
 
 def _panel(axes: Axes, rows: Sequence[ErrorRow], looks: dict[str, tuple[str, str]]) -> None:

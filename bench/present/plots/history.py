@@ -37,18 +37,15 @@ def draw(
     shown = []
     for series in history.series:
         here = [p for p in points if (p.name, p.kind) == (series.name, series.kind)]
-        shown.append(
-            canvas.Panel(series.name, partial(_panel, series=series, points=here), height=HEIGHT)
-        )
+        fill = partial(_panel, series=series, points=here)
+        shown.append(canvas.Panel(series.name, fill, height=HEIGHT))
     keys = [
         canvas.key("ratio of a run", style.COLOURS[0], "o", "-"),
         canvas.key("lasting change, worse", WORSE, "v", "--"),
         canvas.key("lasting change, better", BETTER, "^", "--"),
     ]
     note = f"Machine {history.fingerprint}. Whiskers: 95% confidence intervals. "
-    return canvas.panels(
-        shown, page, lambda: keys, note + "Accuracies: in the runs' tables.", most=1
-    )
+    return canvas.panels(shown, page, keys, note + "Accuracies: in the runs' tables.", most=1)
 
 
 def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint]) -> None:

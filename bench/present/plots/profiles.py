@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +15,21 @@ import numpy as np
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
+from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FARTHEST = 16.0
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
+DASHES: tuple[Any, ...] = (
+    "-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)),
+)  # fmt: skip
 
 
 @canvas.styled
 def draw(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -63,7 +67,7 @@ def draw(
         f"{data.caption(records)} Left edge: how often it is the fastest. Height at the right: how "
     )
     note += "often it ran at all. In brackets: mean accuracy change."
-    return canvas.panels(shown, page, lambda: keys, note, most=2)
+    return canvas.panels(shown, page, keys, note, most=2)
 
 
 def _looks(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
@@ -104,14 +108,18 @@ def _panel(axes: Axes, one: OverTasks, looks: dict[str, tuple[str, Any]]) -> Non
     axes.set_ylabel("share of tasks")
 
 
-def _changes(runs: Sequence[RunData]) -> dict[str, float]:
+def _changes(runs: Sequence[data.RunData]) -> dict[str, float]:
     """ "backbone on engine" -> mean accuracy change over its cells, pp."""
+    records = [record for run in runs for record in run.records]
+    names: dict[str, str] = {}
+    for workload in dict.fromkeys(record.workload for record in records):
+        mine = [one for one in records if one.workload == workload and one.backbone.trained]
+        varying = varying_settings(mine)
+        names |= {one.id: f"{one.backbone.name} on {engine_label(one, varying)}" for one in mine}
     found: dict[str, list[float]] = {}
     for run in runs:
-        by_id = run.by_id
         for comparison in run.comparisons:
-            record = by_id[comparison.sparse]
-            if comparison.accuracy_delta is not None:
-                name = f"{record.backbone.name} on {record.engine.name}"
-                found.setdefault(name, []).append(comparison.accuracy_delta.mean)
-    return {name: sum(changes) / len(changes) for name, changes in found.items()}
+            if comparison.accuracy_delta is not None and comparison.sparse in names:
+                change = comparison.accuracy_delta.mean
+                found.setdefault(names[comparison.sparse], []).append(change)
+    return {name: fmean(changes) for name, changes in found.items()}

@@ -57,7 +57,7 @@ class Cliff:
 
 
 def draw_batch_size(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -72,7 +72,7 @@ def draw_batch_size(
 
 
 def draw_threads(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -117,7 +117,7 @@ def _on_grid(size: int) -> bool:
 
 @canvas.styled
 def _draw(
-    runs: Sequence[RunData], selection: data.Selection, page: canvas.Page, setting: Setting
+    runs: Sequence[data.RunData], selection: data.Selection, page: canvas.Page, setting: Setting
 ) -> list[Figure]:
     data.same_machine(runs)
     left_out = data.LeftOut()
@@ -142,11 +142,14 @@ def _draw(
         for title, inside in grouped.items()
     ]  # fmt: skip
     keys = [canvas.key(label, colour, marker, "-") for label, (colour, marker) in looks.items()]
-    return canvas.panels(shown, page, lambda: keys, f"{note} {left_out}".strip(), most=2)
+    return canvas.panels(shown, page, keys, f"{note} {left_out}".strip(), most=2)
 
 
 def _series(
-    runs: Sequence[RunData], selection: data.Selection, setting: Setting, left_out: data.LeftOut
+    runs: Sequence[data.RunData],
+    selection: data.Selection,
+    setting: Setting,
+    left_out: data.LeftOut,
 ) -> list[Series]:
     other: Callable[[Record], str] = (
         (lambda record: f"{record.engine.threads} threads")
@@ -158,7 +161,8 @@ def _series(
     for run in runs:
         for comparison, record in data.complete(run, selection, left_out):
             assert comparison.speedup is not None and comparison.accuracy_delta is not None
-            panel = f"{record.workload} on {record.task.name}\n{data.engine_label(record)}, {other(record)}"
+            settings = f"{data.engine_label(record)}, {other(record)}"
+            panel = f"{record.workload} on {record.task.name}\n{settings}"
             key = (panel, record.backbone.arch, data.variant(record))
             value = getattr(record.engine, setting)
             found.setdefault(key, {})[value] = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import scale_axes
@@ -55,7 +55,7 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def from_runs(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     *,
     against: Against = "total",
@@ -113,7 +113,7 @@ def draw(
     zeros = f" All sparse networks: {format_percent(next(iter(sizes)))}% zeros."
     note = f"{data.caption(found.records)} Whiskers: 95% confidence intervals."
     note += f"{zeros if len(sizes) == 1 else ''} {found.left_out()}"
-    legend = partial(_legend, found.points, looks, sizes, margin, against)
+    legend = _legend(found.points, looks, sizes, margin, against)
     return canvas.panels(shown, page, legend, note.strip(), most=3 if crowd <= ROOMY else 2)
 
 
@@ -176,13 +176,13 @@ def _panel(
             xs, ys = zip(*map(_middle, series), strict=True)
             axes.plot(xs, ys, color=colour, linewidth=0.7, alpha=0.55, zorder=2)
         for point in series:
-            best = {"markeredgecolor": "black", "markeredgewidth": 1.0, "zorder": 4.2}
+            edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 1.0}
             draw_mark(axes, point.speedup, point.change, colour, marker,
-                      size=sizes[point.sparsity], **(best if _middle(point) in front else {})
+                      size=sizes[point.sparsity], **(edge if _middle(point) in front else {})
                       )  # fmt: skip
     for point in points:
         if point.is_dense:
-            draw_mark(axes, point.speedup, point.change[1], style.DENSE, hollow=True)
+            draw_mark(axes, point.speedup, point.change, style.DENSE, hollow=True)
     axes.set_xlabel(AXIS[against])
     axes.set_ylabel(AXIS["change"])
 

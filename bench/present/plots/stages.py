@@ -51,7 +51,7 @@ class Bar:
 
 @canvas.styled
 def draw(
-    runs: Sequence[RunData],
+    runs: Sequence[data.RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -74,10 +74,10 @@ def draw(
     names = {OTHER if name in small else name for bar in bars for name in bar.stages}
     colours = style.stage_colours(names)
     words = WORDS_INCHES / (page.width - 1.0)
+    fill = partial(_panel, colours=colours, small=small, words=words)
     shown = [
-        canvas.Panel(title, partial(_panel, engines=engines, colours=colours, small=small, words=words),
-              title.partition(" ")[0],
-              height=BAR_INCHES * sum(len(g) + 1.2 for g in engines.values()) + 0.55)
+        canvas.Panel(title, partial(fill, engines=engines), title.partition(" ")[0],
+                     height=BAR_INCHES * sum(len(g) + 1.2 for g in engines.values()) + 0.55)
         for title, engines in sorted(grouped.items(), key=lambda item: item[0].partition(" ")[0])
     ]  # fmt: skip
     from matplotlib.patches import Patch
@@ -88,10 +88,12 @@ def draw(
     if small - {OTHER}:
         note += f"Below {SMALL_SHARE:.0%} of every bar, so in other: {', '.join(sorted(small))}. "
     keys = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    return canvas.panels(shown, page, lambda: keys, note + str(left_out), most=1)
+    return canvas.panels(shown, page, keys, note + str(left_out), most=1)
 
 
-def _bars(runs: Sequence[RunData], selection: data.Selection, left_out: data.LeftOut) -> list[Bar]:
+def _bars(
+    runs: Sequence[data.RunData], selection: data.Selection, left_out: data.LeftOut
+) -> list[Bar]:
     bars = []
     several = len(runs) > 1
     archs = {record.backbone.arch for run in runs for record in run.records}

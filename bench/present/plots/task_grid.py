@@ -58,9 +58,8 @@ def draw(
     keys = [canvas.key(label_of(method), *looks[method], "-", size=4.5) for method in methods]
     keys += [canvas.key("dense, the paper", style.DENSE, line=THEIRS)] if theirs else []
     keys += [canvas.key("dense, ours", style.DENSE, line=OURS)] if mine else []
-    return canvas.panels(
-        shown, canvas.TWO_COLUMNS, lambda: [*keys, *whose(bool(theirs), bool(mine))], note
-    )
+    keys += whose(bool(theirs), bool(mine))
+    return canvas.panels(shown, canvas.TWO_COLUMNS, keys, note)
 
 
 def _panel(
