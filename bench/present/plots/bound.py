@@ -55,9 +55,9 @@ def draw(
     few = f" Accuracy change: {'; '.join(changes)}." if len(changes) <= 6 else ""
     note = f"{data.caption(record for _, record in cells)} Whiskers: 95% confidence intervals."
     height = 0.93 * min(page.width / min(len(workloads), page.panels, 2), 3.5)
-    looks = {"colours": colours, "markers": markers}
+    fill = partial(_panel, colours=colours, markers=markers)
     shown = [
-        canvas.Panel(workload, partial(_panel, cells=inside, **looks), workload, height=height)
+        canvas.Panel(workload, partial(fill, cells=inside), workload, height=height)
         for workload, inside in workloads.items()
     ]
     legend = _legend(colours, markers, cells)
@@ -71,7 +71,7 @@ def _words(comparison: Comparison, record: Record) -> str:
 
 
 def _panel(
-    axes: Axes, cells: Sequence[Cell], colours: dict[str, str], markers: dict[str, str]
+    axes: Axes, *, cells: Sequence[Cell], colours: dict[str, str], markers: dict[str, str]
 ) -> None:
     values = [1.0]
     for comparison, record in cells:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 LINE_INCHES = 0.125  # a line of the caption
-LEGEND_INCHES = 0.165  # a line of the legend
+LEGEND_INCHES = 0.137  # a line of the legend
 FORMATS = ("png", "svg", "pdf")
 DEFAULT_FORMATS = ("png", "svg")
 

@@ -165,8 +165,8 @@ def caption(records: Iterable[Record]) -> str:
         _named({record.backbone.arch for record in shown}),
         _named({" ".join([r.engine.name, (r.engine.version or "").partition("+")[0]]).strip()
                 for r in shown}),
-        _counted("batch size", {record.engine.batch_size for record in shown}),
-        _counted("threads", {record.engine.threads for record in shown}),
+        _counted("batch size ", {record.engine.batch_size for record in shown}),
+        _counted("", {record.engine.threads for record in shown}, " threads"),
     ]  # fmt: skip
     return "".join(f"{'; '.join(part for part in parts if part)}." if any(parts) else "")
 
@@ -184,9 +184,9 @@ def _named(values: set[str]) -> str:
     return ", ".join(sorted(values - bare - {""}))
 
 
-def _counted(name: str, values: set[int | None]) -> str:
-    numbers = sorted(value for value in values if value)
-    return f"{name} {', '.join(map(str, numbers))}" if numbers else ""
+def _counted(before: str, values: Iterable[int], after: str = "") -> str:
+    numbers = sorted({value for value in values if value})
+    return f"{before}{', '.join(map(str, numbers))}{after}" if numbers else ""
 
 
 def change_words(points: float | None) -> str:

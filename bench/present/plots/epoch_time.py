@@ -11,7 +11,6 @@ from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks, span
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import geometric_interval
-from sparsebench.models.names import format_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,11 +78,10 @@ def _labels(axes: Axes, *, records: Sequence[Record], looks: Looks) -> None:
 
 def _mark(record: Record, looks: Looks) -> Mark:
     assert record.accuracy is not None
-    seconds, backbone = geometric_interval(epoch_seconds(record)), record.backbone
-    label = "dense" if backbone.is_dense else f"{format_percent(backbone.sparsity)}%"
+    seconds = geometric_interval(epoch_seconds(record))
     return Mark(
         span(seconds.mid, seconds.ci95),
         span(record.accuracy.mean, record.accuracy.ci95, 100),
-        f"{label} compact" if "+" in backbone.name else label,
-        looks.get(backbone.method, (style.DENSE, ""))[0],
+        data.variant(record),
+        looks.get(record.backbone.method, (style.DENSE, ""))[0],
     )

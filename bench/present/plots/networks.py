@@ -74,5 +74,7 @@ def draw(reports: Sequence[Inspection], flops: bool = True) -> Figure:
         # One multiplication fewer for each zero, if all layers were equally sparse.
         axes.plot([0, 100], [100, 0], color=style.GUIDE, linewidth=0.8, zorder=0)
         axes.annotate("uniform", (52, 50), color=style.QUIET, fontsize=style.SMALL, va="bottom")
-    finish(figure, list(left.get_lines()))
+    clean = [label(report) for report in reports if not any(s for _, s in dead_by_layer(report))]
+    note = f"No filter is entirely zero in {', '.join(clean)}." if clean else ""
+    finish(figure, list(left.get_lines()), note)
     return figure

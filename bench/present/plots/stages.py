@@ -170,7 +170,7 @@ def _panel(
     axes.spines["left"].set_visible(False)
     axes.set_ylim(place - 0.4, -0.6)
     axes.set_xlim(0, longest / (1 - words))
-    axes.set_xlabel("seconds end to end, mean of the trials")
+    axes.set_xlabel("mean seconds, end to end")
 
 
 def _one(axes: Axes, bar: Bar, place: float, colours: Mapping[str, str], small: set[str]) -> None:

@@ -109,7 +109,8 @@ def ink(colour: str) -> str:
 def _assign(names: Iterable[str], known: tuple[str, ...], looks: tuple[str, ...]) -> dict[str, str]:
     """Known names by their place; the others, sorted, take the looks that are free."""
     wanted = sorted(set(names))
-    taken = {name: looks[known.index(name) % len(looks)] for name in wanted if name in known}
+    fixed = dict(zip(known, looks, strict=False))
+    taken = {name: fixed[name] for name in wanted if name in fixed}
     free = [look for look in looks if look not in taken.values()] or list(looks)
-    others = [name for name in wanted if name not in known]
+    others = [name for name in wanted if name not in fixed]
     return taken | {name: free[place % len(free)] for place, name in enumerate(others)}

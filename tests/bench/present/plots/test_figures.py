@@ -85,9 +85,9 @@ def test_whiskers_of_a_bound_are_inside_the_frame() -> None:
 def test_a_caption_names_what_was_measured_and_leaves_the_unknown_out() -> None:
     one = make_run(backbones=TRAINED[:1], engines=["torch"]).records[0]
     known = replace(one, engine=replace(one.engine, version="2.9.0+cpu"))
-    assert caption([known]) == "Test CPU, 2 CPUs; resnet18; torch 2.9.0; batch size 64; threads 2."
-    bare = replace(one, machine={}, engine=replace(one.engine, version=None, threads=None))
-    assert caption([bare]) == "resnet18; torch; batch size 64."
+    assert caption([known]) == "Test CPU, 2 CPUs; resnet18; torch 2.9.0; batch size 64; 2 threads."
+    bare = replace(one, machine={}, engine=replace(one.engine, version=None))
+    assert caption([bare]) == "resnet18; torch; batch size 64; 2 threads."
 
 
 def estimates(*pairs: tuple[int, float]) -> list[tuple[int, Estimate]]:

@@ -103,7 +103,7 @@ def test_a_panel_for_each_workload_and_engine_with_whiskers_both_ways(run: Synth
         "dense, this engine",
         "Test CPU, 2 CPUs",
         "batch size 64",
-        "threads 2",
+        "2 threads",
         "resnet18",
     ):
         assert word in shown
@@ -237,7 +237,7 @@ def test_no_text_is_smaller_than_print_can_bear_or_outside_the_page() -> None:
         for text in figure.findobj(Text):
             assert isinstance(text, Text)
             if text.get_text() and text.get_visible():
-                assert text.get_fontsize() >= 6
+                assert float(text.get_fontsize()) >= 6
         box = figure.legends[0].get_window_extent(renderer)
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
@@ -323,6 +323,12 @@ def test_methods_differ_in_colour_and_marker() -> None:
     looks = style.method_looks(["acdc", "gmp", "gmp_uniform", "rigl", "magnitude", "mine"])
     colours, markers = zip(*looks.values(), strict=True)
     assert len(set(colours)) == len(set(markers)) == 6
+
+
+def test_the_paper_s_methods_and_ours_all_differ() -> None:
+    """Up to twelve do; one that is known by name may not take another's look."""
+    looks = style.method_looks([*style.METHODS[:2], *style.METHODS[-9:]])
+    assert len(set(looks.values())) == len(looks) == 11
 
 
 def test_sizes_rise_with_sparsity() -> None:
