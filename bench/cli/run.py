@@ -23,6 +23,8 @@ EPILOG = """Examples:
 
   sparsebench run quick --half-width 3% --budget 60
 
+  sparsebench run quick --workload serving --batch-size 1 --rate 50 --streams 2
+
   sparsebench run quick --workload full --workload linear-online --set full.recipe=short
 
   sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
@@ -92,6 +94,12 @@ def run(
         list[str] | None,
         typer.Option("--set", help="A key of a workload's section: full.epochs=3; once for each."),
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="serving: requests a second that arrive (0: no queue).")
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(help="serving: sessions at once, which share the threads.")
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -141,12 +149,13 @@ def run(
         precision=precision,
         dense=_partners(dense or []) or None,
         strict=strict or None,
-        sections=section_options(set_ or ()) or None,
+        sections=_sections(set_ or [], rate=rate, streams=streams) or None,
         allow_image_loss=allow_image_loss or None,
     )
     if told := notice(chosen):
         typer.echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
+    from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.run.run import check, execute
 
     check(chosen)
@@ -155,6 +164,8 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
+    if warning := busy_now():
+        typer.echo(warning, err=True)
     folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
@@ -170,6 +181,20 @@ def run(
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."
         )
+
+
+def _sections(
+    options: list[str], *, rate: float | None, streams: int | None
+) -> dict[str, dict[str, Any]]:
+    """Workload -> key -> value, from ``--set`` and the options that stand for one."""
+    found = section_options(options)
+    given = {"rate": rate, "streams": streams}
+    serving = {key: value for key, value in given.items() if value is not None}
+    if serving:
+        from sparsebench.bench.workloads.serving import Serving
+
+        found[Serving.name] = {**found.get(Serving.name, {}), **serving}
+    return found
 
 
 def _partners(pairs: list[str]) -> dict[str, str]:

@@ -50,10 +50,12 @@ class Sentinel:
         at: monotonic clock, seconds.
         compute_seconds: median time of hashing 1 MiB (one thread, in the cache).
         memory_seconds: median time of copying 16 MiB (one thread).
-        load1: see `sparsebench.bench.machine.facts.load_now`, like the three after it.
+        load1: see `sparsebench.bench.machine.facts.load_now`, like those after it.
         steal_seconds: all CPUs, since boot.
         throttled_seconds: since the group was made.
         mhz: mean clock.
+        cpu_seconds: of all programs on the usable CPUs, since boot.
+        own_seconds: of this process and its children that have ended.
     """
 
     at: float
@@ -63,6 +65,8 @@ class Sentinel:
     steal_seconds: float | None = None
     throttled_seconds: float | None = None
     mhz: float | None = None
+    cpu_seconds: float | None = None
+    own_seconds: float | None = None
 
 
 def read_sentinel() -> Sentinel:
@@ -124,12 +128,6 @@ class Watch:
 def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:
     """Launch -> what was noted of it."""
     return {line["launch"]: line for _, line in read_lines(folder / BLOCKS)}
-
-
-def disturbed_launches(folder: Path) -> dict[str, str]:
-    """Launch -> what disturbed it, discarded or not."""
-    noted = noted_blocks(folder)
-    return {launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]}
 
 
 def _median_seconds(kernel: Any) -> float:

@@ -8,15 +8,21 @@ from functools import cache
 from typing import Any
 
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
+from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.forecast import Earlier, predict
+from sparsebench.bench.machine.energy import JOULES
 from sparsebench.bench.machine.facts import machine_facts, package_versions
 from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
+    CORRECT,
+    MODEL_BYTES,
+    PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
     EngineInfo,
+    OutcomesFile,
     Proof,
     Record,
     RunFolder,
@@ -68,12 +74,14 @@ def finish_cells(
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)
-        more = {
+        more: dict[str, Any] = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
             **_forecast(plan, cell, task, earlier),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
+        if (latency := latency_json(record)) is not None:
+            more["latency"] = latency
         folder.append_record(replace(record, extra={**record.extra, **more}))
 
 
@@ -94,6 +102,12 @@ def _record(
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good, plan) or _scores(lender, plan)
+    source = good if _scores(good, plan) else lender
+    kept = [
+        OutcomesFile.from_json(trial.extra[CORRECT], folder.path)
+        for trial in source
+        if CORRECT in trial.extra
+    ]
     return Record(
         id=cell.id,
         run=folder.name,
@@ -113,7 +127,7 @@ def _record(
         engine=_engine(cell, facts),
         machine=_machine(),
         trials=tuple(trial.times for trial in good) if complete else (),
-        accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
+        accuracy=_accuracy(task.metric, scores, good, kept) if scores and complete else None,
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
         division=division(cell.precision),
@@ -131,10 +145,15 @@ def _record(
             "head": facts.get("head"),
             "onnx_file": _onnx_file(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
+            MODEL_BYTES: prepared.model_bytes if prepared else None,
+            JOULES: [trial.extra.get(JOULES) for trial in good],
             "task_skipped": len(task.skipped),
             "task_left_out": task.losses.to_json() or None,
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
+            PEAK_MEMORY: max(
+                (t.extra[PEAK_MEMORY] for t in good if PEAK_MEMORY in t.extra), default=None
+            ),
             **workload_of(cell.workload).facts(plan, good),
         },
     )
@@ -159,7 +178,12 @@ def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
     return found or None
 
 
-def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -> Accuracy:
+def _accuracy(
+    metric: str,
+    scores: Mapping[int, float],
+    good: Sequence[Trial],
+    kept: Sequence[OutcomesFile],
+) -> Accuracy:
     best = best_epoch_scores(good)
     seeds = sorted(scores)
     return Accuracy.of(
@@ -167,6 +191,7 @@ def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -
         [scores[seed] for seed in seeds],
         seeds,
         [best[seed] for seed in seeds] if best and set(best) >= set(seeds) else None,
+        kept,
     )
 
 

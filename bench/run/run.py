@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Earlier, earlier_path
-from sparsebench.bench.machine.drift import Watch, disturbed_launches
+from sparsebench.bench.machine.busy import LOAD, load_of
+from sparsebench.bench.machine.drift import Watch, noted_blocks
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, expand, launches, with_partners
 from sparsebench.bench.plan.entries import EngineEntry
@@ -21,7 +22,8 @@ from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present.summaries import write_page, write_summaries
-from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
+from sparsebench.bench.records.plain import plain
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
@@ -161,6 +163,9 @@ class _Run:
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
         self.launched: list[Trial] = []
+        self.launch = ""
+        # A seed fixes everything: its outcomes are kept once a cell.
+        self.kept = {key for trial in trials if trial.status == "ok" for key in self._seeds(trial)}
         self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
         # As it was before this run: its forecast stands beside what it measures.
         self.earlier = Earlier.load(self.earlier_file)
@@ -232,10 +237,12 @@ class _Run:
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
             turns=self.turns,
+            keep=self._keep,
             earlier=self._earlier_trials,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
+        self.launch = context.launch
         watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
@@ -253,13 +260,21 @@ class _Run:
             self.folder.append_trial(replace(trial, status="discarded", reason=reason))
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
+            self.kept -= self._seeds(trial)
             self.display.step(-1)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
-        disturbed = disturbed_launches(self.folder.path)
+        noted = noted_blocks(self.folder.path)
+        disturbed = {
+            launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]
+        }
+        load = load_of(line for line in noted.values() if not line["discarded"])
+        if self.turns.shared:  # what the other side computes is no load of the machine
+            load |= {"own_cpus": None, "foreign_cpus": None}
         return {
             cell.id: {
+                LOAD: load,
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,
                 "disturbed_launches": disturbed,
             }
@@ -288,11 +303,24 @@ class _Run:
         if trial.accuracy_per_seed is not None:
             self.accurate.add(trial.cell)
         if trial.status == "ok":
+            self.kept |= self._seeds(trial)
             self.done.add((trial.cell, trial.block))
         else:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
         self.display.step()
+
+    def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
+        """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
+        if {(cell.id, seed) for seed in outcomes.seeds} <= self.kept:
+            return {}
+        written = self.folder.write_outcomes(f"{cell.id}-{self.launch}", outcomes)
+        return {CORRECT: plain(written)}
+
+    def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
+        """Cell and seed of the outcomes that a trial has kept."""
+        seeds = trial.extra.get("seeds", self.plan.seeds) if CORRECT in trial.extra else ()
+        return {(trial.cell, int(seed)) for seed in seeds}
 
     def _earlier_trials(self, cell: Cell) -> list[Trial]:
         return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]

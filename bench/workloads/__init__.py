@@ -19,6 +19,7 @@ WORKLOADS = Registry(
         "full": "sparsebench.bench.workloads.full:Full",
         "linear-cached": "sparsebench.bench.workloads.linear_cached:LinearCached",
         "linear-online": "sparsebench.bench.workloads.linear_online:LinearOnline",
+        "serving": "sparsebench.bench.workloads.serving:Serving",
     },
 )
 

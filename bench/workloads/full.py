@@ -74,8 +74,15 @@ class Full(Stepwise, Training):
 
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
         from sparsebench.bench.records import utc_now
-        from sparsebench.bench.training.facts import mean_stages, trial_facts
+        from sparsebench.bench.training.facts import (
+            mean_process_seconds,
+            mean_run_delay,
+            mean_stages,
+            outcomes_of,
+            trial_facts,
+        )
         from sparsebench.bench.training.launch import run_job
         from sparsebench.bench.workloads.base import failures_become_trials, make_trial
 
@@ -88,22 +95,31 @@ class Full(Stepwise, Training):
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 job = job_of(one, context)
+                energy = read_energy()
                 answers = run_job(
                     job,
                     timeout=context.plan.call_timeout,
                     say=context.say_of(one.cell),
                 )
                 trained = answers.trained
+                images = len(context.task.train) * job.recipe.epochs
                 trial = make_trial(
                     one,
                     context,
                     order=place,
                     started=started,
                     seconds=[fmean(t.seconds for t in trained)],
-                    items=len(context.task.train) * job.recipe.epochs,
+                    items=images,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), **answers.facts},
+                    process_seconds=mean_process_seconds(trained),
+                    run_delay_seconds=mean_run_delay(trained),
+                    extra={
+                        **trial_facts(trained),
+                        **joules_per_image(energy, images * len(trained)),
+                        **context.keep(one.cell, outcomes_of(trained, context.task.test.labels)),
+                        **answers.facts,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()

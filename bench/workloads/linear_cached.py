@@ -82,6 +82,7 @@ class LinearCached(OnFeatures):
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
         from sparsebench.bench.records import ENGINE_PICTURES, utc_now
         from sparsebench.bench.workloads.base import failures_become_trials, make_trial
         from sparsebench.bench.workloads.linear_head import fit_and_score
@@ -97,6 +98,7 @@ class LinearCached(OnFeatures):
             with failures_become_trials(one, context, place, dead):
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
+                energy = read_energy()
                 fitted = fit_and_score(one, context, own, fresh=True, prepared=own.prepared)
                 pictures = len(context.task.train) + len(context.task.test)
                 trial = make_trial(
@@ -108,10 +110,15 @@ class LinearCached(OnFeatures):
                     items=pictures,
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
+                    process_seconds=[fitted.clock.process_seconds],
+                    run_delay_seconds=[fitted.clock.run_delay_seconds],
                     extra={
+                        **one.memory(),
+                        **joules_per_image(energy, pictures),
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
                         "head": fitted.how,
+                        **context.keep(one.cell, fitted.outcomes),
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },
                 )

@@ -14,6 +14,7 @@ from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
+from sparsebench.bench.records import Outcomes
 from sparsebench.bench.workloads.base import BlockContext, Running
 from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cache import cache_dir
@@ -26,12 +27,14 @@ class Fitted:
     Attributes:
         clock: the stopped stage clock of the whole.
         accuracy: one a seed, fractions 0-1, on the test pictures.
+        outcomes: which test images each seed got right.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
         how: what trained the head, for the trial's ``extra``.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
+    outcomes: Outcomes
     strengths: dict[float, float]
     how: dict[str, Any]
 
@@ -60,7 +63,7 @@ def fit_and_score(
     if prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock
     how = _ready_head(settings)  # likewise
-    clock = StageClock()
+    clock = one.clock()
     task = context.task
     features = {
         split: context.cache.get_or_extract(
@@ -103,7 +106,13 @@ def fit_and_score(
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
     how["trained_by"] = heads.trained_by
-    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths, how)
+    return Fitted(
+        clock=clock,
+        accuracy=tuple(score / 100 for score in scores.accuracy),
+        outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
+        strengths=strengths,
+        how=how,
+    )
 
 
 def _ready_head(settings: HeadSettings) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Workload:
     """One kind of work whose time is measured.
 
     A workload that runs on an engine's session has a method ``run_block``; one that trains the
-    network itself, in a process of its own, has ``train_block`` and takes its turn when the
-    engines' processes of the block are gone.
+    network itself, or starts processes of its own, has ``train_block`` and takes its turn when
+    the engines' processes of the block are gone.
 
     Attributes:
         name: as plans call it.
@@ -60,6 +60,11 @@ class Workload:
         trains_backbone: whether it changes the backbone's weights.
         whole_job: whether a trial is a training from data to result, over which one-off costs
             can be shared out.
+        engine_alone: whether nothing but the engine works while it is timed, so that a sample is
+            an engine call, and whoever keeps its threads waiting is another program.
+        engine_stages: stages of its trials in which it waits for its engine, where those are more
+            than ``extract``.
+        takes_requests: whether a sample is a request, whatever the batch size.
         counted: keys of :meth:`recorded` that :meth:`work` counts, or that do not change how
             long a unit of work takes.
     """
@@ -76,6 +81,9 @@ class Workload:
     accuracy_rank: ClassVar[int | None] = None
     trains_backbone: ClassVar[bool] = False
     whole_job: ClassVar[bool] = False
+    engine_alone: ClassVar[bool] = False
+    engine_stages: ClassVar[tuple[str, ...]] = ()
+    takes_requests: ClassVar[bool] = False
     counted: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sparsebench.bench.decide.licences import engine_facts
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
-from sparsebench.bench.records import Record
+from sparsebench.bench.records import SEEDS, Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 from sparsebench.models.images.losses import Losses
 
@@ -29,7 +29,8 @@ def speed_header(section: Section) -> str:
 
 def caption(section: Section) -> str:
     """One line under a table: what its speeds are."""
-    return section.caption
+    what = section.caption.rstrip(".")
+    return f"{what}; ± between blocks, most of which cancels in a ratio inside a block."
 
 
 def seen_words(row: Row) -> str:
@@ -44,10 +45,16 @@ def seen_words(row: Row) -> str:
 
 def how_to_read(found: Sequence[Section]) -> str:
     """The sentences under the tables."""
+    covered = {row.accuracy.over for section in found for row in section.rows if row.accuracy}
+    over = "test images and training seeds"
+    if covered == {SEEDS}:
+        over = "training seeds alone (the run did not keep which test images were right)"
+    elif SEEDS in covered:
+        over += ", of older cells over seeds alone"
     smallest = f"{SMALLEST_EFFECT_OF_INTEREST * 100:.0f}%"
     text = (
         "How to read it: behind every number is its 95% interval, of times over blocks (launches "
-        "in fresh processes), of accuracies over training seeds; change is in percentage points "
+        f"in fresh processes), of accuracies over {over}; change is in percentage points "
         "against the dense partner. 'Same engine': the dense partner's time over the sparse "
         "one's on the same engine, the effect of sparsity alone. 'Best dense': the fastest dense "
         "engine's time over this one's, what changing to this engine and backbone brings. The "
