@@ -96,7 +96,7 @@ RULES = (
     Small(("noise",), NOISE, needs=("own_cache",)),
     Small(("engines", "install"), needs=("package_index",)),
     Small(
-        ("check", "--base-engine"), {"--blocks": 2},
+        ("check", "--base-engine"), {"--blocks": 3},
         {"--plan": "engines.toml", "--run-options": "--batch-size=4"},
         needs=("package_index",), codes=JUDGED,
     ),

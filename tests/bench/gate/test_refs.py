@@ -98,7 +98,8 @@ def repository(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("ORDER", str(tmp_path / "order"))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     repository = tmp_path / "repository"
-    (repository / "bench").mkdir(parents=True)
+    for folder in ("bench", "sparsebench"):
+        (repository / folder).mkdir(parents=True)
     (repository / "bench/__init__.py").write_text("")
     (repository / "sparsebench/__main__.py").write_text(MAIN)
     commit_versions(repository, "same", "again", "slow")
@@ -139,7 +140,8 @@ def test_checkouts_that_know_turns_alternate_within_a_block(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = tmp_path / "repository"
-    (repository / "bench").mkdir(parents=True)
+    for folder in ("bench/clock", "sparsebench"):
+        (repository / folder).mkdir(parents=True)
     suite = Path(__file__).resolve().parents[3]
     (repository / "bench/__init__.py").write_text(f"__path__.append({str(suite / 'bench')!r})\n")
     (repository / "sparsebench/__main__.py").write_text(
@@ -192,6 +194,6 @@ def test_wrong_usage_is_explained(
     assert check(cli, "run", "--base", "same").code == 2
     assert cli("check").code == 2
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where what it leaves is swept up
-    broken = cli("check", "--base", "same", "--blocks", 2)  # this `bench` wants --engine
+    broken = cli("check", "--base", "same", "--blocks", 3)  # this `bench` wants --engine
     assert broken.code == 3
     assert "measured nothing" in broken.err
