@@ -67,7 +67,7 @@ OWN_NETWORK = {"--backbone": "my.onnx --dense my.onnx=dense.onnx", "--engine": O
 ONE_WORKLOAD = {"--engine": ONNX, "--workload": "inference"}
 LITTLE = {"--size": 32, "--batch-size": 2, "--threads": 1}
 NOISE = {"--blocks": 3, "--batch-size": 2, "--threads": 1, "--min-seconds": 0.01}
-# "It is slower" and "nothing fits" are answers too.
+# "It is slower" and "nothing fits" are answers too; 4: a run that short shows little.
 JUDGED = (0, 1, 4)
 
 # The first that fits.
