@@ -27,7 +27,8 @@ EPILOG = """Examples:
 
 Exit codes: 0 every limit is shown to hold, 1 a regressed, failed or missing cell, 2 refused
 (another machine, other settings, a limit below the noise), 3 nothing was measured, 4 cannot tell:
-no limit is broken, but the noise leaves one open (--inconclusive makes 0 or 1 of it).
+no limit is broken, but the noise or a busy machine leaves one open (--inconclusive makes 0 or 1 of
+it).
 """
 UPDATE_EPILOG = """Examples:
 
@@ -201,6 +202,8 @@ def update(
     made = baseline_of(RunFolder.reading(run), reason, previous)
     write_baseline(out, made.baseline)
     typer.echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    if made.baseline.busy:
+        typer.echo(f"  {made.baseline.busy}")
     for name, why in made.left_out:
         typer.echo(f"  left out: {name}: {why}")
     if previous:

@@ -23,12 +23,12 @@ from sparsebench.bench.statistics import (
     crossed_interval,
     relative_error_increase,
 )
+from sparsebench.bench.workloads import described
 
 SEEDS_ONLY = (
     "The interval of the accuracy change is over seeds alone: the run kept no record of which test "
     "images were right, so another draw of them is not covered."
 )
-PREFERRED = ("linear-cached", "linear-online", "full")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     others = [
         other
         for other in records
-        if other.workload in PREFERRED
+        if _rank(other) is not None
         and other.workload != record.workload
         and other.backbone.name == record.backbone.name
         and other.accuracy is not None
@@ -170,7 +170,11 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
             if not key.startswith("settings.")
         ]
     ]
-    return sorted(others, key=lambda other: PREFERRED.index(other.workload))
+    return sorted(others, key=lambda other: _rank(other) or 0)
+
+
+def _rank(record: Record) -> int | None:
+    return described(record.workload).accuracy_rank
 
 
 def paired_by_seed(sparse: Accuracy, dense: Accuracy) -> tuple[list[float], list[float]]:

@@ -29,11 +29,11 @@ from statistics import fmean, median
 
 from sparsebench.bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
 from sparsebench.bench.statistics import amdahl_bound, stage_fraction
+from sparsebench.bench.workloads import described
+from sparsebench.bench.workloads.inference import Inference
 
 EXTRACT = "extract"
-# Stages in which a workload waits for its engine.
-_ENGINE = {"linear-online": (EXTRACT, "evaluate")}
-INFERENCE = "inference"
+INFERENCE = Inference.name
 # Stages whose arithmetic a sparse network has less of.
 _STEPS = ("forward", "backward")
 
@@ -69,8 +69,9 @@ def bound_of(
             return Bound(None, note="No bound: the non-zero FLOPs are not known.")
         return Bound(by_flops, "flops")
     fraction = _fraction(dense, trials, (EXTRACT,))
-    if fraction is not None and sparse.workload in _ENGINE:
-        fraction = _fraction(dense, trials, _ENGINE[sparse.workload])
+    waits = described(sparse.workload).engine_stages
+    if fraction is not None and waits:
+        fraction = _fraction(dense, trials, waits)
     measured = None
     if fraction is not None:
         measured = _measured_extraction(sparse, inference, records)
@@ -81,7 +82,7 @@ def bound_of(
     if measured is not None and measured.speedup is not None:
         own = _engine_fraction(dense, str(measured.dense), trials)
         share = fraction if own is None else own
-        if sparse.workload in _ENGINE:
+        if waits:
             share = max(share, fraction)
         return Bound(amdahl_bound(share, measured.speedup.median), INFERENCE)
     if by_flops is None:

@@ -16,6 +16,7 @@ from sparsebench.bench.comparisons.family import corrected_verdicts
 from sparsebench.bench.comparisons.matching import describe, differing_keys, refuse_differences
 from sparsebench.bench.comparisons.run import compare_run
 from sparsebench.bench.comparisons.times import by_cell, ratio_of_cells, run_times
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics import RatioEstimate, chain_ratios
@@ -115,6 +116,11 @@ def compare_folders(
     first = (left.cells[common[0]], right.cells[common[0]])
     if across_machines and differing_keys(*first, ignore=ACROSS_RUNS):
         notes.append("The runs are from different machines: ratios only, no times.")
+    notes += [
+        f"{side.name}: {found.sentence}"
+        for side in (a, b)
+        if (found := busy(side.records(), side.trials()))
+    ]
     versions = {
         f"{left.cells[key].engine.name} {left.cells[key].engine.version} against "
         f"{right.cells[key].engine.version}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparsebench.bench.gate.accuracy import judge_accuracy
@@ -27,6 +28,7 @@ from sparsebench.bench.gate.refusals import (
     refuse_other_settings,
 )
 from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
     FAMILY_ERROR,
@@ -81,6 +83,9 @@ def judge(
     if settings.noise is not None and not settings.across_machines:
         pairs = [(cell, now.ratio) for cell, now in both]
         refuse_below_noise(pairs, settings.effect, settings.noise)
+    found = busy(records, trials)
+    told = (f"The run: {found.sentence}" if found else "", baseline.busy_words)
+    settings = replace(settings, busy=tuple(text for text in told if text))
     verdicts = _judged(chosen, gated, settings)
     known = {_id(cell) for cell in baseline.cells}
     new = [
@@ -134,10 +139,14 @@ def _verdict(
             reasons=(now.reason or "it has no ratio",),
         )  # fmt: skip
     findings, status = Findings(), "same"
-    if not settings.across_machines:
-        status = judge_ratio(change, p, effect, _slower(cell, change), findings)
-    if cell.limits.min_ratio is not None:
-        _judge_floor(now.ratio, cell.limits.min_ratio, findings)
+    if settings.busy:
+        if cell.limits.min_ratio is not None or not settings.across_machines:
+            findings.unknown.append("no ratio was judged: a machine was busy")
+    else:
+        if not settings.across_machines:
+            status = judge_ratio(change, p, effect, _slower(cell, change), findings)
+        if cell.limits.min_ratio is not None:
+            _judge_floor(now.ratio, cell.limits.min_ratio, findings)
     slower = bool(findings.broken)
     loss, of_accuracy = judge_accuracy(cell, now, settings.max_accuracy_loss)
     findings.add(of_accuracy)

@@ -37,7 +37,7 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
     """
     from rich.text import Text
 
-    items: list[RenderableType] = []
+    items: list[RenderableType] = [Text(text, style="bold red") for text in report.settings.busy]
     group, table = None, _table("")
     for verdict in report.verdicts:
         here = f"{verdict.key['workload']} on {verdict.key['task']}"
@@ -90,6 +90,7 @@ def markdown_report(report: GateReport, baseline: Path) -> str:
     lines = [
         f"### sparsebench: {headline(report)} {sign}",
         "",
+        *(line for text in report.settings.busy for line in (f"**{text}**", "")),
         f"Baseline `{baseline}`: {report.reason}",
         "",
         "| verdict | cell | baseline | now | change (95 %) | accuracy, points |",

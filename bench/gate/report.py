@@ -34,6 +34,8 @@ class Settings:
             None: it is an outcome of its own, exit code 4.
         noise: of this machine: standard deviation of the log-ratio of two equal processes in one
             block; None where it was never measured.
+        busy: how busy the machines of the run and of its baseline were, as sentences; where there
+            are any, no ratio is judged.
     """
 
     effect: float = SMALLEST_EFFECT_OF_INTEREST
@@ -42,6 +44,7 @@ class Settings:
     only: str = ""
     inconclusive: str | None = None
     noise: float | None = None
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

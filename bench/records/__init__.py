@@ -21,13 +21,21 @@ from sparsebench.bench.records.record import (
     Record,
     TaskInfo,
 )
-from sparsebench.bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
+from sparsebench.bench.records.trial import (
+    ENGINE_PICTURES,
+    MODEL_BYTES,
+    PEAK_MEMORY,
+    TimedBlock,
+    Trial,
+)
 
 __all__ = [
     "CORRECT",
     "ENGINE_PICTURES",
     "IMAGES_AND_SEEDS",
     "MEAN_PER_CLASS",
+    "MODEL_BYTES",
+    "PEAK_MEMORY",
     "SEEDS",
     "Accuracy",
     "BackboneInfo",

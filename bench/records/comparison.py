@@ -93,6 +93,8 @@ class Comparison:
             the run's comparisons.
         holds: False where the interval for itself gives a verdict that the correction takes;
             None where it gives none.
+        process_speedup: as `speedup`, by process instead of wall time; None in older runs.
+        busy: how busy the machine of the run was, a sentence; None where it was quiet.
     """
 
     run: str
@@ -122,6 +124,8 @@ class Comparison:
     training: Mapping[str, Any] | None = None
     p_holm: float | None = None
     holds: bool | None = None
+    process_speedup: Estimate | None = None
+    busy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -136,7 +140,8 @@ class Comparison:
             if key not in _NESTED and key not in ("notes", *_LATER)
         }
         nested: dict[str, Any] = {
-            key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
+            key: None if line.get(key) is None else build(line[key])
+            for key, build in _NESTED.items()
         }
         later: dict[str, Any] = {key: line.get(key) for key in _LATER}
         return cls(**plain_keys, **nested, **later, notes=tuple(line["notes"]))
@@ -161,9 +166,10 @@ def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
 
 
 # Keys that the first writers of v1 did not have.
-_LATER = ("training", "p_holm", "holds")
+_LATER = ("training", "p_holm", "holds", "busy")
 _NESTED: dict[str, Any] = {
     "speedup": _estimate,
+    "process_speedup": _estimate,
     "total": _estimate,
     "accuracy_delta": _delta,
     "effects": _effects,

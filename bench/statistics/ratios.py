@@ -105,7 +105,11 @@ def log_time(trials: Sequence[Samples]) -> float:
 
 
 def estimate_ratio(
-    pairs: Sequence[BlockPair], *, seed: int = 0, resamples: int = RESAMPLES
+    pairs: Sequence[BlockPair],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> RatioEstimate:
     """Time of the numerators over time of the denominators, with a 95 % interval.
 
@@ -115,6 +119,8 @@ def estimate_ratio(
         pairs: one for each block, at least one; times positive and finite.
         seed: of the bootstrap; the same seed and data give the same interval.
         resamples: bootstrap draws.
+        confidence: nominal level, 0-1; above 0.95 where the number of blocks was chosen by
+            looking at them (`sparsebench.bench.statistics.sequential`).
 
     Raises:
         ValueError: no block, an empty trial, or a time that is not positive and finite.
@@ -124,10 +130,10 @@ def estimate_ratio(
     mid = float(logs.mean())
     if len(pairs) < LEAST_BLOCKS:
         return RatioEstimate(math.exp(mid), 0.0, math.inf, len(pairs), math.inf)
-    half = t_half_width(logs)
-    low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples)
+    half = t_half_width(logs, confidence)
+    low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
     below, above = min(mid - half, math.log(low)), max(mid + half, math.log(high))
-    return _estimate(mid, below, above, len(pairs))
+    return _estimate(mid, below, above, len(pairs), confidence)
 
 
 def bootstrap_interval(
@@ -237,12 +243,14 @@ def verdict(
     return "inconclusive"
 
 
-def _estimate(mid: float, below: float, above: float, units: int) -> RatioEstimate:
+def _estimate(
+    mid: float, below: float, above: float, units: int, confidence: float = CONFIDENCE
+) -> RatioEstimate:
     """From logs to a ratio, and the smallest effect that such an interval lets one see."""
     if units < 2 or math.isinf(above):
         return RatioEstimate(math.exp(mid), 0.0, math.inf, units, math.inf)
     half = max(above - mid, mid - below)
-    error = half / t_quantile(0.5 + CONFIDENCE / 2, units - 1)
+    error = half / t_quantile(0.5 + confidence / 2, units - 1)
     seen = half + t_quantile(POWER, units - 1) * error
     # exp of a wide interval of two wild blocks overflows; such an interval says nothing.
     if seen > 100:

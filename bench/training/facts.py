@@ -45,6 +45,21 @@ def mean_stages(trained: Sequence[Trained]) -> dict[str, float]:
     return {name: fmean(one.stages.get(name, 0.0) for one in trained) for name in names}
 
 
+def mean_process_seconds(trained: Sequence[Trained]) -> list[float] | None:
+    """Processor time of a trial: the mean over its trainings, as its wall time is one."""
+    return _mean([one.process_seconds for one in trained])
+
+
+def mean_run_delay(trained: Sequence[Trained]) -> list[float] | None:
+    """Likewise how long its threads waited for a processor."""
+    return _mean([one.run_delay_seconds for one in trained])
+
+
+def _mean(values: Sequence[float | None]) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return [fmean(known)] if known and len(known) == len(values) else None
+
+
 def best_epoch_scores(trials: Sequence[Trial]) -> dict[int, float]:
     """Seed -> test accuracy (0-1) after the epoch that the validation split chose."""
     found: dict[int, float] = {}
@@ -60,14 +75,12 @@ def training_facts(trials: Sequence[Trial]) -> dict[str, Any]:
     told = [trial.extra for trial in trials if "curve" in trial.extra]
     if not told:
         return {}
-    memory = [extra["peak_memory_bytes"] for extra in told if "peak_memory_bytes" in extra]
     return {
         "curves": {
             str(seed): curve
             for extra in told
             for seed, curve in zip(extra["seeds"], extra["curve"], strict=True)
         },
-        "peak_memory_bytes": max(memory) if memory else None,
         "accumulated_after_out_of_memory": max(
             (extra.get("accumulated_after_out_of_memory") or 0 for extra in told), default=0
         )

@@ -39,6 +39,8 @@ class Trained:
         right: which test images were right after the last epoch, as
             :func:`sparsebench.bench.records.packed` writes them.
         facts: masks, memory, what ran how.
+        process_seconds: processor time of everything that trained; None where not measured.
+        run_delay_seconds: how long its threads waited for a processor; None where not told.
     """
 
     seed: int
@@ -51,6 +53,8 @@ class Trained:
     best_epoch: int
     right: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    process_seconds: float | None = None
+    run_delay_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -95,6 +95,8 @@ def train_network(
         best_epoch=best_epoch,
         right=packed(found == data.test.labels),
         facts=facts,
+        process_seconds=clock.process_seconds,
+        run_delay_seconds=clock.run_delay_seconds,
     )
 
 

@@ -163,6 +163,8 @@ def train_online(
         last=last,
         best=chosen,
         best_epoch=best_epoch,
+        process_seconds=clock.process_seconds,
+        run_delay_seconds=clock.run_delay_seconds,
         right=packed(found == data.test.labels),
     )
 

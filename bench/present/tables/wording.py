@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from sparsebench.bench.decide.licences import engine_facts
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
 from sparsebench.bench.records import SEEDS, Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.models.images.losses import Losses
 
 DEEPSPARSE = "deepsparse"
 DEEPSPARSE_WARNING = (
@@ -23,15 +24,12 @@ PARTNER = "dense"
 
 def speed_header(section: Section) -> str:
     """What the speed column shows."""
-    return "pictures/s" if section.throughput else "seconds"
+    return PER_SECOND if section.throughput else "seconds"
 
 
 def caption(section: Section) -> str:
     """One line under a table: what its speeds are."""
-    if section.throughput:
-        what = "pictures/s: throughput of the engine on full batches"
-    else:
-        what = "seconds: end to end, from loading the pictures to the evaluated classifier"
+    what = section.caption.rstrip(".")
     return f"{what}; ± between blocks, most of which cancels in a ratio inside a block."
 
 
@@ -81,4 +79,13 @@ def warning_of(engine: str) -> str:
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
     used = dict.fromkeys(record.engine.name for record in records if record.status == "ok")
-    return [text for text in map(warning_of, used) if text]
+    return [*(text for text in map(warning_of, used) if text), *_images_left_out(records)]
+
+
+def _images_left_out(records: Sequence[Record]) -> list[str]:
+    """A sentence for each task that lost images: of which classes, and of what kind."""
+    found = {r.task.name: data for r in records if (data := r.extra.get("task_left_out"))}
+    return [
+        f"Images of {task} were left out: {'; '.join(Losses.of_json(data).lines())}."
+        for task, data in found.items()
+    ]

@@ -39,7 +39,7 @@ def plan_file(folder: Path, **changes: Any) -> Path:
     # Trials are counted below: nothing may be thrown away because the machine is busy.
     path.write_text(
         "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
-        'recipe = "short"\ntrain_epochs = 1\n'
+        'recipe = "short"\ntrain_epochs = 1\n[serving]\nseconds = 0.2\n'
     )
     return path
 
@@ -438,9 +438,8 @@ def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing
     cli: Cli, finished: Path, pictures: Path, tmp_path: Path
 ) -> None:
     for record in lines(finished / "records.jsonl"):
-        assert record["extra"]["predicted_seconds"] > 0
-        assert record["extra"]["prediction_basis"] in ("measured", "scaled", "guessed")
-    assert "## Forecast and measurement" in (finished / "summary.md").read_text()
+        known = record["extra"]["prediction_basis"] != "unknown"
+        assert (record["extra"].get("predicted_seconds", 0) > 0) == known
     options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", pictures]
     plan = plan_file(tmp_path)
     result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
@@ -448,5 +447,5 @@ def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing
     told = json.loads(result.out)
     # The finished run has measured just these cells.
     assert [one["basis"] for one in told["cells"]] == ["measured", "measured"]
-    assert told["doubled"]["epochs"] > told["seconds"] > 0
+    assert told["seconds"] > 0 and told["unknown"] == 0
     assert not (tmp_path / "R").exists()
