@@ -6,7 +6,7 @@ the file computes the same network (and not one with another stride or activatio
 checked by running both on a picture of noise.
 
 The weights serve what needs PyTorch: masks, costs, the reference outputs of the gate. ONNX
-engines get the file itself (``exporters/onnx/foreign_onnx.py``).
+engines get the file itself (``exporters/onnx/plain_onnx.py``).
 """
 
 from __future__ import annotations

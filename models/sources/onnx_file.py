@@ -20,6 +20,7 @@ from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.onnx_file.input import Three
 
 ARCH = "onnx"
 UNKNOWN = "unknown"
@@ -55,7 +56,7 @@ def _card(name: str, path: Path) -> Card:
     if not path.is_file():
         raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
     stamp = path.stat()
-    zeros, side = _seen(path, stamp.st_mtime_ns, stamp.st_size)
+    zeros, side, own_scaling = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     described = card_of(path)
     if described is not None:
         size = described.preprocessing.size
@@ -73,6 +74,15 @@ def _card(name: str, path: Path) -> Card:
         )
     dense = zeros <= _DENSE_AT_MOST
     preprocessing = at_size(IMAGENET_PREPROCESSING, side or IMAGENET_PREPROCESSING.size)
+    assumed = f"ImageNet's usual one at {preprocessing.size} px is assumed."
+    if own_scaling is not None:
+        mean, std = own_scaling
+        preprocessing = replace(preprocessing, mean=mean, std=std)
+        values = "0..1" if std[0] == 1 else "0..255"
+        assumed = (
+            f"and its graph scales its input itself: it gets values of {values} at "
+            f"{preprocessing.size} px."
+        )
     return Card(
         name=name,
         arch=ARCH,
@@ -88,7 +98,7 @@ def _card(name: str, path: Path) -> Card:
         trained=True,
         dense_partner=name if dense else "",
         notes=f"An ONNX file, run as it is; no {path.stem}.json beside it tells its preprocessing, "
-        f"so ImageNet's usual one at {preprocessing.size} px is assumed.",
+        + (f"so {assumed}" if own_scaling is None else assumed),
     )
 
 
@@ -103,17 +113,20 @@ def card_of(path: Path) -> Card | None:
 
 
 @lru_cache(maxsize=64)
-def _seen(path: Path, modified: int, size: int) -> tuple[float, int | None]:
-    """Share of zeros and the fixed side of a file, read once for as long as it stays the same."""
-    from sparsebench.models.onnx_file.graph import ancestors, open_onnx
+def _seen(
+    path: Path, modified: int, size: int
+) -> tuple[float, int | None, tuple[Three, Three] | None]:
+    """Share of zeros, fixed side, own scaling of a file, read once while it stays the same."""
+    from sparsebench.models.onnx_file.graph import open_onnx
+    from sparsebench.models.onnx_file.walks import ancestors
     from sparsebench.models.onnx_file.weights import read_weights
 
     file = open_onnx(path)
     graph = file.model.graph
-    layers = read_weights(graph, ancestors(graph, file.logits or file.features), str(path))
+    layers = read_weights(graph, ancestors(graph, file.tensors("logits")), str(path))
     weights = sum(layer.weight.size for layer in layers)
     zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
-    return (zeros / weights if weights else 0.0), file.side
+    return (zeros / weights if weights else 0.0), file.side, file.own_scaling
 
 
 def refuse_training(name: str) -> NoReturn:
