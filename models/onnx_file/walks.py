@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
+_GRAPHS = (5, 10)  # AttributeProto.GRAPH, GRAPHS
 
 def constant_names(graph: onnx.GraphProto) -> set[str]:
     """Tensors that no input changes: stored ones, and what is computed from them alone."""
@@ -26,6 +27,8 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads: its inputs, and what its subgraphs take from around them."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
+        if attribute.type not in _GRAPHS:
+            continue
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             own = {one.name for one in (*graph.input, *graph.initializer)}
             for inner in graph.node:
