@@ -75,7 +75,7 @@ def write_cut(backbone: OnnxBackbone, target: Path, side: int, output: str) -> i
 def _write(backbone: OnnxBackbone, folder: Path, side: int, output: str) -> Artifact:
     path = folder / "model.onnx"
     batch = write_cut(backbone, path, side, output)
-    model = onnx.load(str(path))
+    model, own = onnx.load(str(path)), backbone.file.model
     return Artifact(
         folder=str(folder),
         onnx=str(path),
@@ -94,8 +94,8 @@ def _write(backbone: OnnxBackbone, folder: Path, side: int, output: str) -> Arti
             "batch_size": batch,
             "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import},
             "ir_version": model.ir_version,
-            "own_opset": {o.domain or "ai.onnx": o.version for o in backbone.file.model.opset_import},
-            "own_ir_version": backbone.file.model.ir_version,
+            "own_opset": {o.domain or "ai.onnx": o.version for o in own.opset_import},
+            "own_ir_version": own.ir_version,
         },
     )
 

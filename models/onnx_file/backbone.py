@@ -289,18 +289,6 @@ def scale_tensors(part: Part, number: int) -> list[onnx.TensorProto]:
     ]
 
 
-def scale_tensors(part: Part, number: int) -> list[onnx.TensorProto]:
-    """The step and zero point of a part of whole numbers, as tensors of names of their own."""
-    from onnx import numpy_helper
-
-    assert part.scale is not None
-    step, zero = np.float32(part.scale[0]), np.asarray(part.scale[1], part.dtype)
-    return [
-        numpy_helper.from_array(np.asarray(step), f"sparsebench_step_{number}"),
-        numpy_helper.from_array(zero, f"sparsebench_zero_{number}"),
-    ]
-
-
 def load_onnx_backbone(card: Card, file: OnnxFile) -> OnnxBackbone:
     """Read the layers of an opened file.
 

@@ -104,9 +104,7 @@ def gives_indices(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> str | 
     return None if kind in (0, 1, 10, 11, 16) else "whole numbers"  # 0: not declared
 
 
-def find_head(
-    graph: onnx.GraphProto, output: str, images: str, constants: set[str]
-) -> Head | None:
+def find_head(graph: onnx.GraphProto, output: str, images: str, constants: set[str]) -> Head | None:
     """The classifier in front of an output; None where there is none.
 
     Args:
@@ -242,9 +240,7 @@ def _lower_end(clip: onnx.NodeProto, small: Mapping[str, NDArray[Any]]) -> float
     return float("-inf") if given is None else given
 
 
-def _of_one_pixel(
-    name: str, constants: set[str], maker: Mapping[str, onnx.NodeProto]
-) -> bool:
+def _of_one_pixel(name: str, constants: set[str], maker: Mapping[str, onnx.NodeProto]) -> bool:
     """Whether planes come from a mean over whole planes, or from a product."""
     for _ in range(64):
         node = maker.get(name)

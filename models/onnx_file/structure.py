@@ -266,7 +266,8 @@ def _refuse_training(path: Path, model: onnx.ModelProto) -> None:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            stored.update({node.output[0]: a.t for a in node.attribute if a.HasField("t")})
+            for attribute in node.attribute:
+                stored[node.output[0]] = attribute.t
     for node in watched:
         if _trains(node, opset, stored):
             effect = (

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _GRAPHS = (5, 10)  # AttributeProto.GRAPH, GRAPHS
 
+
 def constant_names(graph: onnx.GraphProto) -> set[str]:
     """Tensors that no input changes: stored ones, and what is computed from them alone."""
     names = {tensor.name for tensor in graph.initializer}

@@ -138,9 +138,7 @@ def quantized(nodes: Iterable[onnx.NodeProto]) -> bool:
     return any(n.op_type in _QUANTIZED or n.op_type == "DequantizeLinear" for n in nodes)
 
 
-def constant_values(
-    graph: onnx.GraphProto, names: Iterable[str], where: str
-) -> list[NDArray[Any]]:
+def constant_values(graph: onnx.GraphProto, names: Iterable[str], where: str) -> list[NDArray[Any]]:
     """The values of some constants; raises SparsebenchError where one cannot be read."""
     values = _Constants(graph, where)
     return [values.read(name) for name in names]

@@ -54,7 +54,10 @@ BEHIND: dict[str, list[NodeProto]] = {
     "tanh and softmax": [GEMM, node("Tanh", ["scores"], ["t"]), node("Softmax", ["t"], ["logits"])],
     "norm": [GEMM, node("LpNormalization", ["scores"], ["logits"])],
     "a gather": [GEMM, node("Gather", ["scores", "row"], ["logits"], axis=1)],
-    "matmul and bias": [node("MatMul", ["features", "w1"], ["m"]), node("Add", ["m", "b1"], ["logits"])],
+    "matmul and bias": [
+        node("MatMul", ["features", "w1"], ["m"]),
+        node("Add", ["m", "b1"], ["logits"]),
+    ],
     "averaged heads": [
         GEMM,
         node("MatMul", ["features", "w2"], ["m"]),
