@@ -115,7 +115,9 @@ def with_partners(plan: Plan) -> dict[str, str]:
     for name in plan.backbones:
         card = find_card(name)
         partner = plan.dense.get(name, card.dense_partner)
-        if is_onnx_name(name) or is_onnx_name(partner):
+        if card.refused:
+            partner = partner or name  # its cells fail with the reason, the others go on
+        elif is_onnx_name(name) or is_onnx_name(partner):
             _refuse_onnx_pair(card, partner, plan)
         if card.family == "dense":
             partner = card.name
@@ -147,6 +149,8 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
             f"Name it: --dense {card.name}=dense.onnx.",
         )
     dense = find_card(partner)
+    if dense.refused:
+        return  # it fails with the reason
     if dense.method != "dense":
         raise SparsebenchError(
             f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
@@ -194,7 +198,9 @@ def _cell(
 ) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
     # Both sides of a comparison see pictures of one size: the dense partner's.
-    size = plan.size or find_card(partner).preprocessing.size
+    sized = find_card(partner)
+    sized = find_card(name) if sized.refused else sized
+    size = plan.size or sized.preprocessing.size
     values: dict[str, Any] = {
         "backbone": name,
         "engine": engine,

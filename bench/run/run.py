@@ -85,8 +85,9 @@ def check(plan: Plan) -> None:
     ):
         if not names:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
-    for name in (*plan.backbones, *plan.dense, *plan.dense.values()):
-        find_card(name)
+    cards = [find_card(name) for name in (*plan.backbones, *plan.dense, *plan.dense.values())]
+    if all(card.refused for card in cards):
+        raise SparsebenchError(cards[0].refused)  # else they become failed records
     of_workloads = [entry for entries in plan.workload_engines.values() for entry in entries]
     for entry in (*plan.engines, *of_workloads, *plan.engine_settings):
         ENGINES.target(engine_and_precision(entry, plan)[0])

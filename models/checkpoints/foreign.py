@@ -30,7 +30,7 @@ _HEADS = {
     b"<!doc": "a web page",
     b"<!DOC": "a web page",
     b"<html": "a web page",
-    b"version https://g": "a pointer of Git LFS, not the file itself",
+    b"version https://": "a pointer of Git LFS, not the file itself",
 }
 _FROM_TORCH = "`torch.onnx.export(torch.jit.load(FILE), (torch.zeros(1, 3, 224, 224),), ...)`"
 

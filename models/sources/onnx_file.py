@@ -2,8 +2,8 @@
 
 It has no architecture's name, so files are held against each other by the path of the dense one.
 A card file beside it (``my.json``) tells what a graph cannot: preprocessing, method, licence.
-Without one the preprocessing is ImageNet's usual one at the file's own size, and a file with few
-zeros counts as dense.
+Without one the preprocessing is ImageNet's usual one at the file's own size (or plain 0..1 or
+0..255, where the graph scales its input itself), and a file with few zeros counts as dense.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Card, at_size
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sources import Found
+from sparsebench.models.sources.own_file import DENSE_AT_MOST
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
@@ -24,19 +25,26 @@ if TYPE_CHECKING:
 
 ARCH = "onnx"
 UNKNOWN = "unknown"
-# A stray zero, or small weights that quantization rounds, make no network sparse.
-_DENSE_AT_MOST = 0.10
+_LABEL_OFF = 0.05
 
 
 def find_onnx(name: str) -> Found:
     """The backbone behind the path of an ONNX file; its ``load`` refuses, as it has no module.
 
+    A file that is there and cannot be used has a card that says why (``refused``), so that a
+    run of several files goes on with the others; :func:`load_onnx` raises it.
+
     Raises:
-        SparsebenchError: there is no such file, it is damaged, it takes something else than
-            pictures, or its card is wrong.
+        SparsebenchError: there is no such file.
     """
     path = _path(name)
-    return Found(_card(name.strip(), path), partial(refuse_training, name), path)
+    if not path.is_file():
+        raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
+    try:
+        card = _card(name.strip(), path)
+    except SparsebenchError as error:
+        card = _refused(name.strip(), path, error)
+    return Found(card, partial(refuse_training, name), path)
 
 
 def load_onnx(name: str) -> OnnxBackbone:
@@ -48,6 +56,26 @@ def load_onnx(name: str) -> OnnxBackbone:
     return load_onnx_backbone(_card(name.strip(), path), open_onnx(path))
 
 
+def _refused(name: str, path: Path, error: SparsebenchError) -> Card:
+    return Card(
+        name=name,
+        arch=ARCH,
+        method=UNKNOWN,
+        family="unknown",
+        sparsity=0.0,
+        preprocessing=IMAGENET_PREPROCESSING,
+        source=str(path),
+        sha256=None,
+        licence=UNKNOWN,
+        upstream_accuracy=None,
+        upstream_data=None,
+        trained=True,
+        dense_partner=name,
+        notes="An ONNX file that cannot be used.",
+        refused=str(error),
+    )
+
+
 def _path(name: str) -> Path:
     return Path(name.strip()).expanduser()
 
@@ -56,7 +84,10 @@ def _card(name: str, path: Path) -> Card:
     if not path.is_file():
         raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
     stamp = path.stat()
-    zeros, side, own_scaling = _seen(path, stamp.st_mtime_ns, stamp.st_size)
+    seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
+    if isinstance(seen, SparsebenchError):
+        raise SparsebenchError(seen.cause, seen.mend)
+    zeros, side, own_scaling = seen
     described = card_of(path)
     if described is not None:
         size = described.preprocessing.size
@@ -66,13 +97,14 @@ def _card(name: str, path: Path) -> Card:
                 "Set size and resize under its 'preprocessing'.",
             )
         dense = described.method == "dense"
+        _check_card(described, zeros, path)
         return replace(
             described,
             name=name,
             source=str(path),
             dense_partner=name if dense else described.dense_partner,
         )
-    dense = zeros <= _DENSE_AT_MOST
+    dense = zeros <= DENSE_AT_MOST
     preprocessing = at_size(IMAGENET_PREPROCESSING, side or IMAGENET_PREPROCESSING.size)
     assumed = f"ImageNet's usual one at {preprocessing.size} px is assumed."
     if own_scaling is not None:
@@ -112,18 +144,36 @@ def card_of(path: Path) -> Card | None:
     return read_card(beside, str(path), any_arch=True)[0] if beside.is_file() else None
 
 
+def _check_card(card: Card, zeros: float, path: Path) -> None:
+    """Refuse a card whose sparsity the file contradicts.
+
+    Raises:
+        SparsebenchError: they are more than five points apart, or a dense file is sparse.
+    """
+    dense = card.method == "dense"
+    if zeros > DENSE_AT_MOST if dense else abs(zeros - card.sparsity) > _LABEL_OFF:
+        said = "dense" if dense else f"{card.sparsity:.1%} sparse"
+        raise SparsebenchError(
+            f"The card of '{path}' is wrong: it says {said}, {zeros:.1%} of the weights are zero.",
+            "Name the sparsity of the file itself, over all weights.",
+        )
+
+
 @lru_cache(maxsize=64)
 def _seen(
     path: Path, modified: int, size: int
-) -> tuple[float, int | None, tuple[Three, Three] | None]:
-    """Share of zeros, fixed side, own scaling of a file, read once while it stays the same."""
+) -> tuple[float, int | None, tuple[Three, Three] | None] | SparsebenchError:
+    """Share of zeros, fixed side, own scaling of a file; or why there are none. Read once."""
     from sparsebench.models.onnx_file.graph import open_onnx
     from sparsebench.models.onnx_file.walks import ancestors
     from sparsebench.models.onnx_file.weights import read_weights
 
-    file = open_onnx(path)
-    graph = file.model.graph
-    layers = read_weights(graph, ancestors(graph, file.tensors("logits")), str(path))
+    try:
+        file = open_onnx(path)
+        graph = file.model.graph
+        layers = read_weights(graph, ancestors(graph, file.tensors("logits")), str(path))
+    except SparsebenchError as error:
+        return error
     weights = sum(layer.weight.size for layer in layers)
     zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
     return (zeros / weights if weights else 0.0), file.side, file.own_scaling

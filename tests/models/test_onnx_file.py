@@ -198,7 +198,13 @@ def test_a_card_beside_it_tells_what_the_graph_cannot(tmp_path: Path) -> None:
     content["preprocessing"] = {"size": 32, "resize": 32}
     path.with_suffix(".json").write_text(json.dumps(content))
     with pytest.raises(SparsebenchError, match="says 32 px, the file takes 16 px"):
-        find_card(str(path))
+        load_onnx(str(path))
+    assert "says 32 px" in find_card(str(path)).refused
+    content["preprocessing"] = {"size": SIDE, "resize": SIDE}
+    for label, said in (("gmp-95", "it says 95.0% sparse"), ("dense", "it says dense")):
+        path.with_suffix(".json").write_text(json.dumps({**content, "name": f"mynet/{label}"}))
+        with pytest.raises(SparsebenchError, match=said):
+            load_onnx(str(path))
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -308,7 +314,7 @@ def test_a_hostile_or_broken_file_gets_one_clear_refusal(
     path = write(Net(nn.Linear(12, 5)), tmp_path / "my.onnx")
     damage(path)
     with pytest.raises(SparsebenchError, match=complaint):
-        find_card(str(path))
+        load_onnx(str(path))
 
 
 def test_weights_outside_its_folder_are_not_read(tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_weights_outside_its_folder_are_not_read(tmp_path: Path) -> None:
     _outside(model)
     path.write_bytes(model.SerializeToString())
     with pytest.raises(SparsebenchError, match="cannot be read as ONNX"):
-        find_card(str(path))
+        load_onnx(str(path))
 
 
 def test_a_weight_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
