@@ -85,9 +85,11 @@ def check(plan: Plan) -> None:
     ):
         if not names:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
-    cards = [find_card(name) for name in (*plan.backbones, *plan.dense, *plan.dense.values())]
-    if all(card.refused for card in cards):
-        raise SparsebenchError(cards[0].refused)  # else they become failed records
+    names = (*plan.backbones, *plan.dense, *plan.dense.values())
+    refused = {name: card.refused for name in names if (card := find_card(name)).refused}
+    pairs = [(name, plan.dense.get(name, name)) for name in plan.backbones]
+    if all(refused.keys() & {sparse, dense} for sparse, dense in pairs):
+        raise SparsebenchError(next(iter(refused.values())))  # else they become failed records
     of_workloads = [entry for entries in plan.workload_engines.values() for entry in entries]
     for entry in (*plan.engines, *of_workloads, *plan.engine_settings):
         ENGINES.target(engine_and_precision(entry, plan)[0])
