@@ -43,7 +43,7 @@ def cut_differently(first: Record, second: Record) -> str:
     Heads that are trained on different tensors tell nothing about what pruning changed.
     """
     files = [record.extra.get("onnx_file") or {} for record in (first, second)]
-    places = [file.get("place") for file in files]
+    places: list[Any] = [file.get("place") for file in files]
     if None in places or places[0] == places[1]:
         return ""
     where = [

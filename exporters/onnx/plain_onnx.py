@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -119,11 +120,11 @@ def cut_model(
     file, parts = backbone.file, backbone.parts(side, output)
     begins = {file.images: (TensorProto.FLOAT, [batch or "batch", 3, side, side])}
     model = part_of(file, [part.name for part in parts], begins)
-    flat = []
+    flat: list[str] = []
     for part in parts:
         name, number = part.name, len(flat)
 
-        def add(op: str, inputs: Sequence[str], *, number: int = number, **attributes: int) -> str:
+        def add(op: str, inputs: Sequence[str], *, number: int = number, **attributes: Any) -> str:
             made = f"sparsebench_{op}_{number}"
             node = helper.make_node(op, list(inputs), [made], made, **attributes)
             model.graph.node.append(node)

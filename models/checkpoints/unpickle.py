@@ -31,7 +31,7 @@ _BESIDE_WEIGHTS = re.compile(
 _LEGACY_PICKLES = 4
 # A step of a pickle takes a microsecond and makes a hundred bytes at most; what holds tensors
 # takes some twenty steps for each. Beyond these a file is refused, whatever its size.
-MOST_STEPS = 2_000_000
+MOST_STEPS = 500_000
 _LARGEST_PICKLE = 32 * 2**20
 # Makes as many bytes as it is told, which no checkpoint needs.
 _REFUSED_GLOBALS = {"builtins.bytearray", "__builtin__.bytearray"}

@@ -17,6 +17,7 @@ from sparsebench.models.masks import Mask, mask_of_arrays, sparsity
 from sparsebench.models.onnx_file.graph import OnnxFile
 from sparsebench.models.onnx_file.running import (
     Array,
+    Begin,
     OwnGraph,
     feed_session,
     part_of,
@@ -251,13 +252,15 @@ def _head_model(file: OnnxFile, parts: tuple[Part, ...]) -> onnx.ModelProto:
     from onnx import TensorProto, helper
 
     assert file.logits is not None
-    begins = {part.name: (helper.np_dtype_to_tensor_dtype(part.dtype), ["n", *part.tail])
-              for part in parts}  # fmt: skip
+    begins: dict[str, Begin] = {
+        part.name: (helper.np_dtype_to_tensor_dtype(part.dtype), ["n", *part.tail])
+        for part in parts
+    }
     model = part_of(file, [file.logits], begins)
     inputs, before = [], []
     for number, part in enumerate(parts):
         name = f"features_{number}"
-        shape = ["n", *part.tail]
+        shape: list[str | int | None] = ["n", *part.tail]
         inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         if part.scale is not None:
             stored = scale_tensors(part, number)

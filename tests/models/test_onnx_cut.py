@@ -21,11 +21,21 @@ from sparsebench.exporters.onnx.verify import check_outputs, reference
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.onnx_file.graph import open_onnx
 from sparsebench.models.sources.onnx_file import load_onnx
-from tests.models.onnx_graphs import BODY, CLASSES, WIDTH, body, model_of, noise, saved, weights
+from tests.models.onnx_graphs import (
+    BODY,
+    CLASSES,
+    WIDTH,
+    Stored,
+    body,
+    model_of,
+    noise,
+    saved,
+    weights,
+)
 
 node = helper.make_node
 GEMM = node("Gemm", ["features", "w1", "b1"], ["scores"], "classifier")
-CONSTANTS = {
+CONSTANTS: Stored = {
     "ten": np.array(10, np.float32),
     "low": np.array(-3, np.float32),
     "zero": np.array(0, np.float32),
@@ -121,7 +131,7 @@ def test_a_weight_on_the_left_is_counted(tmp_path: Path) -> None:
 
 def test_of_several_outputs_the_one_of_a_classifier_is_taken(tmp_path: Path) -> None:
     nodes = [*BODY, GEMM, node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0)]
-    outputs = [("label", TensorProto.INT64), "features", "scores"]
+    outputs: list[str | tuple[str, int]] = [("label", TensorProto.INT64), "features", "scores"]
     file = open_onnx(saved(model_of(nodes, outputs), tmp_path / "my.onnx"))
     assert (file.output, file.features, file.logits) == ("scores", ("features",), "scores")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_a_graph_that_scales_its_input_gets_images_in_the_range_that_it_takes(
     assert export_backbone(load_onnx(str(path))).output_dim == 12
 
 
-def _norm(**attributes: int) -> list[NodeProto]:
+def _norm(**attributes: Any) -> list[NodeProto]:
     norm = node("BatchNormalization", ["c0", *"sbmv"], ["n0"], "bn", **attributes)
     return [BODY[0], norm, node("Relu", ["n0"], ["r0"]), *BODY[2:], GEMM]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.ao.pruning import WeightNormSparsifier
+from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
 from torch.nn.utils import parametrizations, parametrize
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.checkpoints import load_checkpoint, split_entry
@@ -88,7 +88,7 @@ def test_averages_alone_are_read(tmp_path: Path, wrap: Callable[[State], Any]) -
 
 def test_torch_s_averaged_model_is_read_and_its_counter_named(tmp_path: Path) -> None:
     plain = network()
-    averaged = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    averaged = AveragedModel(plain)
     module, said = read(tmp_path / "a.pth", averaged.state_dict())
     assert same(module, plain) and "n_averaged" in said["ignored"]
 
@@ -254,7 +254,7 @@ def test_masks_as_parametrizations_are_applied(tmp_path: Path) -> None:
 
 def test_torch_s_sparsifier_whose_mask_is_not_saved_is_refused(tmp_path: Path) -> None:
     plain = network()
-    sparsifier = WeightNormSparsifier(sparsity_level=0.5)
+    sparsifier: Any = WeightNormSparsifier(sparsity_level=0.5)
     sparsifier.prepare(plain, [{"tensor_fqn": "fc.weight"}])
     sparsifier.step()
     assert not any("mask" in name for name in plain.state_dict())
@@ -293,7 +293,8 @@ def test_nni_s_wrappers_are_read(tmp_path: Path) -> None:
 
 def test_files_of_other_kinds_are_called_what_they_are(tmp_path: Path) -> None:
     scripted = tmp_path / "a.pt"
-    torch.jit.save(torch.jit.trace(network(), torch.zeros(1, 3, 9, 9)), str(scripted))
+    jit: Any = torch.jit
+    jit.save(jit.trace(network(), torch.zeros(1, 3, 9, 9)), str(scripted))
     with pytest.raises(SparsebenchError, match="is a TorchScript program") as caught:
         load_checkpoint(scripted)
     assert "torch.onnx.export(torch.jit.load" in caught.value.mend
