@@ -199,12 +199,15 @@ def _checkpoint(path: Path, size: int | None, entry: str | None = None) -> Inspe
 
 
 def _onnx(path: Path, size: int | None) -> Inspection:
+    from sparsebench.models.checkpoints import SURPRISES
     from sparsebench.models.checkpoints.onnx_weights import read_onnx
 
     try:
         read_onnx(path)
     except SparsebenchError as error:
         return _plain_onnx(path, size, error.cause)
+    except SURPRISES as error:  # shapes that no known architecture has
+        return _plain_onnx(path, size, f"none of the suite's ({error})")
     return _checkpoint(path, size)
 
 

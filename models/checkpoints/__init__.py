@@ -121,20 +121,20 @@ def load_checkpoint(path: str | Path, entry: str | None = None) -> LoadedCheckpo
 
 
 # What code makes of names and shapes that it did not expect.
-_SURPRISES = (IndexError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+SURPRISES = (IndexError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def _recognised(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> bool:
     try:
         return checkpoint_format.recognises(opened)
-    except _SURPRISES:
+    except SURPRISES:
         return False
 
 
 def _loaded(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> LoadedCheckpoint:
     try:
         return checkpoint_format.load(opened)
-    except _SURPRISES as error:
+    except SURPRISES as error:
         raise SparsebenchError(
             f"'{opened.path}' looks like {checkpoint_format.description}, but its tensors are "
             f"not what belongs there ({error}).",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ARCH = "onnx"
 UNKNOWN = "unknown"
 _LABEL_OFF = 0.05
+# Small weights of a dense network become zeros where they are rounded to whole numbers.
+_DENSE_ROUNDED_AT_MOST = 0.35
+_WORTH_SAYING = 0.01
 
 
 def find_onnx(name: str) -> Found:
@@ -87,7 +90,7 @@ def _card(name: str, path: Path) -> Card:
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
         raise SparsebenchError(seen.cause, seen.mend)
-    zeros, side, own_scaling = seen
+    zeros, side, own_scaling, most = seen
     described = card_of(path)
     if described is not None:
         size = described.preprocessing.size
@@ -97,14 +100,14 @@ def _card(name: str, path: Path) -> Card:
                 "Set size and resize under its 'preprocessing'.",
             )
         dense = described.method == "dense"
-        _check_card(described, zeros, path)
+        _check_card(described, zeros, most, path)
         return replace(
             described,
             name=name,
             source=str(path),
             dense_partner=name if dense else described.dense_partner,
         )
-    dense = zeros <= DENSE_AT_MOST
+    dense = zeros <= most
     preprocessing = at_size(IMAGENET_PREPROCESSING, side or IMAGENET_PREPROCESSING.size)
     assumed = f"ImageNet's usual one at {preprocessing.size} px is assumed."
     if own_scaling is not None:
@@ -130,7 +133,8 @@ def _card(name: str, path: Path) -> Card:
         trained=True,
         dense_partner=name if dense else "",
         notes=f"An ONNX file, run as it is; no {path.stem}.json beside it tells its preprocessing, "
-        + (f"so {assumed}" if own_scaling is None else assumed),
+        + (f"so {assumed}" if own_scaling is None else assumed)
+        + (f" {zeros:.1%} of its weights are zero." if dense and zeros >= _WORTH_SAYING else ""),
     )
 
 
@@ -144,14 +148,14 @@ def card_of(path: Path) -> Card | None:
     return read_card(beside, str(path), any_arch=True)[0] if beside.is_file() else None
 
 
-def _check_card(card: Card, zeros: float, path: Path) -> None:
+def _check_card(card: Card, zeros: float, most: float, path: Path) -> None:
     """Refuse a card whose sparsity the file contradicts.
 
     Raises:
         SparsebenchError: they are more than five points apart, or a dense file is sparse.
     """
     dense = card.method == "dense"
-    if zeros > DENSE_AT_MOST if dense else abs(zeros - card.sparsity) > _LABEL_OFF:
+    if zeros > most if dense else abs(zeros - card.sparsity) > _LABEL_OFF:
         said = "dense" if dense else f"{card.sparsity:.1%} sparse"
         raise SparsebenchError(
             f"The card of '{path}' is wrong: it says {said}, {zeros:.1%} of the weights are zero.",
@@ -162,11 +166,11 @@ def _check_card(card: Card, zeros: float, path: Path) -> None:
 @lru_cache(maxsize=64)
 def _seen(
     path: Path, modified: int, size: int
-) -> tuple[float, int | None, tuple[Three, Three] | None] | SparsebenchError:
-    """Share of zeros, fixed side, own scaling of a file; or why there are none. Read once."""
+) -> tuple[float, int | None, tuple[Three, Three] | None, float] | SparsebenchError:
+    """Share of zeros, fixed side, own scaling, zeros that a dense file may have; or why none."""
     from sparsebench.models.onnx_file.graph import open_onnx
     from sparsebench.models.onnx_file.walks import ancestors
-    from sparsebench.models.onnx_file.weights import read_weights
+    from sparsebench.models.onnx_file.weights import quantized, read_weights
 
     try:
         file = open_onnx(path)
@@ -176,7 +180,9 @@ def _seen(
         return error
     weights = sum(layer.weight.size for layer in layers)
     zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
-    return (zeros / weights if weights else 0.0), file.side, file.own_scaling
+    rounded = any(layer.quantized for layer in layers) or quantized(graph.node)
+    most = _DENSE_ROUNDED_AT_MOST if rounded else DENSE_AT_MOST
+    return (zeros / weights if weights else 0.0), file.side, file.own_scaling, most
 
 
 def refuse_training(name: str) -> NoReturn:

@@ -16,6 +16,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from sparsebench.exporters.engines.deepsparse import _why
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.verify import check_outputs, reference
 from sparsebench.models.errors import SparsebenchError
@@ -281,6 +282,16 @@ def test_nodes_in_another_order_and_functions_are_read(tmp_path: Path) -> None:
     backbone = load_onnx(str(saved(model, tmp_path / "function.onnx")))
     assert [layer.weight.shape[0] for layer in backbone.layers] == [WIDTH, CLASSES]
     assert export_backbone(backbone).output_dim == WIDTH
+
+
+def test_what_cannot_be_lowered_is_one_message_for_deepsparse(tmp_path: Path) -> None:
+    """Gelu came with opset 20 and is written as no older operator."""
+    gelu = [*BODY[:1], node("Gelu", ["c0"], ["r0"]), *BODY[2:], *BEHIND["nothing"]]
+    path = saved(model_of(gelu, opset=20), tmp_path / "gelu.onnx")
+    artifact = export_backbone(load_onnx(str(path)))
+    said = _why(artifact, RuntimeError("NM: error\nline of C++"))
+    assert "the file has opset 20" in said and "opset_version=19" in said
+    assert "C++" not in said
 
 
 @pytest.mark.parametrize("opset", [20, 21])

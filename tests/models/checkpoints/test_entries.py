@@ -14,6 +14,7 @@ from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsif
 from torch.nn.utils import parametrizations, parametrize
 from torch.optim.swa_utils import AveragedModel
 
+from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.checkpoints import load_checkpoint, split_entry
 from sparsebench.models.checkpoints.fit import build_from, matching_architectures
@@ -314,3 +315,23 @@ def test_files_of_other_kinds_are_called_what_they_are(tmp_path: Path) -> None:
     for name, kind in kinds.items():
         with pytest.raises(SparsebenchError, match=kind):
             load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"),
+    [
+        (["resnet.embedder.embedder.convolution.weight", "classifier.1.weight"], "transformers"),
+        (["cls_token", "blocks.0.attn.qkv.weight", "head.weight"], "a vision transformer"),
+        (["class_token", "conv_proj.weight", "heads.head.weight"], "a vision transformer"),
+        (["vit.embeddings.cls_token", "vit.layernorm.weight"], "transformers"),
+    ],
+)
+def test_networks_that_the_suite_does_not_build_are_sent_to_onnx(
+    tmp_path: Path, names: list[str], whose: str
+) -> None:
+    torch.save({name: torch.ones(4, 4) for name in names}, tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match=whose) as caught:
+        build_from("tiny", load_checkpoint(tmp_path / "a.pth"), tmp_path / "a.pth")
+    assert "torch.onnx.export" in caught.value.mend
+    found = inspect_target(str(tmp_path / "a.pth"))
+    assert whose in found.unknown[0] and "torch.onnx.export" in found.facts["to run it"]
