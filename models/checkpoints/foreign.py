@@ -44,7 +44,7 @@ def refuse_foreign(path: Path, head: bytes) -> None:
     kind = next((what for start, what in _HEADS.items() if head.startswith(start)), None)
     if head[4:8] == b"TFL3":
         kind = "a TensorFlow Lite model"
-    if head.startswith(b"PK") and zipfile.is_zipfile(path):
+    if head.startswith(b"PK"):
         kind = _zipped(path) or kind
     elif kind is None and not head.startswith((b"\x80", b"PK")) and head[8:9] != b"{":
         kind = _SUFFIXES.get(path.suffix.lower())
@@ -65,7 +65,7 @@ def _zipped(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except Exception:  # what is damaged is said where it is read
         return None
     lasts = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in lasts or any("/code/" in name for name in names):

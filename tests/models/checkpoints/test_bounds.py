@@ -17,6 +17,7 @@ from torch import Tensor
 from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.models.checkpoints import load_checkpoint
 from sparsebench.models.checkpoints.compact import TENSORS_KEY, VERSION_KEY
+from sparsebench.models.checkpoints.fit import build_from
 from sparsebench.models.errors import SparsebenchError
 from tests.models.checkpoints.test_refused import resnet18
 
@@ -94,3 +95,16 @@ def test_nan_and_optimizer_state_are_answered_at_once(tmp_path: Path, resnet18: 
     beside = {"optimizer": {"state": state, "param_groups": [{"params": list(state)}]}}
     torch.save({**resnet18, **beside}, tmp_path / "b.pth")
     assert inspect_target(str(tmp_path / "b.pth")).facts["arch"] == "resnet18"
+
+
+@pytest.mark.parametrize("place", [4, 6, 8, 10])
+@pytest.mark.parametrize("mark", [b"PK\x01\x02", b"PK\x05\x06"])
+def test_a_damaged_zip_directory_is_no_traceback(tmp_path: Path, mark: bytes, place: int) -> None:
+    """Versions, methods and disks that ``zipfile`` refuses by exceptions of several kinds."""
+    torch.save({"w": torch.ones(3, 3)}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    start = content.rindex(mark)
+    content[start + place] ^= 0xB5
+    (tmp_path / "a.pth").write_bytes(bytes(content))
+    with pytest.raises(SparsebenchError, match=r"a\.pth"):
+        build_from("resnet18", load_checkpoint(tmp_path / "a.pth"), tmp_path / "a.pth")
