@@ -81,7 +81,7 @@ def format_percent(sparsity: float) -> str:
 
 def is_onnx_name(name: str) -> bool:
     """Whether a backbone's name is the path of an ONNX file and nothing else."""
-    return "@" not in name and name.strip().endswith(ONNX_SUFFIX)
+    return "@" not in name and name.strip().lower().endswith(ONNX_SUFFIX)
 
 
 def _parse_recipe(text: str, recipe: str) -> tuple[str, float]:

@@ -51,7 +51,7 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         apply_mask(module, ONE_SHOT_METHODS[name.method](module, name.sparsity))
         return module
 
-    return Found(card, load)
+    return Found(card, load, said=dense.said)
 
 
 def global_magnitude(module: nn.Module, sparsity: float) -> Mask:

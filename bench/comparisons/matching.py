@@ -37,6 +37,24 @@ def must_match(record: Record) -> dict[str, Any]:
     return keys
 
 
+def cut_differently(first: Record, second: Record) -> str:
+    """Why the features of two ONNX files are not those of one place; empty where they are.
+
+    Heads that are trained on different tensors tell nothing about what pruning changed.
+    """
+    files = [record.extra.get("onnx_file") or {} for record in (first, second)]
+    places: list[Any] = [file.get("place") for file in files]
+    if None in places or places[0] == places[1]:
+        return ""
+    where = [
+        f"'{file['features']}' ({place['layers']} layers before it, {place['head']} behind)"
+        for file, place in zip(files, places, strict=True)
+    ]
+    return (
+        f"The features are of different places, {where[0]} and {where[1]}: no change of accuracy."
+    )
+
+
 def differing_keys(
     first: Record, second: Record, ignore: Iterable[str] = ()
 ) -> dict[str, tuple[Any, Any]]:

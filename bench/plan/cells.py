@@ -119,7 +119,9 @@ def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
     for name in plan.backbones:
         card = look_up(name)
         partner = plan.dense.get(name, card.dense_partner)
-        if is_onnx_name(name) or is_onnx_name(partner):
+        if card.refused:
+            partner = partner or name  # its cells fail with the reason, the others go on
+        elif is_onnx_name(name) or is_onnx_name(partner):
             _refuse_onnx_pair(card, partner, plan, look_up)
         if card.family == "dense":
             chosen[card.name] = (card, card)
@@ -149,6 +151,8 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
             f"Name it: --dense {card.name}=dense.onnx.",
         )
     dense = look_up(partner)
+    if dense.refused:
+        return  # it fails with the reason
     if dense.method != "dense":
         raise SparsebenchError(
             f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
@@ -185,8 +189,9 @@ def _cell(
     plan: Plan, task: str, workload: str, card: Card, dense: Card, engine: str, precision: str
 ) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
-    # Both sides of a comparison see images of one size: the dense partner's.
-    size = plan.size or dense.preprocessing.size
+    # Both sides of a comparison see images of one size: the dense baseline's.
+    sized = card if dense.refused else dense
+    size = plan.size or sized.preprocessing.size
     values: dict[str, Any] = {
         "backbone": card.name,
         "engine": engine,

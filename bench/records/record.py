@@ -71,6 +71,11 @@ class BackboneInfo:
         """Whether it is a dense partner itself."""
         return self.method == DENSE
 
+    @property
+    def zeros(self) -> float:
+        """What is shown of its sparsity: measured, or its label where nothing was measured."""
+        return self.sparsity if self.measured_sparsity is None else self.measured_sparsity
+
 
 @dataclass(frozen=True)
 class EngineInfo:

@@ -87,10 +87,13 @@ def check(plan: Plan) -> None:
     ):
         if not names:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
+    names = (*plan.backbones, *plan.dense, *plan.dense.values())
+    refused = {name: card.refused for name in names if (card := find_card(name)).refused}
+    pairs = [(name, plan.dense.get(name, name)) for name in plan.backbones]
+    if all(refused.keys() & {sparse, dense} for sparse, dense in pairs):
+        raise SparsebenchError(next(iter(refused.values())))  # else they become failed records
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
-    for name in plan.dense:
-        find_card(name)
     with_partners(plan)
     named = [entry for entries in plan.workload_engines.values() for entry in entries]
     for entry in (*plan.engines, *named, *plan.engine_settings):

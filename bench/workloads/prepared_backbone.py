@@ -82,6 +82,12 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     backbone = load_to_run(name)
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
+    bound = artifact.facts.get("batch_size")
+    if bound not in (None, batch_size):
+        raise SparsebenchError(
+            f"'{name}' is written for a batch size of {bound}, not of {batch_size}.",
+            f"Run it with --batch-size {bound}, or export it with a dynamic batch axis.",
+        )
     images = first_pictures(task, preprocessing, batch_size)
     costs = _costs(backbone, size)
     return Prepared(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sparsebench.exporters.onnx.artifact import Artifact
 
 LICENCE = "Neural Magic community licence: evaluation only, not production"
+# Tried: the library's own message for newer files is six lines of C++.
+NEWEST_OPSET, NEWEST_IR = 19, 9
 SUPPORT = "ended June 2025 (1.8.0 is the last release)"
 
 
@@ -61,7 +63,7 @@ class DeepSparseEngine:
                 **request.options,
             )
         except (RuntimeError, ValueError, TypeError) as error:
-            raise EngineError(f"DeepSparse could not compile the network: {error}") from error
+            raise EngineError(_why(artifact, error)) from error
         return DeepSparseSession(engine)
 
     def profile(
@@ -96,6 +98,20 @@ class DeepSparseEngine:
             )
             for step in told["layer_info"]
         ]
+
+
+def _why(artifact: Artifact, error: Exception) -> str:
+    """One line; a file that is too new is told from all else that may be wrong with it."""
+    opset, version = artifact.facts.get("opset"), artifact.facts.get("ir_version") or 0
+    number = opset.get("ai.onnx", 0) if isinstance(opset, dict) else int(opset or 0)
+    if number > NEWEST_OPSET or version > NEWEST_IR:
+        return (
+            f"DeepSparse reads ONNX opsets up to {NEWEST_OPSET} and IR versions up to "
+            f"{NEWEST_IR}; the file has opset {number} and IR version {version}, and no exact "
+            f"conversion was found. Export it with opset_version={NEWEST_OPSET} or lower."
+        )
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"DeepSparse could not compile the network: {first}"
 
 
 class DeepSparseSession:

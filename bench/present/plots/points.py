@@ -152,7 +152,7 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
         task=record.task.name,
         arch=record.backbone.arch,
         method=record.backbone.method,
-        sparsity=record.backbone.sparsity,
+        sparsity=record.backbone.zeros,
         engine=" ".join([engine.name, *unusual]),
         speedup=(low, ratio.median, high),
         change=change,

@@ -120,7 +120,7 @@ def _section(
 ) -> Section:
     varying = varying_settings(group)
     ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
-                                           r.backbone.sparsity, r.backbone.name))  # fmt: skip
+                                           r.backbone.zeros, r.backbone.name))  # fmt: skip
     rows = tuple(
         _row(record, records, times, compared.get(record.id), varying, totals)
         for record in ordered

@@ -25,7 +25,7 @@ COLUMNS = (
     "smallest_effect", "amdahl_bound", "efficiency", "verdict", "verdict_best_dense",
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
-    *DETAILS, *RESOURCES, *PROCESS,
+    *DETAILS, *RESOURCES, *PROCESS, "sparsity_label",
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -54,7 +54,8 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "backbone": record.backbone.name,
         "method": record.backbone.method,
         "family": record.backbone.family,
-        "sparsity": record.backbone.sparsity,
+        "sparsity": record.backbone.zeros,
+        "sparsity_label": record.backbone.sparsity,
         "trained": record.backbone.trained,
         "engine": record.engine.name,
         "engine_version": record.engine.version,
