@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.models.architectures import base_architecture, find_architecture
 from sparsebench.models.cards import Card, Family, Preprocessing
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName, format_percent, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import Found, Source, find_source
 from sparsebench.models.zoo.card_file import read_card
@@ -50,6 +50,10 @@ _FAMILIES: dict[str, Family] = {
 _DENSE_AT_MOST = 0.10
 
 
+def _family(method: str) -> Family:
+    return _FAMILIES.get(split_block(method)[0], "unknown")
+
+
 def _find(name: BackboneName) -> Found | None:
     assert name.source is not None
     path = Path(name.source).expanduser()
@@ -61,7 +65,7 @@ def _find(name: BackboneName) -> Found | None:
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
-    if name.method in ONE_SHOT_METHODS and not same:
+    if split_block(name.method)[0] in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
     onnx = path if path.suffix == ".onnx" else None
@@ -106,7 +110,7 @@ def _within(path: Path) -> Card | None:
             name=str(name),
             arch=name.arch,
             method=name.method,
-            family=_FAMILIES.get(name.method, "unknown"),
+            family=_family(name.method),
             sparsity=name.sparsity,
             preprocessing=Preprocessing(**lists),
             source=str(path),
@@ -143,7 +147,7 @@ def card_beside(path: Path) -> Card | None:
 
 def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
     spec = find_architecture(name.arch)
-    family = _FAMILIES.get(name.method, "unknown")
+    family = _family(name.method)
     if described is not None and described.arch == name.arch:
         same_method = described.method == name.method
         return replace(

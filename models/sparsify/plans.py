@@ -17,7 +17,7 @@ from typing import Any
 from sparsebench.models.errors import SparsebenchError
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
-OPTIONAL = ("size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
+OPTIONAL = ("block", "size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
 EXECUTION = ("precision", "compile", "checkpoint_seconds", "report_steps")
 
 
@@ -94,6 +94,7 @@ def run_plan(
         resume=resume,
         overwrite=overwrite,
         device=device,
+        block=plan.get("block", 1),
         size=plan.get("size", 64),
         seed=plan.get("seed", 0),
         recipe=plan.get("recipe"),
