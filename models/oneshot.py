@@ -42,8 +42,8 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         upstream_data=None,
         dense_partner=dense.card.name,
         notes=f"'{dense.card.name}' without the {format_percent(name.sparsity)} % of its weights "
-        f"that are smallest{together}, not retrained; the first and the depthwise convolutions stay whole."
-        + ("" if dense.card.trained else " Random weights."),
+        f"that are smallest{together}, not retrained; the first and the depthwise convolutions "
+        "stay whole." + ("" if dense.card.trained else " Random weights."),
     )
 
     def load() -> nn.Module:

@@ -17,6 +17,7 @@ from sparsebench.models.zoo import find_card
 
 # Over so many blocks a workload deals its seeds: each block has other ones.
 _DEALT = "repeats"
+USUAL = "fp32"
 # The settings besides those of a cell that change what a workload computes.
 _HEAD = ("seeds", "solver", "epochs")
 _TRAINING = ("seeds", "recipe", "train_epochs", "lr", "validation", _DEALT)
@@ -67,7 +68,7 @@ class Cell:
     @property
     def engine_label(self) -> str:
         """The engine's name, with a precision that is not the usual one."""
-        return self.engine if self.precision == "fp32" else f"{self.engine} {self.precision}"
+        return self.engine if self.precision == USUAL else f"{self.engine} {self.precision}"
 
     @property
     def worker(self) -> tuple[str, str, str]:
@@ -82,13 +83,29 @@ def expand(plan: Plan) -> list[Cell]:
         UnknownNameError: a backbone that does not exist.
     """
     backbones = with_partners(plan)
-    return [
+    cells = [
         _cell(plan, task, workload, name, partner, engine, precision)
         for task in plan.tasks
         for name, partner in backbones.items()
         for workload in plan.workloads
-        for engine, precision in engines_for(workload, plan)
+        for engine, wanted in engines_for(workload, plan)
+        for precision in _precisions(name, backbones, workload, wanted)
     ]
+    return list({cell.id: cell for cell in cells}.values())
+
+
+def _precisions(name: str, backbones: dict[str, str], workload: str, wanted: str) -> list[str]:
+    """A backbone's precisions on an engine: its file's own, where that has one, or the plan's.
+
+    The dense partner of an INT8 file is measured in INT8 too (quantized here where its own file
+    is in float): what sparsity gives and what the precision gives are then told apart.
+    """
+    own = find_card(name).precision
+    if own != USUAL:
+        return [own]
+    files = {find_card(sparse).precision for sparse, dense in backbones.items() if dense == name}
+    extracts = WORKLOADS.load(workload).engines is None
+    return list(dict.fromkeys([wanted, *(files - {USUAL} if extracts else ())]))
 
 
 def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.onnx.verify import check_outputs
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
-from sparsebench.exporters.worker.launch import start_worker
+from sparsebench.exporters.worker.launch import ENGINES, start_worker
 from sparsebench.models.errors import SparsebenchError
 
 Prepare = Callable[[Cell], Prepared]
@@ -139,7 +139,9 @@ def _compile(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, 
         device=cell.device,
         options=dict(cell.settings.options),
     )
-    answer = worker.compile(prepared.artifact, request)
+    form = getattr(ENGINES.load(cell.engine), "int8_form", "qdq")
+    artifact = prepared.artifact_for(cell.precision, form)
+    answer = worker.compile(artifact, request)
     outputs = worker.run(prepared.images)
     verdict = check_outputs(
         prepared.backbone, prepared.artifact, prepared.reference, outputs, cell.precision
@@ -153,6 +155,7 @@ def _compile(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, 
         "affinity": answer["affinity"],
         "openmp": openmp_runtimes(worker.pid),
         "verification": verdict.to_json(),
+        "quantisation": artifact.facts.get("quantisation"),
     }
 
 

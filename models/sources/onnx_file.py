@@ -54,8 +54,7 @@ def _path(name: str) -> Path:
 def _card(name: str, path: Path) -> Card:
     if not path.is_file():
         raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
-    stamp = path.stat()
-    zeros, side = _seen(path, stamp.st_mtime_ns, stamp.st_size)
+    zeros, side, precision = _facts(path)
     described = card_of(path)
     if described is not None:
         size = described.preprocessing.size
@@ -70,6 +69,7 @@ def _card(name: str, path: Path) -> Card:
             name=name,
             source=str(path),
             dense_partner=name if dense else described.dense_partner,
+            precision=precision,
         )
     dense = zeros <= _DENSE_AT_MOST
     preprocessing = at_size(IMAGENET_PREPROCESSING, side or IMAGENET_PREPROCESSING.size)
@@ -89,7 +89,17 @@ def _card(name: str, path: Path) -> Card:
         dense_partner=name if dense else "",
         notes=f"An ONNX file, run as it is; no {path.stem}.json beside it tells its preprocessing, "
         f"so ImageNet's usual one at {preprocessing.size} px is assumed.",
+        precision=precision,
     )
+
+
+def precision_of(path: Path) -> str:
+    """``int8`` for an ONNX file that computes in whole numbers somewhere, else ``fp32``.
+
+    Raises:
+        SparsebenchError: it cannot be read.
+    """
+    return _facts(path)[2]
 
 
 def card_of(path: Path) -> Card | None:
@@ -102,18 +112,25 @@ def card_of(path: Path) -> Card | None:
     return read_card(beside, str(path), any_arch=True)[0] if beside.is_file() else None
 
 
+def _facts(path: Path) -> tuple[float, int | None, str]:
+    stamp = path.stat()
+    return _seen(path, stamp.st_mtime_ns, stamp.st_size)
+
+
 @lru_cache(maxsize=64)
-def _seen(path: Path, modified: int, size: int) -> tuple[float, int | None]:
-    """Share of zeros and the fixed side of a file, read once for as long as it stays the same."""
+def _seen(path: Path, modified: int, size: int) -> tuple[float, int | None, str]:
+    """Share of zeros, fixed side and precision of a file, read once while it stays the same."""
     from sparsebench.models.onnx_file.graph import ancestors, open_onnx
-    from sparsebench.models.onnx_file.weights import read_weights
+    from sparsebench.models.onnx_file.weights import quantized, read_weights
 
     file = open_onnx(path)
     graph = file.model.graph
-    layers = read_weights(graph, ancestors(graph, file.logits or file.features), str(path))
+    nodes = ancestors(graph, file.logits or file.features)
+    layers = read_weights(graph, nodes, str(path))
     weights = sum(layer.weight.size for layer in layers)
     zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
-    return (zeros / weights if weights else 0.0), file.side
+    precision = "int8" if quantized(nodes) else "fp32"
+    return (zeros / weights if weights else 0.0), file.side, precision
 
 
 def refuse_training(name: str) -> NoReturn:

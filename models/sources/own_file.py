@@ -21,6 +21,7 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import BackboneName, format_percent, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import Found, Source, find_source
+from sparsebench.models.sources.onnx_file import precision_of
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def _find(name: BackboneName) -> Found | None:
         return None
     card = _card(name, path, described)
     onnx = path if path.suffix == ".onnx" else None
+    if onnx is not None:
+        card = replace(card, precision=precision_of(onnx))
     return Found(card, partial(_load, card, path), onnx)
 
 

@@ -125,7 +125,9 @@ def drop_share(step: int, total_steps: int) -> float | None:
 
 
 @torch.no_grad()
-def drop_and_grow(weight: Tensor, gradient: Tensor, mask: Tensor, share: float, block: int = 1) -> Tensor:
+def drop_and_grow(
+    weight: Tensor, gradient: Tensor, mask: Tensor, share: float, block: int = 1
+) -> Tensor:
     """The mask after one change.
 
     Args:
