@@ -108,4 +108,4 @@ def _block_sums(values: Tensor, block: int) -> Tensor:
     blocks = -(-inputs // block)
     padded = values.new_zeros(values.shape[0], blocks * block, *values.shape[2:])
     padded[:, :inputs] = values
-    return padded.unflatten(1, (blocks, block)).sum(2)
+    return padded.reshape(values.shape[0], blocks, block, *values.shape[2:]).sum(2)

@@ -165,6 +165,8 @@ def _candidate(
         return f"{record.status}: {record.reason}"
     if record.id not in times:
         return "it has no time"
+    if not record.engine.runs_itself:
+        return record.engine.not_itself
     if not record.backbone.trained:
         return "generated weights: speed only, no accuracy"
     reference = reference_for(record, records, wanted)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What is not quantized in the graph; fp32 is held to fp32, where its own choice would be bf16.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_READ_BACK = {"f32": "float32", "bf16": "bfloat16"}
 
 _PRECISION = "INFERENCE_PRECISION_HINT"
 
@@ -99,8 +100,8 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO could not compile the network: {error}") from error
         session = OpenVinoSession(compiled)
         wanted, found = _HINTS[request.precision], session.describe()["precision_read_back"]
-        if wanted not in found and _PRECISION not in request.options:
-            raise EngineError(f"OpenVINO computes in {found} here, although {wanted} was asked for")
+        if _READ_BACK[wanted] not in found and _PRECISION not in request.options:
+            raise EngineError(f"OpenVINO was told to compute in {wanted} and says {found}")
         return session
 
 

@@ -209,9 +209,9 @@ class _Graph:
         bias = self.array(conv.input[2]) if len(conv.input) > 2 else np.zeros(len(weight))
         return weight, bias.astype(np.float32)
 
-    def store(self, name: str, values: NDArray[Any]) -> str:
+    def store(self, name: str, values: NDArray[Any] | np.generic) -> str:
         if name not in self._stored:
-            tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+            tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
             self.model.graph.initializer.append(tensor)
             self._stored[name] = tensor
         return name

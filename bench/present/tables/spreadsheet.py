@@ -46,7 +46,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "family": record.backbone.family,
         "sparsity": record.backbone.sparsity,
         "trained": record.backbone.trained,
-        "engine": record.engine.name,
+        "engine": record.engine.label,
         "engine_version": record.engine.version,
         "device": record.engine.device,
         "precision": record.engine.precision,

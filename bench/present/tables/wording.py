@@ -63,4 +63,9 @@ def how_to_read(found: Sequence[Section]) -> str:
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
     used = any(r.engine.name == DEEPSPARSE and r.status == "ok" for r in records)
-    return [DEEPSPARSE_WARNING] if used else []
+    measured = [record.engine for record in records if record.status == "ok"]
+    fallbacks = list(dict.fromkeys(engine.not_itself for engine in measured))
+    return [
+        *([DEEPSPARSE_WARNING] if used else []),
+        *(f"{text}: what it measures there is not {text.split()[0]}." for text in fallbacks if text),
+    ]
