@@ -45,8 +45,8 @@ class Range:
     @property
     def scale(self) -> np.float32:
         """The step between two values; 1 for an activation that is always zero."""
-        width = self.high - self.low
-        return np.float32(width / _LEVELS) if width > 0 else np.float32(1)
+        step = (self.high - self.low) / _LEVELS
+        return np.float32(step) if step > np.finfo(np.float32).tiny else np.float32(1)
 
     @property
     def zero_point(self) -> np.uint8:

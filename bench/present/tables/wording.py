@@ -67,5 +67,5 @@ def warnings(records: Sequence[Record]) -> list[str]:
     fallbacks = list(dict.fromkeys(engine.not_itself for engine in measured))
     return [
         *([DEEPSPARSE_WARNING] if used else []),
-        *(f"{text}: what it measures there is not {text.split()[0]}." for text in fallbacks if text),
+        *(f"{why}: its times there are not {why.split()[0]}'s." for why in fallbacks if why),
     ]
