@@ -98,7 +98,7 @@ def test_zero_is_one_of_a_range_s_values_and_its_ends_are_near_the_others(
 @given(
     st.lists(st.lists(FINITE, min_size=4, max_size=4), min_size=1, max_size=3),
     st.floats(-50, 50, width=32),
-    st.floats(np.float32(1e-3), 10, width=32),
+    st.floats(2**-10, 10, width=32),
 )
 @settings(max_examples=200, deadline=None)
 def test_weights_keep_their_zeros_their_signs_and_half_a_step(
