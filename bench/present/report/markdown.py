@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.decisions.amounts import points
+from sparsebench.bench.present.decisions.sentences import Sentence
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
-from sparsebench.bench.present.report.words import Sentence, points
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#!])")
 _MENTION = re.compile(r"(?<!\w)@")  # would call somebody of that name
@@ -21,11 +22,11 @@ def markdown_page(report: Report) -> str:
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
         lines.append(f"Run {escaped(run.label)}: measured {run.when} on {escaped(machines)}.")
-    for one in report.chosen:
-        lines += ["", f"**{escaped(one.words.title)}**: {_sentence(one.words.headline)}"]
-        lines += [""] if one.words.remarks else []
-        lines += [f"- {_sentence(remark)}" for remark in one.words.remarks]
-    lines += ["", "“Within”: even the lower end of the 95% interval of the accuracy change is."]
+    for said in report.headlines(report.margin):
+        lines += ["", f"**{escaped(said.title)}**: {_sentence(said.headline)}"]
+        lines += [""] if said.remarks else []
+        lines += [f"- {_sentence(remark)}" for remark in said.remarks]
+    lines += ["", report.within]
     lines += [f"\n> **{escaped(one.warning)}**" for one in report.engines if one.warning]
     every = [*grids.cell_grids(report), *grids.mean_grids(report), *grids.training_grids(report)]
     every += [*metadata_tables.small_grids(report), *metadata_tables.forecast_grids(report)]

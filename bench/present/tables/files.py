@@ -11,7 +11,6 @@ from sparsebench.bench.present.tables.head import head_lines
 from sparsebench.bench.present.tables.one_off import one_off_lines
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import markdown_lines
-from sparsebench.bench.present.tables.winners import winner_lines
 from sparsebench.bench.present.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -26,7 +25,11 @@ from sparsebench.bench.records import Record
 
 
 def summary_markdown(
-    name: str, found: Sequence[Section], records: Sequence[Record], total: Total | None = None
+    name: str,
+    found: Sequence[Section],
+    records: Sequence[Record],
+    total: Total | None = None,
+    closing: Sequence[str] = (),
 ) -> str:
     """The run as Markdown.
 
@@ -35,6 +38,7 @@ def summary_markdown(
         found: its tables.
         records: all of the run, for the machine and the warnings.
         total: seconds of the whole run, predicted and measured.
+        closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
     """
     lines = [f"# {name}", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
@@ -51,8 +55,8 @@ def summary_markdown(
         if section.missing:
             lines += ["", "Without numbers:", ""]
             lines += [f"- `{name}`: {_one_line(reason)}" for name, reason in section.missing]
-    if winners := winner_lines(found):
-        lines += ["", "## Who wins", "", *(f"- {line}" for line in winners)]
+    if closing:
+        lines += ["", f"## {closing[0]}", "", *(f"- {line}" for line in closing[1:])]
     if any(section.rows for section in found):
         lines += ["", f"{how_to_read(found)} {theory.READING}"]
     lines += forecast_lines(found, total)
