@@ -12,7 +12,8 @@ import onnx
 import pytest
 
 from sparsebench.bench.comparisons import compare_run
-from sparsebench.bench.decide.candidates import candidates
+from sparsebench.bench.decide.candidates import RunData
+from sparsebench.bench.decide.study import Study
 from sparsebench.bench.gate.cells import gated_cells
 from sparsebench.bench.present.tables.rows import engine_label
 from sparsebench.bench.present.tables.wording import warnings
@@ -125,9 +126,10 @@ def test_a_graph_that_deepsparse_left_to_another_never_counts_as_deepsparse() ->
 
     records = [left if record.id == whole.id else record for record in run.records]
     for given, may_be_chosen in ((run.records, True), (records, False)):
-        chosen = {candidate.record.id for candidate in candidates("r", given, ())[0]}
-        assert (whole.id in chosen) == may_be_chosen
-        assert dense.id in chosen
+        study = Study([RunData.of("r", given)])
+        named = {one.record.id for question in study.questions for one in question.candidates}
+        assert (whole.id in named) == may_be_chosen
+        assert dense.id in named
     gated = {cell.record.id: cell for cell in gated_cells(records, ())}
     assert gated[left.id].ratio is None
     assert "bundled ONNX Runtime" in (gated[left.id].reason or "")
