@@ -1,14 +1,15 @@
 """The command line: ``sparsebench COMMAND``, one file a group of commands.
 
 Exit codes: 0 fine, 1 regression or failed check, 2 wrong usage or input, 3 nothing was
-measured, 130 interrupted. Heavy libraries are imported inside commands, so that
-``sparsebench --help`` answers at once.
+measured, 4 cannot tell (the noise leaves a limit open), 130 interrupted. Heavy libraries are
+imported inside commands, so that ``sparsebench --help`` answers at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -35,13 +36,29 @@ from sparsebench.models.errors import SparsebenchError
 
 app = typer.Typer(
     name="sparsebench",
-    help="What does a sparse vision backbone buy, in seconds, and what does it cost, in accuracy?",
     epilog="Start with:  sparsebench run quick",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def sparsebench(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """What does a sparse vision backbone buy, in seconds, and what does it cost, in accuracy?"""
+    if version:
+        from sparsebench import __version__
+
+        typer.echo(f"sparsebench {__version__}")
+        raise typer.Exit
+
+
 app.command(name="run", epilog=run.EPILOG)(run.run)
 app.command(name="list", epilog=list_command.EPILOG)(list_command.list_names)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -16,6 +16,7 @@ from sparsebench.bench.tasks.base import Split, Task
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
+from sparsebench.exporters.onnx.sizes import model_bytes
 from sparsebench.exporters.onnx.verify import Reference, reference
 from sparsebench.models.architectures import classifier_name
 from sparsebench.models.cards import Preprocessing, at_size
@@ -50,6 +51,8 @@ class Prepared:
             size.
         bytes_ratio: bytes of the non-zero weights and of the bits that say where they are,
             over those of all weights (0-1).
+        model_bytes: its size on disk: dense, sparse, compressed
+            (:func:`sparsebench.exporters.onnx.sizes.model_bytes`).
         export_seconds: what loading, exporting and checking took; a one-off cost.
         task: whose training images calibrate INT8.
     """
@@ -62,6 +65,7 @@ class Prepared:
     measured_sparsity: float
     flops_ratio: float
     bytes_ratio: float
+    model_bytes: dict[str, int]
     export_seconds: float
     task: Task
 
@@ -112,6 +116,7 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
     images = first_pictures(task, preprocessing, batch_size)
+    costs = _costs(backbone, size)
     return Prepared(
         backbone=backbone,
         artifact=artifact,
@@ -120,7 +125,8 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         reference=reference(backbone, artifact, images),
         measured_sparsity=backbone.measured_sparsity,
         flops_ratio=_flops_ratio(backbone, size),
-        bytes_ratio=bytes_ratio(_costs(backbone, size)),
+        bytes_ratio=bytes_ratio(costs),
+        model_bytes=model_bytes(artifact, costs),
         export_seconds=time.perf_counter() - start,
         task=task,
     )
