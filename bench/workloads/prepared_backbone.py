@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.images.decode import decoded_batches
-from sparsebench.bench.tasks.base import Split, Task
+from sparsebench.bench.tasks.base import Task
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
@@ -29,6 +29,7 @@ from sparsebench.models.costs import (
     total_cost,
 )
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import Split
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.zoo.load import Backbone, load_to_run
 

@@ -129,7 +129,7 @@ def test_a_plan_in_blocks_is_written_named_and_shipped(tmp_path: Path) -> None:
         "[recipe]\nbatch_size = 8\n"
     )
     data = write_folder(tmp_path / "data")
-    made = run_plan(plan, data, tmp_path / "out.safetensors", cache=tmp_path / "cache")
+    made = run_plan(plan, data, tmp_path / "out.safetensors")
     assert load_compact(made.path)[1]["method"] == "acdc_block4"
     assert find_card(str(made.path)).family == "regularization"
     assert broken_blocks(load_backbone(str(made.path)).mask, 4) == 0
