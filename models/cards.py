@@ -82,6 +82,7 @@ class Card:
         notes: one or two sentences for a reader.
         num_classes: outputs of the upstream classifier.
         refused: why the file behind it cannot be used; empty for all that can.
+        precision: what its file computes in: ``fp32``, or ``int8`` for a quantized ONNX file.
     """
 
     name: str
@@ -100,3 +101,4 @@ class Card:
     notes: str = ""
     num_classes: int = 1000
     refused: str = ""
+    precision: str = "fp32"

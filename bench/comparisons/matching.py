@@ -24,6 +24,7 @@ def must_match(record: Record) -> dict[str, Any]:
         "backbone.arch": base_architecture(record.backbone.arch),
         "engine.name": engine.name,
         "engine.version": engine.version,
+        "engine.runs_itself": engine.runs_itself,
         "engine.device": engine.device,
         "engine.precision": engine.precision,
         "engine.threads": engine.threads,
@@ -88,7 +89,7 @@ def refuse_differences(first: Record, second: Record, ignore: Iterable[str] = ()
 
 def describe(record: Record) -> str:
     """Backbone, engine and workload in words, for messages."""
-    return f"{record.backbone.name} on {record.engine.name} ({record.workload})"
+    return f"{record.backbone.name} on {record.engine.label} ({record.workload})"
 
 
 def find_partner(sparse: Record, records: Sequence[Record]) -> Record:

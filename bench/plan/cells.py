@@ -16,6 +16,8 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import is_onnx_name
 from sparsebench.models.zoo import find_card
 
+USUAL = "fp32"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -59,7 +61,7 @@ class Cell:
     @property
     def engine_label(self) -> str:
         """The engine's name, with a precision that is not the usual one."""
-        return self.engine if self.precision == "fp32" else f"{self.engine} {self.precision}"
+        return self.engine if self.precision == USUAL else f"{self.engine} {self.precision}"
 
     @property
     def worker(self) -> tuple[str, str, str]:
@@ -74,13 +76,30 @@ def expand(plan: Plan) -> list[Cell]:
         UnknownNameError: a backbone that does not exist.
     """
     pairs = _pairs(plan)
-    return [
+    cells = [
         _cell(plan, task, workload, card, dense, engine, precision)
         for task in plan.tasks
         for card, dense in pairs
         for workload in plan.workloads
-        for engine, precision in engines_for(workload, plan)
+        for engine, wanted in engines_for(workload, plan)
+        for precision in _precisions(card, pairs, workload, wanted)
     ]
+    return list({cell.id: cell for cell in cells}.values())
+
+
+def _precisions(
+    card: Card, pairs: list[tuple[Card, Card]], workload: str, wanted: str
+) -> list[str]:
+    """A backbone's precisions on an engine: its file's own, where that has one, or the plan's.
+
+    The dense partner of an INT8 file is measured in INT8 too (quantized here where its own file
+    is in float): what sparsity gives and what the precision gives are then told apart.
+    """
+    if card.precision != USUAL:
+        return [card.precision]
+    files = {sparse.precision for sparse, dense in pairs if dense.name == card.name}
+    extracts = workload_of(workload).engines is None
+    return list(dict.fromkeys([wanted, *(files - {USUAL} if extracts else ())]))
 
 
 def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:

@@ -140,6 +140,7 @@ def _record(
             },
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
+            "quantisation": facts.get("quantisation"),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),

@@ -3,6 +3,10 @@
 Version 1.8.0 is the last real release (the project ended in June 2025); its community
 licence allows evaluation, not production. It compiles for one batch size, and its sparse
 speed depends on that size (powers of two from 16 up are good).
+
+Of quantized graphs it executes few forms (``exporters/onnx/quantise.py`` has one). A graph that it
+refuses runs inside it on a bundled ONNX Runtime 1.15, without a word: ``supported_fraction``
+below 1 is the only sign.
 """
 
 from __future__ import annotations
@@ -31,13 +35,14 @@ SUPPORT = "ended June 2025 (1.8.0 is the last release)"
 
 
 class DeepSparseEngine:
-    """``deepsparse.Engine`` on the CPU, fp32."""
+    """``deepsparse.Engine`` on the CPU, fp32, or INT8 where the graph says so."""
 
     name = "deepsparse"
     environment: str | None = "neuralmagic"
     devices: tuple[str, ...] = ("cpu",)
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
     reads = "onnx"
+    int8_form = "integer"
     licence, support, production = LICENCE, SUPPORT, False
 
     def available(self) -> Availability:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Card, at_size
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sources import Found
-from sparsebench.models.sources.own_file import DENSE_AT_MOST
+from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 ARCH = "onnx"
 UNKNOWN = "unknown"
-_LABEL_OFF = 0.05
 # Small weights of a dense network become zeros where they are rounded to whole numbers.
 _DENSE_ROUNDED_AT_MOST = 0.35
-_WORTH_SAYING = 0.01
 
 
 def find_onnx(name: str) -> Found:
@@ -90,7 +88,7 @@ def _card(name: str, path: Path) -> Card:
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
         raise SparsebenchError(seen.cause, seen.mend)
-    zeros, side, own_scaling, most = seen
+    zeros, side, own_scaling, most, precision = seen
     described = card_of(path)
     if described is not None:
         size = described.preprocessing.size
@@ -106,6 +104,7 @@ def _card(name: str, path: Path) -> Card:
             name=name,
             source=str(path),
             dense_partner=name if dense else described.dense_partner,
+            precision=precision,
         )
     dense = zeros <= most
     preprocessing = at_size(IMAGENET_PREPROCESSING, side or IMAGENET_PREPROCESSING.size)
@@ -134,8 +133,22 @@ def _card(name: str, path: Path) -> Card:
         dense_partner=name if dense else "",
         notes=f"An ONNX file, run as it is; no {path.stem}.json beside it tells its preprocessing, "
         + (f"so {assumed}" if own_scaling is None else assumed)
-        + (f" {zeros:.1%} of its weights are zero." if dense and zeros >= _WORTH_SAYING else ""),
+        + (f" {zeros:.1%} of its weights are zero." if dense and zeros >= WORTH_SAYING else ""),
+        precision=precision,
     )
+
+
+def precision_of(path: Path) -> str:
+    """What an ONNX file computes in: ``int8`` for a quantized one, else ``fp32``.
+
+    Raises:
+        SparsebenchError: it cannot be read.
+    """
+    stamp = path.stat()
+    seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
+    if isinstance(seen, SparsebenchError):
+        raise SparsebenchError(seen.cause, seen.mend)
+    return seen[-1]
 
 
 def card_of(path: Path) -> Card | None:
@@ -155,7 +168,7 @@ def _check_card(card: Card, zeros: float, most: float, path: Path) -> None:
         SparsebenchError: they are more than five points apart, or a dense file is sparse.
     """
     dense = card.method == "dense"
-    if zeros > most if dense else abs(zeros - card.sparsity) > _LABEL_OFF:
+    if zeros > most if dense else abs(zeros - card.sparsity) > LABEL_OFF:
         said = "dense" if dense else f"{card.sparsity:.1%} sparse"
         raise SparsebenchError(
             f"The card of '{path}' is wrong: it says {said}, {zeros:.1%} of the weights are zero.",
@@ -166,8 +179,8 @@ def _check_card(card: Card, zeros: float, most: float, path: Path) -> None:
 @lru_cache(maxsize=64)
 def _seen(
     path: Path, modified: int, size: int
-) -> tuple[float, int | None, tuple[Three, Three] | None, float] | SparsebenchError:
-    """Share of zeros, fixed side, own scaling, zeros that a dense file may have; or why none."""
+) -> tuple[float, int | None, tuple[Three, Three] | None, float, str] | SparsebenchError:
+    """Zeros, fixed side, own scaling, most zeros of a dense file, precision; or why none."""
     from sparsebench.models.onnx_file.graph import open_onnx
     from sparsebench.models.onnx_file.walks import ancestors
     from sparsebench.models.onnx_file.weights import quantized, read_weights
@@ -182,7 +195,8 @@ def _seen(
     zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
     rounded = any(layer.quantized for layer in layers) or quantized(graph.node)
     most = _DENSE_ROUNDED_AT_MOST if rounded else DENSE_AT_MOST
-    return (zeros / weights if weights else 0.0), file.side, file.own_scaling, most
+    share = zeros / weights if weights else 0.0
+    return share, file.side, file.own_scaling, most, "int8" if rounded else "fp32"
 
 
 def refuse_training(name: str) -> NoReturn:

@@ -20,9 +20,11 @@ from sparsebench.models.architectures import base_architecture, find_architectur
 from sparsebench.models.cards import Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName, format_percent, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import Found, Source, find_source
+from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
+from sparsebench.models.sources.onnx_file import precision_of
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
@@ -50,14 +52,12 @@ _FAMILIES: dict[str, Family] = {
     "magnitude": "one-shot",
     "magnitude_uniform": "one-shot",
 }
-# Dead filters and rounding to whole numbers leave zeros that no pruning made; a fifth of all
-# weights they are not.
-DENSE_AT_MOST = 0.20
-# By so much a name's sparsity may differ from the file's: rounding, a layer counted or not.
-_LABEL_OFF = 0.05
-_WORTH_SAYING = 0.01
 # What reading a file finds out that belongs into a record.
 _SAID = {"weights", "masks", "unused", "ignored", "prefix", "classifier", "named"}
+
+
+def _family(method: str) -> Family:
+    return _FAMILIES.get(split_block(method)[0], "unknown")
 
 
 def _find(name: BackboneName) -> Found | None:
@@ -71,10 +71,12 @@ def _find(name: BackboneName) -> Found | None:
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
-    if name.method in ONE_SHOT_METHODS and not same:
+    if split_block(name.method)[0] in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
     onnx = path if path.suffix.lower() == ".onnx" else None
+    if onnx is not None:
+        card = replace(card, precision=precision_of(onnx))
     said: dict[str, str] = {}
     return Found(card, partial(_load, card, path, entry, said), onnx, said)
 
@@ -117,7 +119,7 @@ def _within(path: Path) -> Card | None:
             name=str(name),
             arch=name.arch,
             method=name.method,
-            family=_FAMILIES.get(name.method, "unknown"),
+            family=_family(name.method),
             sparsity=name.sparsity,
             preprocessing=Preprocessing(**lists),
             source=str(path),
@@ -154,7 +156,7 @@ def card_beside(path: Path) -> Card | None:
 
 def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
     spec = find_architecture(name.arch)
-    family = _FAMILIES.get(name.method, "unknown")
+    family = _family(name.method)
     if described is not None and described.arch == name.arch:
         same_method = described.method == name.method
         return replace(
@@ -238,17 +240,17 @@ def check_label(card: Card, mask: Mask, path: Path, said: Mapping[str, str]) -> 
             f"{format_percent(round(zeros, 2))}@{path}.",
         )
     if card.method == "dense":
-        return f"{zeros:.1%} of its weights are zero" if zeros >= _WORTH_SAYING else ""
+        return f"{zeros:.1%} of its weights are zero" if zeros >= WORTH_SAYING else ""
     if card.sparsity > 0 and zeros == 0:
         raise SparsebenchError(
             f"'{path}' holds no zero weight, but '{card.name}' calls it sparse.{hint}",
             f"Name it {card.arch}/dense@{path}, or save the weights multiplied by their masks.",
         )
-    if abs(zeros - card.sparsity) <= _LABEL_OFF:
+    if abs(zeros - card.sparsity) <= LABEL_OFF:
         return ""
     pruned = {name: kept for name, kept in mask.items() if not bool(kept.all())}
     of_pruned = sparsity(pruned) if pruned else 0.0
-    if len(pruned) > len(mask) // 2 and abs(of_pruned - card.sparsity) <= _LABEL_OFF:
+    if len(pruned) > len(mask) // 2 and abs(of_pruned - card.sparsity) <= LABEL_OFF:
         return (
             f"{zeros:.1%} of all weights are zero, {of_pruned:.1%} of those in the "
             f"{len(pruned)} of {len(mask)} layers that are pruned"

@@ -153,7 +153,7 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
         arch=record.backbone.arch,
         method=record.backbone.method,
         sparsity=record.backbone.zeros,
-        engine=" ".join([engine.name, *unusual]),
+        engine=" ".join([engine.label, *unusual]),
         speedup=(low, ratio.median, high),
         change=change,
         family=record.backbone.family,

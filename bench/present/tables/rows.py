@@ -206,7 +206,7 @@ def _in_words(key: str, value: object) -> str:
 def engine_label(record: Record, varying: Sequence[str]) -> str:
     """The engine's name, with those settings that are not the same in the whole table."""
     settings = [_in_words(key, _setting(record, key)) for key in varying]
-    return " ".join([record.engine.name, *settings])
+    return " ".join([record.engine.label, *settings])
 
 
 def _shared_settings(

@@ -57,7 +57,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "sparsity": record.backbone.zeros,
         "sparsity_label": record.backbone.sparsity,
         "trained": record.backbone.trained,
-        "engine": record.engine.name,
+        "engine": record.engine.label,
         "engine_version": record.engine.version,
         "device": record.engine.device,
         "precision": record.engine.precision,
