@@ -1,8 +1,8 @@
 """The command line: ``sparsebench COMMAND``, one file a group of commands.
 
 Exit codes: 0 fine, 1 regression or failed check, 2 wrong usage or input, 3 nothing was
-measured, 130 interrupted. Heavy libraries are imported inside commands, so that
-``sparsebench --help`` answers at once.
+measured, 4 cannot tell (the noise leaves a limit open), 130 interrupted. Heavy libraries are
+imported inside commands, so that ``sparsebench --help`` answers at once.
 """
 
 from __future__ import annotations

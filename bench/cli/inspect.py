@@ -88,10 +88,10 @@ def _why(
 
     from rich.console import Console
 
-    from sparsebench.bench.machine.facts import usable_cpus
     from sparsebench.bench.why import explain, measure, open_target
     from sparsebench.bench.why.words import why_json, why_text
     from sparsebench.exporters.worker.launch import ENGINES
+    from sparsebench.models.cpus import usable_cpus
 
     if not why or not engine:
         missing = "--why" if engine else "--engine"
@@ -111,7 +111,7 @@ def _why(
         say(f"reading {targets[0]}")
         target = open_target(targets[0], size)
         measured = measure(
-            target, engine, batch_size=batch_size, threads=threads or usable_cpus() or 1, say=say
+            target, engine, batch_size=batch_size, threads=threads or usable_cpus(), say=say
         )
     findings = explain(measured)
     if as_json:

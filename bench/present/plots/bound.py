@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sparsebench.bench.comparisons.bounds import INFERENCE
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.plots.marks import draw_mark, span
@@ -20,7 +21,7 @@ Cell = tuple[Comparison, Record]
 HALF = (0, (4, 2))
 SOURCES = {
     "flops": "every zero skipped (FLOPs)",
-    "inference": "Amdahl's law on the measured inference",
+    INFERENCE: "Amdahl's law on the measured inference",
 }
 
 

@@ -151,7 +151,7 @@ def engine_label(record: Record) -> str:
     engine = record.engine
     unusual = [engine.device] if engine.device != "cpu" else []
     unusual += [engine.precision] if engine.precision != "fp32" else []
-    return " ".join([engine.name, *unusual])
+    return " ".join([engine.label, *unusual])
 
 
 def caption(records: Iterable[Record]) -> str:

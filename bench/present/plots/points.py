@@ -148,7 +148,7 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
         task=record.task.name,
         arch=record.backbone.arch,
         method=record.backbone.method,
-        sparsity=record.backbone.sparsity,
+        sparsity=round(record.backbone.zeros, 3),
         engine=engine_label(record),
         speedup=span(ratio.median, ratio.ci95),
         change=change,

@@ -117,7 +117,7 @@ def _bars(
                         + (f", {run.name}" if several else ""),
                         data.engine_label(record) + arch + settings,
                         f"{data.variant(record)}  {known[0].mean:.1%}",
-                        record.backbone.sparsity,
+                        record.backbone.zeros,
                         {name: fmean(s.get(name, 0.0) for s in timed) for name in timed[0]},
                         speedups.get(record.id),
                     )

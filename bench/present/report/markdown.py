@@ -22,6 +22,11 @@ def markdown_page(report: Report) -> str:
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
         lines.append(f"Run {escaped(run.label)}: measured {run.when} on {escaped(machines)}.")
+    lines += [
+        f"\n**Run {escaped(run.label)}: {escaped(run.busy.sentence)}**"
+        for run in report.runs
+        if run.busy
+    ]
     for said in report.headlines(report.margin):
         lines += ["", f"**{escaped(said.title)}**: {_sentence(said.headline)}"]
         lines += [""] if said.remarks else []

@@ -12,7 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.resources import (
+    LATENCY_CAPTION,
+    LATENCY_HEADER,
+    latency_cells,
+)
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
 from sparsebench.bench.present.tables.wording import (
@@ -36,7 +42,10 @@ its own."""
 
 
 def terminal_tables(
-    found: Sequence[Section], records: Sequence[Record], closing: Sequence[str] = ()
+    found: Sequence[Section],
+    records: Sequence[Record],
+    closing: Sequence[str] = (),
+    busy: Busy | None = None,
 ) -> list[RenderableType]:
     """One renderable for each table, then which variant to take, how to read, and warnings.
 
@@ -44,11 +53,15 @@ def terminal_tables(
         found: the tables of a run.
         records: all of the run, for the warnings.
         closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
+        busy: how busy its machine was; that comes before everything.
 
     The tables fit 80 columns, and take one line a cell from 100 on. Nothing is told by colour
     alone.
     """
-    renderables: list[RenderableType] = [_one(section) for section in found]
+    renderables: list[RenderableType] = []
+    if busy is not None:
+        renderables.append(Text(busy.sentence, style="bold red"))
+    renderables += [_one(section) for section in found]
     if closing:
         renderables.append(Padding(Text("\n".join(closing)), (1, 0, 0, 0)))
     if any(section.rows for section in found):
@@ -64,7 +77,7 @@ def _one(section: Section) -> RenderableType:
     if section.rows:
         parts += [_Rows(section), Text(caption(section), style="dim")]
         parts += [Text(f"Note: {note}", style="dim") for note in section.notes]
-        parts += _training(section)
+        parts += _latency(section) + _training(section)
     else:
         parts.append(Text("Nothing was measured."))
     if section.missing:
@@ -80,15 +93,32 @@ def _training(section: Section) -> list[RenderableType]:
     cells = training_cells(section)
     if not cells:
         return []
+    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
+    return _table(HEADER, cells, f"{training_caption(section)} {more}")
+
+
+def _latency(section: Section) -> list[RenderableType]:
+    cells = latency_cells(section)
+    return _table(LATENCY_HEADER, cells, LATENCY_CAPTION) if cells else []
+
+
+def _table(
+    header: Sequence[str], cells: Sequence[Sequence[str]], caption: str
+) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A column that nobody fills would make the names fold.
-    told = [n for n in range(len(HEADER)) if any(row[n] != numbers.DASH for row in cells)]
+    told = [n for n in range(len(header)) if any(row[n] != numbers.DASH for row in cells)]
+    names = max(len(row[0]) for row in cells)
     for n in told:
-        table.add_column(HEADER[n], justify="left" if n < 2 else "right", overflow="fold")
+        table.add_column(
+            header[n],
+            justify="left" if n < 2 else "right",
+            overflow="fold",
+            min_width=min(names, 32) if n == 0 else None,
+        )
     for row in cells:
         table.add_row(*(row[n] for n in told))
-    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
-    return [table, Text(f"{training_caption(section)} {more}", style="dim")]
+    return [table, Text(caption, style="dim")]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsebench.bench.tasks import archive, open_task
+from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import archive
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
 
 
