@@ -89,8 +89,8 @@ def sparsity_sizes(sparsities: Iterable[float]) -> dict[float, float]:
     low, high = SIZES
     if len(found) == 1:
         return {found[0]: (low + high) / 2}
-    step = (high - low) / max(len(found) - 1, 1)
-    return {sparsity: low + place * step for place, sparsity in enumerate(found)}
+    step = (high - low) / (found[-1] - found[0]) if found else 0.0
+    return {sparsity: low + (sparsity - found[0]) * step for sparsity in found}
 
 
 def stage_colours(stages: Iterable[str]) -> dict[str, str]:
