@@ -30,6 +30,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli import (
     list as list_command,
 )
+from sparsebench.bench.cli.say import fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
 
@@ -63,6 +64,7 @@ app.add_typer(doctor.engines_app, name="engines")
 def main() -> None:
     """Entry point of the ``sparsebench`` command."""
     keep_bytecode()
+    fit_streams()
     try:
         app()
     except SparsebenchError as error:
@@ -77,10 +79,11 @@ def main() -> None:
 
 
 def _print_error(error: SparsebenchError) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True)
+    from sparsebench.bench.cli.console import new_console
+
+    console = new_console(stderr=True)
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.mend:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -79,17 +80,14 @@ def advise(
     folders = [RunFolder.reading(run) for run in runs]
     advice = answer([(str(one.path), one.records(), one.trials()) for one in folders], question)
     if as_json:
-        import json
-
         from sparsebench.bench.decide.facts import advice_json
 
-        print(json.dumps(advice_json(advice), indent=1))
+        echo_json(advice_json(advice))
     else:
-        from rich.console import Console
-
+        from sparsebench.bench.cli.console import new_console
         from sparsebench.bench.decide.words import advice_text
 
-        console = Console(highlight=False)
+        console = new_console()
         for item in advice_text(advice):
             # A command that is broken in two cannot be copied.
             console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))

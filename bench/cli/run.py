@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 EPILOG = """Examples:
@@ -153,9 +155,10 @@ def run(
             outcome = execute(chosen, folder, resume=resume, display=display)
         except KeyboardInterrupt:
             display.stop()
-            typer.echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
-            typer.echo(f"  sparsebench run {plan} --out {folder} --resume", err=True)
-            typer.echo("(with the same options as before)", err=True)
+            echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
+            echo(f"  {escape.shell(again)}", err=True)
+            echo("(with the same options as before)", err=True)
             raise
     print_outcome(outcome, as_json=as_json)
     if not outcome.measured:

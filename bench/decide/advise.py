@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from sparsebench.bench.decide.flips import (
     production_flip,
 )
 from sparsebench.bench.decide.retraining import Retraining, weigh
+from sparsebench.bench.present import escape
 from sparsebench.bench.records import Record, Trial
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
 
@@ -207,7 +207,7 @@ def _missing(workload: str, task: str, run: str) -> Answer:
 def _command(run: str, suffix: str, workload: str, *options: str) -> str:
     """The command that measures what a run has not."""
     words = ["sparsebench", "run", f"{run}/plan.toml", "--workload", workload, *options]
-    return shlex.join([*words, "--out", f"{run}-{suffix}"])
+    return escape.shell([*words, "--out", f"{run}-{suffix}"])
 
 
 def _one_machine(runs: Sequence[RunData]) -> str:

@@ -14,6 +14,7 @@ from sparsebench.bench.decide.choice import CALLS_WITHIN, Choice, Confidence, Li
 from sparsebench.bench.decide.facts import interval, ratio
 from sparsebench.bench.decide.flips import Flip
 from sparsebench.bench.decide.retraining import Retraining
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Delta, Estimate
 
@@ -46,17 +47,17 @@ def advice_text(advice: Advice) -> list[RenderableType]:
 
 
 def _answer(answer: Answer, limits: Limits) -> Iterator[RenderableType]:
-    yield Text(_title(answer), style="bold")
+    yield Text(escape.visible(_title(answer)), style="bold")
     choice = answer.choice
     if choice is None:
         yield _line(answer.unmeasured)
         yield _line("To measure it:")
-        yield Text(f"    {answer.measure}", no_wrap=True)
+        yield Text(f"    {escape.visible(answer.measure)}", no_wrap=True)
         return
     if choice.winner is None:
         yield _line(f"Nothing fits: {_nothing(choice, limits)}")
     else:
-        yield Text.assemble("  Take ", (choice.winner.name, "bold green"), ".")
+        yield Text.assemble("  Take ", (escape.visible(choice.winner.name), "bold green"), ".")
         yield Group(*_facts(choice.winner, answer.dense, limits))
         yield from _sureness(choice, limits)
     yield from _left_out(choice)
@@ -181,12 +182,12 @@ def _then(flip: Flip) -> str:
 def _retraining(found: Retraining) -> Iterator[RenderableType]:
     period = _duration(found.period)
     yield Text("")
-    yield Text(f"Retrained every {period} ({found.workload})", style="bold")
+    yield Text(escape.visible(f"Retrained every {period} ({found.workload})"), style="bold")
     winner = found.choice.winner
     if winner is None:
         yield _line("Nothing fits: no variant was trained, within the limits and the period.")
     else:
-        yield Text.assemble("  Take ", (winner.name, "bold green"), ".")
+        yield Text.assemble("  Take ", (escape.visible(winner.name), "bold green"), ".")
         yield _line(_way(found, winner), 4)
         sure = found.choice.confidence
         assert sure is not None
@@ -267,8 +268,8 @@ def _grouped(advice: Advice) -> list[tuple[str, str]]:
 
 
 def _line(text: str, indent: int = 2) -> RenderableType:
-    return Padding(Text(text), (0, 0, 0, indent))
+    return Padding(Text(escape.visible(text)), (0, 0, 0, indent))
 
 
 def _item(text: str) -> RenderableType:
-    return Padding(Text(f"- {text}"), (0, 0, 0, 4))
+    return Padding(Text(escape.visible(f"- {text}")), (0, 0, 0, 4))

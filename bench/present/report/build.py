@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.report.answers import Answer, answer, questions_of
 from sparsebench.bench.present.report.cells import Cell, cells_of
 from sparsebench.bench.present.report.cross_run import (
@@ -82,7 +82,7 @@ class Report:
         """The command that repeats a whole run."""
         if run.plan is None:
             return None
-        return shlex.join(
+        return escape.shell(
             ["sparsebench", "run", str(run.path / "plan.toml"), "--out", f"{run.path}-again"]
         )
 

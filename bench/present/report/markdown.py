@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.escape import markdown
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.words import Sentence, points
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]|~#!])")
-_MENTION = re.compile(r"(?<!\w)@")  # would call somebody of that name
 _MOST_LINES = 60
 
 
@@ -20,13 +19,13 @@ def markdown_page(report: Report) -> str:
     lines = [f"# Which is fastest within {points(report.margin)}?", ""]
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
-        lines.append(f"Run {escaped(run.label)}: measured {run.when} on {escaped(machines)}.")
+        lines.append(f"Run {markdown(run.label)}: measured {run.when} on {markdown(machines)}.")
     for one in report.chosen:
-        lines += ["", f"**{escaped(one.words.title)}**: {_sentence(one.words.headline)}"]
+        lines += ["", f"**{markdown(one.words.title)}**: {_sentence(one.words.headline)}"]
         lines += [""] if one.words.remarks else []
         lines += [f"- {_sentence(remark)}" for remark in one.words.remarks]
     lines += ["", "“Within”: even the lower end of the 95% interval of the accuracy change is."]
-    lines += [f"\n> **{escaped(one.warning)}**" for one in report.engines if one.warning]
+    lines += [f"\n> **{markdown(one.warning)}**" for one in report.engines if one.warning]
     every = [*grids.cell_grids(report), *grids.mean_grids(report), *grids.training_grids(report)]
     every += [*metadata_tables.small_grids(report), *metadata_tables.forecast_grids(report)]
     for grid in every:
@@ -50,37 +49,30 @@ def markdown_page(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def escaped(text: str) -> str:
-    """A name as text: no markup, no HTML, no table border, one line."""
-    plain = " ".join(text.split())
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", _MENTION.sub("&commat;", plain))
-
-
 def _sentence(pieces: Sentence) -> str:
-    return "".join(f"**{escaped(p.text)}**" if p.strong else _inside(p.text) for p in pieces)
+    return "".join(f"**{markdown(p.text)}**" if p.strong else _inside(p.text) for p in pieces)
 
 
 def _inside(text: str) -> str:
     """A piece keeps the spaces at its ends."""
     start = " " if text[:1].isspace() else ""
     end = " " if text[-1:].isspace() and text.strip() else ""
-    return f"{start}{escaped(text)}{end}"
+    return f"{start}{markdown(text)}{end}"
 
 
 def _grid(grid: grids.Grid) -> list[str]:
-    titles = [escaped(column.title) for column in grid.columns]
+    titles = [markdown(column.title) for column in grid.columns]
     marks = ["---:" if column.numeric else "---" for column in grid.columns]
     rows = [
-        [" ".join(filter(None, (escaped(e.text), escaped(e.spread)))) for e in line.entries]
+        [" ".join(filter(None, (markdown(e.text), markdown(e.spread)))) for e in line.entries]
         for line in grid.lines
     ]
     table = ["| " + " | ".join(cells) + " |" for cells in (titles, marks, *rows)]
     if len(rows) > _MOST_LINES:
         count = f"{len(rows)} rows"
         table = [f"<details><summary>{count}</summary>", "", *table, "", "</details>"]
-    notes = [line for note in grid.notes for line in ("", escaped(note))]
-    return ["", f"## {escaped(grid.title)}", "", *table, *notes]
+    notes = [line for note in grid.notes for line in ("", markdown(note))]
+    return ["", f"## {markdown(grid.title)}", "", *table, *notes]
 
 
 def _machines(report: Report) -> list[str]:
@@ -89,8 +81,8 @@ def _machines(report: Report) -> list[str]:
         packages = [f"{name} {version}" for name, version in run.packages.items()]
         prints = ", ".join(run.machines)
         lines.append(
-            f"- {escaped(run.label)}: {escaped(', '.join(packages))}; "
-            f"machine fingerprint {escaped(prints)}"
+            f"- {markdown(run.label)}: {markdown(', '.join(packages))}; "
+            f"machine fingerprint {markdown(prints)}"
         )
     return lines
 
@@ -100,11 +92,18 @@ def _commands(report: Report) -> list[str]:
     for run in report.runs:
         command = report.repeat(run)
         if command is None:
-            lines += [f"{escaped(run.label)} has no plan.toml, so no command repeats it.", ""]
+            lines += [
+                f"{markdown(run.label)} has no plan.toml, so no command repeats it.",
+                "",
+            ]
             continue
         cells = [c.command for c in report.cells if c.run == run.label and c.command]
         lines += _fenced([command])
-        lines += ["", f"<details><summary>each number of {escaped(run.label)}</summary>", ""]
+        lines += [
+            "",
+            f"<details><summary>each number of {markdown(run.label)}</summary>",
+            "",
+        ]
         lines += [*_fenced(dict.fromkeys(cells)), "", "</details>", ""]
     return lines[:-1] if lines[-1] == "" else lines
 

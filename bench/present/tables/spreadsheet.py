@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
 from sparsebench.bench.present.tables.rows import Row, Section
 
@@ -30,7 +31,8 @@ def summary_csv(found: Sequence[Section]) -> str:
     import pandas as pd
 
     rows = [_record(section, row) for section in found for row in section.rows]
-    text: str = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+    safe = [{name: escape.csv_cell(cell) for name, cell in row.items()} for row in rows]
+    text: str = pd.DataFrame(safe, columns=list(COLUMNS)).to_csv(index=False)
     return text
 
 
