@@ -87,7 +87,7 @@ def harmless(line: str) -> str:
 
 def markdown(text: str) -> str:
     """A name as text: one line, no markup, HTML, link, image, mention or border of a table."""
-    plain = visible(text)
+    plain = " ".join(visible(text).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = _MARKDOWN.sub(r"\\\1", plain)
     for pattern, instead in _BREAKS:
