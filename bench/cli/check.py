@@ -11,6 +11,7 @@ import typer
 
 from sparsebench.bench.cli.options import Json, fraction
 from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def update(
     from sparsebench.bench.records import RunFolder
 
     previous = read_baseline(out) if out.exists() else None
-    made = baseline_of(RunFolder.reading(run), reason, previous)
+    made = baseline_of(RunFolder.reading(run), escape.lines(reason), previous)
     write_baseline(out, made.baseline)
     echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
     for name, why in made.left_out:

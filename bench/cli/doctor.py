@@ -43,10 +43,8 @@ def doctor(
             status.update(f"asking {name} …")
             found[name] = probe(name)
     if as_json:
-        import json
-
         engines = {name: item.to_json() for name, item in found.items()}
-        print(json.dumps({"machine": machine, "engines": engines}, indent=1, default=str))
+        echo_json({"machine": machine, "engines": engines})
         return
     from rich.text import Text
 

@@ -130,13 +130,13 @@ def csv_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = visible(value)
+    text = visible(value).replace(_OLD_COMMAND, "## [")
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def json_text(value: Any, indent: int | None = 1) -> str:
     """JSON for standard output: ASCII, and no line of it is a workflow command."""
-    return json.dumps(value, indent=indent).replace(_OLD_COMMAND, "\\u0023#[")
+    return json.dumps(value, indent=indent, default=str).replace(_OLD_COMMAND, "\\u0023#[")
 
 
 def shell(words: Sequence[str]) -> str:
