@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -190,7 +191,7 @@ def _fresh(plan: Plan) -> Path:
 
 
 def _newest(plan: Plan) -> Path:
-    folders: list[Any] = sorted(Path("runs").glob(f"{plan.name}-*"))
+    folders: list[Any] = sorted(Path("runs").glob(f"{glob.escape(plan.name)}-*"))
     if not folders:
         raise SparsebenchError(
             f"There is no run of '{plan.name}' under runs/ to resume.", "Name it with --out."

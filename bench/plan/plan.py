@@ -6,12 +6,17 @@ This module is imported by the command line at start: standard library only.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from sparsebench.bench.plan.plan_input import (
+    check_input,
+    check_ranges,
+    is_file,
+    read_plan_file,
+)
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -151,20 +156,14 @@ def load_plan(name_or_path: str) -> Plan:
         SparsebenchError: no such preset or file, not TOML, an unknown key or a bad value.
     """
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".toml" or is_file(name_or_path):
+        if not is_file(name_or_path):
             raise SparsebenchError(f"There is no plan file {path}.")
     elif name_or_path in preset_names():
         path = PRESETS / f"{name_or_path}.toml"
     else:
         raise UnknownNameError("plan", name_or_path, preset_names())
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
-    return plan_from_dict({"name": path.stem, **data}, str(path))
+    return plan_from_dict({"name": path.stem, **read_plan_file(path)}, str(path))
 
 
 def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
@@ -180,6 +179,7 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
         if key not in known:
             raise UnknownNameError(f"key of a plan ({where})", key, known)
     data["workload_engines"] = _engines_by_workload(data.get("workload_engines", {}), where)
+    check_input(data, where)
     settings = {}
     for name, table in dict(data.pop("engine_settings", {})).items():
         for key in table:
@@ -220,23 +220,7 @@ def validate(plan: Plan) -> Plan:
     Raises:
         SparsebenchError: a value out of range, or more threads than CPUs.
     """
-    for key, value, least in (
-        ("batch_size", plan.batch_size, 1),
-        ("repeats", plan.repeats, 1),
-        ("threads", plan.threads, 0),
-        ("epochs", plan.epochs, 1),
-        ("train_epochs", plan.train_epochs, 0),
-        ("lr", plan.lr, 0),
-        ("validation", plan.validation, 0),
-        ("target_margin", plan.target_margin, 0),
-        ("size", plan.size, 0),
-        ("limit", plan.limit, 0),
-        ("max_repeats", plan.max_repeats, 0),
-        ("budget_seconds", plan.budget_seconds, 0),
-        ("discards", plan.discards, 0),
-    ):
-        if not least <= value < INF:
-            raise SparsebenchError(f"'{key}' must be {least} or more, and finite, not {value}.")
+    check_ranges(plan)
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."
@@ -256,8 +240,8 @@ def validate(plan: Plan) -> Plan:
     for value in plan.weight_decays:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < INF:
             raise SparsebenchError(f"'weight_decays' must be numbers from 0, not {value!r}.")
-    if plan.validation >= 1:
-        raise SparsebenchError(f"'validation' must be below 1, not {plan.validation}.")
+    if not 0 <= plan.validation < 1:
+        raise SparsebenchError(f"'validation' must be from 0 to below 1, not {plan.validation}.")
     if plan.threads > usable_cpus():
         raise SparsebenchError(
             f"{plan.threads} threads on {usable_cpus()} usable CPUs would time the scheduler.",

@@ -29,7 +29,7 @@ from sparsebench.models.sparsify.data import (
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.evaluate import check_pictures, evaluate
 from sparsebench.models.sparsify.method import Method
-from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.resume import Progress, remove_training
 from sparsebench.models.sparsify.settings import changed_recipe, check_settings, fitting
 from sparsebench.models.sparsify.start import first_weights
 from sparsebench.models.sparsify.train import Execution, train
@@ -123,7 +123,7 @@ def sparsify(
     )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        remove_training(checkpoint)
 
     test_folder = split_folder(data, "test")
     pictures = open_pictures(split_folder(data, "train"), size, cache)
@@ -164,7 +164,7 @@ def sparsify(
     try:
         _check_reached(chosen, module, history[-1].total_steps if history else 0)
     except SparsebenchError:
-        checkpoint.unlink(missing_ok=True)  # going on from its end would help nobody
+        remove_training(checkpoint)  # going on from its end would help nobody
         raise
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
@@ -184,7 +184,7 @@ def sparsify(
         f"({len(list_pictures(test_folder)[0])} pictures, {len(names)} classes)",
     }
     exact, written, values = _write(module.to("cpu"), out, metadata, test_folder, preprocessing)
-    checkpoint.unlink(missing_ok=True)
+    remove_training(checkpoint)
     return Produced(
         out,
         mask_sparsity(mask_of(module)),
