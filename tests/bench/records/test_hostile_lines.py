@@ -1,4 +1,4 @@
-"""Files of a run that anybody may have changed: a typed error or the right value, never a wrong one."""
+"""Files of a run that anybody may have changed: a typed error or the right value."""
 
 from __future__ import annotations
 
