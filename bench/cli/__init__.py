@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -36,13 +37,29 @@ from sparsebench.models.errors import SparsebenchError
 
 app = typer.Typer(
     name="sparsebench",
-    help="What does a sparse vision backbone buy, in seconds, and what does it cost, in accuracy?",
     epilog="Start with:  sparsebench run quick",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def sparsebench(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """What does a sparse vision backbone buy, in seconds, and what does it cost, in accuracy?"""
+    if version:
+        from sparsebench import __version__
+
+        typer.echo(f"sparsebench {__version__}")
+        raise typer.Exit
+
+
 app.command(name="run", epilog=run.EPILOG)(run.run)
 app.command(name="list", epilog=list_command.EPILOG)(list_command.list_names)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Json, certainty
 from sparsebench.bench.cli.say import echo_json
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 EPILOG = """Examples:
 
@@ -22,11 +22,13 @@ EPILOG = """Examples:
   sparsebench advise runs/monday --retrain-every day
 
 With --retrain-every P, one machine trains and serves: a variant that trains for T and takes t for
-a picture serves (P - T) / t pictures in a period, and the one that serves most is taken.
+an image serves (P - T) / t images in a period, and the one that serves most is taken.
 
-Exit codes: 0 there is an answer, 1 what was measured does not fit the limits, 2 wrong usage,
-3 nothing was measured at this batch size.
+Exit codes: 0 every answer is shown, 1 what was measured does not fit the limits, 2 wrong usage,
+3 nothing was measured at this batch size, 4 cannot tell: an answer is not shown, and the text names
+what would show it (--inconclusive makes 0 or 1 of it).
 """
+INCONCLUSIVE = {"fail": 1, "pass": 0}
 
 
 def advise(
@@ -35,7 +37,7 @@ def advise(
         float, typer.Option(help="Points of accuracy that may be lost against dense.")
     ] = 0.5,
     batch_size: Annotated[
-        int | None, typer.Option(help="Pictures per call in inference (default: the only one).")
+        int | None, typer.Option(help="Images per call in inference (default: the only one).")
     ] = None,
     latency: Annotated[
         str | None, typer.Option(help="Limit that 95 % of the calls must keep: 20ms.")
@@ -48,28 +50,42 @@ def advise(
     ] = False,
     reference: Annotated[
         str | None,
-        typer.Option(help="Dense backbone that losses count against (default: the best)."),
+        typer.Option(help="Dense backbone that losses count against (default: each its own)."),
     ] = None,
+    confidence: Annotated[
+        str, typer.Option(help="Probability with which the accuracy limit must hold.")
+    ] = "95%",
+    inconclusive: Annotated[
+        str,
+        typer.Option(
+            metavar="fail|pass",
+            help="Where an answer is not shown: fail or pass (default: exit code 4).",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Say which variant to take for inference and for fine-tuning, and how sure that is."""
-    from sparsebench.bench.decide import Limits, Question
+    """Say which variant to take for inference and for fine-tuning, and what is not shown yet."""
+    from sparsebench.bench.decide import Limits, Request, RunData
     from sparsebench.bench.decide import advise as answer
+    from sparsebench.bench.decide.advice import CANNOT_TELL
     from sparsebench.bench.decide.retraining import seconds_of
     from sparsebench.bench.records import RunFolder
 
-    if max_accuracy_loss < 0:
+    if not 0 <= max_accuracy_loss <= 100:
         raise SparsebenchError(
-            f"'--max-accuracy-loss {max_accuracy_loss:g}' is below 0.",
+            f"'--max-accuracy-loss {max_accuracy_loss:g}' is not between 0 and 100.",
             "Write the points that may be lost, such as 0.5.",
         )
+    if inconclusive not in ("", *INCONCLUSIVE):
+        raise UnknownNameError("--inconclusive", inconclusive, INCONCLUSIVE)
     if batch_size is not None and batch_size < 1:
         raise SparsebenchError(f"--batch-size must be 1 or more, not {batch_size}.")
-    question = Question(
+    request = Request(
         limits=Limits(
             max_accuracy_loss,
             None if latency is None else seconds_of(latency, "--latency"),
             production,
+            certainty(confidence, "--confidence"),
         ),
         batch_size=batch_size,
         retrain_every=(
@@ -78,17 +94,19 @@ def advise(
         reference=reference,
     )
     folders = [RunFolder.reading(run) for run in runs]
-    advice = answer([(str(one.path), one.records(), one.trials()) for one in folders], question)
+    data = [RunData.of(str(one.path), one.records(), one.trials()) for one in folders]
+    advice = answer(data, request)
     if as_json:
-        from sparsebench.bench.decide.facts import advice_json
+        from sparsebench.bench.present.decisions.answer_json import advice_json
 
         echo_json(advice_json(advice))
     else:
         from sparsebench.bench.cli.console import new_console
-        from sparsebench.bench.decide.words import advice_text
+        from sparsebench.bench.present.decisions.advice_text import advice_text
 
         console = new_console()
         for item in advice_text(advice):
             # A command that is broken in two cannot be copied.
             console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))
-    raise typer.Exit(advice.exit_code)
+    code = advice.exit_code
+    raise typer.Exit(INCONCLUSIVE.get(inconclusive, code) if code == CANNOT_TELL else code)

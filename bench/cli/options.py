@@ -11,6 +11,20 @@ from sparsebench.models.errors import SparsebenchError
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
 
 
+def certainty(text: str, option: str) -> float:
+    """``95%`` or ``0.95`` as a probability of one half or more.
+
+    Raises:
+        SparsebenchError: it is neither.
+    """
+    value = fraction(text, option)
+    if value < 0.5:
+        raise SparsebenchError(
+            f"'{option} {text}' is less likely than not.", "Ask for 50% or more, such as 95%."
+        )
+    return value
+
+
 def fraction(text: str, option: str) -> float:
     """``5%`` or ``0.05`` as a fraction.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Json, certainty
 from sparsebench.bench.cli.say import echo, echo_json
 
 EPILOG = """Examples:
@@ -32,6 +32,12 @@ def report(
     max_accuracy_loss: Annotated[
         float, typer.Option(help="Points of accuracy that the answer may lose.")
     ] = 0.5,
+    production: Annotated[
+        bool, typer.Option("--production", help="Only engines whose licence allows production.")
+    ] = False,
+    confidence: Annotated[
+        str, typer.Option(help="Probability with which the accuracy limit must hold.")
+    ] = "95%",
     as_json: Json = False,
 ) -> None:
     """Answer "which is fastest within 0.5 points?" on one page that needs no network.
@@ -43,7 +49,12 @@ def report(
     from sparsebench.models.errors import NothingMeasuredError
 
     form = chosen_format(out, form)
-    found = build_report(runs, max_accuracy_loss)
+    found = build_report(
+        runs,
+        max_accuracy_loss,
+        production=production,
+        confidence=certainty(confidence, "--confidence"),
+    )
     written = None
     if out is not None or not as_json:
         written = write_report(found, out, form)

@@ -150,7 +150,7 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
-    folder = out or (_newest(chosen) if resume else _fresh(chosen))
+    folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
             outcome = execute(chosen, folder, resume=resume, display=display)
@@ -184,6 +184,11 @@ def _absolute(task: str) -> str:
 
     path = Path(task).expanduser()
     return str(path.resolve()) if task not in TASKS and path.exists() else task
+
+
+def run_folder(plan: Plan, out: Path | None, resume: bool) -> Path:
+    """The folder that a run writes: the one named, the newest of its plan, or a new one."""
+    return out or (_newest(plan) if resume else _fresh(plan))
 
 
 def _fresh(plan: Plan) -> Path:

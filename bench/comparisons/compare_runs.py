@@ -8,16 +8,17 @@ runs are never divided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.family import corrected_verdicts
 from sparsebench.bench.comparisons.matching import describe, differing_keys, refuse_differences
 from sparsebench.bench.comparisons.run import compare_run
 from sparsebench.bench.comparisons.times import by_cell, ratio_of_cells, run_times
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
-from sparsebench.bench.statistics import RatioEstimate, accuracy_delta, chain_ratios, verdict
+from sparsebench.bench.statistics import RatioEstimate, accuracy_delta, chain_ratios
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
 
 ACROSS_RUNS = ("engine.version", "engine.options")
@@ -41,7 +42,7 @@ class ComparedCell:
         workload: of both sides.
         ratio: between runs, speed-up in B over speed-up in A; between cells of a run, time of
             A over time of B. Above 1: B is better. None where it could not be had.
-        verdict: of the ratio, for B.
+        verdict: of the ratio, for B, corrected (Holm) for all cells that are compared.
         accuracy_change: percentage points, B minus A.
         status: "ok" or "failed".
         reason: why it is not ok, or what to know about it.
@@ -125,7 +126,7 @@ def compare_folders(
         a=a.name,
         b=b.name,
         of="speed-ups",
-        cells=tuple(_compared_speedups(key, left, right) for key in common),
+        cells=_judged([_compared_speedups(key, left, right) for key in common]),
         only_a=tuple(describe(r) for key, r in left.cells.items() if key not in right.cells),
         only_b=tuple(describe(r) for key, r in right.cells.items() if key not in left.cells),
         notes=tuple(notes),
@@ -154,9 +155,15 @@ def compare_within(folder: RunFolder, a: str, b: str) -> ComparisonOfRuns:
         )
     for one, two in pairs:
         refuse_differences(one, two, ACROSS_CELLS)
-    cells = tuple(_compared_times(one, two, records, trials) for one, two in pairs)
+    cells = _judged([_compared_times(one, two, records, trials) for one, two in pairs])
     notes = (f"The ratio is that of the times, {a} over {b}: above 1, {b} is faster.",)
     return ComparisonOfRuns(a=a, b=b, of="times", cells=cells, notes=notes)
+
+
+def _judged(cells: Sequence[ComparedCell]) -> tuple[ComparedCell, ...]:
+    """The cells with their verdicts: those of a family."""
+    verdicts = corrected_verdicts([cell.ratio for cell in cells])
+    return tuple(replace(c, verdict=word) for c, word in zip(cells, verdicts, strict=True))
 
 
 class _Side:
@@ -279,7 +286,7 @@ def _cell(
         cell=name or describe(record),
         workload=record.workload,
         ratio=None if ratio is None else Estimate(ratio.median, ratio.ci95, ratio.blocks),
-        verdict=None if ratio is None else verdict(ratio),
+        verdict=None,
         accuracy_change=change,
         status="failed" if failed else "ok",
         reason=reason,

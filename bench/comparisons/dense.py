@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sparsebench.bench.comparisons.family import Verdict, corrected_verdicts
 from sparsebench.bench.comparisons.matching import differing_keys
 from sparsebench.bench.comparisons.times import CellTimes, ratio_of_cells
-from sparsebench.bench.records import Record
+from sparsebench.bench.records import Estimate, Record
 from sparsebench.bench.statistics import RatioEstimate
 
 REFERENCE_PRECISION = "fp32"
@@ -66,3 +67,21 @@ def dense_against_best(
     if best is None or best.id == record.id:
         return None
     return ratio_of_cells(times[best.id], times[record.id])
+
+
+def dense_totals(
+    records: Sequence[Record], times: Mapping[str, CellTimes]
+) -> dict[str, tuple[Estimate, Verdict | None]]:
+    """Dense record id -> its total and the verdict on it, corrected over all dense totals."""
+    found = {
+        record.id: dense_against_best(record, records, times)
+        for record in records
+        if record.backbone.is_dense and record.id in times
+    }
+    totals = {
+        key: Estimate(ratio.median, ratio.ci95, ratio.blocks)
+        for key, ratio in found.items()
+        if ratio is not None
+    }
+    verdicts = corrected_verdicts(list(totals.values()))
+    return dict(zip(totals, zip(totals.values(), verdicts, strict=True), strict=True))

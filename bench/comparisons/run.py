@@ -35,7 +35,6 @@ from sparsebench.bench.statistics import (
     RatioEstimate,
     chain_ratios,
     estimate_ratio,
-    verdict,
 )
 from sparsebench.bench.statistics.ratios import Samples
 from sparsebench.models.errors import SparsebenchError
@@ -145,8 +144,6 @@ def _measured(
         amdahl_bound=bound.value,
         bound_from=bound.source,
         efficiency=None if bound.value is None else speedup.median / bound.value,
-        verdict=verdict(speedup),
-        total_verdict=verdict(whole.total),
         smallest_effect=None if speedup.ci95 is None else speedup.smallest_effect,
         split_blocks=pairing.split,
         notes=tuple(notes),

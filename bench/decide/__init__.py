@@ -1,26 +1,29 @@
-"""The deployer's answer: which variant to take, how sure that is, what would change it.
+"""Which variant should I take? One rule, whose answers every surface renders.
 
-Everything here is a pure function over records, trials and limits. Nothing is extrapolated:
-what was not measured is named, with the command that measures it.
+The tables' closing lines, the report, `sparsebench advise` and their JSON all say what
+:class:`Study` answers; :mod:`sparsebench.bench.decide.rule` states the rule. Everything here is a
+pure function of records, trials and limits. Nothing is extrapolated: what was not measured is
+named, with the command that measures it.
 """
 
-from sparsebench.bench.decide.advise import Advice, Question, advise
-from sparsebench.bench.decide.candidates import Candidate, candidates
-from sparsebench.bench.decide.choice import Choice, Confidence, Limits, choose
-from sparsebench.bench.decide.engines import EngineFacts, engine_facts
+from sparsebench.bench.decide.advice import Advice, Request, advise
+from sparsebench.bench.decide.answers import Answer, Limits, Question
+from sparsebench.bench.decide.candidates import Candidate, RunData
+from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.retraining import Retraining
+from sparsebench.bench.decide.study import Study
 
 __all__ = [
     "Advice",
+    "Answer",
     "Candidate",
-    "Choice",
-    "Confidence",
     "EngineFacts",
     "Limits",
     "Question",
+    "Request",
     "Retraining",
+    "RunData",
+    "Study",
     "advise",
-    "candidates",
-    "choose",
     "engine_facts",
 ]

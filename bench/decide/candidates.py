@@ -1,4 +1,4 @@
-"""What there is to choose from: every measured cell with its times and its loss of accuracy."""
+"""What there is to choose from: every measured variant with its times and its accuracy change."""
 
 from __future__ import annotations
 
@@ -8,182 +8,250 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsebench.bench.comparisons import CellTimes, by_cell, ratio_of_cells, run_times
-from sparsebench.bench.comparisons.accuracy import accuracy_of, common_accuracies, paired_by_seed
-from sparsebench.bench.decide.engines import EngineFacts, engine_facts
-from sparsebench.bench.decide.uncertain import (
-    EXACT_ZERO,
-    Uncertain,
-    log_of_ratio,
-    of_interval,
-    of_values,
+from sparsebench.bench.comparisons import (
+    CellTimes,
+    by_cell,
+    compare_run,
+    ratio_of_cells,
+    run_times,
 )
-from sparsebench.bench.records import Record, Trial
-from sparsebench.bench.statistics import accuracy_delta
+from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.dense import FLOATS
+from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
+from sparsebench.bench.decide.licences import EngineFacts, engine_facts
+from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
+from sparsebench.bench.records import Comparison, Estimate, Record, Trial
 from sparsebench.bench.statistics.ratios import log_time
 
-INFERENCE = "inference"
 Excluded = tuple[str, str]
 """A cell in words, and why it is not among the candidates."""
 
 
 @dataclass(frozen=True)
+class RunData:
+    """A run as answers need it: its path or label, and what was measured and compared."""
+
+    name: str
+    records: Sequence[Record]
+    trials: Sequence[Trial]
+    comparisons: Sequence[Comparison]
+    times: Mapping[str, CellTimes]
+
+    @classmethod
+    def of(cls, name: str, records: Sequence[Record], trials: Sequence[Trial] = ()) -> RunData:
+        """From records and trials alone."""
+        times = run_times(records, by_cell(trials))
+        return cls(name, records, trials, compare_run(records, trials), times)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A variant on one task.
+
+    Attributes:
+        record: the cell.
+        times: its seconds an image, by block.
+        evidence: of its accuracy change against the dense baseline.
+        comparison: of a sparse cell, where it could be compared.
+    """
+
+    record: Record
+    times: CellTimes
+    evidence: AccuracyEvidence
+    comparison: Comparison | None = None
+
+    def log_seconds(self) -> Uncertain:
+        """Logarithm of the seconds an image, over the blocks."""
+        return of_values([log_time(self.times.of(block)) for block in self.times.blocks])
+
+    @property
+    def items(self) -> int:
+        """Images in one sample: a batch in inference, all of a training."""
+        trials = self.record.trials
+        return trials[0].items if trials else self.record.engine.batch_size
+
+
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """One measured cell.
+    """A variant (backbone, engine, precision) over the tasks of a question.
 
     Attributes:
         run: name of its run.
-        record: the cell.
-        times: its seconds a picture, by block.
-        loss: percentage points that it is less accurate than the reference; negative where it
-            is more accurate.
+        cells: task -> measurement, in the order of the question.
         facts: of its engine.
     """
 
     run: str
-    record: Record
-    times: CellTimes
-    loss: Uncertain
+    cells: Mapping[str, Measurement]
     facts: EngineFacts
+
+    @property
+    def record(self) -> Record:
+        """Of its first task; what differs between tasks are times and accuracies."""
+        return next(iter(self.cells.values())).record
 
     @property
     def name(self) -> str:
         """Backbone and engine in words, with what is not usual of the settings."""
-        engine = self.record.engine
-        usual = {"cpu", "fp32"}
-        other = [word for word in (engine.device, engine.precision) if word not in usual]
-        return " ".join([f"{self.record.backbone.name} on {engine.name}", *other])
+        return name_of(self.record)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a dense baseline."""
+        return self.record.backbone.is_dense
 
     @property
     def batch_size(self) -> int:
-        """Pictures of a call."""
+        """Images of a call."""
         return self.record.engine.batch_size
 
     @property
-    def items(self) -> int:
-        """Pictures in one sample: a batch in inference, all of a training."""
-        return self.record.trials[0].items if self.record.trials else self.batch_size
+    def worst(self) -> Measurement:
+        """The measurement with the largest loss of accuracy."""
+        return min(self.cells.values(), key=lambda one: one.evidence.change.mid)
 
-    def log_seconds(self) -> Uncertain:
-        """Logarithm of the seconds a picture, over the blocks."""
-        return of_values([log_time(self.times.of(block)) for block in self.times.blocks])
+    def loses_at_most(self, points: float) -> tuple[float, float] | None:
+        """Bounds of the probability that it loses at most `points` on every task; None: unknown.
+
+        Over several tasks, whose images and seeds may go together: at least Boole's bound, at most
+        the probability of the worst task. The same of a single task.
+        """
+        known = [one.evidence.loses_at_most(points) for one in self.cells.values()]
+        sure = [one for one in known if one is not None]
+        if len(sure) < len(known):
+            return None
+        return max(0.0, 1 - math.fsum(1 - one for one in sure)), min(sure)
 
     def seconds(self) -> float:
-        """Seconds a picture."""
-        return math.exp(self.log_seconds().mid)
+        """Seconds an image, geometric mean over the tasks."""
+        return math.exp(combined(self._mean([o.log_seconds() for o in self.cells.values()])).mid)
 
     def whole_seconds(self) -> float:
         """Seconds of a sample: of one call in inference, of the whole job in training."""
-        return self.seconds() * self.items
+        items = [math.log(one.items) for one in self.cells.values()]
+        return self.seconds() * math.exp(math.fsum(items) / len(items))
 
     def call_seconds(self, share: float) -> float:
-        """The quantile of the measured calls' seconds at `share` (0-1)."""
-        samples = [
-            one for block in self.times.blocks for trial in self.times.of(block) for one in trial
-        ]
-        return float(np.quantile(samples, share)) * self.items
+        """The quantile of the measured calls' seconds at `share` (0-1), of the slowest task."""
+        return max(
+            float(np.quantile([s for b in m.times.blocks for t in m.times.of(b) for s in t], share))
+            * m.items
+            for m in self.cells.values()
+        )
 
-    def log_time_over(self, other: Candidate) -> Uncertain:
-        """Logarithm of the own time over another's; below 0 where this one is faster.
+    def time_of(self, other: Candidate) -> tuple[Estimate, Uncertain]:
+        """The time of another over the own one (above 1: this one is faster) and its logarithm.
 
-        Paired by block where both are of one run, else from both spreads.
+        Paired by block inside a run, and as the tables print it; from both spreads between runs.
+        Over several tasks the geometric mean, whose error is that of the tasks' own ratios: it
+        speaks of these tasks, not of others.
         """
-        if other.run == self.run:
-            ratio = ratio_of_cells(self.times, other.times)
-            if ratio is not None:
-                return log_of_ratio(ratio)
-        return self.log_seconds().minus(other.log_seconds())
+        each = [self._time_of(other, task) for task in self.cells]
+        if len(each) == 1:
+            return each[0]
+        log = combined(self._mean([one for _, one in each]))
+        return _estimate(log, min(ratio.blocks for ratio, _ in each)), log
+
+    def _time_of(self, other: Candidate, task: str) -> tuple[Estimate, Uncertain]:
+        mine, theirs = self.cells[task], other.cells[task]
+        told = mine.comparison
+        if told is not None and told.total and told.best_dense == theirs.record.id:
+            return told.total, log_of_ratio(told.total)
+        if self.run == other.run:
+            paired = ratio_of_cells(theirs.times, mine.times)
+            if paired is not None:
+                ratio = Estimate(paired.median, paired.ci95, paired.blocks)
+                return ratio, log_of_ratio(ratio)
+        log = theirs.log_seconds().minus(mine.log_seconds())
+        blocks = min(len(mine.times.blocks), len(theirs.times.blocks))
+        return _estimate(log, blocks), log
+
+    @staticmethod
+    def _mean(numbers: Sequence[Uncertain]) -> list[tuple[float, Uncertain]]:
+        return [(1 / len(numbers), number) for number in numbers]
 
 
-def candidates(
-    name: str, records: Sequence[Record], trials: Sequence[Trial], reference: str | None = None
-) -> tuple[list[Candidate], list[Excluded]]:
-    """All cells of a run that can be chosen, and those that cannot, with the reason.
+def name_of(record: Record) -> str:
+    """Backbone and engine in words, with what is not usual of the settings."""
+    engine = record.engine
+    other = [word for word in (engine.device, engine.precision) if word not in ("cpu", "fp32")]
+    return " ".join([f"{record.backbone.name} on {engine.name}", *other])
+
+
+def baseline_of(record: Record, comparison: Comparison | None, records: Sequence[Record]) -> str:
+    """Name of the dense baseline that a cell belongs to; its own where it is dense."""
+    if record.backbone.is_dense:
+        return record.backbone.name
+    dense = comparison.dense if comparison else None
+    named = next((r.backbone.name for r in records if r.id == dense), None)
+    return named or record.backbone.dense_partner or f"{record.backbone.arch}/dense"
+
+
+def measurement(run: RunData, record: Record, baseline: str) -> Measurement | str:
+    """The measurement of a cell, or why it is none.
 
     Args:
-        name: of the run.
-        records: of the run.
-        trials: of the run.
-        reference: dense backbone whose accuracy a loss is measured against; by default the
-            most accurate dense backbone of the workload and task.
+        run: of the cell.
+        record: the cell.
+        baseline: dense backbone that its accuracy change is against.
     """
-    times = run_times(records, by_cell(trials))
-    found: list[Candidate] = []
-    out: list[Excluded] = []
-    for record in records:
-        candidate = _candidate(name, record, records, times, reference)
-        if isinstance(candidate, Candidate):
-            found.append(candidate)
-        else:
-            engine = record.engine
-            what = f"{record.backbone.name} on {engine.name}"
-            out.append((f"{what} ({record.workload}, batch {engine.batch_size})", candidate))
-    return found, out
+    if record.status != "ok":
+        return f"{record.status}: {record.reason}"
+    if record.id not in run.times:
+        return "it has no time"
+    if not record.backbone.trained:
+        return "generated weights: speed only, no accuracy"
+    compared = next((c for c in run.comparisons if c.sparse == record.id), None)
+    partner = next((r for r in run.records if compared and r.id == compared.dense), None)
+    if partner is None or partner.backbone.name != baseline:
+        partner = _nearest(record, baseline, run.records)
+    if partner is None:
+        return "no accuracy of a dense reference is known"
+    if record.backbone.name == baseline and record.engine.precision in FLOATS:
+        known = accuracy_of(record, run.records)
+        evidence = None if known is None else EXACTLY_NONE
+    else:
+        evidence = accuracy_evidence(record, partner, run.records)
+    if evidence is None:
+        return "its accuracy is not known"
+    return Measurement(record, run.times[record.id], evidence, compared)
 
 
-def reference_for(record: Record, records: Sequence[Record], wanted: str | None) -> Record | None:
-    """The dense record whose accuracy stands against that of `record`; on its engine if any."""
+def candidate(run: str, cells: Mapping[str, Measurement]) -> Candidate:
+    """The variant that these cells, one a task, are of."""
+    return Candidate(run, cells, engine_facts(next(iter(cells.values())).record.engine.name))
+
+
+def _nearest(record: Record, baseline: str, records: Sequence[Record]) -> Record | None:
+    """The baseline's cell with an accuracy whose settings are nearest to a record's."""
     dense = [
         other
         for other in records
         if other.workload == record.workload
         and other.task.is_same(record.task)
         and other.status == "ok"
-        and (other.backbone.name == wanted if wanted else other.backbone.is_dense)
+        and other.backbone.name == baseline
         and other.backbone.trained
+        and (other.engine.precision in FLOATS or not record.backbone.is_dense)
         and accuracy_of(other, records) is not None
     ]
-    if not dense:
-        return None
-
-    def mean(other: Record) -> float:
-        known = accuracy_of(other, records)
-        return known[0].mean if known else 0.0
-
-    best = max(dense, key=mean).backbone.name
-    same = [other for other in dense if other.backbone.name == best]
-    return max(same, key=lambda other: _nearness(other, record))
-
-
-def _nearness(other: Record, record: Record) -> tuple[bool, bool, bool]:
-    return (
-        other.engine.name == record.engine.name,
-        other.engine.precision == record.engine.precision,
-        other.engine.batch_size == record.engine.batch_size,
+    ours = record.engine
+    return max(
+        dense,
+        key=lambda other: (
+            other.engine.name == ours.name,
+            other.engine.precision == ours.precision,
+            other.engine.batch_size == ours.batch_size,
+        ),
+        default=None,
     )
 
 
-def _candidate(
-    run: str,
-    record: Record,
-    records: Sequence[Record],
-    times: Mapping[str, CellTimes],
-    wanted: str | None,
-) -> Candidate | str:
-    """The candidate, or why it is none."""
-    if record.status != "ok":
-        return f"{record.status}: {record.reason}"
-    if record.id not in times:
-        return "it has no time"
-    if not record.backbone.trained:
-        return "generated weights: speed only, no accuracy"
-    reference = reference_for(record, records, wanted)
-    if reference is None:
-        return "no accuracy of a dense reference is known"
-    loss = _loss(record, reference, records)
-    if loss is None:
-        return "its accuracy is not known"
-    return Candidate(run, record, times[record.id], loss, engine_facts(record.engine.name))
+def _estimate(log: Uncertain, blocks: int) -> Estimate:
+    ends = log.interval()
+    both = None if ends is None else (_exp(ends[0]), _exp(ends[1]))
+    return Estimate(math.exp(log.mid), both, blocks)
 
 
-def _loss(record: Record, reference: Record, records: Sequence[Record]) -> Uncertain | None:
-    if record.backbone.name == reference.backbone.name:
-        return EXACT_ZERO
-    found = common_accuracies(record, reference, records)
-    if found is None:
-        return None
-    ours, theirs = paired_by_seed(found[0], found[1])
-    if not ours:
-        return Uncertain(100 * (found[1].mean - found[0].mean), None, 0)
-    change = of_interval(accuracy_delta(ours, theirs))
-    return Uncertain(-change.mid, change.error, change.degrees)
+def _exp(value: float) -> float:
+    return math.exp(max(-100.0, min(value, 100.0)))  # an interval of two wild blocks says nothing

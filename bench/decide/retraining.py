@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sparsebench.bench.decide.answers import Answer, Limits, Question
 from sparsebench.bench.decide.candidates import Candidate
-from sparsebench.bench.decide.choice import Choice, Limits, choose
-from sparsebench.bench.decide.uncertain import Uncertain
+from sparsebench.bench.decide.rule import Race, Ratio, judge
+from sparsebench.bench.decide.uncertain import Uncertain, combined
+from sparsebench.bench.records import Estimate
 from sparsebench.models.errors import SparsebenchError
 
 PERIODS = {
@@ -40,7 +42,8 @@ class Retraining:
     Attributes:
         workload: how it is trained.
         period: seconds.
-        choice: by served pictures; its candidates are inference cells.
+        answer: by served images; its candidates are inference cells, with the accuracy of the
+            training that goes with each.
         training: the training cell that goes with each inference cell, by record id.
         never: variants whose training does not fit in the period.
         overtaken: period in seconds at which winner and runner-up change places, where one exists.
@@ -48,19 +51,19 @@ class Retraining:
 
     workload: str
     period: float
-    choice: Choice
+    answer: Answer
     training: dict[str, Candidate]
     never: tuple[Candidate, ...]
     overtaken: float | None
 
     def served(self, candidate: Candidate) -> float:
-        """Pictures served in a period."""
+        """Images served in a period."""
         spent = self.training[candidate.record.id].whole_seconds()
         return (self.period - spent) / candidate.seconds()
 
 
 def weigh(
-    inference: Sequence[Candidate],
+    question: Question,
     training: Sequence[Candidate],
     limits: Limits,
     period: float,
@@ -68,22 +71,26 @@ def weigh(
     """The variant that serves most between two trainings.
 
     Args:
-        inference: inference candidates of one batch size and task.
+        question: of inference, on one task.
         training: candidates of one training workload on the same task.
-        limits: of both; the loss that counts is that of the training workload.
+        limits: of both; the accuracy that counts is that of the training workload.
         period: seconds between two trainings.
     """
     ways: dict[str, Candidate] = {}
-    for one in inference:
+    trained = []
+    for one in question.candidates:
         same = [
             other
             for other in training
-            if other.record.backbone.name == one.record.backbone.name
-            and limits.licensed(other)
-            and limits.accurate(other)
+            if other.record.backbone.name == one.record.backbone.name and limits.licensed(other)
         ]
         if same:
-            ways[one.record.id] = min(same, key=Candidate.whole_seconds)
+            way = ways[one.record.id] = min(same, key=Candidate.whole_seconds)
+            cells = {
+                task: replace(cell, evidence=way.cells[task].evidence)
+                for task, cell in one.cells.items()
+            }
+            trained.append(replace(one, cells=cells))
 
     def spent(one: Candidate) -> float:
         return ways[one.record.id].whole_seconds()
@@ -91,28 +98,30 @@ def weigh(
     def effective(one: Candidate) -> float:
         return one.seconds() * period / (period - spent(one))
 
-    def over(one: Candidate, other: Candidate) -> Uncertain:
-        """log of the pictures served by the other over those served by the one."""
-        serving = one.log_time_over(other)
-        left = math.log((period - spent(other)) / (period - spent(one)))
-        shares = [spent(x) / (period - spent(x)) for x in (one, other)]
-        total = Uncertain(serving.mid + left, serving.error, serving.degrees)
-        for candidate, share in zip((one, other), shares, strict=True):
-            known = ways[candidate.record.id].log_seconds()
-            error = None if known.error is None else known.error * share
-            total = total.minus(Uncertain(0.0, error, known.degrees))
-        return total
+    def served(one: Candidate, than: Candidate) -> Ratio:
+        """Images served by the one over those served by the other."""
+        ratio, serving = one.time_of(than)
+        left = math.log((period - spent(one)) / (period - spent(than)))
+        parts = [(1.0, serving)]
+        for candidate in (one, than):
+            share = spent(candidate) / (period - spent(candidate))
+            known = next(iter(ways[candidate.record.id].cells.values())).log_seconds()
+            parts.append((share, Uncertain(0.0, known.error, known.degrees)))
+        total = combined(parts)
+        total = Uncertain(total.mid + left, total.error, total.degrees)
+        ends = total.interval()
+        both = None if ends is None else (math.exp(ends[0]), math.exp(min(ends[1], 100.0)))
+        return Estimate(math.exp(total.mid), both, ratio.blocks), total
 
-    trained = [one for one in inference if one.record.id in ways]
-    possible = [one for one in trained if spent(one) < period]
-    choice = choose(possible, limits, cost=effective, faster=over)
+    possible = tuple(one for one in trained if spent(one) < period)
+    answer = judge(Race(replace(question, candidates=possible), limits, served, effective))
     return Retraining(
-        workload=training[0].record.workload if training else "",
+        workload=training[0].record.workload,
         period=period,
-        choice=choice,
+        answer=answer,
         training=ways,
         never=tuple(one for one in trained if one not in possible),
-        overtaken=_overtaken(choice, ways),
+        overtaken=_overtaken(answer, ways),
     )
 
 
@@ -129,8 +138,8 @@ def equal_period(t_a: float, train_a: float, t_b: float, train_b: float) -> floa
     return period if period > max(train_a, train_b) else None
 
 
-def _overtaken(choice: Choice, ways: dict[str, Candidate]) -> float | None:
-    a, b = choice.winner, choice.runner_up
+def _overtaken(answer: Answer, ways: dict[str, Candidate]) -> float | None:
+    a, b = answer.take, answer.runner_up
     if a is None or b is None:
         return None
     trains = [ways[one.record.id].whole_seconds() for one in (a, b)]

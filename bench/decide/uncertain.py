@@ -12,8 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.bench.statistics import Interval, RatioEstimate
+from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics.intervals import CONFIDENCE, mean_interval, t_quantile
+
+NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -43,41 +45,53 @@ class Uncertain:
         return float(stdtr(self.degrees, (limit - self.mid) / self.error))
 
     def minus(self, other: Uncertain) -> Uncertain:
-        """The difference of two independent numbers, with Welch's degrees of freedom."""
-        mid = self.mid - other.mid
-        if self.error is None or other.error is None:
-            return Uncertain(mid, None, 0)
-        mine, theirs = self.error**2, other.error**2
-        total = mine + theirs
-        if total == 0:
-            return Uncertain(mid, 0.0, math.inf)
-        spread = mine**2 / self.degrees + theirs**2 / other.degrees
-        return Uncertain(mid, math.sqrt(total), total**2 / spread if spread else math.inf)
+        """The difference of two independent numbers."""
+        return combined([(1.0, self), (-1.0, other)])
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval; None without an error."""
+        if self.error is None:
+            return None
+        exact = self.error == 0 or math.isinf(self.degrees)
+        half = self.error * (NORMAL if exact else t_quantile(0.5 + CONFIDENCE / 2, self.degrees))
+        return self.mid - half, self.mid + half
+
+
+def combined(parts: Sequence[tuple[float, Uncertain]]) -> Uncertain:
+    """A weighted sum of independent numbers, with Welch's and Satterthwaite's degrees of freedom.
+
+    Args:
+        parts: weight and number of each.
+    """
+    mid = math.fsum(weight * number.mid for weight, number in parts)
+    known = [(w * n.error, n.degrees) for w, n in parts if n.error is not None]
+    if len(known) < len(parts):
+        return Uncertain(mid, None, 0)
+    total = math.fsum(error**2 for error, _ in known)
+    spread = math.fsum(error**4 / degrees for error, degrees in known if error)
+    return Uncertain(mid, math.sqrt(total), total**2 / spread if spread else math.inf)
 
 
 EXACT_ZERO = Uncertain(0.0, 0.0, math.inf)
 
 
-def of_interval(interval: Interval) -> Uncertain:
-    """From a t-interval of a mean."""
-    return _of(interval.mid, interval.high - interval.mid, interval.count)
-
-
 def of_values(values: Sequence[float]) -> Uncertain:
     """From independent values of one quantity."""
-    return of_interval(mean_interval(values))
+    interval = mean_interval(values)
+    return of_half_width(interval.mid, interval.high - interval.mid, interval.count)
 
 
-def log_of_ratio(ratio: RatioEstimate) -> Uncertain:
+def log_of_ratio(ratio: Estimate) -> Uncertain:
     """The logarithm of a ratio of times; the wider side of its interval gives the error."""
     if ratio.ci95 is None:
         return Uncertain(math.log(ratio.median), None, 0)
     low, high = ratio.ci95
     half = max(math.log(high / ratio.median), math.log(ratio.median / low))
-    return _of(math.log(ratio.median), half, ratio.blocks)
+    return of_half_width(math.log(ratio.median), half, ratio.blocks)
 
 
-def _of(mid: float, half: float, count: int) -> Uncertain:
+def of_half_width(mid: float, half: float, count: int) -> Uncertain:
+    """From half a 95 % t-interval of the mean of `count` values."""
     if count < 2 or not math.isfinite(half):
         return Uncertain(mid, None, 0)
     return Uncertain(mid, half / t_quantile(0.5 + CONFIDENCE / 2, count - 1), count - 1)

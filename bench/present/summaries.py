@@ -11,8 +11,6 @@ from sparsebench.bench.records import RunFolder
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from sparsebench.bench.present.tables import Section
-
 SUMMARY_MARKDOWN = "summary.md"
 SUMMARY_CSV = "summary.csv"
 PLOT = "speedup-accuracy"
@@ -27,8 +25,10 @@ def write_summaries(folder: RunFolder) -> None:
     Raises:
         SparsebenchError: a file of the run is damaged, or the folder cannot be written.
     """
-    from sparsebench.bench.comparisons import compare_run
+    from sparsebench.bench.comparisons import by_cell, compare_run, run_times
+    from sparsebench.bench.decide import RunData
     from sparsebench.bench.machine.drift import noted_blocks
+    from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.plots.points import points_of
     from sparsebench.bench.present.plots.speedup_accuracy import save
     from sparsebench.bench.present.tables import sections, summary_csv, summary_markdown
@@ -40,7 +40,9 @@ def write_summaries(folder: RunFolder) -> None:
     folder.replace_comparisons(comparisons)
     found = sections(records, trials, comparisons)
     total = total_of(records, noted_blocks(folder.path))
-    text = summary_markdown(folder.name, found, records, total)
+    times = run_times(records, by_cell(trials))
+    closing = closing_lines(RunData(folder.name, records, trials, comparisons, times))
+    text = summary_markdown(folder.name, found, records, total, closing)
     text += markdown(over_tasks(records, trials, comparisons))
     folder.write_text(SUMMARY_MARKDOWN, text)
     folder.write_text(SUMMARY_CSV, summary_csv(found))
@@ -61,10 +63,13 @@ def write_page(folder: RunFolder) -> None:
 
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
-    from sparsebench.bench.present.tables import terminal_tables
+    from sparsebench.bench.decide import RunData
+    from sparsebench.bench.present.decisions import closing_lines
+    from sparsebench.bench.present.tables import sections, terminal_tables
 
-    records, found = folder.records(), _sections(folder)
-    return terminal_tables(found, records)
+    run = RunData.of(folder.name, folder.records(), folder.trials())
+    found = sections(run.records, run.trials, run.comparisons)
+    return terminal_tables(found, run.records, closing_lines(run))
 
 
 def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:
@@ -84,11 +89,3 @@ def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:
     from sparsebench.bench.present.plots.figures import DEFAULT, Wish, draw_figures
 
     return list(draw_figures(folders, [DEFAULT], Wish(), out).files)
-
-
-def _sections(folder: RunFolder) -> list[Section]:
-    from sparsebench.bench.comparisons import compare_run
-    from sparsebench.bench.present.tables import sections
-
-    records, trials = folder.records(), folder.trials()
-    return sections(records, trials, compare_run(records, trials))

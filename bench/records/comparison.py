@@ -67,8 +67,9 @@ class Comparison:
         effects: factors of the total.
         amdahl_bound: largest speed-up that theory allows.
         efficiency: speedup over amdahl_bound.
-        verdict: of the speedup: "better", "worse" or "inconclusive".
-        total_verdict: of the total.
+        verdict: of the speedup: "better", "worse", "tied" or "inconclusive", after Holm's
+            correction over the run (older files: before it).
+        total_verdict: of the total, likewise.
         smallest_effect: relative change that this run would have seen, fraction.
         split_blocks: blocks whose two sides come from different launches.
         effect_intervals: 95 % intervals of the factors.
@@ -80,7 +81,8 @@ class Comparison:
             (:func:`bench.comparisons.training.training_comparison`); None for other workloads.
         p_holm: p-value of the speed-up (against no change at all) after Holm's correction over
             the run's comparisons.
-        holds: whether the verdict holds after it; None where there is none to hold.
+        holds: False where the interval for itself gives a verdict that the correction takes;
+            None where it gives none.
     """
 
     run: str

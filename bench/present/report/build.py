@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sparsebench.bench.decide.answers import Limits
+from sparsebench.bench.decide.licences import EngineFacts, engine_facts, weights_of
+from sparsebench.bench.decide.study import Study
 from sparsebench.bench.present import escape
-from sparsebench.bench.present.report.answers import Answer, answer, questions_of
+from sparsebench.bench.present.decisions.answer_json import answer_json
+from sparsebench.bench.present.decisions.sentences import Said, said
 from sparsebench.bench.present.report.cells import Cell, cells_of
 from sparsebench.bench.present.report.cross_run import (
     Difference,
@@ -16,26 +20,16 @@ from sparsebench.bench.present.report.cross_run import (
     differences,
     side_by_side,
 )
-from sparsebench.bench.present.report.engines import EngineFacts, engines_of, weights_of
 from sparsebench.bench.present.report.problems import Problem, problems_of
 from sparsebench.bench.present.report.runs import RunFacts, load_runs
-from sparsebench.bench.present.report.words import AnswerWords, in_words, title_of
 from sparsebench.bench.present.tables.forecasts import total_of
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
 from sparsebench.bench.present.tables.theory import READING
-from sparsebench.bench.present.tables.wording import how_to_read
+from sparsebench.bench.present.tables.wording import how_to_read, warning_of
 from sparsebench.models.errors import SparsebenchError
 
 MARGIN = 0.5
 OTHER_MARGINS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """An answer and how it is said."""
-
-    answer: Answer
-    words: AnswerWords
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,9 @@ class Report:
     Args:
         runs: in the order given.
         cells: all that were measured.
-        margin: points of accuracy that may be lost.
-        answers: margin -> answer to each question; the chosen margin among others.
+        limits: of the answers: points of accuracy that may be lost, and the like.
+        answers: margin -> answer to each question, those over all tasks of a workload and those
+            of each task; the chosen margin among others.
         problems: cells and trials without a number.
         engines: their licences and support.
         weights: backbone -> licence.
@@ -57,8 +52,8 @@ class Report:
 
     runs: tuple[RunFacts, ...]
     cells: tuple[Cell, ...]
-    margin: float
-    answers: dict[float, tuple[Answered, ...]]
+    limits: Limits
+    answers: dict[float, tuple[Said, ...]]
     problems: tuple[Problem, ...]
     engines: tuple[EngineFacts, ...]
     weights: dict[str, str]
@@ -67,9 +62,18 @@ class Report:
     over_tasks: dict[str, tuple[OverTasks, ...]]
 
     @property
-    def chosen(self) -> tuple[Answered, ...]:
+    def margin(self) -> float:
+        """Points of accuracy that may be lost."""
+        return self.limits.max_accuracy_loss
+
+    @property
+    def chosen(self) -> tuple[Said, ...]:
         """The answers at the chosen margin."""
         return self.answers[self.margin]
+
+    def headlines(self, margin: float) -> list[Said]:
+        """The answers that a page opens with: those over all tasks of a workload."""
+        return [one for one in self.answers[margin] if one.answer.question.whole]
 
     @property
     def reading(self) -> str:
@@ -77,6 +81,15 @@ class Report:
         text = how_to_read([section for run in self.runs for section in run.sections])
         text = text.removeprefix("How to read it: ")
         return f"{text[:1].upper()}{text[1:]} {READING}"
+
+    @property
+    def within(self) -> str:
+        """When a variant counts as within the margin."""
+        return (
+            "“Within”: the accuracy change against the variant's dense baseline stays within the "
+            f"limit with a probability of {self.limits.confidence:.4g} or more. “Significantly "
+            "better” is corrected for every comparison of the run (Holm)."
+        )
 
     def repeat(self, run: RunFacts) -> str | None:
         """The command that repeats a whole run."""
@@ -90,7 +103,9 @@ class Report:
         """The same facts for a script."""
         return {
             "max_accuracy_loss_points": self.margin,
-            "answers": [_answer_json(one) for one in self.chosen],
+            "confidence": self.limits.confidence,
+            "production": self.limits.production,
+            "answers": [answer_json(one) for one in self.chosen],
             "cells": [cell.to_json() for cell in self.cells],
             "problems": [problem.to_json() for problem in self.problems],
             "runs": [
@@ -111,12 +126,20 @@ class Report:
         }
 
 
-def build_report(paths: Sequence[Path], margin: float = MARGIN) -> Report:
+def build_report(
+    paths: Sequence[Path],
+    margin: float = MARGIN,
+    *,
+    production: bool = False,
+    confidence: float = Limits.confidence,
+) -> Report:
     """Read runs and answer every question that they can be asked.
 
     Args:
         paths: folders of the runs.
         margin: points of accuracy that may be lost.
+        production: whether the engine's licence must allow production.
+        confidence: probability, 0-1, with which the margin must hold.
 
     Raises:
         SparsebenchError: the margin is negative or no number, or a run cannot be read.
@@ -130,33 +153,22 @@ def build_report(paths: Sequence[Path], margin: float = MARGIN) -> Report:
     runs = load_runs(paths)
     cells = {run.label: cells_of(run) for run in runs}
     every = [cell for run in runs for cell in cells[run.label]]
-    questions = [question for run in runs for question in questions_of(run, cells[run.label])]
-    # Questions without an answer (speed only) come last.
-    questions.sort(key=lambda question: all(one.is_dense for one in question.candidates))
     several = len(runs) > 1
-    partners = {label: len({cell.partner for cell in mine}) > 1 for label, mine in cells.items()}
+    studies = {run.label: Study([run.data]) for run in runs}
     answers = {}
     for asked in sorted({*OTHER_MARGINS, margin}):
-        answers[asked] = tuple(
-            Answered(
-                found,
-                in_words(
-                    found,
-                    title_of(
-                        found, name_run=several, name_partner=partners[found.question.run.label]
-                    ),
-                ),
-            )
-            for found in (answer(question, asked) for question in questions)
-        )
+        limits = Limits(asked, production=production, confidence=confidence)
+        answers[asked] = _answers(studies, limits)
+    every_record = [record for run in runs for record in run.records]
+    engines = sorted({record.engine.name for record in every_record})
     return Report(
         runs=tuple(runs),
         cells=tuple(every),
-        margin=margin,
+        limits=Limits(margin, production=production, confidence=confidence),
         answers=answers,
         problems=tuple(problem for run in runs for problem in problems_of(run)),
-        engines=tuple(engines_of(runs)),
-        weights=weights_of(runs),
+        engines=tuple(engine_facts(name, every_record, warning_of(name)) for name in engines),
+        weights=weights_of(every_record),
         differences=tuple(differences(runs)) if several else (),
         beside=tuple(side_by_side(runs, every)) if several else (),
         over_tasks={
@@ -165,28 +177,18 @@ def build_report(paths: Sequence[Path], margin: float = MARGIN) -> Report:
     )
 
 
+def _answers(studies: Mapping[str, Study], limits: Limits) -> tuple[Said, ...]:
+    """Each run's answers; of several runs the title names it. Speed-only questions come last."""
+    found = [
+        one if len(studies) == 1 else replace(one, title=f"{one.title}, {label}")
+        for label, study in studies.items()
+        for one in said(study, limits)
+    ]
+    return tuple(
+        sorted(found, key=lambda one: all(c.is_dense for c in one.answer.question.candidates))
+    )
+
+
 def _total_json(run: RunFacts) -> dict[str, float | None]:
     total = total_of(run.records, run.blocks)
     return {"predicted_seconds": total.predicted, "measured_seconds": total.measured}
-
-
-def _answer_json(one: Answered) -> dict[str, Any]:
-    found = one.answer
-    question = found.question
-    candidates = {
-        "winner": found.winner,
-        "best_dense": found.best_dense,
-        "best_sparse": found.best_sparse,
-        "runner_up": found.runner_up,
-        "unsure": found.unsure,
-        "outside": found.outside,
-        "deployable": found.deployable,
-    }
-    return {
-        **one.words.to_json(),
-        "run": question.run.label,
-        "workload": question.workload,
-        "tasks": list(question.tasks),
-        "dense_partner": question.partner,
-        **{key: value and value.to_json() for key, value in candidates.items()},
-    }

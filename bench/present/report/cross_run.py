@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons import differing_keys
 from sparsebench.bench.comparisons.compare_runs import ACROSS_MACHINES, ACROSS_RUNS
+from sparsebench.bench.comparisons.family import as_ratio, corrected_verdicts
 from sparsebench.bench.machine.facts import MUST_MATCH, describe_machine
 from sparsebench.bench.present.report.cells import Cell, delta_json, estimate_json
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.records import Estimate
-from sparsebench.bench.statistics import RatioEstimate, chain_ratios, verdict
+from sparsebench.bench.statistics import chain_ratios
 
 NOT_SET = "–"
 _MACHINE = ("fingerprint", *MUST_MATCH, "kernel", "python")
@@ -40,7 +41,7 @@ class Change:
 
     Args:
         ratio: above 1, the later run gains more; None where they are not comparable.
-        verdict: of the ratio.
+        verdict: of the ratio, corrected (Holm) for all cells of the runs.
         differs: settings that differ, which is why there is no ratio.
     """
 
@@ -106,10 +107,22 @@ def side_by_side(runs: Sequence[RunFacts], cells: Sequence[Cell]) -> list[SideBy
     for cell in cells:
         if not cell.is_dense:
             by_key.setdefault(_key(cell, varying), {})[cell.run] = cell
-    return [
+    found = [
         _beside(key, tuple(mine.get(run.label) for run in runs))
         for key, mine in by_key.items()
         if len(mine) > 1
+    ]
+    every = [None if c is None else c.ratio for one in found for c in one.changes]
+    verdicts = iter(corrected_verdicts(every))
+    return [
+        replace(
+            one,
+            changes=tuple(
+                change and replace(change, verdict=word)
+                for change, word in zip(one.changes, verdicts, strict=False)
+            ),
+        )
+        for one in found
     ]
 
 
@@ -130,14 +143,9 @@ def _change(first: Cell, other: Cell) -> Change:
     before, now = first.row.speedup, other.row.speedup
     if differs or before is None or now is None:
         return Change(None, None, tuple(differs))
-    ratio = chain_ratios(_estimate(now), _estimate(before).inverse())
+    ratio = chain_ratios(as_ratio(now), as_ratio(before).inverse())
     stored = Estimate(ratio.median, ratio.ci95, ratio.blocks)
-    return Change(stored, verdict(ratio), ())
-
-
-def _estimate(stored: Estimate) -> RatioEstimate:
-    low, high = stored.ci95 or (0.0, float("inf"))
-    return RatioEstimate(stored.median, low, high, stored.blocks, 0.0)
+    return Change(stored, None, ())
 
 
 def _key(cell: Cell, varying: Sequence[str]) -> tuple[str, ...]:

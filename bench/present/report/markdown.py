@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.decisions.amounts import points
+from sparsebench.bench.present.decisions.sentences import Sentence
 from sparsebench.bench.present.escape import markdown
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
-from sparsebench.bench.present.report.words import Sentence, points
 
 _MOST_LINES = 60
 
@@ -20,11 +21,11 @@ def markdown_page(report: Report) -> str:
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
         lines.append(f"Run {markdown(run.label)}: measured {run.when} on {markdown(machines)}.")
-    for one in report.chosen:
-        lines += ["", f"**{markdown(one.words.title)}**: {_sentence(one.words.headline)}"]
-        lines += [""] if one.words.remarks else []
-        lines += [f"- {_sentence(remark)}" for remark in one.words.remarks]
-    lines += ["", "“Within”: even the lower end of the 95% interval of the accuracy change is."]
+    for said in report.headlines(report.margin):
+        lines += ["", f"**{markdown(said.title)}**: {_sentence(said.headline)}"]
+        lines += [""] if said.remarks else []
+        lines += [f"- {_sentence(remark)}" for remark in said.remarks]
+    lines += ["", report.within]
     lines += [f"\n> **{markdown(one.warning)}**" for one in report.engines if one.warning]
     every = [*grids.cell_grids(report), *grids.mean_grids(report), *grids.training_grids(report)]
     every += [*metadata_tables.small_grids(report), *metadata_tables.forecast_grids(report)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.decide.licences import NOT_STATED
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.cells import Cell, ratio_text
 from sparsebench.bench.present.report.cross_run import Change
@@ -200,12 +201,12 @@ def engine_grid(report: Report) -> Grid:
         Line(
             (
                 Entry(one.name), Entry(", ".join(one.versions) or numbers.DASH),
-                Entry(one.licence),
-                Entry("not recorded", tone="muted")
-                if one.licence == "not recorded" and one.production
+                Entry(one.licence or NOT_STATED),
+                Entry("not stated", tone="muted")
+                if one.production is None
                 else Entry("allowed" if one.production else "not allowed",
                            tone="" if one.production else "worse"),
-                Entry(one.support), Entry(str(one.cells), sort=one.cells),
+                Entry(one.support or NOT_STATED), Entry(str(one.cells), sort=one.cells),
             ),
             {"engine": one.name},
         )

@@ -16,12 +16,12 @@ from pathlib import PurePath
 from typing import Any
 
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.decisions.amounts import points
 from sparsebench.bench.present.escape import lines
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
-from sparsebench.bench.present.report.picture import picture_of
-from sparsebench.bench.present.report.words import points
+from sparsebench.bench.present.report.forest import forest_of
 
 TEMPLATES = "templates"
 
@@ -50,8 +50,8 @@ def html_page(report: Report) -> str:
         report=report,
         points=points,
         margins={
-            margin: {"answered": answered, "picture": picture_of(answered)}
-            for margin, answered in report.answers.items()
+            margin: {"answered": answered, "forest": forest_of(answered)}
+            for margin, answered in ((m, report.headlines(m)) for m in report.answers)
         },
         policy=_policy(scripts),
         scripts=[Markup(script) for script in scripts],

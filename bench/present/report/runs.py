@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.bench.comparisons import CellTimes, by_cell, compare_run, run_times
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.machine.drift import noted_blocks
 from sparsebench.bench.present.tables import Section, sections
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
@@ -41,6 +42,11 @@ class RunFacts:
     times: Mapping[str, CellTimes]
     plan: str | None
     blocks: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def data(self) -> RunData:
+        """What its answers follow from."""
+        return RunData(self.label, self.records, self.trials, self.comparisons, self.times)
 
     @property
     def machines(self) -> dict[str, Mapping[str, Any]]:

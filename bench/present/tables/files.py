@@ -12,7 +12,6 @@ from sparsebench.bench.present.tables.head import head_lines
 from sparsebench.bench.present.tables.one_off import one_off_lines
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import markdown_lines
-from sparsebench.bench.present.tables.winners import winner_lines
 from sparsebench.bench.present.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -27,7 +26,11 @@ from sparsebench.bench.records import Record
 
 
 def summary_markdown(
-    name: str, found: Sequence[Section], records: Sequence[Record], total: Total | None = None
+    name: str,
+    found: Sequence[Section],
+    records: Sequence[Record],
+    total: Total | None = None,
+    closing: Sequence[str] = (),
 ) -> str:
     """The run as Markdown.
 
@@ -36,6 +39,7 @@ def summary_markdown(
         found: its tables.
         records: all of the run, for the machine and the warnings.
         total: seconds of the whole run, predicted and measured.
+        closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
     """
     lines = [f"# {escape.markdown(name)}", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
@@ -56,8 +60,9 @@ def summary_markdown(
                 f"- {escape.markdown_code(name)}: {escape.markdown(reason)}"
                 for name, reason in section.missing
             ]
-    if winners := winner_lines(found):
-        lines += ["", "## Who wins", "", *(f"- {escape.markdown(line)}" for line in winners)]
+    if closing:
+        lines += ["", f"## {escape.markdown(closing[0])}", ""]
+        lines += [f"- {escape.markdown(line)}" for line in closing[1:]]
     if any(section.rows for section in found):
         lines += ["", f"{how_to_read(found)} {theory.READING}"]
     lines += forecast_lines(found, total)

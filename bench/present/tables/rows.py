@@ -11,13 +11,13 @@ from sparsebench.bench.comparisons import (
     CellTimes,
     best_dense,
     by_cell,
-    dense_against_best,
     run_times,
 )
 from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
-from sparsebench.bench.statistics import Interval, verdict
+from sparsebench.bench.statistics import Interval
 
 THROUGHPUT = ("inference",)
 """Workloads whose speed is read as pictures a second; the others as seconds end to end."""
@@ -36,8 +36,8 @@ class Row:
         speed: pictures a second or seconds, with interval.
         speedup: against the dense partner on the same engine; None for a dense cell.
         total: against the best dense engine; None for that one itself.
-        verdict: of the speed-up; for a dense cell None.
-        total_verdict: of the total; None for the best dense cell.
+        verdict: of the speed-up, corrected over the run; for a dense cell None.
+        total_verdict: of the total, corrected too; None for the best dense cell.
         best: whether it is the best dense cell of its backbone.
         training: epochs and target of step-by-step training, both sides as in
             `Comparison.training`, of which :meth:`of_training` is its own; else None.
@@ -101,11 +101,12 @@ def sections(
     """All tables of a run, in the order in which the records name workloads and tasks."""
     times = run_times(records, by_cell(trials))
     compared = {comparison.sparse: comparison for comparison in comparisons}
+    totals = dense_totals(records, times)
     groups: dict[tuple[str, str, str | None], list[Record]] = {}
     for record in records:
         key = (record.workload, record.task.name, record.task.sha256)
         groups.setdefault(key, []).append(record)
-    return [_section(group, records, times, compared) for group in groups.values()]
+    return [_section(group, records, times, compared, totals) for group in groups.values()]
 
 
 def _section(
@@ -113,12 +114,13 @@ def _section(
     records: Sequence[Record],
     times: Mapping[str, CellTimes],
     compared: Mapping[str, Comparison],
+    totals: Mapping[str, tuple[Estimate, str | None]],
 ) -> Section:
     varying = varying_settings(group)
     ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
                                            r.backbone.sparsity, r.backbone.name))  # fmt: skip
     rows = tuple(
-        _row(record, records, times, compared.get(record.id), varying)
+        _row(record, records, times, compared.get(record.id), varying, totals)
         for record in ordered
         if record.id in times
     )
@@ -140,17 +142,17 @@ def _row(
     times: Mapping[str, CellTimes],
     comparison: Comparison | None,
     varying: Sequence[str],
+    totals: Mapping[str, tuple[Estimate, str | None]],
 ) -> Row:
     accuracy = accuracy_of(record, records)
-    total, total_verdict, best = None, None, False
+    total: Estimate | None = None
+    total_verdict: str | None = None
+    best = False
     if comparison is not None:
         total, total_verdict = comparison.total, comparison.total_verdict
     elif record.backbone.is_dense:
         best = best_dense(record, records, times, record.engine.precision) is record
-        ratio = dense_against_best(record, records, times)
-        if ratio is not None:
-            total = Estimate(ratio.median, ratio.ci95, ratio.blocks)
-            total_verdict = verdict(ratio)
+        total, total_verdict = totals.get(record.id, (None, None))
     return Row(
         record=record,
         comparison=comparison,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
 from sparsebench.bench.present.tables.rows import Row, Section
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "workload", "task", "backbone", "method", "family", "sparsity", "trained", "engine",
@@ -26,13 +29,17 @@ COLUMNS = (
 """Later ones come last: a script may go by position."""
 
 
-def summary_csv(found: Sequence[Section]) -> str:
-    """The run as CSV: one line a measured cell, points and ends of intervals in columns."""
+def summary_frame(found: Sequence[Section]) -> pd.DataFrame:
+    """One row a measured cell; points and ends of intervals are columns of their own."""
     import pandas as pd
 
     rows = [_record(section, row) for section in found for row in section.rows]
-    safe = [{name: escape.csv_cell(cell) for name, cell in row.items()} for row in rows]
-    text: str = pd.DataFrame(safe, columns=list(COLUMNS)).to_csv(index=False)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def summary_csv(found: Sequence[Section]) -> str:
+    """The rows of :func:`summary_frame` as CSV; names are made safe for spreadsheets."""
+    text: str = summary_frame(found).map(escape.csv_cell).to_csv(index=False)
     return text
 
 

@@ -16,7 +16,6 @@ from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
-from sparsebench.bench.present.tables.winners import winner_lines
 from sparsebench.bench.present.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -29,7 +28,7 @@ from sparsebench.bench.present.tables.wording import (
 )
 from sparsebench.bench.records import Record
 
-STYLES = {"better": "green", "worse": "red", "inconclusive": "yellow"}
+STYLES = {"better": "green", "worse": "red", "tied": "cyan", "inconclusive": "yellow"}
 HEADERS = ("engine", "accuracy %", "change", "", "same engine", "best dense", "verdict", "sees")
 WIDE = (12, 11, 10, 11, 15, 15, 12, 5)
 NARROW = (12, 8, 6, 10, 10, 10, 12, 5)
@@ -37,17 +36,23 @@ NARROW = (12, 8, 6, 10, 10, 10, 12, 5)
 its own."""
 
 
-def terminal_tables(found: Sequence[Section], records: Sequence[Record]) -> list[RenderableType]:
-    """One renderable for each table, then how to read them and the warnings.
+def terminal_tables(
+    found: Sequence[Section], records: Sequence[Record], closing: Sequence[str] = ()
+) -> list[RenderableType]:
+    """One renderable for each table, then which variant to take, how to read, and warnings.
+
+    Args:
+        found: the tables of a run.
+        records: all of the run, for the warnings.
+        closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
 
     The tables fit 80 columns, and take one line a cell from 100 on. Nothing is told by colour
     alone.
     """
     renderables: list[RenderableType] = [_one(section) for section in found]
-    if winners := winner_lines(found):
-        renderables.append(
-            Padding(Text("\n".join(["Who wins", *map(escape.visible, winners)])), (1, 0, 0, 0))
-        )
+    if closing:
+        told = "\n".join(map(escape.visible, closing))
+        renderables.append(Padding(Text(told), (1, 0, 0, 0)))
     if any(section.rows for section in found):
         renderables.append(Padding(Text(how_to_read(found), style="dim"), (1, 0, 0, 0)))
     return renderables + [Text(text, style="bold") for text in warnings(records)]

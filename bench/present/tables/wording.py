@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.decide.licences import engine_facts
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import Record
@@ -51,16 +52,25 @@ def how_to_read(found: Sequence[Section]) -> str:
         "against the dense partner. 'Same engine': the dense partner's time over the sparse "
         "one's on the same engine, the effect of sparsity alone. 'Best dense': the fastest dense "
         "engine's time over this one's, what changing to this engine and backbone brings. The "
-        f"verdict is on 'same engine': better or worse when the interval excludes 1 and the "
-        f"effect exceeds {smallest}; 'sees' is the smallest effect that a run of this noise "
-        "usually finds."
+        "verdict is on 'same engine': better or worse (significantly) when the interval, corrected "
+        f"for all comparisons of the run (Holm), excludes 1 and the effect exceeds {smallest}; "
+        f"tied when all of the interval lies within {smallest}; else inconclusive. 'Sees' is the "
+        "smallest effect that a run of this noise usually finds."
     )
     if any(not row.record.backbone.trained for section in found for row in section.rows):
         text += " Speed only: the weights are generated, so there is no accuracy to speak of."
     return text
 
 
+def warning_of(engine: str) -> str:
+    """What must stand beside the numbers of an engine; empty for most."""
+    if engine == DEEPSPARSE:
+        return DEEPSPARSE_WARNING
+    forbids = engine_facts(engine).production is False
+    return f"The licence of {engine} does not allow production." if forbids else ""
+
+
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
-    used = any(r.engine.name == DEEPSPARSE and r.status == "ok" for r in records)
-    return [DEEPSPARSE_WARNING] if used else []
+    used = dict.fromkeys(record.engine.name for record in records if record.status == "ok")
+    return [text for text in map(warning_of, used) if text]

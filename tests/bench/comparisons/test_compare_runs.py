@@ -34,7 +34,7 @@ def test_two_runs_are_compared_by_their_speedups(tmp_path: Path) -> None:
     assert len(sparse) == 18
     holds = [c.ratio.ci95[0] <= 1 <= c.ratio.ci95[1] for c in sparse if c.ratio and c.ratio.ci95]
     assert sum(holds) >= 16
-    assert all(c.verdict == "inconclusive" for c in sparse[:3])
+    assert all(c.verdict in ("inconclusive", "tied") for c in sparse[:3])
     changes = [c.accuracy_change.mean for c in sparse if c.accuracy_change]
     assert changes == pytest.approx([0] * 12)  # the generated ones have no accuracy to compare
     assert result.to_json()["cells"][0]["status"] == "ok"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sparsebench.bench.decide.advise import RunData
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.records import Accuracy, Record, TimedBlock
 from tests.bench.synthetic import SyntheticRun, make_run
 
@@ -29,10 +29,10 @@ def cell(
     Args:
         backbone: "dense" or "METHOD-PERCENT" of resnet18.
         engine: name.
-        seconds: of a picture in inference, of the job in training; one a block.
+        seconds: of an image in inference, of the job in training; one a block.
         points: accuracy in per cent, one a seed.
         workload: name.
-        batch_size: pictures of a call.
+        batch_size: images of a call.
         machine: fingerprint.
     """
     full = f"resnet18/{backbone}"
@@ -58,7 +58,7 @@ def cell(
 
 def run_of(*records: Record, name: str = "runs/made") -> RunData:
     """A run of these records."""
-    return name, records, ()
+    return RunData.of(name, records)
 
 
 def folder_of(records: Sequence[Record]) -> SyntheticRun:

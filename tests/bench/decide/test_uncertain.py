@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sparsebench.bench.decide.uncertain import EXACT_ZERO, Uncertain, log_of_ratio, of_values
-from sparsebench.bench.statistics import RatioEstimate
+from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
+from sparsebench.bench.records import Estimate
+
+EXACT = Uncertain(0.0, 0.0, math.inf)
 
 
 @pytest.mark.parametrize("x", [-3.0, -0.5, 0.0, 0.7, 4.0])
@@ -29,10 +31,10 @@ def test_the_end_of_a_95_percent_interval_leaves_two_and_a_half_percent() -> Non
 
 
 def test_what_is_exact_is_certain_and_what_has_one_value_is_unknown() -> None:
-    assert EXACT_ZERO.at_most(0.0) == 1.0
-    assert EXACT_ZERO.at_most(-0.1) == 0.0
+    assert EXACT.at_most(0.0) == 1.0
+    assert EXACT.at_most(-0.1) == 0.0
     assert of_values([3.0]).at_most(5.0) is None
-    assert of_values([3.0]).minus(EXACT_ZERO).at_most(5.0) is None
+    assert of_values([3.0]).minus(EXACT).at_most(5.0) is None
 
 
 def test_a_difference_of_independent_numbers_is_welchs_test() -> None:
@@ -45,8 +47,21 @@ def test_a_difference_of_independent_numbers_is_welchs_test() -> None:
 
 
 def test_a_ratio_keeps_the_wider_side_of_its_interval() -> None:
-    ratio = RatioEstimate(2.0, 1.0, 3.0, 3, 0.1)
+    ratio = Estimate(2.0, (1.0, 3.0), 3)
     found = log_of_ratio(ratio)
     assert found.mid == pytest.approx(math.log(2))
     assert found.at_most(0.0) == pytest.approx(0.025)  # log 2 - log 1 is the wider side
-    assert log_of_ratio(RatioEstimate(2.0, 0.0, math.inf, 1, math.inf)).error is None
+    assert log_of_ratio(Estimate(2.0, None, 1)).error is None
+
+
+def test_a_mean_of_two_tasks_has_the_error_and_degrees_of_satterthwaite() -> None:
+    """0.5 a + 0.5 b with variances of the means 0.04 (4 degrees) and 0.01 (9 degrees)."""
+    found = combined([(0.5, Uncertain(1.0, 0.2, 4)), (0.5, Uncertain(3.0, 0.1, 9))])
+    assert found.mid == pytest.approx(2.0)
+    assert found.error == pytest.approx(math.sqrt(0.25 * 0.04 + 0.25 * 0.01))
+    parts = (0.25 * 0.04, 0.25 * 0.01)
+    expected = sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 9)
+    assert found.degrees == pytest.approx(expected)
+    low, high = found.interval() or (0.0, 0.0)
+    half = stats.t.ppf(0.975, expected) * found.error
+    assert [low, high] == pytest.approx([2 - half, 2 + half])

@@ -67,7 +67,7 @@ def commit_versions(repository: Path, *versions: str) -> None:
     """A commit and a tag for each."""
     git(repository, "init", "--quiet")
     for version in versions:
-        (repository / "bench/version").write_text(version)
+        (repository / "sparsebench/version").write_text(version)
         git(repository, "add", "--all")
         git(repository, "commit", "--quiet", "-m", version)
         git(repository, "tag", version)
@@ -98,8 +98,9 @@ def repository(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("ORDER", str(tmp_path / "order"))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     repository = tmp_path / "repository"
-    (repository / "bench").mkdir(parents=True)
-    (repository / "bench/__init__.py").write_text("")
+    for package in ("bench", "sparsebench"):
+        (repository / package).mkdir(parents=True)
+        (repository / package / "__init__.py").write_text("")
     (repository / "sparsebench/__main__.py").write_text(MAIN)
     commit_versions(repository, "same", "again", "slow")
     monkeypatch.chdir(repository)
@@ -139,9 +140,13 @@ def test_checkouts_that_know_turns_alternate_within_a_block(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = tmp_path / "repository"
-    (repository / "bench").mkdir(parents=True)
     suite = Path(__file__).resolve().parents[3]
-    (repository / "bench/__init__.py").write_text(f"__path__.append({str(suite / 'bench')!r})\n")
+    for package in ("bench/clock", "sparsebench"):
+        (repository / package).mkdir(parents=True)
+    (repository / "bench/__init__.py").write_text("")
+    (repository / "sparsebench/__init__.py").write_text(
+        f"__path__.append({str(suite / 'sparsebench')!r})\n"
+    )
     (repository / "sparsebench/__main__.py").write_text(
         f"import sys; sys.path.append({str(suite)!r})" + TOGETHER
     )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sparsebench.bench.present.decisions import plain
 from sparsebench.bench.present.report import Report, build_report
-from sparsebench.bench.present.report.words import plain
 from sparsebench.bench.records import Accuracy
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.present.report.conftest import QUICK, reference_rows, reference_winner
@@ -29,22 +29,21 @@ def report_of(tmp_path: Path, margin: float = 0.5, **options: Any) -> Report:
 )
 def test_the_winner_follows_from_the_margin(tmp_path: Path, margin: float, winner: str) -> None:
     (one,) = report_of(tmp_path, margin).chosen
-    assert one.answer.winner is not None
-    assert winner in one.answer.winner.name
-    assert one.words.kind == ("dense" if margin == 0 else "sparse")
-    assert winner in plain(one.words.headline)
+    assert one.answer.take is not None
+    assert winner in one.answer.take.name
+    assert one.answer.kind == ("dense" if margin == 0 else "sparse")
+    assert winner in plain(one.headline)
 
 
 def test_the_speed_is_that_against_the_best_dense_engine(tmp_path: Path) -> None:
     (one,) = report_of(tmp_path).chosen
-    winner = one.answer.winner
-    assert winner is not None
+    winner = one.answer.standing(one.answer.take)
+    assert winner is not None and winner.claim is not None
     speedup, change = SPARSE["acdc-90"]
     truth = ENGINES["openvino"] / (ENGINES["deepsparse"] / speedup)  # 2.4, not 3.0
-    assert winner.total.median == pytest.approx(truth, rel=0.005)
-    assert winner.worst.row.delta is not None
-    assert winner.worst.row.delta.mean == pytest.approx(change, abs=1e-6)
-    text = plain(one.words.headline)
+    assert winner.claim.ratio.median == pytest.approx(truth, rel=0.005)
+    assert winner.candidate.worst.evidence.change.mid == pytest.approx(change, abs=1e-6)
+    text = plain(one.headline)
     assert f"{truth:.2f}×" in text
     assert "resnet50/dense on openvino" in text
     assert "−0.3" in text
@@ -53,7 +52,7 @@ def test_the_speed_is_that_against_the_best_dense_engine(tmp_path: Path) -> None
 def test_every_speed_up_in_words_has_its_interval_and_accuracy(tmp_path: Path) -> None:
     for found in build_report([QUICK]).answers.values():
         for one in found:
-            for sentence in (one.words.headline, *one.words.remarks):
+            for sentence in (one.headline, *one.remarks):
                 text = plain(sentence)
                 for number in [word for word in text.split() if word.endswith("×")]:
                     assert f"{number} (" in text
@@ -72,9 +71,10 @@ def test_a_mean_within_is_not_enough(tmp_path: Path) -> None:
     )
     run = replace(suite, records=records).write(tmp_path / "run")
     (one,) = build_report([run]).chosen
-    assert one.answer.winner is not None and "gmp-80" in one.answer.winner.name
-    assert one.answer.unsure is not None and "acdc-90" in one.answer.unsure.name
-    assert any("not surely within" in plain(remark) for remark in one.words.remarks)
+    assert one.answer.take is not None and "gmp-80" in one.answer.take.name
+    unsure = one.answer.first("not shown")
+    assert unsure is not None and "acdc-90" in unsure.candidate.name
+    assert any("not shown to be within" in plain(remark) for remark in one.remarks)
 
 
 def test_several_tasks_must_all_be_within(tmp_path: Path) -> None:
@@ -86,28 +86,32 @@ def test_several_tasks_must_all_be_within(tmp_path: Path) -> None:
         for r in suite.records
     ]
     run = replace(suite, records=tuple(bad)).write(tmp_path / "run")
-    (one,) = build_report([run]).chosen
-    assert one.answer.winner is not None and "gmp-80" in one.answer.winner.name
-    assert one.answer.outside is not None
-    acdc = next(c for c in one.answer.question.candidates if "acdc-90 on deepsparse" in c.name)
-    assert acdc.worst.record.task.name == "cars"
-    assert acdc.total.median == pytest.approx(2.4, rel=0.005)  # the geometric mean of 2.4 and 2.4
+    report = build_report([run])
+    (one,) = report.headlines(0.5)
+    assert one.answer.take is not None and "gmp-80" in one.answer.take.name
+    assert one.answer.first("ruled out") is not None
+    acdc = next(s for s in one.answer.standings if "acdc-90 on deepsparse" in s.candidate.name)
+    assert acdc.candidate.worst.record.task.name == "cars" and acdc.claim is not None
+    assert acdc.claim.ratio.median == pytest.approx(2.4, rel=0.005)  # the mean of 2.4 and 2.4
+    each = {other.answer.question.tasks: other.answer.take for other in report.chosen}
+    assert each["pets",] is not None and "acdc-90" in each["pets",].name
+    assert each["cars",] is not None and "gmp-80" in each["cars",].name
 
 
 def test_a_sparse_network_that_is_not_faster_does_not_win(tmp_path: Path) -> None:
     (one,) = report_of(tmp_path, engines=("onnxruntime", "torch")).chosen
-    assert one.words.kind == "dense"
-    assert one.answer.taken is not None
-    assert one.answer.taken.name == "resnet50/dense on onnxruntime"
-    assert "not surely faster" in plain(one.words.headline)
+    assert one.answer.kind == "dense"
+    assert one.answer.take is not None
+    assert one.answer.take.name == "resnet50/dense on onnxruntime"
+    assert "no sparse variant" in plain(one.headline)
 
 
 def test_an_engine_that_forbids_production_is_named_and_replaced(tmp_path: Path) -> None:
     (one,) = report_of(tmp_path).chosen
-    assert one.answer.winner is not None and not one.answer.winner.production
-    assert one.answer.deployable is not None
-    assert one.answer.deployable.name == "resnet50/dense on openvino"  # nothing else is faster
-    remark = next(plain(r) for r in one.words.remarks if plain(r).startswith("For production"))
+    assert one.answer.take is not None and not one.answer.take.facts.production
+    assert one.production is not None and one.production.take is not None
+    assert one.production.take.name == "resnet50/dense on openvino"  # nothing else is faster
+    remark = next(plain(r) for r in one.remarks if plain(r).startswith("For production"))
     assert "resnet50/dense on openvino" in remark
 
 
@@ -119,15 +123,15 @@ def test_generated_weights_give_no_answer(tmp_path: Path) -> None:
     )
     run = replace(suite, records=records).write(tmp_path / "run")
     (one,) = build_report([run]).chosen
-    assert one.words.kind == "none"
-    assert "×" not in plain(one.words.headline)
-    assert "generated weights" in plain(one.words.headline)
+    assert one.answer.kind == "none"
+    assert "×" not in plain(one.headline)
+    assert "generated weights" in plain(one.headline)
 
 
 def test_one_block_is_no_evidence(tmp_path: Path) -> None:
     (one,) = report_of(tmp_path, blocks=1).chosen
-    assert one.words.kind == "dense"
-    assert "no interval" in plain(one.words.headline)
+    assert one.answer.kind == "not shown"
+    assert "no interval" in plain(one.headline) and "blocks" in plain(one.headline)
 
 
 def test_two_dense_partners_are_two_questions(tmp_path: Path) -> None:
@@ -147,8 +151,8 @@ def test_two_dense_partners_are_two_questions(tmp_path: Path) -> None:
         for r in suite.records
     ]  # fmt: skip
     run = replace(suite, records=(*suite.records, *others)).write(tmp_path / "run")
-    titles = [one.words.title for one in build_report([run]).chosen]
-    assert titles == ["inference on pets, resnet18/dense", "inference on pets, resnet50/dense"]
+    titles = [one.title for one in build_report([run]).chosen]
+    assert titles == ["inference on pets, resnet50/dense", "inference on pets, resnet18/dense"]
 
 
 @pytest.mark.parametrize("margin", [-0.1, float("nan"), 101])

@@ -50,7 +50,7 @@ def test_machines_are_compared_by_ratios_and_differences_are_named(tmp_path: Pat
     assert [grid.title for grid in cell_grids(report)] == [
         "inference on pets, here", "inference on pets, there",
     ]  # fmt: skip
-    assert [one.words.title for one in report.chosen] == [
+    assert [one.title for one in report.chosen] == [
         "inference on pets, here", "inference on pets, there",
     ]  # fmt: skip
     for text in (html_page(report), markdown_page(report)):

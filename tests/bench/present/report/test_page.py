@@ -81,7 +81,7 @@ def test_it_opens_with_the_answer(quick: tuple[str, Page]) -> None:
         name = f"{row['backbone']} on {row['engine']}"
         if sparse:
             ratio = float(row["speedup_best_dense"])
-            assert f"{name} is fastest: {ratio:.2f}× (" in opening
+            assert f"{name}: significantly better, {ratio:.2f}× (" in opening
         else:
             assert f"{name} (dense)" in opening
 

@@ -1,0 +1,30 @@
+"""Hints name the command that fits how the suite was installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsebench.models.installing import install_command
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({}, "pip install a b"),
+        ({"pyvenv.cfg": "home = /usr/bin\n"}, "pip install a b"),
+        ({"pyvenv.cfg": "home = /usr/bin\nuv = 0.9.2\n"}, "uv pip install a b"),
+        (
+            {"pyvenv.cfg": "uv = 0.9.2\n", "uv-receipt.toml": "[tool]\n"},
+            "uv tool install sparsebench --with a --with b",
+        ),
+    ],
+)
+def test_the_command_fits_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], command: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    assert install_command("a", "b") == command
