@@ -134,7 +134,7 @@ def load_training(
                 f"{one} belongs to another training: {', '.join(differing)} differ.",
                 "Give the same settings, or remove the file to start anew (or give --no-resume).",
             )
-        parts = (module, optimizer, method)
+        parts: tuple[Any, ...] = (module, optimizer, method)
         before = copy.deepcopy([part.state_dict() for part in parts])
         try:
             for part, key in zip(parts, ("module", "optimizer", "method"), strict=True):

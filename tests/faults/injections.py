@@ -67,7 +67,6 @@ def hit_process(kind: str, job: Job, rng: random.Random) -> list[str]:
     wrong = []
     process = job.start()
     try:
-        assert process.stdout is not None
         victim = _victim(process, whom, rng)
         kept = job.trials()
         if victim is not None:
@@ -83,8 +82,7 @@ def hit_process(kind: str, job: Job, rng: random.Random) -> list[str]:
         return [f"{kind}: the run hangs"]
     finally:
         end_session(process.pid)
-        process.stdout.close()
-        process.wait()
+        process.communicate()
     code, said = job.finish()
     if code or "Traceback" in said:
         wrong.append(f"the resumed run ends with {code}: {said[-300:]}")

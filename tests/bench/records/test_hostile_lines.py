@@ -154,7 +154,7 @@ def test_values_that_no_version_writes(
     }[name]
     for spot in spots[:2] if len(value) > 300 else spots:
         planted = json.loads(json.dumps(lines))
-        inner = planted[0]
+        inner: Any = planted[0]
         for step in spot[:-1]:
             inner = inner[step]
         inner[spot[-1]] = "PLANTED"
