@@ -1,8 +1,8 @@
 """The command line: ``sparsebench COMMAND``, one file a group of commands.
 
 Exit codes: 0 fine, 1 regression or failed check, 2 wrong usage or input, 3 nothing was
-measured, 130 interrupted. Heavy libraries are imported inside commands, so that
-``sparsebench --help`` answers at once.
+measured, 4 cannot tell (the noise leaves a limit open), 130 interrupted. Heavy libraries are
+imported inside commands, so that ``sparsebench --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli import (
     list as list_command,
 )
-from sparsebench.bench.cli.say import fit_streams
+from sparsebench.bench.cli.say import echo, fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
 
@@ -56,7 +56,7 @@ def sparsebench(
     if version:
         from sparsebench import __version__
 
-        typer.echo(f"sparsebench {__version__}")
+        echo(f"sparsebench {__version__}")
         raise typer.Exit
 
 

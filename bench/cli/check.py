@@ -12,7 +12,7 @@ import typer
 from sparsebench.bench.cli.options import Json, fraction
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 if TYPE_CHECKING:
     from sparsebench.bench.gate import GateReport, Settings
@@ -27,8 +27,10 @@ EPILOG = """Examples:
 
   sparsebench check --base-engine onnxruntime==1.20.1 --head-engine onnxruntime==1.22.0
 
-Exit codes: 0 no regression, 1 a regressed, failed or missing cell, 2 refused (another machine,
-other settings, a limit below the noise), 3 nothing was measured.
+Exit codes: 0 every limit is shown to hold, 1 a regressed, failed or missing cell, 2 refused
+(another machine, other settings, a limit below the noise), 3 nothing was measured, 4 cannot tell:
+no limit is broken, but the noise or a busy machine leaves one open (--inconclusive makes 0 or 1 of
+it).
 """
 UPDATE_EPILOG = """Examples:
 
@@ -71,9 +73,14 @@ def check(
         float, typer.Option(help="Points of accuracy that may be lost against the baseline.")
     ] = 0.5,
     only: Annotated[str, typer.Option(help="Regular expression: judge only such cells.")] = "",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on a cell too noisy to show the effect.")
-    ] = False,
+    inconclusive: Annotated[
+        str,
+        typer.Option(
+            metavar="fail|pass",
+            help="Where the noise leaves a limit open: fail or pass (default: exit code 4).",
+        ),
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", hidden=True)] = False,
     across_machines: Annotated[
         bool,
         typer.Option("--across-machines", help="Judge accuracies, floors and missing cells only."),
@@ -90,13 +97,19 @@ def check(
 ) -> None:
     """Judge a run by a baseline, a commit or an engine's version by another: ratios, accuracies."""
     from sparsebench.bench.gate import Settings
+    from sparsebench.bench.gate.report import INCONCLUSIVE
 
+    if strict:
+        echo("--strict is called --inconclusive fail now.", err=True)
+        inconclusive = "fail"
+    if inconclusive not in ("", *INCONCLUSIVE):
+        raise UnknownNameError("--inconclusive", inconclusive, INCONCLUSIVE)
     settings = Settings(
         effect=fraction(effect, "--effect"),
         max_accuracy_loss=max_accuracy_loss,
         across_machines=across_machines,
         only=only,
-        strict=strict,
+        inconclusive=inconclusive or None,
     )
     outputs = Outputs(junit, markdown, github, as_json)
     if base or base_engine or head_engine:
@@ -189,6 +202,8 @@ def update(
     made = baseline_of(RunFolder.reading(run), escape.lines(reason), previous)
     write_baseline(out, made.baseline)
     echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    if made.baseline.busy:
+        echo(f"  {made.baseline.busy}")
     for name, why in made.left_out:
         echo(f"  left out: {name}: {why}")
     if previous:

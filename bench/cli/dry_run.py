@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from sparsebench.bench.forecast import Forecast
 
 
 def print_forecast(plan: Plan, *, as_json: bool) -> None:
@@ -19,19 +23,19 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         cells = [
             {
-                "cell": one.cell.id,
-                "backbone": one.cell.backbone,
-                "engine": one.cell.engine,
-                "precision": one.cell.precision,
-                "workload": one.cell.workload,
-                "task": one.cell.task,
-                "seconds": one.prediction.seconds,
-                "seconds_all_blocks": one.prediction.whole,
-                "basis": one.prediction.basis,
+                "cell": cell.id,
+                "backbone": cell.backbone,
+                "engine": cell.engine,
+                "precision": cell.precision,
+                "workload": cell.workload,
+                "task": cell.task,
+                "seconds": time.seconds,
+                "seconds_all_blocks": time.whole,
+                "basis": time.basis,
             }
-            for one in found.cells
+            for cell, time in found.cells
         ]
-        echo_json({"seconds": found.seconds, "doubled": found.grown, "cells": cells}, None)
+        echo_json({"seconds": found.seconds, "unknown": found.unknown, "cells": cells}, None)
         return
     from rich import box
     from rich.table import Table
@@ -43,7 +47,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
 
     names = distinct_names(plan.tasks, plan.data_dir or None)
     console = new_console()
-    for task, planned in groupby(found.cells, key=lambda one: one.cell.task):
+    for task, planned in groupby(found.cells, key=lambda pair: pair[0].task):
         console.print(Text(escape.visible(f"on {names[task]}"), style="bold"))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("workload", no_wrap=True)
@@ -51,29 +55,33 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         for name in ("one", "all blocks"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("basis", no_wrap=True)
-        for one in planned:
-            cell, prediction = one.cell, one.prediction
+        for cell, time in planned:
             table.add_row(
                 cell.workload,
                 escape.visible(f"{cell.backbone} on {cell.engine_label}"),
-                duration(prediction.seconds),
-                duration(prediction.whole),
-                prediction.basis,
+                duration(time.seconds),
+                duration(time.whole),
+                time.basis,
             )
         console.print(table)
-    grown = ", ".join(f"{name} {duration(value)}" for name, value in found.grown.items())
-    console.print(
-        f"{len(found.cells)} cells, about {duration(found.seconds)} in all. "
-        f"With twice as many: {grown}.\n"
-        f"Rates of {found.measured} cells were measured on this machine; 'scaled' ones come from "
-        "another backbone by FLOPs, or from another task, solver or size; 'guessed' ones from "
-        "nothing but FLOPs: expect those to be "
-        "wrong by a factor of two or three. A first run measures them. Nothing was run."
+    console.print(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
+
+
+def _in_all(found: Forecast) -> str:
+    if found.seconds is None:
+        return "How long they take is unknown: none was measured on this machine before."
+    known = len(found.cells) - found.unknown
+    rest = f"; {found.unknown} were not, and come on top" if found.unknown else ""
+    return (
+        f"About {duration(found.seconds)} for the {known} that were measured on this machine "
+        f"before{rest}. 'scaled': measured with other counts of images, epochs or seeds."
     )
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """Seconds for people."""
+    if seconds is None:
+        return "unknown"
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 100:

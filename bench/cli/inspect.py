@@ -87,11 +87,11 @@ def _why(
     from rich.text import Text
 
     from sparsebench.bench.cli.console import new_console
-    from sparsebench.bench.machine.facts import usable_cpus
     from sparsebench.bench.present import escape
     from sparsebench.bench.why import explain, measure, open_target
     from sparsebench.bench.why.words import why_json, why_text
     from sparsebench.exporters.worker.launch import ENGINES
+    from sparsebench.models.cpus import usable_cpus
 
     if not why or not engine:
         missing = "--why" if engine else "--engine"
@@ -111,7 +111,7 @@ def _why(
         say(f"reading {targets[0]}")
         target = open_target(targets[0], size)
         measured = measure(
-            target, engine, batch_size=batch_size, threads=threads or usable_cpus() or 1, say=say
+            target, engine, batch_size=batch_size, threads=threads or usable_cpus(), say=say
         )
     findings = explain(measured)
     if as_json:

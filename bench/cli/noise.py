@@ -31,7 +31,7 @@ def noise(
     from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.gate.noise import measure_noise, store_noise
     from sparsebench.bench.gate.refusals import noise_floor
-    from sparsebench.bench.plan.plan import usable_cpus
+    from sparsebench.models.cpus import usable_cpus
 
     for name, value, least in (("blocks", blocks, 3), ("batch-size", batch_size, 1)):
         if value < least:

@@ -9,6 +9,10 @@ import typer
 from sparsebench.models.errors import SparsebenchError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+AllowImageLoss = Annotated[
+    bool,
+    typer.Option("--allow-image-loss", help="Go on even where a class loses most of its images."),
+]
 
 
 def certainty(text: str, option: str) -> float:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
 from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -25,7 +26,9 @@ EPILOG = """Examples:
 
   sparsebench run quick --half-width 3% --budget 60
 
-  sparsebench run quick --workload full --workload linear-online --recipe short
+  sparsebench run quick --workload serving --batch-size 1 --rate 50 --streams 2
+
+  sparsebench run quick --workload full --workload linear-online --set full.recipe=short
 
   sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
 
@@ -54,9 +57,7 @@ def run(
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Pictures per engine call or step.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per engine call or step.")] = None,
     size: Annotated[
         int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
     ] = None,
@@ -68,7 +69,7 @@ def run(
         float | None, typer.Option(help="With --half-width: seconds for each comparison.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of a head; once for each.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many pictures of a task.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many images of a task.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the linear head.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="How linear-online and full train: paper or short.")
@@ -80,7 +81,7 @@ def run(
         float | None, typer.Option(help="Their learning rate (default: its own).")
     ] = None,
     prepared: Annotated[
-        bool, typer.Option("--prepared", help="linear-cached starts from decoded pictures.")
+        bool, typer.Option("--prepared", help="linear-cached starts from decoded images.")
     ] = False,
     tune: Annotated[
         str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
@@ -92,6 +93,16 @@ def run(
             help="full takes kernels that give the same bits every time; the cost is shown.",
         ),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A key of a workload's section: full.epochs=3; once for each."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="serving: requests a second that arrive (0: no queue).")
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(help="serving: sessions at once, which share the threads.")
+    ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -100,8 +111,9 @@ def run(
         list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on a picture that cannot be decoded.")
+        bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
     ] = False,
+    allow_image_loss: AllowImageLoss = False,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
@@ -140,8 +152,13 @@ def run(
         precision=precision,
         dense=_partners(dense or []) or None,
         strict=strict or None,
+        sections=_sections(set_ or [], rate=rate, streams=streams) or None,
+        allow_image_loss=allow_image_loss or None,
     )
+    if told := notice(chosen):
+        echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
+    from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.run.run import check, execute
 
     check(chosen)
@@ -150,6 +167,8 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
+    if warning := busy_now():
+        echo(warning, err=True)
     folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
@@ -166,6 +185,20 @@ def run(
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."
         )
+
+
+def _sections(
+    options: list[str], *, rate: float | None, streams: int | None
+) -> dict[str, dict[str, Any]]:
+    """Workload -> key -> value, from ``--set`` and the options that stand for one."""
+    found = section_options(options)
+    given = {"rate": rate, "streams": streams}
+    serving = {key: value for key, value in given.items() if value is not None}
+    if serving:
+        from sparsebench.bench.workloads.serving import Serving
+
+        found[Serving.name] = {**found.get(Serving.name, {}), **serving}
+    return found
 
 
 def _partners(pairs: list[str]) -> dict[str, str]:

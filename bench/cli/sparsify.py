@@ -1,4 +1,4 @@
-"""``sparsebench sparsify``: make a sparse backbone from one's own pictures."""
+"""``sparsebench sparsify``: make a sparse backbone from one's own images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import AllowImageLoss, Json
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
@@ -23,7 +23,7 @@ EPILOG = """Examples:
 
   sparsebench sparsify resnet18 --method rigl --sparsity 0.9 --show-recipe
 
-Pictures: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
+Images: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
 same command goes on. Measure what came out:
 
   sparsebench run quick --backbone x.safetensors --task pictures
@@ -39,9 +39,9 @@ def sparsify(
         float | None, typer.Option(help="Share of all weights that shall be zero, e.g. 0.9.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with train/CLASS/* and test/CLASS/*.")
+        Path | None, typer.Option(help="Folder or tar with train/CLASS/* and test/CLASS/*.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, *.safetensors.")] = None,
     start: Annotated[
         str | None,
@@ -59,11 +59,11 @@ def sparsify(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is.")] = "auto",
     size: Annotated[
         int | None,
-        typer.Option(help="Side of the pictures in pixels (default: the start's own, or 64)."),
+        typer.Option(help="Side of the images in pixels (default: the start's own, or 64)."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all that is random (default: 0).")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Pictures a step (default: the method's, or what fits).")
+        int | None, typer.Option(help="Images a step (default: the method's, or what fits).")
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate (default: the method's).")
@@ -89,9 +89,13 @@ def sparsify(
             "--show-recipe", help="Print the plan (and SparseML's recipe, if equal); no training."
         ),
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
+    ] = False,
+    allow_image_loss: AllowImageLoss = False,
     as_json: Json = False,
 ) -> None:
-    """Train a sparse backbone on your own pictures and write it to a file."""
+    """Train a sparse backbone on your own images and write it to a file."""
     settings = _settings(
         plan,
         arch=arch,
@@ -120,6 +124,9 @@ def sparsify(
     _require(settings | _given(data=data, out=out), "epochs", "data", "out")
     assert data is not None
     assert out is not None
+    from sparsebench.models.images.labelled import ReadOptions
+
+    settings["reading"] = ReadOptions(strict=strict, allow_image_loss=allow_image_loss)
     _train(settings, recipe, execution, data, out, device, resume, overwrite, as_json)
 
 
@@ -135,10 +142,19 @@ def _train(
     as_json: bool,
 ) -> None:
     from sparsebench.bench.cli.sparsify_display import TrainingDisplay
+    from sparsebench.models.images import open_images
     from sparsebench.models.sparsify.train import Execution
     from sparsebench.models.sparsify.two_stages import make, stages
 
     first, rest = stages(settings["method"], settings["epochs"], settings.get("start"))
+    images = open_images(data, settings["reading"])
+    echo(
+        f"{images.name}: {len(images.train)} training and {len(images.test)} test images of "
+        f"{len(images.classes)} classes",
+        err=True,
+    )
+    for line in images.losses.lines():
+        echo(f"  {line}", err=True)
     if "size" not in settings:
         settings["size"] = _own_size(settings.get("start"))
     with TrainingDisplay(quiet=as_json) as display:
@@ -237,16 +253,18 @@ def _print(made: Any, as_json: bool) -> None:
             "classes": len(sparse.classes),
             "values": sparse.values,
             "dense": str(made.dense_path) if made.dense_path else None,
+            "images": dict(zip(("train", "test"), sparse.images, strict=True)),
             "skipped": list(sparse.skipped),
+            "left_out": sparse.losses.to_json(),
             **sparse.facts,
         }
         echo_json(facts)
         return
-    for path in sparse.skipped:
-        echo(f"left out, cannot be decoded: {path}", err=True)
+    for line in sparse.skipped:
+        echo(f"left out: {line}", err=True)
     echo(
         f"{sparse.path}: sparsity {sparse.sparsity:.2%}, top-1 {sparse.accuracy:.1%} on the test "
-        f"pictures ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
+        f"images ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
     )
     for key, value in sparse.facts.items():
         echo(f"  {key.replace('_', ' ')}: {value}")

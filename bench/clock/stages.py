@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from sparsebench.exporters.worker.usage import Usage, usage_now
+
 OTHER = "other"
 
 
@@ -18,13 +20,20 @@ class StageClock:
     to the total exactly, nested or not.
 
     Work of other threads and processes overlaps with that and belongs to no partition;
-    :meth:`busy` counts it beside the stages.
+    :meth:`busy` counts it beside the stages. The processor time of all threads is kept as a
+    second clock, :attr:`process_seconds`, which a busy machine does not slow down.
 
     Args:
-        now: seconds, never going back; for tests.
+        now: seconds, never going back; for tests, like the next.
+        used: what the process has used so far; with a worker, both together. It is asked at
+            the start, around pauses and at the end.
     """
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float] = time.perf_counter,
+        used: Callable[[], Usage] = usage_now,
+    ) -> None:
         self._now = now
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -32,6 +41,9 @@ class StageClock:
         self._busy: dict[str, float] = {}
         self._open: list[str] = []
         self._stopped = False
+        self._used, self._used_since = used, used()
+        self._process_seconds = 0.0
+        self._run_delay_seconds: float | None = 0.0
         self._start = self._mark = now()
 
     @contextmanager
@@ -59,9 +71,11 @@ class StageClock:
         """
         self._charge()
         began = self._mark
+        self._charge_process()
         try:
             yield
         finally:
+            self._used_since = self._used()
             self._mark = self._now()
             self._start += self._mark - began
 
@@ -97,7 +111,18 @@ class StageClock:
         if not self._stopped:
             self._charge()
             self._stopped = True
+            self._charge_process()
         return self.total
+
+    @property
+    def process_seconds(self) -> float:
+        """Processor time of all threads, without pauses; known when the clock is stopped."""
+        return self._process_seconds
+
+    @property
+    def run_delay_seconds(self) -> float | None:
+        """How long those threads waited for a processor; None where the system does not tell."""
+        return self._run_delay_seconds
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -119,6 +144,16 @@ class StageClock:
         """What :meth:`busy` counted; not a partition of anything."""
         with self._lock:
             return dict(self._busy)
+
+    def _charge_process(self) -> None:
+        now = self._used()
+        process, delay = now.since(self._used_since)
+        self._used_since = now
+        self._process_seconds += process
+        if delay is None or self._run_delay_seconds is None:
+            self._run_delay_seconds = None
+        else:
+            self._run_delay_seconds += delay
 
     def _charge(self) -> None:
         if threading.get_ident() != self._thread:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.bench.comparisons.matching import differing_keys
-from sparsebench.bench.records import Accuracy, Delta, Record
-from sparsebench.bench.statistics import accuracy_delta, relative_error_increase
+import numpy as np
 
-PREFERRED = ("linear-cached", "linear-online", "full")
+from sparsebench.bench.comparisons.matching import differing_keys
+from sparsebench.bench.records import (
+    IMAGES_AND_SEEDS,
+    MEAN_PER_CLASS,
+    SEEDS,
+    Accuracy,
+    Delta,
+    Record,
+)
+from sparsebench.bench.statistics import (
+    Interval,
+    accuracy_delta,
+    crossed_interval,
+    relative_error_increase,
+)
+from sparsebench.bench.workloads import described
+
+SEEDS_ONLY = (
+    "The interval of the accuracy change is over seeds alone: the run kept no record of which test "
+    "images were right, so another draw of them is not covered."
+)
 
 
 @dataclass(frozen=True)
@@ -39,21 +58,74 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
         by_id = {record.id: record.workload for record in records}
         notes.append(f"The accuracy is that of the {by_id.get(borrowed, 'training')} workload.")
     ours, theirs = paired_by_seed(of_sparse, of_dense)
+    change = change_between(of_sparse, of_dense)
     if not ours:
         notes.append("The two sides share no seed, so the change has no interval.")
-        mean = (of_sparse.mean - of_dense.mean) * 100
-        return AccuracyChange(Delta(mean, None), notes=tuple(notes))
+        return AccuracyChange(change, notes=tuple(notes))
     if len(ours) == 1:
         notes.append("One seed, so the change of accuracy has no interval.")
-    change = accuracy_delta(ours, theirs)
-    error = relative_error_increase(ours, theirs)
+    elif change.over == SEEDS:
+        notes.append(SEEDS_ONLY)
+    error = relative_error_increase(ours, theirs, interval_of(change))
     return AccuracyChange(
-        delta=Delta(change.mid, change.ci95),
+        delta=change,
         error_increase=None if error is None else error.mid,
         error_increase_ci95=None if error is None else error.ci95,
         borrowed_from=borrowed or None,
         notes=tuple(notes),
     )
+
+
+def change_between(after: Accuracy, before: Accuracy) -> Delta:
+    """The change of accuracy, after minus before: every verdict about it rests on this interval.
+
+    Paired by seed and, where both sides kept which test images were right, by image: then its
+    interval is over the draw of both (:mod:`sparsebench.bench.statistics.crossed`). Older runs
+    kept only one accuracy a seed: their interval is over seeds, and `over` says so. Without a
+    common seed, or with one alone, there is no interval.
+
+    Args:
+        after: sparse, or the later measurement.
+        before: dense, or the earlier one.
+    """
+    ours, theirs = paired_by_seed(after, before)
+    if not ours:
+        return Delta((after.mean - before.mean) * 100, None)
+    seeds = accuracy_delta(ours, theirs)
+    both = _over_images_and_seeds(after, before)
+    if both is None:
+        return Delta(seeds.mid, seeds.ci95, seeds.ci95)
+    return Delta(seeds.mid, both.scaled(100).ci95, seeds.ci95, IMAGES_AND_SEEDS)
+
+
+def same_outcomes(after: Accuracy, before: Accuracy) -> bool:
+    """Whether both got the same test images right with every seed, as far as that is known.
+
+    Without outcomes, by the accuracies of the seeds.
+    """
+    ours, theirs = after.outcomes(), before.outcomes()
+    if after.seeds != before.seeds or after.metric != before.metric:
+        return False
+    if ours is None or theirs is None:
+        return after.per_seed == before.per_seed
+    return np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.right, theirs.right)
+
+
+def interval_of(change: Delta) -> Interval:
+    """A stored change as an interval in points, infinite where it has none."""
+    low, high = change.ci95 or (-math.inf, math.inf)
+    return Interval(change.mean, low, high, 0)
+
+
+def _over_images_and_seeds(after: Accuracy, before: Accuracy) -> Interval | None:
+    ours, theirs = after.outcomes(), before.outcomes()
+    if ours is None or theirs is None or after.metric != before.metric:
+        return None
+    if not np.array_equal(ours.labels, theirs.labels):
+        return None  # other test images
+    seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
+    difference = ours.of_seeds(seeds).astype(float) - theirs.of_seeds(seeds)
+    return crossed_interval(difference, ours.labels if after.metric == MEAN_PER_CLASS else None)
 
 
 def accuracy_of(record: Record, records: Sequence[Record]) -> tuple[Accuracy, Record] | None:
@@ -88,7 +160,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     others = [
         other
         for other in records
-        if other.workload in PREFERRED
+        if _rank(other) is not None
         and other.workload != record.workload
         and other.backbone.name == record.backbone.name
         and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
@@ -99,7 +171,11 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
             if not key.startswith("settings.")
         ]
     ]
-    return sorted(others, key=lambda other: PREFERRED.index(other.workload))
+    return sorted(others, key=lambda other: _rank(other) or 0)
+
+
+def _rank(record: Record) -> int | None:
+    return described(record.workload).accuracy_rank
 
 
 def paired_by_seed(sparse: Accuracy, dense: Accuracy) -> tuple[list[float], list[float]]:

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.accuracy import accuracy_of, change_between
 from sparsebench.bench.comparisons.family import corrected_verdicts
 from sparsebench.bench.comparisons.matching import describe, differing_keys, refuse_differences
 from sparsebench.bench.comparisons.run import compare_run
 from sparsebench.bench.comparisons.times import by_cell, ratio_of_cells, run_times
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
-from sparsebench.bench.statistics import RatioEstimate, accuracy_delta, chain_ratios
+from sparsebench.bench.statistics import RatioEstimate, chain_ratios
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
 
 ACROSS_RUNS = ("engine.version", "engine.options")
@@ -115,6 +116,11 @@ def compare_folders(
     first = (left.cells[common[0]], right.cells[common[0]])
     if across_machines and differing_keys(*first, ignore=ACROSS_RUNS):
         notes.append("The runs are from different machines: ratios only, no times.")
+    notes += [
+        f"{side.name}: {found.sentence}"
+        for side in (a, b)
+        if (found := busy(side.records(), side.trials()))
+    ]
     versions = {
         f"{left.cells[key].engine.name} {left.cells[key].engine.version} against "
         f"{right.cells[key].engine.version}"
@@ -251,17 +257,13 @@ def _select(records: Sequence[Record], name: str) -> list[Record]:
 def _accuracy_change(
     one: Record, two: Record, ours: Sequence[Record], theirs: Sequence[Record]
 ) -> Delta | None:
-    """B minus A in points, paired by seed where the seeds are the same; none if generated."""
+    """B minus A in points; None if generated."""
     if not (one.backbone.trained and two.backbone.trained):
         return None
     found, other = accuracy_of(one, ours), accuracy_of(two, theirs)
     if found is None or other is None:
         return None
-    before, after = found[0], other[0]
-    if before.seeds == after.seeds and len(before.per_seed) == len(after.per_seed):
-        change = accuracy_delta(after.per_seed, before.per_seed)
-        return Delta(change.mid, change.ci95)
-    return Delta((after.mean - before.mean) * 100, None)
+    return change_between(other[0], found[0])
 
 
 def _estimate(comparison: Comparison) -> RatioEstimate:

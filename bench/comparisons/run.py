@@ -17,11 +17,14 @@ from dataclasses import dataclass
 
 from sparsebench.bench.comparisons.accuracy import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
+from sparsebench.bench.comparisons.clocks import disagree, process_speedup
 from sparsebench.bench.comparisons.dense import best_dense, dense_peers
 from sparsebench.bench.comparisons.family import hold_after_holm
 from sparsebench.bench.comparisons.matching import describe, find_partner, refuse_differences
+from sparsebench.bench.comparisons.pass_correction import felt_differently
 from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from sparsebench.bench.comparisons.training import training_comparison
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import (
     Comparison,
     EffectIntervals,
@@ -35,11 +38,21 @@ from sparsebench.bench.statistics import (
     RatioEstimate,
     chain_ratios,
     estimate_ratio,
+    sequential,
 )
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.intervals import CONFIDENCE
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples
 from sparsebench.models.errors import SparsebenchError
 
 GENERATED = "Generated weights: speed only, the accuracy means nothing."
+TOO_FEW_BLOCKS = (
+    f"No interval: that takes {LEAST_BLOCKS} blocks. Nothing is shown here; repeat with "
+    f"--repeats {LEAST_BLOCKS} or more."
+)
+UNEVEN = (
+    "A busy machine slowed some cells of this table more than others, so what it did to all of "
+    "them is not taken out of the times: the ratio depends on the load."
+)
 UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
 _Sides = dict[int, tuple[Samples, ...]]  # block -> samples of each trial
 
@@ -51,6 +64,8 @@ class _Run:
     records: Sequence[Record]
     trials: Mapping[str, Sequence[Trial]]
     times: Mapping[str, CellTimes]
+    busy: str | None
+    uneven: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,14 @@ def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list
         Also the comparisons that were not possible, with status and reason.
     """
     grouped = by_cell(trials)
-    run = _Run(records, grouped, run_times(records, grouped))
+    found = busy(records, trials)
+    run = _Run(
+        records,
+        grouped,
+        run_times(records, grouped),
+        None if found is None else found.sentence,
+        felt_differently(trials),
+    )
     sparse = [record for record in records if not record.backbone.is_dense]
     # inference first: the bound of a training workload rests on its extraction's speed-up
     inference: dict[str, Comparison] = {}
@@ -115,7 +137,7 @@ def _measured(
     run: _Run,
     inference: Mapping[str, Comparison],
 ) -> Comparison:
-    speedup = estimate_ratio(list(pairing.pairs.values()))
+    speedup = estimate_ratio(list(pairing.pairs.values()), confidence=_level(sparse))
     whole = _total(sparse, dense, pairing, speedup, run)
     change = accuracy_change(sparse, dense, run.records)
     bound = bound_of(sparse, dense, run.trials, inference, run.records)
@@ -125,6 +147,17 @@ def _measured(
         notes.append(GENERATED)
     if bound.note:
         notes.append(bound.note)
+    for side in (sparse, dense):
+        if side.extra.get("overloaded"):
+            notes.append(
+                f"More requests were offered than {side.backbone.name} could serve: some were "
+                "given up, and its latency is a lower bound."
+            )
+    if sparse.id in run.uneven:
+        notes.append(UNEVEN)
+    process = process_speedup(sparse.id, dense.id, run.trials)
+    if process is not None and disagree(speedup, process):
+        notes.append(_two_clocks(process, run.busy))
     return Comparison(
         run=sparse.run,
         workload=sparse.workload,
@@ -146,6 +179,8 @@ def _measured(
         efficiency=None if bound.value is None else speedup.median / bound.value,
         smallest_effect=None if speedup.ci95 is None else speedup.smallest_effect,
         split_blocks=pairing.split,
+        process_speedup=None if process is None else _stored(process),
+        busy=run.busy,
         notes=tuple(notes),
     )
 
@@ -174,7 +209,7 @@ def _total(
     precision = UNITY if reference.id == dense.id else _ratio(r, d)
     point = engine.median * speedup.median * precision.median
     if a.keys() >= s.keys() and r.keys() >= s.keys():
-        spread = _ratio(a, s)
+        spread = _ratio(a, s, _level(sparse))
         total = RatioEstimate(point, spread.low, spread.high, spread.blocks, spread.smallest_effect)
     else:
         factors = [factor for factor in (engine, precision) if factor is not UNITY]
@@ -211,6 +246,11 @@ def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Reco
     return None
 
 
+def _level(sparse: Record) -> float:
+    """Of its intervals: one that was measured until it was narrow pays for that."""
+    return sequential.CONFIDENCE if sparse.extra.get("stopped") else CONFIDENCE
+
+
 def _sides(record: Record, pairing: Pairing, run: _Run) -> _Sides:
     """A cell's trials in the blocks of a pairing, from the same launches where it has them."""
     times = run.times[record.id]
@@ -221,10 +261,11 @@ def _sides(record: Record, pairing: Pairing, run: _Run) -> _Sides:
     }
 
 
-def _ratio(numerator: _Sides, denominator: _Sides) -> RatioEstimate:
+def _ratio(numerator: _Sides, denominator: _Sides, confidence: float = CONFIDENCE) -> RatioEstimate:
     """Ratio over the blocks that both have."""
     blocks = [block for block in numerator if block in denominator]
-    return estimate_ratio([BlockPair(numerator[b], denominator[b]) for b in blocks])
+    pairs = [BlockPair(numerator[b], denominator[b]) for b in blocks]
+    return estimate_ratio(pairs, confidence=confidence)
 
 
 def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
@@ -238,8 +279,16 @@ def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
         )
         notes.append(f"{blocks} interrupted, its two sides come from different launches: {fate}.")
     if speedup.ci95 is None:
-        notes.append("Too few blocks for an interval: repeat with --repeats 3 or more.")
+        notes.append(TOO_FEW_BLOCKS)
     return notes
+
+
+def _two_clocks(process: RatioEstimate, busy: str | None) -> str:
+    """What to say where wall and process time tell different ratios."""
+    ends = process.ci95
+    told = f"{process.median:.2f}×" + (f" ({ends[0]:.2f}–{ends[1]:.2f})" if ends else "")
+    why = "The machine was busy" if busy else "One side keeps fewer of its threads at work"
+    return f"By process time the speed-up is {told}, unlike by the wall clock. {why}."
 
 
 def _stored(estimate: RatioEstimate) -> Estimate:

@@ -17,7 +17,7 @@ from sparsebench.bench.statistics import (
     estimate_ratio,
     geometric_interval,
 )
-from sparsebench.bench.statistics.ratios import Samples, log_time
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples, log_time
 
 ENOUGH = 2
 
@@ -35,8 +35,11 @@ class CellTimes:
         return tuple(samples for name in chosen or here for samples in here[name])
 
     def level(self) -> Interval:
-        """Seconds per item over the blocks, with the interval of its logarithm."""
-        return geometric_interval([math.exp(log_time(self.of(block))) for block in self.blocks])
+        """Seconds per item over the blocks, with the interval of its logarithm between them."""
+        found = geometric_interval([math.exp(log_time(self.of(block))) for block in self.blocks])
+        if len(self.blocks) < LEAST_BLOCKS:
+            return Interval(found.mid, 0.0, math.inf, found.count)
+        return found
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,10 @@ from typing import Any
 
 from sparsebench.bench.records import Record
 from sparsebench.bench.training.history import Epoch, seconds_to
+from sparsebench.bench.workloads.linear_cached import LinearCached
+from sparsebench.bench.workloads.linear_online import LinearOnline
 
-ONLINE, CACHED = "linear-online", "linear-cached"
+ONLINE, CACHED = LinearOnline.name, LinearCached.name
 # Stages of an epoch of online training; all others happen once.
 _PER_EPOCH = ("augment", "extract", "head")
 

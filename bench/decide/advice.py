@@ -12,9 +12,10 @@ from sparsebench.bench.decide.candidates import Excluded, RunData
 from sparsebench.bench.decide.flips import Flip, flips_of
 from sparsebench.bench.decide.retraining import Retraining, weigh
 from sparsebench.bench.decide.study import Study
+from sparsebench.bench.workloads.full import Full
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
 
-TRAINING = (CACHED, ONLINE, "full")
+TRAINING = (CACHED, ONLINE, Full.name)
 CANNOT_TELL = 4  # exit code
 
 

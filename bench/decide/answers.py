@@ -12,8 +12,9 @@ from sparsebench.bench.decide.evidence import Need, accuracy_need, blocks_need
 from sparsebench.bench.decide.uncertain import Uncertain
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.bench.workloads.inference import Inference
 
-INFERENCE = "inference"
+INFERENCE = Inference.name
 CALLS_WITHIN = 0.95
 """Share of the measured calls that must keep a latency limit."""
 Shown = Literal["shown", "not shown", "ruled out"]

@@ -1,7 +1,6 @@
-"""How long a plan will take, before it runs: rates measured earlier on this machine, and work."""
+"""How long a plan will take, before it runs: what its cells took earlier, scaled by counts."""
 
-from sparsebench.bench.forecast.model import Prediction, predict
-from sparsebench.bench.forecast.plan import Forecast, forecast
-from sparsebench.bench.forecast.rates import Rates, rates_of
+from sparsebench.bench.forecast.earlier import Earlier, earlier_path
+from sparsebench.bench.forecast.predict import Forecast, Prediction, forecast, predict
 
-__all__ = ["Forecast", "Prediction", "Rates", "forecast", "predict", "rates_of"]
+__all__ = ["Earlier", "Forecast", "Prediction", "earlier_path", "forecast", "predict"]

@@ -85,6 +85,8 @@ class Baseline:
         machine: its facts with their fingerprint.
         cells: what must not get worse.
         history: earlier reasons, oldest first: created, reason, run.
+        busy: how busy the machine was when they were measured, a sentence; empty where it was
+            quiet.
     """
 
     created: str
@@ -93,6 +95,12 @@ class Baseline:
     machine: Mapping[str, Any]
     cells: tuple[BaselineCell, ...]
     history: tuple[Mapping[str, str], ...] = ()
+    busy: str = ""
+
+    @property
+    def busy_words(self) -> str:
+        """What a check says of it; empty where the machine was quiet."""
+        return f"The baseline: {self.busy}" if self.busy else ""
 
     @property
     def fingerprint(self) -> str:
@@ -125,6 +133,7 @@ def read_baseline(path: Path) -> Baseline:
         machine=data["machine"],
         cells=tuple(_read_cell(cell) for cell in data["cells"]),
         history=tuple(data.get("history", ())),
+        busy=data.get("busy", ""),
     )
 
 
@@ -142,6 +151,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
             "created": baseline.created,
             "reason": baseline.reason,
             "run": baseline.run,
+            "busy": baseline.busy or None,
             "machine": plain(baseline.machine),
             "history": [dict(entry) for entry in baseline.history],
             "cells": [_cell_to_toml(cell) for cell in baseline.cells],

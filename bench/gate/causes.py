@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparsebench.bench.gate.cells import GatedCell
+from sparsebench.bench.workloads import described
 
 # Which part of the suite a stage belongs to.
 AREAS = {
@@ -66,8 +67,8 @@ def what_moved(before: Mapping[str, Any], cell: GatedCell) -> tuple[str, ...]:
     stages = _grown_stages(before.get("stages", {}), now.get("stages", {}))
     if stages:
         found += stages
-    elif cell.record.workload == "inference":
-        found.append("engine: the time of its calls (inference times nothing else)")
+    elif described(cell.record.workload).unit == "images/s":
+        found.append(f"engine: the time of its calls ({cell.record.workload} times nothing else)")
     return tuple(found) or ("not known: versions, hashes and stages are as before",)
 
 

@@ -1,27 +1,34 @@
 """The gate's judgement: every cell of a baseline against the same cell of a run.
 
-A cell has regressed when the change of its ratio is significant over the whole suite (Holm) *and*
-larger than the effect of interest, or when its accuracy has fallen by more than is allowed. A cell
-that is missing or failed fails the gate; one that was too noisy to show the effect is named.
+A limit is passed when that is shown, failed when the contrary is shown, else nobody can tell:
+
+- the ratio may not fall by the effect of interest. Passed: its whole interval lies above that.
+  Failed: the change is significant over the whole suite (Holm) *and* its point lies beyond.
+- a floor of the ratio, and the limits on accuracies: passed or failed when the whole interval lies
+  on one side.
+
+A cell that is missing or failed fails the gate.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparsebench.bench.gate.accuracy import judge_accuracy
 from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
 from sparsebench.bench.gate.causes import what_moved
 from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, name_of
+from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.gate.refusals import (
     refuse_below_noise,
     refuse_other_machine,
     refuse_other_settings,
 )
 from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
     FAMILY_ERROR,
@@ -56,8 +63,7 @@ def judge(
 
     Raises:
         NothingMeasuredError: the run has no measured cell.
-        SparsebenchError: another machine, other settings, an effect below the noise floor, or a
-            run in which no cell could have shown the effect.
+        SparsebenchError: another machine, other settings, or an effect below the noise floor.
     """
     measured = [record for record in records if record.status == "ok"]
     if not measured:
@@ -77,6 +83,9 @@ def judge(
     if settings.noise is not None and not settings.across_machines:
         pairs = [(cell, now.ratio) for cell, now in both]
         refuse_below_noise(pairs, settings.effect, settings.noise)
+    found = busy(records, trials)
+    told = (f"The run: {found.sentence}" if found else "", baseline.busy_words)
+    settings = replace(settings, busy=tuple(text for text in told if text))
     verdicts = _judged(chosen, gated, settings)
     known = {_id(cell) for cell in baseline.cells}
     new = [
@@ -84,15 +93,13 @@ def judge(
         for key, cell in gated.items()
         if key not in known and not settings.only and cell.ratio is not None
     ]
-    report = GateReport(
+    return GateReport(
         run=run,
         reason=baseline.reason,
         verdicts=(*verdicts, *new),
         settings=settings,
         notes=tuple(_notes(gated, settings)),
     )
-    _refuse_blind(report)
-    return report
 
 
 def _judged(
@@ -131,29 +138,21 @@ def _verdict(
             cell.key, "failed", cell.kind, cell.against, cell.ratio,
             reasons=(now.reason or "it has no ratio",),
         )  # fmt: skip
-    reasons, slower = [], False
-    status = "same"
-    if not settings.across_machines:
-        significant = p < FAMILY_ERROR
-        if significant and change.ratio <= 1 / (1 + effect):
-            slower = True
-            reasons.append(_slower(cell, change))
-        elif significant and change.ratio >= 1 + effect:
-            status = "better"
-        elif change.smallest_effect > effect:
-            status = "blind"
-    floor = cell.limits.min_ratio
-    if floor is not None and highest(now.ratio) < floor:
-        slower = True
-        reasons.append(
-            f"its ratio {now.ratio.median:.2f}×, at most {highest(now.ratio):.2f}×, is below the "
-            f"least allowed, {floor:g}×"
-        )
-    loss, accuracy_reasons = judge_accuracy(cell, now, settings.max_accuracy_loss)
-    reasons += accuracy_reasons
+    findings, status = Findings(), "same"
+    if settings.busy:
+        if cell.limits.min_ratio is not None or not settings.across_machines:
+            findings.unknown.append("no ratio was judged: a machine was busy")
+    else:
+        if not settings.across_machines:
+            status = judge_ratio(change, p, effect, _slower(cell, change), findings)
+        if cell.limits.min_ratio is not None:
+            _judge_floor(now.ratio, cell.limits.min_ratio, findings)
+    slower = bool(findings.broken)
+    loss, of_accuracy = judge_accuracy(cell, now, settings.max_accuracy_loss)
+    findings.add(of_accuracy)
     return CellVerdict(
         key=cell.key,
-        status="regressed" if reasons else status,
+        status=findings.status(status),
         kind=cell.kind,
         against=cell.against,
         before=cell.ratio,
@@ -162,14 +161,47 @@ def _verdict(
         p=p,
         effect=effect,
         accuracy_change=loss,
-        reasons=tuple(reasons),
+        reasons=tuple(findings.broken),
+        unknown=tuple(findings.unknown),
         moved=what_moved(cell.facts, now) if slower else (),
     )
 
 
-def highest(ratio: RatioEstimate) -> float:
-    """The upper end of a ratio's interval; the ratio itself where it has none."""
-    return ratio.high if math.isfinite(ratio.high) else ratio.median
+def judge_ratio(change: Change, p: float, effect: float, slower: str, findings: Findings) -> str:
+    """Judge a change of speed; the status of a cell about which nothing else is found.
+
+    Args:
+        change: below 1 is slower.
+        p: of no change, adjusted for the number of cells.
+        effect: smallest relative change that counts, fraction.
+        slower: what to say of a slower one.
+        findings: receives what is broken or open.
+    """
+    least, significant = 1 / (1 + effect), p < FAMILY_ERROR
+    if significant and change.ratio <= least:
+        findings.broken.append(slower)
+    elif change.low < least:
+        seen = change.smallest_effect
+        findings.unknown.append(
+            "its speed has no interval"
+            if change.ci95 is None
+            else f"it was too noisy: that it is not slower by {effect:.0%} is not shown (95 % "
+            f"interval of the change {change.low:.3f} to {change.high:.3f}; a change of "
+            f"{seen:.0%} would have been seen)"
+        )
+    elif significant and change.ratio >= 1 + effect:
+        return "better"
+    return "same"
+
+
+def _judge_floor(ratio: RatioEstimate, floor: float, findings: Findings) -> None:
+    spread = "no interval" if ratio.ci95 is None else f"{ratio.low:.2f}× to {ratio.high:.2f}×"
+    findings.note(
+        at_least(ratio.low, ratio.high, floor),
+        f"its ratio {ratio.median:.2f}× ({spread}) is below the least allowed, {floor:g}×",
+        f"its ratio {ratio.median:.2f}× ({spread}) is not shown to reach the least allowed, "
+        f"{floor:g}×",
+    )
 
 
 def _slower(cell: BaselineCell, change: Change) -> str:
@@ -199,23 +231,6 @@ def _notes(gated: Mapping[tuple[Any, ...], GatedCell], settings: Settings) -> li
             "engine in the plan would be the yardstick."
         )
     return notes
-
-
-def _refuse_blind(report: GateReport) -> None:
-    """Stop where in no cell a change of the asked size could even have been significant."""
-    judged = [verdict for verdict in report.verdicts if verdict.status != "new"]
-    if report.failing or any(verdict.status != "blind" for verdict in judged):
-        return
-    halves = [
-        verdict.change.high / verdict.change.ratio - 1 for verdict in judged if verdict.change
-    ]
-    if not halves or min(halves) <= report.settings.effect:
-        return
-    raise SparsebenchError(
-        f"No cell of this run could have shown a change of {report.settings.effect:.1%}: the "
-        f"narrowest interval is ± {min(halves):.1%}.",
-        "Measure more blocks (--repeats), quiet the machine, or take a larger --effect.",
-    )
 
 
 def _chosen(cells: Sequence[BaselineCell], only: str) -> list[BaselineCell]:

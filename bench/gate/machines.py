@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.report import BLIND, CANNOT_TELL, GateReport
 from sparsebench.bench.gate.words import details, headline, line_of
 from sparsebench.bench.present import escape
 from sparsebench.bench.records.plain import plain
@@ -20,13 +20,16 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
     JUnitReport): classname is workload and task, name is backbone and engine.
     """
     failing = report.failing
+    # What nobody can tell is an error as long as no option decides it.
+    open_is = "error" if report.settings.inconclusive is None else "skipped"
+    blind = sum(verdict not in failing for verdict in report.blind)
     suite = ElementTree.Element(
         "testsuite",
         name="sparsebench check",
         tests=str(len(report.verdicts)),
         failures=str(len(failing)),
-        errors="0",
-        skipped=str(sum(v.status == "blind" and v not in failing for v in report.verdicts)),
+        errors=str(blind if open_is == "error" else 0),
+        skipped=str(blind if open_is == "skipped" else 0),
     )
     for verdict in report.verdicts:
         key = verdict.key
@@ -39,12 +42,13 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
         line = line_of(verdict)
         told = escape.xml("\n".join(details(verdict, report, baseline)))
         if verdict in failing:
-            message = escape.xml("; ".join(verdict.reasons)) or line.mark
+            message = escape.xml("; ".join((*verdict.reasons, *verdict.unknown))) or line.mark
             ElementTree.SubElement(
                 case, "failure", message=message, type=verdict.status
             ).text = told
-        elif verdict.status == "blind":
-            ElementTree.SubElement(case, "skipped", message="too noisy to tell")
+        elif verdict.status == BLIND:
+            message = "cannot tell: " + "; ".join(verdict.unknown)
+            ElementTree.SubElement(case, open_is, message=message).text = told
         output = ElementTree.SubElement(case, "system-out")
         output.text = f"{line.kind}: {line.before} -> {line.now} {line.change}".strip()
     root = ElementTree.Element("testsuites")
@@ -63,7 +67,11 @@ def github_annotations(report: GateReport, baseline: Path) -> Iterator[str]:
             text = "\n".join(details(verdict, report, baseline))
             title = escape.workflow_value(verdict.name)
             yield f"::error title={title}::{escape.workflow_data(text)}"
-    level = "error" if report.failing else "notice"
+        elif verdict.status == BLIND:
+            text = "\n".join(details(verdict, report, baseline))
+            title = escape.workflow_value(verdict.name)
+            yield f"::warning title={title}::{escape.workflow_data(text)}"
+    level = {0: "notice", CANNOT_TELL: "warning"}.get(report.exit_code, "error")
     yield f"::{level} title=sparsebench::{escape.workflow_data(headline(report))}"
 
 

@@ -7,7 +7,6 @@ base over head, block by block: no baseline, no other machine.
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,16 +17,16 @@ from typing import Any
 from sparsebench.bench.comparisons import by_cell
 from sparsebench.bench.comparisons.accuracy import accuracy_of
 from sparsebench.bench.comparisons.alternated_visits import pair_visits, split_visits
+from sparsebench.bench.gate.accuracy import judge_change
 from sparsebench.bench.gate.cells import key_of, name_of
+from sparsebench.bench.gate.check import judge_ratio
+from sparsebench.bench.gate.limits import Findings
 from sparsebench.bench.gate.report import CellVerdict, Settings
 from sparsebench.bench.gate.sides import Side
 from sparsebench.bench.records import Accuracy, RunFolder
 from sparsebench.bench.statistics import (
-    FAMILY_ERROR,
     Change,
-    Interval,
     RatioEstimate,
-    accuracy_delta,
     estimate_ratio,
     holm,
     p_of,
@@ -137,7 +136,9 @@ def _cells(folders: Sequence[RunFolder]) -> dict[tuple[Any, ...], _Cell]:
                 continue
             key = key_of(record)
             found = accuracy_of(record, records)
-            fresh = _Cell(key, {}, found[0] if found else None)
+            # The accuracy of generated weights means nothing.
+            accuracy = found[0] if found and record.backbone.trained else None
+            fresh = _Cell(key, {}, accuracy)
             cell = cells.setdefault(tuple(key.values()), fresh)
             for trial in trials.get(record.id, ()):
                 if trial.status == "ok":
@@ -157,39 +158,28 @@ def _verdict(
     if after is None or ratio is None:
         gone = "it is in base and was not measured in head"
         return CellVerdict(before.key, "missing", TIMES, reasons=(gone,), repeat=repeat)
-    reasons, status, effect = [], "same", settings.effect
-    if p < FAMILY_ERROR and ratio.median <= 1 / (1 + effect):
-        reasons.append(
-            f"head takes {1 / ratio.median:.3f} times as long "
-            f"(95 % interval {1 / ratio.high:.3f} to {1 / ratio.low:.3f})"
-        )
-    elif p < FAMILY_ERROR and ratio.median >= 1 + effect:
-        status = "better"
-    elif ratio.smallest_effect > effect:
-        status = "blind"
-    change = _accuracy_change(before.accuracy, after.accuracy)
-    if change is not None and -change.mid > settings.max_accuracy_loss:
-        reasons.append(f"its accuracy fell by {-change.mid:.2f} points")
+    findings, change = Findings(), None
+    speed = Change(ratio.median, ratio.low, ratio.high, p, ratio.smallest_effect)
+    slower = f"head takes {1 / ratio.median:.3f} times as long"
+    if ratio.ci95 is not None:
+        slower += f" (95 % interval {1 / ratio.high:.3f} to {1 / ratio.low:.3f})"
+    status = judge_ratio(speed, p, settings.effect, slower, findings)
+    if before.accuracy is not None and after.accuracy is not None:
+        most = settings.max_accuracy_loss
+        change, of_accuracy = judge_change(after.accuracy, before.accuracy, most)
+        findings.add(of_accuracy)
     return CellVerdict(
         before.key,
-        "regressed" if reasons else status,
+        findings.status(status),
         TIMES,
-        change=Change(ratio.median, ratio.low, ratio.high, p, ratio.smallest_effect),
+        change=speed,
         p=p,
-        effect=effect,
+        effect=settings.effect,
         accuracy_change=change,
-        reasons=tuple(reasons),
+        reasons=tuple(findings.broken),
+        unknown=tuple(findings.unknown),
         repeat=repeat,
     )
-
-
-def _accuracy_change(before: Accuracy | None, after: Accuracy | None) -> Interval | None:
-    """Head minus base in points, paired by seed where both have the same ones."""
-    if before is None or after is None:
-        return None
-    if before.seeds == after.seeds and len(before.per_seed) == len(after.per_seed):
-        return accuracy_delta(after.per_seed, before.per_seed)
-    return Interval((after.mean - before.mean) * 100, -math.inf, math.inf, 1)
 
 
 def _git(repository: Path, *arguments: str) -> str:

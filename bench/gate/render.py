@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.gate.report import GateReport
+from sparsebench.bench.gate.report import CANNOT_TELL, GateReport
 from sparsebench.bench.gate.words import details, headline, line_of, spoken_of
 from sparsebench.bench.present import escape
 
@@ -38,7 +38,7 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
     """
     from rich.text import Text
 
-    items: list[RenderableType] = []
+    items: list[RenderableType] = [Text(text, style="bold red") for text in report.settings.busy]
     group, table = None, _table("")
     for verdict in report.verdicts:
         here = escape.visible(f"{verdict.key['workload']} on {verdict.key['task']}")
@@ -60,7 +60,7 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
         items += [Text(f"  {escape.visible(line)}") for line in details(verdict, report, baseline)]
         items.append("")
     items += [Text(escape.visible(f"Note: {note}"), style="dim") for note in report.notes]
-    style = "bold red" if report.failing else "bold green"
+    style = {0: "bold green", CANNOT_TELL: "bold yellow"}.get(report.exit_code, "bold red")
     items.append(Text(f"{headline(report)}", style=style))
     return items
 
@@ -87,10 +87,11 @@ def _table(title: str) -> Table:
 
 def markdown_report(report: GateReport, baseline: Path) -> str:
     """The same for a pull request comment or a job's summary."""
-    sign = ":x:" if report.failing else ":white_check_mark:"
+    sign = {0: ":white_check_mark:", CANNOT_TELL: ":grey_question:"}.get(report.exit_code, ":x:")
     lines = [
         f"### sparsebench: {headline(report)} {sign}",
         "",
+        *(line for text in report.settings.busy for line in (f"**{escape.markdown(text)}**", "")),
         f"Baseline {escape.markdown_code(str(baseline))}: {escape.markdown(report.reason)}",
         "",
         "| verdict | cell | baseline | now | change (95 %) | accuracy, points |",

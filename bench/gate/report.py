@@ -16,6 +16,9 @@ from sparsebench.bench.statistics import (
 
 MAX_ACCURACY_LOSS = 0.5
 FAILING = ("regressed", "failed", "missing")
+BLIND = "blind"
+CANNOT_TELL = 4
+INCONCLUSIVE = ("fail", "pass")
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,21 @@ class Settings:
         max_accuracy_loss: percentage points against the baseline.
         across_machines: judge a run of another machine by accuracies and floors only.
         only: a regular expression; cells whose names do not match are left out.
-        strict: a cell too noisy to show the effect fails.
+        inconclusive: what a cell does whose limits the noise leaves open: "fail", "pass", or
+            None: it is an outcome of its own, exit code 4.
         noise: of this machine: standard deviation of the log-ratio of two equal processes in one
             block; None where it was never measured.
+        busy: how busy the machines of the run and of its baseline were, as sentences; where there
+            are any, no ratio is judged.
     """
 
     effect: float = SMALLEST_EFFECT_OF_INTEREST
     max_accuracy_loss: float = MAX_ACCURACY_LOSS
     across_machines: bool = False
     only: str = ""
-    strict: bool = False
+    inconclusive: str | None = None
     noise: float | None = None
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class CellVerdict:
 
     Args:
         key: what identifies it.
-        status: "same", "better", "blind" (too noisy to show the effect), "regressed", "failed",
+        status: "same", "better", "blind" (cannot tell: a limit is neither shown to
+            hold nor to be broken), "regressed", "failed",
             "missing" or "new".
         kind: what its ratio is, see `sparsebench.bench.gate.cells`.
         against: the dense partner, or the other engines.
@@ -57,6 +65,7 @@ class CellVerdict:
         effect: smallest change that counts for this cell.
         accuracy_change: percentage points against the baseline.
         reasons: what is wrong, as sentences.
+        unknown: what cannot be told, as sentences.
         moved: what moved, of a cell that got slower.
         repeat: the command that repeats it, where it is not that of a run and its baseline.
     """
@@ -72,6 +81,7 @@ class CellVerdict:
     effect: float | None = None
     accuracy_change: Interval | None = None
     reasons: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
     repeat: str = ""
 
@@ -102,10 +112,20 @@ class GateReport:
     @property
     def failing(self) -> list[CellVerdict]:
         """Cells that fail the gate."""
-        bad = (*FAILING, "blind") if self.settings.strict else FAILING
+        bad = (*FAILING, BLIND) if self.settings.inconclusive == "fail" else FAILING
         return [verdict for verdict in self.verdicts if verdict.status in bad]
 
     @property
+    def blind(self) -> list[CellVerdict]:
+        """Cells of which the noise leaves a limit open."""
+        return [verdict for verdict in self.verdicts if verdict.status == BLIND]
+
+    @property
     def exit_code(self) -> int:
-        """0 where nothing fails, else 1."""
-        return 1 if self.failing else 0
+        """0 where every limit is shown to hold, 1 where one is broken, 4 where one is open.
+
+        `Settings.inconclusive` makes 1 or 0 of the 4.
+        """
+        if self.failing:
+            return 1
+        return CANNOT_TELL if self.blind and self.settings.inconclusive is None else 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sparsebench.bench.gate.baseline import Baseline, BaselineCell, Limits
 from sparsebench.bench.gate.causes import facts_of
 from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, keys_to_match, name_of
+from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial, utc_now
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -89,6 +90,7 @@ def baseline_from(
         machine=first.machine,
         cells=tuple(cells),
         history=history,
+        busy=found.sentence if (found := busy(records, trials)) else "",
     )
     return NewBaseline(baseline, tuple(left_out))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsebench.bench.gate.report import CellVerdict, GateReport
+from sparsebench.bench.gate.report import BLIND, CellVerdict, GateReport
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.numbers import MINUS, share
@@ -74,12 +74,7 @@ def interval(verdict: CellVerdict) -> str:
 
 def details(verdict: CellVerdict, report: GateReport, baseline: Path) -> list[str]:
     """What to say below the table about a cell that fails: why, what moved, how to repeat."""
-    lines = [*verdict.reasons]
-    if verdict.status == "blind" and verdict.change is not None:
-        lines.append(
-            f"it was too noisy: of this cell a change of {verdict.change.smallest_effect:.0%} "
-            f"would have been seen, and {verdict.effect:.0%} is asked for"
-        )
+    lines = [*verdict.reasons, *(f"cannot tell: {what}" for what in verdict.unknown)]
     lines += [f"moved: {what}" for what in verdict.moved]
     if verdict.status != "new":
         again = verdict.repeat or repeat_command(verdict, report, baseline)
@@ -111,16 +106,22 @@ def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> 
 
 def spoken_of(report: GateReport) -> list[CellVerdict]:
     """Verdicts that need more than their line in the table."""
-    return report.failing
+    return [v for v in report.verdicts if v in report.failing or v.status == BLIND]
 
 
 def headline(report: GateReport) -> str:
     """The whole check in one sentence."""
     failing, total = len(report.failing), len(report.verdicts)
-    blind = sum(verdict.status == "blind" for verdict in report.verdicts)
-    unseen = (
-        f"; {blind} too noisy to tell (see 'sees'; more blocks make it smaller)" if blind else ""
-    )
+    blind = len(report.blind)
     if failing:
+        counted = report.settings.inconclusive == "fail"
+        unseen = f"; cannot tell in {blind} more" if blind and not counted else ""
         return f"{failing} of {total} cells failed{unseen}"
-    return f"no regression in {total} cells{unseen}"
+    if not blind:
+        return f"no regression in {total} cells"
+    rest = f"; no regression in the other {total - blind}" if blind < total else ""
+    let = ", which --inconclusive pass lets through" if report.exit_code == 0 else ""
+    return (
+        f"cannot tell in {blind} of {total} cells{let} (more blocks, seeds or images tell "
+        f"more){rest}"
+    )

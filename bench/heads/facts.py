@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparsebench.bench.heads.sweep import strongest
-from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Trial
+from sparsebench.bench.workloads.settings import HeadSettings
 
 
-def head_facts(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+def head_facts(settings: HeadSettings, trials: Sequence[Trial]) -> dict[str, Any]:
     """Of the heads of ``linear-cached``, for its record's ``extra``: a value a block.
 
     A sweep shares the stage with the schedule, and L-BFGS has no epochs: no time of one then.
-    Memory stays unknown: the process that trains the heads holds the whole run, not this cell.
     """
     swept = [trial.extra["weight_decays"] for trial in trials if trial.extra.get("weight_decays")]
-    epochs = plan.epochs if plan.solver == "sgd" and not plan.weight_decays else 0
+    epochs = settings.epochs if settings.solver == "sgd" and not settings.weight_decays else 0
     return {
         "head_seconds_per_epoch": [t.stages["head"] / epochs for t in trials if "head" in t.stages]
         if epochs
@@ -26,5 +25,4 @@ def head_facts(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
             strongest({float(decay): score for decay, score in scores.items()}) for scores in swept
         ]
         or None,
-        "peak_memory_bytes": None,
     }

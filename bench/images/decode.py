@@ -8,7 +8,7 @@ Decoding shares the machine's cores with the engine, so what counts is CPU time 
 - Pixels are normalised with one multiplication and one addition, straight into their place
   in the batch; no float picture exists in between.
 - JPEGs at least 4 times larger than needed are shrunk by the decoder
-  (``sparsebench.bench.tasks.pictures``).
+  (``sparsebench.models.images.decoding``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.tasks.base import Task, available_cores
+from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -66,7 +67,7 @@ def decoded_batches(
         SparsebenchError: a picture that can no longer be read; a crop larger than the
             resized picture.
     """
-    workers = workers or available_cores()
+    workers = workers or usable_cpus()
     _check(preprocessing, batch_size, workers, into)
     ahead = len(into) - 1 if into is not None else lookahead
     # At small batches several must be under way to keep every thread at work.

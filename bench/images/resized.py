@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images.decode import resized_pixels
-from sparsebench.bench.tasks.base import Task, available_cores
+from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
 # Up to this share of the free memory is used before the pictures go to a file.
@@ -180,7 +181,7 @@ def _decoded(
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures ``[H, W, 3]`` in order, decoded in threads some way ahead."""
     count = len(task.split(split))
-    workers = workers or available_cores()
+    workers = workers or usable_cpus()
 
     def work(start: int) -> list[NDArray[np.uint8]]:
         began = time.thread_time()

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.bench.machine.facts import load_now, usable_cpus
+from sparsebench.bench.machine.facts import load_now
 from sparsebench.bench.records.jsonl import Line, append_line, read_lines
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
 BLOCKS = "blocks.jsonl"
@@ -51,10 +51,12 @@ class Sentinel:
         at: monotonic clock, seconds.
         compute_seconds: median time of hashing 1 MiB (one thread, in the cache).
         memory_seconds: median time of copying 16 MiB (one thread).
-        load1: see `sparsebench.bench.machine.facts.load_now`, like the three after it.
+        load1: see `sparsebench.bench.machine.facts.load_now`, like those after it.
         steal_seconds: all CPUs, since boot.
         throttled_seconds: since the group was made.
         mhz: mean clock.
+        cpu_seconds: of all programs on the usable CPUs, since boot.
+        own_seconds: of this process and its children that have ended.
     """
 
     at: float
@@ -64,6 +66,8 @@ class Sentinel:
     steal_seconds: float | None = None
     throttled_seconds: float | None = None
     mhz: float | None = None
+    cpu_seconds: float | None = None
+    own_seconds: float | None = None
 
 
 def read_sentinel() -> Sentinel:
@@ -83,7 +87,7 @@ def disturbance(before: Sentinel, after: Sentinel) -> str | None:
         if not 1 / (1 + KERNEL_CHANGE) <= change <= 1 + KERNEL_CHANGE:
             kernel = name.removesuffix("_seconds")
             return f"the {kernel} kernel took {change:.2f} times as long after it as before"
-    capacity = (after.at - before.at) * (usable_cpus() or os.cpu_count() or 1)
+    capacity = (after.at - before.at) * usable_cpus()
     for name, who in (("steal_seconds", "the hypervisor"), ("throttled_seconds", "the quota")):
         start, end = getattr(before, name), getattr(after, name)
         if start is not None and end is not None and end - start > TAKEN_SHARE * capacity:
@@ -153,12 +157,6 @@ def _noted(line: Line, path: Path) -> dict[str, Any]:
 
 def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def disturbed_launches(folder: Path) -> dict[str, str]:
-    """Launch -> what disturbed it, discarded or not."""
-    noted = noted_blocks(folder)
-    return {launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]}
 
 
 def _median_seconds(kernel: Any) -> float:

@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sparsebench.models.cpus import usable_cpus
+
 MUST_MATCH = (
     "system",
     "arch",
@@ -113,7 +115,9 @@ def load_now(root: Path = Path("/")) -> dict[str, float | None]:
     Returns:
         load1: runnable processes, 1-minute mean; steal_seconds: CPU time that the hypervisor has
         taken since boot, all CPUs; throttled_seconds: time that the quota has held this group
-        back; mhz: mean clock of the CPUs. None where it cannot be read.
+        back; mhz: mean clock of the CPUs; cpu_seconds: CPU time that all programs have taken
+        since boot of those CPUs that this process may use; own_seconds: CPU time of this process
+        and of its children that have ended. None where it cannot be read.
     """
     try:
         load: float | None = os.getloadavg()[0]
@@ -125,6 +129,8 @@ def load_now(root: Path = Path("/")) -> dict[str, float | None]:
         "steal_seconds": _steal_seconds(root),
         "throttled_seconds": _throttled_seconds(root),
         "mhz": sum(clocks) / len(clocks) if clocks else None,
+        "cpu_seconds": _cpu_seconds(root),
+        "own_seconds": sum(os.times()[:4]),
     }
 
 
@@ -137,13 +143,6 @@ def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
-
-
-def usable_cpus() -> int | None:
-    """CPUs that this process may run on (affinity)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
@@ -261,6 +260,18 @@ def _steal_seconds(root: Path) -> float | None:
     if len(fields) < 9 or fields[0] != "cpu":
         return None
     return int(fields[8]) / float(os.sysconf("SC_CLK_TCK"))
+
+
+def _cpu_seconds(root: Path) -> float | None:
+    """Time of all programs on this process's CPUs: all but idle, waiting for disks and stolen."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    ticks = 0
+    seen = 0
+    for number, values in re.findall(r"^cpu(\d+) (.+)$", _read(root / "proc/stat"), re.MULTILINE):
+        if int(number) in usable:
+            user, nice, system, _, _, irq, softirq = map(int, values.split()[:7])
+            ticks, seen = ticks + user + nice + system + irq + softirq, seen + 1
+    return ticks / float(os.sysconf("SC_CLK_TCK")) if seen == len(usable) > 0 else None
 
 
 def _throttled_seconds(root: Path) -> float | None:

@@ -10,10 +10,13 @@ from sparsebench.bench.paper.cells import Cell, Model, Transfer
 from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.records import Accuracy, Record
 from sparsebench.bench.tasks.facts import PAPER_TASKS
+from sparsebench.bench.workloads.full import Full
+from sparsebench.bench.workloads.linear_cached import LinearCached
+from sparsebench.bench.workloads.linear_online import LinearOnline
 from sparsebench.models.errors import SparsebenchError
 
 TRANSFER: dict[str, Transfer] = {
-    "linear-cached": "linear", "linear-online": "linear", "full": "full",
+    LinearCached.name: "linear", LinearOnline.name: "linear", Full.name: "full",
 }  # fmt: skip
 """Workload -> kind of transfer. The paper's linear accuracies are those of cached features."""
 _PREFERRED = tuple(TRANSFER)

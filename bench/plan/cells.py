@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from sparsebench.bench.plan.optional_engines import present
-from sparsebench.bench.plan.plan import EngineSettings, Plan, engine_and_precision, usable_cpus
+from sparsebench.bench.plan.plan import EngineSettings, Plan
 from sparsebench.bench.records import cell_id
-from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.workloads import workload_of
 from sparsebench.models.cards import Card
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import is_onnx_name
 from sparsebench.models.zoo import find_card
-
-# Over so many blocks a workload deals its seeds: each block has other ones.
-_DEALT = "repeats"
-# The settings besides those of a cell that change what a workload computes.
-_HEAD = ("seeds", "solver", "epochs")
-_TRAINING = ("seeds", "recipe", "train_epochs", "lr", "validation", _DEALT)
-_WORKLOAD_SETTINGS = {
-    "inference": ("min_seconds", *_HEAD),
-    "linear-online": _TRAINING,
-    "full": (*_TRAINING, "tune", "deterministic"),
-}
 
 
 @dataclass(frozen=True)
@@ -44,6 +34,7 @@ class Cell:
         batch_size: pictures per engine call.
         size: side of the input in pixels, resolved.
         settings: engine settings.
+        card: of the backbone, looked up once.
     """
 
     id: str
@@ -58,6 +49,7 @@ class Cell:
     batch_size: int
     size: int
     settings: EngineSettings
+    card: Card = field(repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -81,11 +73,11 @@ def expand(plan: Plan) -> list[Cell]:
     Raises:
         UnknownNameError: a backbone that does not exist.
     """
-    backbones = with_partners(plan)
+    pairs = _pairs(plan)
     return [
-        _cell(plan, task, workload, name, partner, engine, precision)
+        _cell(plan, task, workload, card, dense, engine, precision)
         for task in plan.tasks
-        for name, partner in backbones.items()
+        for card, dense in pairs
         for workload in plan.workloads
         for engine, precision in engines_for(workload, plan)
     ]
@@ -97,38 +89,48 @@ def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
     Raises:
         SparsebenchError: none of them can.
     """
-    able = WORKLOADS.load(workload).engines
-    entries = plan.workload_engines.get(workload, plan.engines)
-    named = [engine_and_precision(entry, plan) for entry in present(entries, plan)]
+    able = workload_of(workload).engines
+    entries = plan.engines_of(workload)
+    named = [entry.resolved(plan.precision) for entry in present(entries, plan)]
     chosen = dict.fromkeys(pair for pair in named if able is None or pair[0] in able)
     if not chosen:
         raise SparsebenchError(
             f"None of the plan's engines ({', '.join(entries)}) can do '{workload}'.",
-            f"Add --engine {able[0]}.",
+            f"Add --engine {able[0] if able else 'torch'}.",
         )
     return tuple(chosen)
 
 
 def with_partners(plan: Plan) -> dict[str, str]:
     """Backbone name -> its dense partner's name; partners not in the plan are added."""
-    chosen: dict[str, str] = {}
+    return {card.name: dense.name for card, dense in _pairs(plan)}
+
+
+def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
+    """Cards of backbones and of their dense partners, dense ones first; each looked up once."""
+    cards: dict[str, Card] = {}
+
+    def look_up(name: str) -> Card:
+        if name not in cards:
+            cards[name] = find_card(name)
+        return cards[name]
+
+    chosen: dict[str, tuple[Card, Card]] = {}
     for name in plan.backbones:
-        card = find_card(name)
+        card = look_up(name)
         partner = plan.dense.get(name, card.dense_partner)
         if is_onnx_name(name) or is_onnx_name(partner):
-            _refuse_onnx_pair(card, partner, plan)
+            _refuse_onnx_pair(card, partner, plan, look_up)
         if card.family == "dense":
-            partner = card.name
-        elif partner not in chosen:
-            dense = find_card(partner)
-            chosen[dense.name] = dense.name
-            partner = dense.name
-        chosen[card.name] = partner
-    dense_first = sorted(chosen, key=lambda name: chosen[name] != name)
-    return {name: chosen[name] for name in dense_first}
+            chosen[card.name] = (card, card)
+            continue
+        dense = look_up(partner)
+        chosen.setdefault(dense.name, (dense, dense))
+        chosen[card.name] = (card, dense)
+    return sorted(chosen.values(), key=lambda pair: pair[0].name != pair[1].name)
 
 
-def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
+def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[str], Card]) -> None:
     """Say at once what a graph without a name leaves open, before anything is measured.
 
     Raises:
@@ -146,7 +148,7 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
             f"'{card.name}' does not say which dense network it is to be held against.",
             f"Name it: --dense {card.name}=dense.onnx.",
         )
-    dense = find_card(partner)
+    dense = look_up(partner)
     if dense.method != "dense":
         raise SparsebenchError(
             f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
@@ -161,16 +163,6 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
         )
 
 
-def dealt_over(plan: Plan) -> int:
-    """Blocks among which the seeds are dealt; further blocks begin anew with the first seed."""
-    return min(plan.repeats, len(plan.seeds))
-
-
-def deals_seeds(workload: str) -> bool:
-    """Whether a workload trains other seeds in every block, so that its trials depend on both."""
-    return _DEALT in _WORKLOAD_SETTINGS.get(workload, _HEAD)
-
-
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 
@@ -179,7 +171,7 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, find_card(cell.backbone).arch, cell.size, cell.device)
+        key = (cell.task, cell.card.arch, cell.size, cell.device)
         groups.setdefault(key, []).append(cell)
     for group in groups.values():
         if len({cell.worker for cell in group}) <= most:
@@ -190,13 +182,13 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
 
 
 def _cell(
-    plan: Plan, task: str, workload: str, name: str, partner: str, engine: str, precision: str
+    plan: Plan, task: str, workload: str, card: Card, dense: Card, engine: str, precision: str
 ) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
-    # Both sides of a comparison see pictures of one size: the dense partner's.
-    size = plan.size or find_card(partner).preprocessing.size
+    # Both sides of a comparison see images of one size: the dense partner's.
+    size = plan.size or dense.preprocessing.size
     values: dict[str, Any] = {
-        "backbone": name,
+        "backbone": card.name,
         "engine": engine,
         "workload": workload,
         "task": task,
@@ -211,12 +203,6 @@ def _cell(
         "options": settings.options,
         "limit": plan.limit,
         "metric": plan.metric,
+        **workload_of(workload).identity(plan),
     }
-    if plan.prepared and workload == "linear-cached":  # no part of older identities
-        identity["prepared"] = True
-    if plan.weight_decays and workload in ("inference", "linear-cached"):
-        identity["weight_decays"] = [*plan.weight_decays, plan.validation]
-    for key in _WORKLOAD_SETTINGS.get(workload, _HEAD):
-        value = dealt_over(plan) if key == _DEALT else getattr(plan, key)
-        identity[key] = list(value) if isinstance(value, tuple) else value
-    return Cell(id=cell_id(identity), dense=partner, settings=settings, **values)
+    return Cell(id=cell_id(identity), dense=dense.name, settings=settings, card=card, **values)

@@ -5,30 +5,25 @@ This module is imported by the command line at start: standard library only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sparsebench.bench.plan.plan_input import (
-    check_input,
-    check_ranges,
-    is_file,
-    read_plan_file,
-)
+from sparsebench.bench.plan.entries import PRECISIONS
+from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
+from sparsebench.bench.plan.sections import changed, engines_by_workload, known_keys
+from sparsebench.bench.workloads import WORKLOADS, workload_of
+from sparsebench.bench.workloads.inference import Inference
+from sparsebench.bench.workloads.linear_cached import LinearCached
+from sparsebench.bench.workloads.settings import Settings
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PRESETS = Path(__file__).parents[1] / "presets"
-PRECISIONS = ("fp32", "bf16", "int8")
 DEVICES = ("cpu", "cuda")
-SOLVERS = ("sgd", "lbfgs")
-RECIPES = ("paper", "short")
-TUNING = ("on", "off")
 INF = float("inf")
-OPTIONAL = (
-    "?"  # behind an engine: only where the machine has it (sparsebench.bench.plan.optional_engines)
-)
+S = TypeVar("S", bound=Settings)
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -48,7 +43,8 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures. Every field is a key of a TOML plan.
+    """What a run measures. Every field but the last is a key of a TOML plan, and
+    every workload a section.
 
     Attributes:
         name: preset name or file stem.
@@ -76,27 +72,14 @@ class Plan:
         data_dir: where downloadable data sets lie or go.
         limit: at most so many pictures of a task (0 for all), stratified.
         metric: ``top1`` or ``mean_per_class``; empty for each task's own.
-        strict: a picture that cannot be decoded fails the task instead of being skipped.
-        solver: ``sgd`` (the paper's recipe) or ``lbfgs``.
-        epochs: epochs of the head under ``sgd`` in ``inference`` and ``linear-cached``.
-        recipe: ``paper`` or ``short``: how ``linear-online`` and ``full`` train.
-        train_epochs: their epochs; 0 stands for the recipe's own (paper 150, short 5).
-        lr: their largest learning rate; 0 stands for the recipe's own.
-        validation: share of the training pictures (0 to below 1) that ``linear-online`` and
-            ``full`` hold out to choose the best epoch and the target.
-        target_margin: points below the dense partner's validation accuracy that count as target.
-        tune: ``on`` tries out how ``full`` runs fastest here; ``off`` runs it the plain way.
-        weight_decays: strengths of regularization that ``linear-cached`` tries out, all at once,
-            on a validation split of the training pictures; the best one trains the heads.
-            Empty for the paper's 0.0005.
-        prepared: ``linear-cached`` starts from pictures that an earlier run decoded and resized;
-            the first run makes them outside the clock.
-        deterministic: only kernels that give the same bits every time, in ``full``; with ``tune``
-            their cost is measured too.
+        strict: an image that cannot be read fails the task instead of being left out.
+        allow_image_loss: measure even where a class loses most of its images.
         dense: sparse backbone name -> name of its dense partner, where not the usual one.
         engine_settings: per-engine settings.
-        min_seconds: least time per visit of a cell in ``inference``.
+        sections: workload -> its own settings, where they are not the defaults; see
+            :meth:`section`.
         call_timeout: seconds after which an engine that does not answer counts as hung.
+        flat: keys that were given as they were before plans had sections.
     """
 
     name: str = "custom"
@@ -104,7 +87,7 @@ class Plan:
     backbones: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("deepsparse", "onnxruntime", "torch")
     workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    workloads: tuple[str, ...] = ("inference", "linear-cached")
+    workloads: tuple[str, ...] = (Inference.name, LinearCached.name)
     tasks: tuple[str, ...] = ("digits",)
     device: str = "cpu"
     precision: str = "fp32"
@@ -122,26 +105,48 @@ class Plan:
     limit: int = 0
     metric: str = ""
     strict: bool = False
-    solver: str = "sgd"
-    epochs: int = 150
-    recipe: str = "paper"
-    train_epochs: int = 0
-    lr: float = 0.0
-    validation: float = 0.1
-    target_margin: float = 1.0
-    tune: str = "on"
-    deterministic: bool = False
-    weight_decays: tuple[float, ...] = ()
-    prepared: bool = False
+    allow_image_loss: bool = False
     dense: dict[str, str] = field(default_factory=dict)
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
-    min_seconds: float = 0.2
+    sections: dict[str, Settings] = field(default_factory=dict)
     call_timeout: float = 600.0
+    flat: tuple[str, ...] = field(default=(), compare=False)
+
+    def section(self, workload: str, kind: type[S]) -> S:
+        """The settings of a workload: its section, or its defaults.
+
+        Args:
+            workload: a registered name.
+            kind: the class that they are, or derive from.
+        """
+        found = self.sections.get(workload) or workload_of(workload).settings()
+        if not isinstance(found, kind):
+            raise TypeError(f"the settings of {workload} are {type(found)}, not {kind}")
+        return found
+
+    def engines_of(self, workload: str) -> tuple[str, ...]:
+        """The entries of engines that a workload is planned on."""
+        return self.workload_engines.get(workload, self.engines)
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """How its tasks are opened, as :func:`sparsebench.bench.tasks.open_task` takes it."""
+        return {
+            "data_dir": self.data_dir or None,
+            "strict": self.strict,
+            "allow_image_loss": self.allow_image_loss,
+            "limit": self.limit or None,
+            "metric": self.metric or None,
+        }
 
     def with_changes(self, **changes: Any) -> Plan:
-        """A validated copy; keys whose value is None or empty stay as they are."""
+        """A validated copy; keys whose value is None or empty stay as they are.
+
+        ``sections`` gives workload -> key -> value; a key from before there were sections goes
+        to all sections that have it.
+        """
         given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
-        return validate(replace(self, **given))
+        return changed(self, given, "the changes")
 
 
 def preset_names() -> list[str]:
@@ -169,49 +174,24 @@ def load_plan(name_or_path: str) -> Plan:
 def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
     """A validated plan from TOML data; ``where`` names the file in messages."""
     data = dict(data)
-    known = [f.name for f in fields(Plan)]
     # `engines` is a list of names, or a table whose keys are names and values settings.
     engines = data.get("engines")
     if isinstance(engines, Mapping):
         data["engines"] = list(engines)
         data["engine_settings"] = engines
-    for key in data:
-        if key not in known:
-            raise UnknownNameError(f"key of a plan ({where})", key, known)
-    data["workload_engines"] = _engines_by_workload(data.get("workload_engines", {}), where)
+    for key in ("sections", "flat"):  # fields, but no keys
+        if key in data:
+            raise UnknownNameError(f"key of a plan ({where})", key, known_keys())
     check_input(data, where)
+    data["workload_engines"] = engines_by_workload(data.get("workload_engines", {}), where)
     settings = {}
     for name, table in dict(data.pop("engine_settings", {})).items():
         for key in table:
             if key not in ("python", "options"):
                 raise UnknownNameError(f"setting of engine {name}", key, ["python", "options"])
         settings[name] = EngineSettings(**table)
-    for key, value in data.items():
-        wanted = getattr(_DEFAULT, key)
-        if isinstance(wanted, tuple):
-            if isinstance(value, str) or not isinstance(value, list | tuple):
-                raise SparsebenchError(f"{where}: '{key}' must be a list, not {value!r}.")
-            data[key] = tuple(value)
-        elif isinstance(wanted, bool) != isinstance(value, bool) or not isinstance(
-            value, (int, float) if isinstance(wanted, float) else type(wanted)
-        ):
-            raise SparsebenchError(
-                f"{where}: '{key}' must be a {type(wanted).__name__}, not {value!r}."
-            )
-    return validate(Plan(**data, engine_settings=settings))
-
-
-def _engines_by_workload(given: Any, where: str) -> dict[str, tuple[str, ...]]:
-    if not isinstance(given, Mapping) or not all(
-        isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)
-        for names in given.values()
-    ):
-        raise SparsebenchError(
-            f"{where}: 'workload_engines' must be a table of workloads with a list of engines "
-            f"each, not {given!r}.",
-            'Write, for example, [workload_engines] and below it full = ["torch", "native"].',
-        )
-    return {workload: tuple(names) for workload, names in given.items()}
+    tables = {key: data.pop(key) for key in list(data) if key in WORKLOADS}
+    return changed(Plan(engine_settings=settings), {**data, "sections": tables}, where)
 
 
 def validate(plan: Plan) -> Plan:
@@ -228,20 +208,14 @@ def validate(plan: Plan) -> Plan:
     for kind, chosen, choices in (
         ("device", plan.device, DEVICES),
         ("precision", plan.precision, PRECISIONS),
-        ("solver", plan.solver, SOLVERS),
-        ("recipe", plan.recipe, RECIPES),
-        ("tune", plan.tune, TUNING),
         ("metric", plan.metric or "top1", ("top1", "mean_per_class")),
     ):
         if chosen not in choices:
             raise UnknownNameError(kind, chosen, choices)
     if not plan.seeds or len(set(plan.seeds)) != len(plan.seeds):
         raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
-    for value in plan.weight_decays:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < INF:
-            raise SparsebenchError(f"'weight_decays' must be numbers from 0, not {value!r}.")
-    if not 0 <= plan.validation < 1:
-        raise SparsebenchError(f"'validation' must be from 0 to below 1, not {plan.validation}.")
+    for section in plan.sections.values():
+        section.check()
     if plan.threads > usable_cpus():
         raise SparsebenchError(
             f"{plan.threads} threads on {usable_cpus()} usable CPUs would time the scheduler.",
@@ -250,38 +224,20 @@ def validate(plan: Plan) -> Plan:
     return plan
 
 
-def engine_and_precision(entry: str, plan: Plan) -> tuple[str, str]:
-    """What an entry of ``engines`` names: ``torch:bf16?`` or, in the plan's precision, ``torch``.
-
-    Raises:
-        UnknownNameError: a precision that does not exist.
-    """
-    name, colon, precision = entry.rstrip(OPTIONAL).partition(":")
-    if not colon:
-        return name, plan.precision
-    if precision not in PRECISIONS:
-        raise UnknownNameError(f"precision of engine {name}", precision, PRECISIONS)
-    return name, precision
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use (affinity respected)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def plan_to_toml(plan: Plan) -> str:
     """The resolved plan as TOML that :func:`load_plan` reads back."""
     import tomli_w
 
-    data = asdict(plan)
+    data = {key: value for key, value in asdict(plan).items() if key not in ("sections", "flat")}
     data["engine_settings"] = {
         name: {key: value for key, value in table.items() if value}
         for name, table in data["engine_settings"].items()
     }
+    tables: dict[str, Any] = {}
+    for name in dict.fromkeys((*plan.workloads, *plan.sections)):
+        tables[name] = asdict(plan.section(name, Settings))
+    for name, entries in data.pop("workload_engines").items():
+        tables.setdefault(name, {})["engines"] = entries
     comment = "# The resolved plan of a run: `sparsebench run plan.toml` repeats it.\n"
-    return comment + tomli_w.dumps({key: value for key, value in data.items() if value != {}})
-
-
-_DEFAULT = Plan()
+    whole = {**data, **tables}
+    return comment + tomli_w.dumps({key: value for key, value in whole.items() if value != {}})

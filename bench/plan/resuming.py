@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsebench.bench.plan.cells import deals_seeds, dealt_over
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.workloads import workload_of
+from sparsebench.bench.workloads.stepwise import dealt_over
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -28,12 +29,14 @@ def same_plan(plan: Plan, folder: Path) -> None:
     earlier = load_plan(str(path))
     same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
     if same != plan:
-        keys = [key for key in vars(plan) if getattr(plan, key) != getattr(same, key)]
+        keys = [
+            key for key in vars(plan) if key != "flat" and getattr(plan, key) != getattr(same, key)
+        ]
         raise SparsebenchError(
             f"{folder} holds another plan (different: {', '.join(keys)}).",
             "Resume with the same options, or choose another --out.",
         )
-    dealing = [name for name in plan.workloads if deals_seeds(name)]
+    dealing = [name for name in plan.workloads if workload_of(name).deals_seeds]
     if dealing and dealt_over(plan) != dealt_over(earlier):
         raise SparsebenchError(
             f"{folder} deals the {len(plan.seeds)} seeds of {', '.join(dealing)} over "

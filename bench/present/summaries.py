@@ -27,6 +27,7 @@ def write_summaries(folder: RunFolder) -> None:
     """
     from sparsebench.bench.comparisons import by_cell, compare_run, run_times
     from sparsebench.bench.decide import RunData
+    from sparsebench.bench.machine.busy import busy
     from sparsebench.bench.machine.drift import noted_blocks
     from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.plots.points import points_of
@@ -42,7 +43,7 @@ def write_summaries(folder: RunFolder) -> None:
     total = total_of(records, noted_blocks(folder.path))
     times = run_times(records, by_cell(trials))
     closing = closing_lines(RunData(folder.name, records, trials, comparisons, times))
-    text = summary_markdown(folder.name, found, records, total, closing)
+    text = summary_markdown(folder.name, found, records, total, closing, busy(records, trials))
     text += markdown(over_tasks(records, trials, comparisons))
     folder.write_text(SUMMARY_MARKDOWN, text)
     folder.write_text(SUMMARY_CSV, summary_csv(found))
@@ -64,12 +65,14 @@ def write_page(folder: RunFolder) -> None:
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
     from sparsebench.bench.decide import RunData
+    from sparsebench.bench.machine.busy import busy
     from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.tables import sections, terminal_tables
 
     run = RunData.of(folder.name, folder.records(), folder.trials())
     found = sections(run.records, run.trials, run.comparisons)
-    return terminal_tables(found, run.records, closing_lines(run))
+    busyness = busy(run.records, run.trials)
+    return terminal_tables(found, run.records, closing_lines(run), busyness)
 
 
 def plot_runs(folders: Sequence[RunFolder], out: Path) -> list[Path]:

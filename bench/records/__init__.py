@@ -9,7 +9,11 @@ from sparsebench.bench.records.comparison import (
 )
 from sparsebench.bench.records.folder import RunFolder
 from sparsebench.bench.records.ids import cell_id, utc_now
+from sparsebench.bench.records.outcomes import CORRECT, Outcomes, OutcomesFile, packed, unpacked
 from sparsebench.bench.records.record import (
+    IMAGES_AND_SEEDS,
+    MEAN_PER_CLASS,
+    SEEDS,
     Accuracy,
     BackboneInfo,
     EngineInfo,
@@ -17,10 +21,22 @@ from sparsebench.bench.records.record import (
     Record,
     TaskInfo,
 )
-from sparsebench.bench.records.trial import ENGINE_PICTURES, TimedBlock, Trial
+from sparsebench.bench.records.trial import (
+    ENGINE_PICTURES,
+    MODEL_BYTES,
+    PEAK_MEMORY,
+    TimedBlock,
+    Trial,
+)
 
 __all__ = [
+    "CORRECT",
     "ENGINE_PICTURES",
+    "IMAGES_AND_SEEDS",
+    "MEAN_PER_CLASS",
+    "MODEL_BYTES",
+    "PEAK_MEMORY",
+    "SEEDS",
     "Accuracy",
     "BackboneInfo",
     "Comparison",
@@ -29,6 +45,8 @@ __all__ = [
     "Effects",
     "EngineInfo",
     "Estimate",
+    "Outcomes",
+    "OutcomesFile",
     "Proof",
     "Record",
     "RunFolder",
@@ -36,5 +54,7 @@ __all__ = [
     "TimedBlock",
     "Trial",
     "cell_id",
+    "packed",
+    "unpacked",
     "utc_now",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsebench.bench.records.plain import pair, plain
+from sparsebench.bench.records.record import SEEDS
 
 SCHEMA = "comparison.v1"
 Pair = tuple[float, float]
@@ -14,7 +15,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio: point, 95 % interval (None for one block), blocks it rests on."""
+    """A ratio: point, 95 % interval (None with fewer than three), blocks it rests on."""
 
     median: float
     ci95: Pair | None
@@ -23,10 +24,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Delta:
-    """A change of accuracy in percentage points; no interval for a single seed."""
+    """A change of accuracy in percentage points; no interval for a single seed.
+
+    Args:
+        mean: of the differences paired by seed.
+        ci95: interval over what `over` says.
+        ci95_seeds: t-interval over the seeds alone, as if no other test images could be drawn.
+        over: "images and seeds", or "seeds" where a side kept no outcomes (older runs).
+    """
 
     mean: float
     ci95: Pair | None
+    ci95_seeds: Pair | None = None
+    over: str = SEEDS
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ class Comparison:
             the run's comparisons.
         holds: False where the interval for itself gives a verdict that the correction takes;
             None where it gives none.
+        process_speedup: as `speedup`, by process instead of wall time; None in older runs.
+        busy: how busy the machine of the run was, a sentence; None where it was quiet.
     """
 
     run: str
@@ -112,6 +124,8 @@ class Comparison:
     training: Mapping[str, Any] | None = None
     p_holm: float | None = None
     holds: bool | None = None
+    process_speedup: Estimate | None = None
+    busy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -126,7 +140,8 @@ class Comparison:
             if key not in _NESTED and key not in ("notes", *_LATER)
         }
         nested: dict[str, Any] = {
-            key: None if line[key] is None else build(line[key]) for key, build in _NESTED.items()
+            key: None if line.get(key) is None else build(line[key])
+            for key, build in _NESTED.items()
         }
         later: dict[str, Any] = {key: line.get(key) for key in _LATER}
         return cls(**plain_keys, **nested, **later, notes=tuple(line["notes"]))
@@ -137,7 +152,9 @@ def _estimate(line: Mapping[str, Any]) -> Estimate:
 
 
 def _delta(line: Mapping[str, Any]) -> Delta:
-    return Delta(line["mean"], pair(line["ci95"]))
+    ends = pair(line["ci95"])
+    seeds = pair(line.get("ci95_seeds", ends))
+    return Delta(line["mean"], ends, seeds, line.get("over", SEEDS))
 
 
 def _effects(line: Mapping[str, Any]) -> Effects:
@@ -149,9 +166,10 @@ def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
 
 
 # Keys that the first writers of v1 did not have.
-_LATER = ("training", "p_holm", "holds")
+_LATER = ("training", "p_holm", "holds", "busy")
 _NESTED: dict[str, Any] = {
     "speedup": _estimate,
+    "process_speedup": _estimate,
     "total": _estimate,
     "accuracy_delta": _delta,
     "effects": _effects,

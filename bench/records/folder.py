@@ -13,6 +13,7 @@ from sparsebench.bench.records.checksum import sealed
 from sparsebench.bench.records.comparison import Comparison
 from sparsebench.bench.records.jsonl import append_bytes, append_line, mend_end, read_lines
 from sparsebench.bench.records.lock import FolderLock
+from sparsebench.bench.records.outcomes import Outcomes, OutcomesFile, write_outcomes
 from sparsebench.bench.records.record import Record
 from sparsebench.bench.records.schema import Kind, upgraded, validate
 from sparsebench.bench.records.trial import Trial
@@ -110,7 +111,7 @@ class RunFolder:
     def records(self) -> list[Record]:
         """One record a cell: where a cell was measured again, the later one."""
         latest = {line["id"]: line for line in self._lines("record", RECORDS)}
-        return [Record.from_json(line) for line in latest.values()]
+        return [Record.from_json(line, self.path) for line in latest.values()]
 
     def comparisons(self) -> list[Comparison]:
         """Every comparison, in written order."""
@@ -141,6 +142,10 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         return target
+
+    def write_outcomes(self, name: str, outcomes: Outcomes) -> OutcomesFile:
+        """Keep which test images were right, on disk when this returns."""
+        return write_outcomes(self.path, name, outcomes)
 
     def close(self) -> None:
         """Give the lock back."""

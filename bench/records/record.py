@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from sparsebench.bench.records.outcomes import Outcomes, OutcomesFile, joined
 from sparsebench.bench.records.plain import floats, optional_floats, pair, plain
 from sparsebench.bench.records.trial import TimedBlock
 
 SCHEMA = "record.v1"
 DENSE = "dense"
+# What an interval of accuracies covers: `over` of an accuracy and of a change.
+IMAGES_AND_SEEDS = "images and seeds"
+SEEDS = "seeds"
+MEAN_PER_CLASS = "mean_per_class"
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,19 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy on the test split, fractions 0-1; `per_seed` is the last epoch's."""
+    """Accuracy on the test split, fractions 0-1.
+
+    Args:
+        metric: "top1" or "mean_per_class".
+        per_seed: after the last epoch.
+        mean: of them.
+        ci95: interval over what `over` says.
+        seeds: of `per_seed`, in its order.
+        best_epoch_per_seed: after the epoch that the validation split chose.
+        ci95_seeds: t-interval over the seeds alone, as if no other test images could be drawn.
+        over: "images and seeds", or "seeds" where the run kept no outcomes (older ones).
+        correct: which test images each seed got right.
+    """
 
     metric: str
     per_seed: tuple[float, ...]
@@ -90,6 +108,9 @@ class Accuracy:
     ci95: tuple[float, float] | None
     seeds: tuple[int, ...] | None = None
     best_epoch_per_seed: tuple[float, ...] | None = None
+    ci95_seeds: tuple[float, float] | None = None
+    over: str = SEEDS
+    correct: tuple[OutcomesFile, ...] = ()
 
     @classmethod
     def of(
@@ -98,20 +119,43 @@ class Accuracy:
         per_seed: Iterable[float],
         seeds: Iterable[int] | None = None,
         best_epoch_per_seed: Iterable[float] | None = None,
+        correct: Iterable[OutcomesFile] = (),
     ) -> Accuracy:
-        """Mean and t-interval of one accuracy a seed (fractions 0-1)."""
-        from sparsebench.bench.statistics import mean_interval
+        """Mean and interval of one accuracy a seed (fractions 0-1).
+
+        The interval is over test images and seeds where `correct` tells of every seed, else over
+        seeds alone.
+        """
+        from sparsebench.bench.statistics import mean_interval, proportion_interval
 
         values = floats(per_seed)
         interval = mean_interval(values)
-        return cls(
+        made = cls(
             metric=metric,
             per_seed=values,
             mean=interval.mid,
             ci95=interval.ci95,
             seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
             best_epoch_per_seed=optional_floats(best_epoch_per_seed),
+            ci95_seeds=interval.ci95,
+            correct=tuple(correct),
         )
+        known = made.outcomes()
+        if known is None:
+            return made
+        classes = known.labels if metric == MEAN_PER_CLASS else None
+        both = proportion_interval(known.right.astype(float), classes)
+        return replace(made, ci95=both.ci95, over=IMAGES_AND_SEEDS)
+
+    def outcomes(self) -> Outcomes | None:
+        """Right and wrong answers of `seeds`, in their order; None where none were kept.
+
+        Raises:
+            SparsebenchError: a file of them was changed.
+        """
+        if self.seeds is None or not self.correct:
+            return None
+        return joined(self.correct, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -182,8 +226,8 @@ class Record:
         return {"schema": SCHEMA, **plain(self)}
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> Record:
-        """From a validated line of records.jsonl."""
+    def from_json(cls, line: Mapping[str, Any], folder: Path | None = None) -> Record:
+        """From a validated line of records.jsonl; `folder` is where its run's other files are."""
         return cls(
             id=line["id"],
             run=line["run"],
@@ -196,7 +240,7 @@ class Record:
             status=line["status"],
             reason=line["reason"],
             trials=tuple(TimedBlock.from_json(item) for item in line["trials"]),
-            accuracy=_accuracy(line["accuracy"]),
+            accuracy=_accuracy(line["accuracy"], folder),
             proof=None if line["proof"] is None else Proof(**_known(Proof, line["proof"])),
             packages=dict(line["packages"]),
             division=line.get("division", "closed"),
@@ -205,7 +249,7 @@ class Record:
         )
 
 
-def _accuracy(line: Mapping[str, Any] | None) -> Accuracy | None:
+def _accuracy(line: Mapping[str, Any] | None, folder: Path | None) -> Accuracy | None:
     if line is None:
         return None
     seeds = line.get("seeds")
@@ -216,6 +260,9 @@ def _accuracy(line: Mapping[str, Any] | None) -> Accuracy | None:
         ci95=pair(line["ci95"]),
         seeds=None if seeds is None else tuple(seeds),
         best_epoch_per_seed=optional_floats(line.get("best_epoch_per_seed")),
+        ci95_seeds=pair(line.get("ci95_seeds", line["ci95"])),
+        over=line.get("over", SEEDS),
+        correct=tuple(OutcomesFile.from_json(one, folder) for one in line.get("correct", ())),
     )
 
 

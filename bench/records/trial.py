@@ -11,6 +11,10 @@ from sparsebench.bench.records.plain import floats, optional_floats, plain
 SCHEMA = "trial.v1"
 # In a trial's `extra`: pictures that went through the engine in one sample of a training.
 ENGINE_PICTURES = "engine_pictures"
+# Likewise, and in a record's: peak resident bytes of the process that ran the network.
+PEAK_MEMORY = "peak_memory_bytes"
+# In a record's `extra`: the network's size on disk, form -> bytes.
+MODEL_BYTES = "model_bytes"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class Trial:
         reason: why it is not ok.
         started: ISO 8601, UTC.
         extra: anything else: drift, load, threads read back.
+        process_seconds: processor time of all threads that did the work; one value a visit in
+            `inference` (``extra["visits"]`` tells how many calls each had), else one a sample.
+            None in older runs, like the next.
+        run_delay_seconds: for how long those threads waited for a processor, as above; also
+            None where the system does not tell.
     """
 
     cell: str
@@ -81,6 +90,8 @@ class Trial:
     status: str = "ok"
     reason: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    process_seconds: tuple[float, ...] | None = None
+    run_delay_seconds: tuple[float, ...] | None = None
 
     @property
     def times(self) -> TimedBlock:
@@ -118,4 +129,6 @@ class Trial:
             status=line["status"],
             reason=line["reason"],
             extra=dict(line["extra"]),
+            process_seconds=optional_floats(line.get("process_seconds")),
+            run_delay_seconds=optional_floats(line.get("run_delay_seconds")),
         )

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from sparsebench.bench.machine.hardware import openmp_runtimes
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.records import utc_now
-from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.base import BlockContext, Ready, Running, failed_or_ok
 from sparsebench.bench.workloads.prepared_backbone import Prepared
-from sparsebench.exporters.engines.base import CompileRequest
-from sparsebench.exporters.onnx.verify import check_outputs
+from sparsebench.bench.workloads.session import compile_session
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
 from sparsebench.exporters.worker.launch import start_worker
 from sparsebench.models.errors import SparsebenchError
@@ -29,7 +27,9 @@ def run_block(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     Cells that differ only in their workload share a worker. Whatever goes wrong with a
     cell becomes a failed trial with its reason.
     """
-    workloads = {name: WORKLOADS.load(name)() for name in dict.fromkeys(c.workload for c in cells)}
+    workloads: dict[str, Any] = {
+        name: workload_of(name)() for name in dict.fromkeys(cell.workload for cell in cells)
+    }
     on_engines = {n: w for n, w in workloads.items() if hasattr(w, "run_block")}
     with ExitStack() as stack:
         chosen = [cell for cell in cells if cell.workload in on_engines]
@@ -91,7 +91,7 @@ def _launch(
         try:
             context.say(f"compiling {cell.backbone} for {cell.engine_label}")
             prepared = prepare(cell)
-            facts = _compile(workers[key], cell, prepared)
+            facts = compile_session(workers[key], cell, prepared)
         except Exception as failure:  # any engine or network may break in its own way
             if not isinstance(failure, WorkerFailed | SparsebenchError):
                 log.exception("%s on %s", cell.backbone, cell.engine)
@@ -121,39 +121,6 @@ def _emit_failed(cell: Cell, reason: str, context: BlockContext) -> None:
             extra={},
         )
     )
-
-
-def _compile(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, Any]:
-    """Compile and verify one session; returns its facts.
-
-    Raises:
-        WorkerFailed: the engine is not available, refuses, dies, or computes wrongly.
-    """
-    available = worker.answer_available()
-    if not available.ok:
-        raise WorkerFailed("engine", f"{available.reason} {available.mend}".strip())
-    request = CompileRequest(
-        batch_size=cell.batch_size,
-        threads=cell.threads,
-        precision=cell.precision,
-        device=cell.device,
-        options=dict(cell.settings.options),
-    )
-    answer = worker.compile(prepared.artifact, request)
-    outputs = worker.run(prepared.images)
-    verdict = check_outputs(
-        prepared.backbone, prepared.artifact, prepared.reference, outputs, cell.precision
-    )
-    if not verdict.ok:
-        raise WorkerFailed("engine", f"verification failed: {verdict.reason}")
-    return {
-        "compile_seconds": float(answer["seconds"]),
-        "export_seconds": prepared.export_seconds,
-        "engine": {**available.to_json(), "describe": answer["describe"]},
-        "affinity": answer["affinity"],
-        "openmp": openmp_runtimes(worker.pid),
-        "verification": verdict.to_json(),
-    }
 
 
 def _reason(failure: Exception) -> str:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
-from sparsebench.bench.forecast import Rates
-from sparsebench.bench.forecast.plan import amounts_for, predict_in
-from sparsebench.bench.heads.facts import head_facts
+from sparsebench.bench.comparisons.latency import latency_json
+from sparsebench.bench.forecast import Earlier, predict
+from sparsebench.bench.machine.energy import JOULES
 from sparsebench.bench.machine.facts import machine_facts, package_versions
 from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
+    CORRECT,
+    MODEL_BYTES,
+    PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
     EngineInfo,
+    OutcomesFile,
     Proof,
     Record,
     RunFolder,
@@ -28,10 +32,9 @@ from sparsebench.bench.records import (
 )
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.training.facts import best_epoch_scores, training_facts
-from sparsebench.bench.training.recipe import recipe_of
+from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
-from sparsebench.models.zoo import find_card
 
 # One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
 ONE_OFF = ("compile_seconds", "export_seconds")
@@ -45,7 +48,7 @@ def finish_cells(
     task: Task,
     cells: Sequence[Cell],
     find: FindPrepared,
-    rates: Rates,
+    earlier: Earlier,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the record of every cell that has none yet, or a failed one.
@@ -56,7 +59,7 @@ def finish_cells(
         task: the opened task of the cells.
         cells: cells whose blocks are over.
         find: what was prepared for a cell, None where that failed.
-        rates: of this machine before the run, for the forecast beside the measurement.
+        earlier: what was measured here before the run, for the forecast beside the measurement.
         facts: cell id -> what else its record's `extra` says of its blocks.
     """
     trials: dict[str, list[Trial]] = {}
@@ -66,17 +69,19 @@ def finish_cells(
     for cell in cells:
         mine = trials.get(cell.id, [])
         good = [trial for trial in mine if trial.status == "ok"]
-        earlier = finished.get(cell.id)
-        if earlier and earlier.status == "ok" and len(earlier.trials) == len(good):
+        before = finished.get(cell.id)
+        if before and before.status == "ok" and len(before.trials) == len(good):
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)
-        more = {
+        more: dict[str, Any] = {
             "discarded": sum(trial.status == "discarded" for trial in mine),
             **(facts or {}).get(cell.id, {}),
-            **_forecast(plan, cell, cells, task, rates),
+            **_forecast(plan, cell, task, earlier),
         }
         record = _record(folder, plan, task, cell, mine, lender, prepared)
+        if (latency := latency_json(record)) is not None:
+            more["latency"] = latency
         folder.append_record(replace(record, extra={**record.extra, **more}))
 
 
@@ -97,6 +102,12 @@ def _record(
         reason = failed[-1].reason if failed else "it was not measured in every block"
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good, plan) or _scores(lender, plan)
+    source = good if _scores(good, plan) else lender
+    kept = [
+        OutcomesFile.from_json(trial.extra[CORRECT], folder.path)
+        for trial in source
+        if CORRECT in trial.extra
+    ]
     return Record(
         id=cell.id,
         run=folder.name,
@@ -116,7 +127,7 @@ def _record(
         engine=_engine(cell, facts),
         machine=_machine(),
         trials=tuple(trial.times for trial in good) if complete else (),
-        accuracy=_accuracy(task.metric, scores, good) if scores and complete else None,
+        accuracy=_accuracy(task.metric, scores, good, kept) if scores and complete else None,
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
         division=division(cell.precision),
@@ -134,24 +145,26 @@ def _record(
             "head": facts.get("head"),
             "onnx_file": _onnx_file(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
+            MODEL_BYTES: prepared.model_bytes if prepared else None,
+            JOULES: [trial.extra.get(JOULES) for trial in good],
             "task_skipped": len(task.skipped),
+            "task_left_out": task.losses.to_json() or None,
             "accuracy_from": lender[0].cell if lender and not _scores(good, plan) else None,
             **training_facts(good),
-            **(head_facts(plan, good) if cell.workload == "linear-cached" else {}),
+            PEAK_MEMORY: max(
+                (t.extra[PEAK_MEMORY] for t in good if PEAK_MEMORY in t.extra), default=None
+            ),
+            **workload_of(cell.workload).facts(plan, good),
         },
     )
 
 
-def _forecast(
-    plan: Plan, cell: Cell, cells: Sequence[Cell], task: Task, rates: Rates
-) -> dict[str, Any]:
-    amounts = amounts_for(plan, cell, len(task.train), len(task.test), task.sha256)
-    found = predict_in(plan, cell, cells, amounts, rates)
-    return {
-        "predicted_seconds": found.seconds,
-        "predicted_whole_seconds": found.whole,
-        "prediction_basis": found.basis,
-    }
+def _forecast(plan: Plan, cell: Cell, task: Task, earlier: Earlier) -> dict[str, Any]:
+    name = task.name.removesuffix(f":{plan.limit}")
+    found = predict(plan, cell, len(task.train), len(task.test), name, earlier)
+    said = {"predicted_seconds": found.seconds, "predicted_whole_seconds": found.whole}
+    known = {key: value for key, value in said.items() if value is not None}
+    return {**known, "prediction_basis": found.basis}
 
 
 def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
@@ -165,7 +178,12 @@ def _scores(trials: Sequence[Trial], plan: Plan) -> dict[int, float] | None:
     return found or None
 
 
-def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -> Accuracy:
+def _accuracy(
+    metric: str,
+    scores: Mapping[int, float],
+    good: Sequence[Trial],
+    kept: Sequence[OutcomesFile],
+) -> Accuracy:
     best = best_epoch_scores(good)
     seeds = sorted(scores)
     return Accuracy.of(
@@ -173,22 +191,24 @@ def _accuracy(metric: str, scores: Mapping[int, float], good: Sequence[Trial]) -
         [scores[seed] for seed in seeds],
         seeds,
         [best[seed] for seed in seeds] if best and set(best) >= set(seeds) else None,
+        kept,
     )
 
 
 def _lender(
     cell: Cell, cells: Sequence[Cell], trials: Mapping[str, Sequence[Trial]]
 ) -> Sequence[Trial]:
-    """Trials of ``linear-cached`` on the same engine, whose accuracy is that of its features."""
+    """Trials on the same engine, whose accuracy is that of its features."""
+    if not workload_of(cell.workload).borrows_accuracy:
+        return []
     for other in cells:
-        features = other.worker == cell.worker and other.workload == "linear-cached"
-        if features and other.id != cell.id:
+        if other.worker == cell.worker and workload_of(other.workload).lends_accuracy:
             return [trial for trial in trials.get(other.id, ()) if trial.status == "ok"]
     return []
 
 
 def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
-    card = find_card(cell.backbone)
+    card = cell.card
     return BackboneInfo(
         name=card.name,
         arch=card.arch,
@@ -245,7 +265,7 @@ def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> P
     verified = facts.get("verification", {})
     # Where only a head is trained, the backbone's weights, and so its mask, stay the file's.
     after: str | None = prepared.reference.onnx_mask
-    if cell.workload == "full":
+    if workload_of(cell.workload).trains_backbone:
         after = facts.get("after_training_mask")
     return Proof(
         checkpoint_mask=prepared.reference.checkpoint_mask,
@@ -261,21 +281,8 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "size": cell.size,
         "input": "real pictures",
-        "seeds": list(plan.seeds),
+        **workload_of(cell.workload).recorded(plan, cell),
     }
-    if cell.workload in ("linear-online", "full"):
-        settings |= {"training": asdict(recipe_of(plan, cell)), "validation": plan.validation}
-        settings["target_margin"] = plan.target_margin
-        if plan.deterministic and cell.workload == "full":  # no part of older records
-            settings["deterministic"] = True
-    else:
-        settings["solver"] = plan.solver
-        if plan.solver == "sgd":
-            settings["epochs"] = plan.epochs
-        if plan.weight_decays:
-            settings |= {"weight_decays": list(plan.weight_decays), "validation": plan.validation}
-        if plan.prepared:
-            settings["pictures"] = "prepared"
     if plan.limit:
         settings["limit"] = plan.limit
     return settings

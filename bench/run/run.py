@@ -12,24 +12,26 @@ from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
-from sparsebench.bench.forecast import Rates, rates_of
-from sparsebench.bench.forecast.rates import rates_path
-from sparsebench.bench.machine.drift import Watch, disturbed_launches
+from sparsebench.bench.forecast import Earlier, earlier_path
+from sparsebench.bench.machine.busy import LOAD, load_of
+from sparsebench.bench.machine.drift import Watch, noted_blocks
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.cells import Cell, expand, launches
+from sparsebench.bench.plan.cells import Cell, expand, launches, with_partners
+from sparsebench.bench.plan.entries import EngineEntry
 from sparsebench.bench.plan.optional_engines import left_out
-from sparsebench.bench.plan.plan import Plan, engine_and_precision, plan_to_toml
+from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
-from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
+from sparsebench.bench.records.plain import plain
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.naming import distinct_names, renamed
-from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.base import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.exporters.worker.launch import ENGINES
@@ -86,13 +88,14 @@ def check(plan: Plan) -> None:
     ):
         if not names:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
-    for name in (*plan.backbones, *plan.dense, *plan.dense.values()):
-        find_card(name)
-    of_workloads = [entry for entries in plan.workload_engines.values() for entry in entries]
-    for entry in (*plan.engines, *of_workloads, *plan.engine_settings):
-        ENGINES.target(engine_and_precision(entry, plan)[0])
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
+    for name in plan.dense:
+        find_card(name)
+    with_partners(plan)
+    named = [entry for entries in plan.workload_engines.values() for entry in entries]
+    for entry in (*plan.engines, *named, *plan.engine_settings):
+        ENGINES.target(EngineEntry.parse(entry).name)
     distinct_names(plan.tasks, plan.data_dir)
 
 
@@ -123,7 +126,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         for text in left_out(plan):
             log.warning(text)
         display.begin(plan.name, len(cells) * plan.repeats)
-        run = _Run(plan, folder, display, turns)
+        run = _Run(plan, cells, folder, display, turns)
         for name in plan.tasks:
             task = run.open(name)
             mine = [cell for cell in cells if cell.task == name]
@@ -141,7 +144,14 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
 class _Run:
     """A run at work: what is shared by its blocks."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, display: Display, turns: Turns) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        cells: Sequence[Cell],
+        folder: RunFolder,
+        display: Display,
+        turns: Turns,
+    ) -> None:
         self.plan = plan
         self.turns = turns
         self.folder = folder
@@ -154,23 +164,23 @@ class _Run:
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
         self.failed: set[str] = set()
         self.launched: list[Trial] = []
-        self.rates_file = rates_path(str(machine_facts()["fingerprint"]))
-        # As they were before this run: its forecast stands beside what it measures.
-        self.rates = Rates.load(self.rates_file)
-        # Whose cells of linear-cached give their accuracy to inference.
-        cached = [cell for cell in expand(plan) if cell.workload == "linear-cached"]
-        self.lenders = {(cell.task, cell.worker) for cell in cached}
+        self.launch = ""
+        # A seed fixes everything: its outcomes are kept once a cell.
+        self.kept = {key for trial in trials if trial.status == "ok" for key in self._seeds(trial)}
+        self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
+        # As it was before this run: its forecast stands beside what it measures.
+        self.earlier = Earlier.load(self.earlier_file)
+        self.lenders = {
+            (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
+        }
 
     def open(self, name: str) -> Task:
         self.display.say(f"opening {name}")
         task = open_task(
             name,
-            data_dir=self.plan.data_dir or None,
-            strict=self.plan.strict,
-            limit=self.plan.limit or None,
-            metric=self.plan.metric or None,
+            **self.plan.task_options,
             say=self.display.say,
-            progress=lambda done, all_: self.display.say(f"checking pictures {done}/{all_}"),
+            progress=lambda done, all_: self.display.say(f"checking images {done}/{all_}"),
         )
         task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:
@@ -196,14 +206,14 @@ class _Run:
                 task,
                 group,
                 self._prepared,
-                self.rates,
+                self.earlier,
                 self._facts(group, ended),
             )
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        self.rates.learn(rates_of(records, self.folder.trials()))
-        self.rates.save(self.rates_file)
+        self.earlier.learn(records)
+        self.earlier.save(self.earlier_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
         return [
@@ -228,10 +238,12 @@ class _Run:
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
             turns=self.turns,
-            earlier=self._earlier,
+            keep=self._keep,
+            earlier=self._earlier_trials,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
+        self.launch = context.launch
         watch = Watch(self.folder.path)
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
@@ -249,13 +261,21 @@ class _Run:
             self.folder.append_trial(replace(trial, status="discarded", reason=reason))
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
+            self.kept -= self._seeds(trial)
             self.display.step(-1)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
-        disturbed = disturbed_launches(self.folder.path)
+        noted = noted_blocks(self.folder.path)
+        disturbed = {
+            launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]
+        }
+        load = load_of(line for line in noted.values() if not line["discarded"])
+        if self.turns.shared:  # what the other side computes is no load of the machine
+            load |= {"own_cpus": None, "foreign_cpus": None}
         return {
             cell.id: {
+                LOAD: load,
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,
                 "disturbed_launches": disturbed,
             }
@@ -275,7 +295,7 @@ class _Run:
         return self.prepared.get((cell.task, cell.backbone, cell.size))
 
     def _needs_accuracy(self, cell: Cell) -> bool:
-        """Inference borrows the accuracy of ``linear-cached`` where its engine has that cell."""
+        """Whether no other cell on the same engine lends its accuracy."""
         return cell.id not in self.accurate and (cell.task, cell.worker) not in self.lenders
 
     def _emit(self, trial: Trial) -> None:
@@ -284,13 +304,26 @@ class _Run:
         if trial.accuracy_per_seed is not None:
             self.accurate.add(trial.cell)
         if trial.status == "ok":
+            self.kept |= self._seeds(trial)
             self.done.add((trial.cell, trial.block))
         else:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
         self.display.step()
 
-    def _earlier(self, cell: Cell) -> list[Trial]:
+    def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
+        """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
+        if {(cell.id, seed) for seed in outcomes.seeds} <= self.kept:
+            return {}
+        written = self.folder.write_outcomes(f"{cell.id}-{self.launch}", outcomes)
+        return {CORRECT: plain(written)}
+
+    def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
+        """Cell and seed of the outcomes that a trial has kept."""
+        seeds = trial.extra.get("seeds", self.plan.seeds) if CORRECT in trial.extra else ()
+        return {(trial.cell, int(seed)) for seed in seeds}
+
+    def _earlier_trials(self, cell: Cell) -> list[Trial]:
         return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
 
     def _most_workers(self) -> int:

@@ -1,11 +1,12 @@
 """Adaptive stopping: a cell ends when its interval is narrow enough, or its time is over.
 
 With ``half_width`` in the plan, ``repeats`` is the least number of blocks and ``max_repeats`` the
-greatest. After each block a sparse cell ends when the 95 % interval of its speed-up is within
-± `half_width`, or when ``budget_seconds`` have passed for each comparison of its group; a dense
-cell ends with the last sparse cell that needs it. The rule looks at the width of an interval and
-never at where it lies, so that it stops no sooner at a wanted result. Each record says why its cell
-ended.
+greatest. From the eighth block on a sparse cell ends when the interval of its speed-up is within
+± `half_width`; or at any block when ``budget_seconds`` have passed for each comparison of its
+group. A dense cell ends with the last sparse cell that needs it. The rule looks at the width of an
+interval and never at where it lies, so that it stops no sooner at a wanted result; that a width may
+be small by chance is paid for in the interval (`sparsebench.bench.statistics.sequential`). Each
+record says why its cell ended.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Trial
 from sparsebench.bench.statistics import BlockPair, estimate_ratio
+from sparsebench.bench.statistics.sequential import CONFIDENCE, LEAST_BLOCKS
 
-LEAST_BLOCKS = 3
 DEFAULT_MOST = 30
 
 
@@ -54,7 +55,7 @@ def most_blocks(plan: Plan) -> int:
     """Blocks that a plan allows."""
     if not plan.half_width:
         return plan.repeats
-    return max(plan.max_repeats or DEFAULT_MOST, plan.repeats, LEAST_BLOCKS)
+    return max(plan.max_repeats or DEFAULT_MOST, plan.repeats)
 
 
 def stops(
@@ -92,7 +93,7 @@ def stops(
         if needed:
             last = max(needed, key=lambda stop: stop.blocks)
             ended[cell.id] = Stop(last.why, None, plan.half_width, blocks, seconds)
-        elif not waiting and blocks >= max(plan.repeats, LEAST_BLOCKS):
+        elif not waiting and blocks >= min(max(plan.repeats, LEAST_BLOCKS), most_blocks(plan)):
             ended[cell.id] = Stop("blocks", None, plan.half_width, blocks, seconds)
     return ended
 
@@ -100,18 +101,17 @@ def stops(
 def _why(blocks: int, width: float | None, plan: Plan, over: bool) -> str | None:
     if over and blocks >= 2:
         return "budget"
-    if blocks < max(plan.repeats, LEAST_BLOCKS):
-        return None
-    if width is not None and width <= plan.half_width:
+    enough = blocks >= max(plan.repeats, LEAST_BLOCKS)
+    if enough and width is not None and width <= plan.half_width:
         return "narrow"
     return "blocks" if blocks >= most_blocks(plan) else None
 
 
 def _half_width(pairs: Sequence[BlockPair]) -> float | None:
-    """The wider side of the relative 95 % interval; None without one."""
+    """The wider side of the relative interval of a sequential rule; None without one."""
     if len(pairs) < 2:
         return None
-    ratio = estimate_ratio(pairs)
+    ratio = estimate_ratio(pairs, confidence=CONFIDENCE)
     if ratio.ci95 is None:
         return None
     return max(ratio.high / ratio.median, ratio.median / ratio.low) - 1

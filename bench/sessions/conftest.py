@@ -14,20 +14,17 @@ from pytest_sparsebench.fixture import session_options
 from pytest_sparsebench.runs import run_once
 from sparsebench.bench.plan.cells import with_partners
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.workloads import WORKLOADS, workload_of
+from sparsebench.bench.workloads.full import Full
 
 BACKBONES = ("resnet18/gmp-90",)
 ENGINES = ("deepsparse", "onnxruntime")
 TASKS = ("digits",)
 # A session is a look, not a result to quote: full fine-tuning on all digits would take too long.
 LIMIT = 600
-FILES = {
-    "test_inference": "inference",
-    "test_linear_cached": "linear-cached",
-    "test_linear_online": "linear-online",
-    "test_full": "full",
-}
+FILES = {f"test_{name.replace('-', '_')}": name for name in WORKLOADS}
 # Sessions that measure no cell but hold the suite to a bar, by the workload they are about.
-CHECKS = {"test_gpu": "full"}
+CHECKS = {"test_gpu": Full.name}
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -79,9 +76,7 @@ def measured(request: pytest.FixtureRequest) -> Path:
 
 def _engines(config: pytest.Config, workload: str) -> tuple[str, ...]:
     """The chosen engines that can do a workload; for training PyTorch where none of them can."""
-    from sparsebench.bench.workloads import WORKLOADS
-
-    able = WORKLOADS.load(workload).engines
+    able = workload_of(workload).engines
     chosen = _chosen(config, "engine", ENGINES)
     return chosen if able is None else tuple(e for e in chosen if e in able) or able[:1]
 
@@ -92,9 +87,8 @@ def _plan(config: pytest.Config) -> Plan:
 
 def _workloads(config: pytest.Config) -> tuple[str, ...]:
     """The chosen ones, or all that the suite has and a session file is there for."""
-    from sparsebench.bench.workloads import WORKLOADS
-
-    known = tuple(name for name in WORKLOADS.names() if name in FILES.values())
+    here = {path.stem for path in Path(__file__).parent.glob("test_*.py")}
+    known = tuple(name for file, name in FILES.items() if file in here)
     return _chosen(config, "workload", known)
 
 

@@ -10,6 +10,7 @@ from sparsebench.bench.statistics.changes import (
     log_error,
     p_of,
 )
+from sparsebench.bench.statistics.crossed import crossed_interval, proportion_interval
 from sparsebench.bench.statistics.intervals import Interval, geometric_interval, mean_interval
 from sparsebench.bench.statistics.profiles import Profile, performance_profiles
 from sparsebench.bench.statistics.ratios import (
@@ -37,6 +38,7 @@ __all__ = [
     "bootstrap_interval",
     "chain_ratios",
     "change_of",
+    "crossed_interval",
     "estimate_ratio",
     "geometric_interval",
     "geometric_mean",
@@ -45,6 +47,7 @@ __all__ = [
     "p_of",
     "mean_interval",
     "performance_profiles",
+    "proportion_interval",
     "relative_error_increase",
     "settled",
     "settling_point",

@@ -21,7 +21,8 @@ def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:
 
     Returns:
         Mean and t-interval of (sparse - dense) * 100. The interval is about the seeds of the
-        training, not about another draw of test pictures: both sides see the same ones.
+        training, not about another draw of test images; for both see
+        :func:`sparsebench.bench.statistics.crossed.crossed_interval`.
 
     Raises:
         ValueError: different numbers of seeds, or none.
@@ -31,18 +32,21 @@ def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:
     return mean_interval((np.asarray(sparse) - np.asarray(dense)) * POINTS)
 
 
-def relative_error_increase(sparse: Sequence[float], dense: Sequence[float]) -> Interval | None:
+def relative_error_increase(
+    sparse: Sequence[float], dense: Sequence[float], change: Interval | None = None
+) -> Interval | None:
     """r = ((100-S) - (100-D)) / (100-D) of the mean accuracies.
 
     Args:
         sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.
         dense: the same for its dense partner, in the same order of seeds.
+        change: interval of the change in points; by default `accuracy_delta` of the two.
 
     Returns:
         r as a fraction (0.1: ten per cent more errors), with the interval of the paired
         difference over the dense mean error; None where the dense partner makes no error.
     """
-    change = accuracy_delta(sparse, dense)
+    change = change or accuracy_delta(sparse, dense)
     error = POINTS * (1 - math.fsum(dense) / len(dense))
     if error <= 0:
         return None

@@ -42,6 +42,8 @@ from sparsebench.bench.statistics.intervals import CONFIDENCE, t_half_width, t_q
 
 SMALLEST_EFFECT_OF_INTEREST = 0.05
 POWER = 0.8
+LEAST_BLOCKS = 3
+"""Fewer say nothing: the interval of two is 12.7 of their standard errors wide."""
 RESAMPLES = 2000
 
 Verdict = Literal["better", "worse", "inconclusive"]
@@ -67,11 +69,11 @@ class BlockPair:
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio with its 95 % interval.
+    """A ratio with its 95 % interval; with fewer than three blocks it has none.
 
     Args:
         median: estimate of the median ratio (see the module's text).
-        low: lower end of the interval; 0 where one block says nothing about spread.
+        low: lower end of the interval; 0 where too few blocks say nothing about spread.
         high: upper end; ``inf`` in the same case.
         blocks: number of independent units (blocks; cells in a geometric mean).
         smallest_effect: the relative change (0.03: 3 %) that the interval of a run with this
@@ -103,7 +105,11 @@ def log_time(trials: Sequence[Samples]) -> float:
 
 
 def estimate_ratio(
-    pairs: Sequence[BlockPair], *, seed: int = 0, resamples: int = RESAMPLES
+    pairs: Sequence[BlockPair],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> RatioEstimate:
     """Time of the numerators over time of the denominators, with a 95 % interval.
 
@@ -113,6 +119,8 @@ def estimate_ratio(
         pairs: one for each block, at least one; times positive and finite.
         seed: of the bootstrap; the same seed and data give the same interval.
         resamples: bootstrap draws.
+        confidence: nominal level, 0-1; above 0.95 where the number of blocks was chosen by
+            looking at them (`sparsebench.bench.statistics.sequential`).
 
     Raises:
         ValueError: no block, an empty trial, or a time that is not positive and finite.
@@ -120,12 +128,12 @@ def estimate_ratio(
     _check(pairs)
     logs = np.array([pair.log_ratio() for pair in pairs])
     mid = float(logs.mean())
-    half = t_half_width(logs)
-    below, above = mid - half, mid + half
-    if len(pairs) > 1:
-        low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples)
-        below, above = min(below, math.log(low)), max(above, math.log(high))
-    return _estimate(mid, below, above, len(pairs))
+    if len(pairs) < LEAST_BLOCKS:
+        return RatioEstimate(math.exp(mid), 0.0, math.inf, len(pairs), math.inf)
+    half = t_half_width(logs, confidence)
+    low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
+    below, above = min(mid - half, math.log(low)), max(mid + half, math.log(high))
+    return _estimate(mid, below, above, len(pairs), confidence)
 
 
 def bootstrap_interval(
@@ -235,12 +243,14 @@ def verdict(
     return "inconclusive"
 
 
-def _estimate(mid: float, below: float, above: float, units: int) -> RatioEstimate:
+def _estimate(
+    mid: float, below: float, above: float, units: int, confidence: float = CONFIDENCE
+) -> RatioEstimate:
     """From logs to a ratio, and the smallest effect that such an interval lets one see."""
     if units < 2 or math.isinf(above):
         return RatioEstimate(math.exp(mid), 0.0, math.inf, units, math.inf)
     half = max(above - mid, mid - below)
-    error = half / t_quantile(0.5 + CONFIDENCE / 2, units - 1)
+    error = half / t_quantile(0.5 + confidence / 2, units - 1)
     seen = half + t_quantile(POWER, units - 1) * error
     # exp of a wide interval of two wild blocks overflows; such an interval says nothing.
     if seen > 100:

@@ -63,6 +63,7 @@ def open_task(
     metric: str | None = None,
     limit: int | None = None,
     strict: bool = False,
+    allow_image_loss: bool = False,
     workers: int | None = None,
     cache: str | Path | None = None,
     download: bool = True,
@@ -80,7 +81,8 @@ def open_task(
         data_dir: where downloadable data sets lie or go, and paths are looked up.
         metric: ``top1`` or ``mean_per_class`` instead of the task's own.
         limit: at most so many pictures (``sparsebench.bench.tasks.subset``).
-        strict: fail when a picture cannot be decoded, instead of skipping it.
+        strict: fail when an image cannot be read, instead of leaving it out.
+        allow_image_loss: go on even where a class loses most of its images.
         workers: threads that check pictures; None for the cores this process may use.
         cache: folder for what is remembered; None for the suite's own.
         download: whether a missing data set may be fetched.
@@ -89,8 +91,8 @@ def open_task(
 
     Raises:
         UnknownNameError: neither a task's name nor a path; the nearest names are offered.
-        SparsebenchError: the pictures are not as a task needs them (``bench.tasks.layout``,
-            ``bench.tasks.folder``, ``bench.tasks.archive``), or cannot be fetched.
+        SparsebenchError: the images are not as a task needs them (``models.images``), or
+            cannot be fetched.
     """
     from sparsebench.bench.tasks.base import TaskOptions, known_metric
     from sparsebench.bench.tasks.subset import limited
@@ -100,6 +102,7 @@ def open_task(
         cache=Path(cache).expanduser() if cache else None,
         workers=workers,
         strict=strict,
+        allow_image_loss=allow_image_loss,
         download=download,
         progress=progress,
         say=say,
@@ -118,7 +121,7 @@ def open_task(
     if limit is not None:
         task = limited(task, limit)
     task = task.with_notes()
-    for note in task.notes:
+    for note in (*task.notes, *task.losses.lines()):
         log.warning("task %s: %s", task.name, note)
     return task
 
@@ -147,7 +150,7 @@ def task_path(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 
 def _open_path(path: Path, options: TaskOptions) -> Task:
-    from sparsebench.bench.tasks.archive import open_archive
-    from sparsebench.bench.tasks.folder import open_folder
+    from sparsebench.bench.tasks.base import Task
+    from sparsebench.models.images import open_images
 
-    return open_folder(path, options) if path.is_dir() else open_archive(path, options)
+    return Task.of(open_images(path, options))

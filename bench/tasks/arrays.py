@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparsebench.bench.tasks.base import DigestRow, Metric, Split, Task, task_digest
+from sparsebench.bench.tasks.base import Metric, Task
+from sparsebench.models.images.labelled import DigestRow, Split, split_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,6 @@ def array_task(
         metric=metric,
         train=split(train),
         test=split(test),
-        sha256=task_digest(classes, rows(train), rows(test)),
+        sha256=split_digest(classes, rows(train), rows(test)),
         store=ArrayPictures(pixels),
     )

@@ -18,25 +18,19 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
-from sparsebench.bench.tasks.base import (
-    Task,
-    TaskOptions,
-    labelled,
-    printable,
-    shortened,
-    task_digest,
-)
+from sparsebench.bench.tasks.base import Task, TaskOptions
 from sparsebench.bench.tasks.download import reach
-from sparsebench.bench.tasks.folder import changed_picture
-from sparsebench.bench.tasks.layout import TEST_NAMES, TRAIN_NAMES, Layout
-from sparsebench.bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
-from sparsebench.bench.tasks.scan import Stamp, good_pictures
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.decoding import MAX_BYTES, UnreadableImageError, decode_image
+from sparsebench.models.images.folder import changed_image
+from sparsebench.models.images.layout import TEST_NAMES, TRAIN_NAMES, Layout
+from sparsebench.models.images.scan import Stamp, readable_images
+from sparsebench.models.images.text import shortened
 
 INSTALL = "Install it (uv pip install datasets), or the suite with its extra 'hub'."
 
 
-class HubPictures:
+class HubImages:
     """Pictures in the library's tables; items are ``SIDE/ROW``."""
 
     def __init__(self, name: str, sides: dict[str, Any], column: str) -> None:
@@ -59,12 +53,12 @@ class HubPictures:
         return cast(bytes, data)
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
+        """One RGB picture; see :class:`sparsebench.models.images.labelled.ImageStore`."""
         name = str(item)
         try:
-            return decode_picture(self.read_bytes(name), at_least)
-        except (OSError, UnreadablePictureError) as error:
-            raise changed_picture(Path(self.name), name, error) from error
+            return decode_image(self.read_bytes(name), at_least)
+        except (OSError, UnreadableImageError) as error:
+            raise changed_image(Path(self.name), name, error) from error
 
 
 def open_hub(name: str, options: TaskOptions) -> Task:
@@ -97,23 +91,13 @@ def open_hub(name: str, options: TaskOptions) -> Task:
         return tuple((f"{side}/{i}", str(i), k) for i, k in enumerate(numbers[side]))
 
     layout = Layout(classes, rows("train"), rows("test"), ignored=0)
-    store = HubPictures(f"hf:{name}", sides, image)
+    store = HubImages(f"hf:{name}", sides, image)
     stamps = {
         path: [*_stamp(sides[path.partition("/")[0]]), int(row)]
         for path, row, _ in (*layout.train, *layout.test)
     }
     where = options.cache_folder("hub") / hashlib.sha256(name.encode()).hexdigest()[:16]
-    good = good_pictures(layout, store, stamps, where, options)
-    return Task(
-        name=printable(f"hf:{name}"),
-        classes=classes,
-        metric="top1",
-        train=labelled(good.train),
-        test=labelled(good.test),
-        sha256=task_digest(classes, good.train_rows, good.test_rows),
-        store=store,
-        skipped=good.skipped,
-    )
+    return Task.of(readable_images(f"hf:{name}", layout, store, stamps, where, options))
 
 
 def _load(name: str, options: TaskOptions) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sparsebench.bench.tasks import originals
 from sparsebench.bench.tasks.download import Remote
-from sparsebench.bench.tasks.layout import Layout
+from sparsebench.models.images.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from sparsebench.bench.tasks.base import (
-    Metric,
-    Task,
-    TaskOptions,
-    labelled,
-    printable,
-    shortened,
-    task_digest,
-)
-from sparsebench.bench.tasks.folder import FolderPictures
-from sparsebench.bench.tasks.layout import Layout
-from sparsebench.bench.tasks.scan import Stamp, good_pictures
+from sparsebench.bench.tasks.base import Metric, Task, TaskOptions
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.folder import FolderImages
+from sparsebench.models.images.layout import Layout
+from sparsebench.models.images.scan import Stamp, readable_images
+from sparsebench.models.images.text import shortened
 
 Row = tuple[str, str]
 """Path below the data set's folder, and class name."""
@@ -98,7 +91,7 @@ def open_listed(
 
     Raises:
         SparsebenchError: listed pictures that are not there, and what
-            :func:`sparsebench.bench.tasks.scan.good_pictures` and :class:`Task` raise.
+            :func:`sparsebench.models.images.scan.readable_images` and :class:`Task` raise.
     """
     stamps: dict[str, Stamp] = {}
     missing = []
@@ -115,16 +108,5 @@ def open_listed(
             f"are not there: {shortened(missing, 3)}.",
             MEND,
         )
-    store = FolderPictures(root)
-    good = good_pictures(layout, store, stamps, root, options)
-    return Task(
-        name=printable(name),
-        classes=layout.classes,
-        metric=metric,
-        train=labelled(good.train),
-        test=labelled(good.test),
-        sha256=task_digest(layout.classes, good.train_rows, good.test_rows),
-        store=store,
-        skipped=good.skipped,
-        ignored=layout.ignored,
-    )
+    images = readable_images(name, layout, FolderImages(root), stamps, root, options)
+    return Task.of(images, metric=metric)

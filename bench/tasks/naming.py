@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsebench.bench.tasks import task_path
-from sparsebench.bench.tasks.base import Task, printable
+from sparsebench.bench.tasks.base import Task
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.text import printable
 
 
 def distinct_names(tasks: Sequence[str], data_dir: str | Path | None = None) -> dict[str, str]:
@@ -53,7 +54,7 @@ def _place(name: str, data_dir: str | Path | None) -> Path | None:
 
 
 def _own(place: Path) -> str:
-    """What the task is called by itself (``bench.tasks.folder``, ``bench.tasks.archive``)."""
+    """What the task is called by itself (``models.images.folder``, ``models.images.archive``)."""
     name = printable(place.name)
     return name if place.is_dir() else name.partition(".tar")[0].removesuffix(".tgz")
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.tasks.base import shortened
-from sparsebench.bench.tasks.layout import Layout
 from sparsebench.bench.tasks.listed import MEND, Row, listed_layout
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.layout import Layout
+from sparsebench.models.images.text import shortened
 
 
 def read_aircraft(root: Path) -> Layout:

@@ -9,10 +9,10 @@ from pathlib import Path
 from sparsebench.bench.tasks.base import Task, TaskOptions
 from sparsebench.bench.tasks.download import reach
 from sparsebench.bench.tasks.facts import FACTS, TaskFacts
-from sparsebench.bench.tasks.folder import open_folder
 from sparsebench.bench.tasks.known import SETS, Form, find_set
 from sparsebench.bench.tasks.listed import open_listed
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.folder import open_folder
 
 log = logging.getLogger("sparsebench")
 
@@ -35,8 +35,8 @@ def open_set(name: str, options: TaskOptions) -> Task:
         facts = FACTS[name]
         if form.read is None:
             sides = tuple(need.rstrip("/") for need in form.needs)
-            task = open_folder(place, options, only=sides)
-            task = replace(task, name=name, metric=facts.metric)
+            images = open_folder(place, options, only=sides)
+            task = Task.of(images, name=name, metric=facts.metric)
         else:
             task = open_listed(name, place, form.read(place), facts.metric, options)
     except OSError as error:

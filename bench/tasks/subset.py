@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.bench.tasks.base import Split, Task
+from sparsebench.bench.tasks.base import Task
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import Split
 
 SUBSET_SEED = 0
 

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from sparsebench.bench.records import Trial
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.bench.records import Outcomes, Trial, unpacked
 from sparsebench.bench.training.history import Trained
 
 
@@ -30,10 +33,31 @@ def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:
     }
 
 
+def outcomes_of(trained: Sequence[Trained], labels: NDArray[np.int64]) -> Outcomes:
+    """Which test images each training got right; `labels` are the test split's, ``[n]``."""
+    rows = [unpacked(one.right, len(labels)) for one in trained]
+    return Outcomes(tuple(one.seed for one in trained), np.stack(rows), labels)
+
+
 def mean_stages(trained: Sequence[Trained]) -> dict[str, float]:
     """Seconds of each stage of a training, the mean over several; they sum to the mean total."""
     names = dict.fromkeys(name for one in trained for name in one.stages)
     return {name: fmean(one.stages.get(name, 0.0) for one in trained) for name in names}
+
+
+def mean_process_seconds(trained: Sequence[Trained]) -> list[float] | None:
+    """Processor time of a trial: the mean over its trainings, as its wall time is one."""
+    return _mean([one.process_seconds for one in trained])
+
+
+def mean_run_delay(trained: Sequence[Trained]) -> list[float] | None:
+    """Likewise how long its threads waited for a processor."""
+    return _mean([one.run_delay_seconds for one in trained])
+
+
+def _mean(values: Sequence[float | None]) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return [fmean(known)] if known and len(known) == len(values) else None
 
 
 def best_epoch_scores(trials: Sequence[Trial]) -> dict[int, float]:
@@ -51,14 +75,12 @@ def training_facts(trials: Sequence[Trial]) -> dict[str, Any]:
     told = [trial.extra for trial in trials if "curve" in trial.extra]
     if not told:
         return {}
-    memory = [extra["peak_memory_bytes"] for extra in told if "peak_memory_bytes" in extra]
     return {
         "curves": {
             str(seed): curve
             for extra in told
             for seed, curve in zip(extra["seeds"], extra["curve"], strict=True)
         },
-        "peak_memory_bytes": max(memory) if memory else None,
         "accumulated_after_out_of_memory": max(
             (extra.get("accumulated_after_out_of_memory") or 0 for extra in told), default=0
         )

@@ -36,7 +36,11 @@ class Trained:
         best: test accuracy after the epoch that was best on the validation split (the
             earliest of equals); the last one's without a split.
         best_epoch: its number, from 0.
+        right: which test images were right after the last epoch, as
+            :func:`sparsebench.bench.records.packed` writes them.
         facts: masks, memory, what ran how.
+        process_seconds: processor time of everything that trained; None where not measured.
+        run_delay_seconds: how long its threads waited for a processor; None where not told.
     """
 
     seed: int
@@ -47,7 +51,10 @@ class Trained:
     last: float
     best: float
     best_epoch: int
+    right: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    process_seconds: float | None = None
+    run_delay_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

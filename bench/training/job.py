@@ -18,7 +18,7 @@ class Job:
     Attributes:
         backbone: its name.
         task: name or path.
-        task_options: ``data_dir``, ``strict``, ``limit``, ``metric`` of ``open_task``.
+        task_options: what ``open_task`` takes besides the name.
         preprocessing: at the cell's size.
         recipe: of the optimizer.
         seeds: one training each.

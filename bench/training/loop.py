@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.records import packed
+from sparsebench.bench.tasks.scores import score
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.history import Epoch, Trained
@@ -72,7 +74,8 @@ def train_network(
             shown = "" if validation is None else f", validation {validation:.1%}"
             say(f"epoch {number + 1}/{recipe.epochs}, loss {loss:.3f}{shown}")
     with clock.stage("evaluate"):
-        final = runner.accuracy(data.test)
+        found = runner.predicted(data.test)
+        final = score(data.metric, data.test.labels, found)
     clock.stop()
     facts = _mask_facts(network)
     if runner.without_graphs:
@@ -90,7 +93,10 @@ def train_network(
         last=final,
         best=chosen,
         best_epoch=best_epoch,
+        right=packed(found == data.test.labels),
         facts=facts,
+        process_seconds=clock.process_seconds,
+        run_delay_seconds=clock.run_delay_seconds,
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 from pathlib import Path
 from typing import Any
 
+from sparsebench.exporters.worker.usage import peak_resident_bytes
+
 _CLEAR = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5): sets the peak resident set size to the present one
 
 
@@ -32,20 +31,10 @@ def peak_memory(device: str) -> dict[str, Any]:
     ``peak_gpu_bytes`` was in use; ``peak_gpu_reserved_bytes`` was kept from others, and holds
     what a graph owns, too.
     """
-    facts: dict[str, Any] = {"peak_memory_bytes": _resident()}
+    facts: dict[str, Any] = {"peak_memory_bytes": peak_resident_bytes()}
     if device.startswith("cuda"):
         import torch
 
         facts["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
         facts["peak_gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
     return facts
-
-
-def _resident() -> int:
-    try:
-        lines = _STATUS.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        # macOS counts in bytes, others in KiB.
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

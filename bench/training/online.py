@@ -19,6 +19,7 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features.flight import BatchRunner, through_engine
 from sparsebench.bench.heads.fit import torch_threads
 from sparsebench.bench.images import augmented_batches, centred_batches
+from sparsebench.bench.records import packed
 from sparsebench.bench.tasks.scores import score
 from sparsebench.bench.training.divergence import LossWatch
 from sparsebench.bench.training.history import Epoch, Trained
@@ -146,7 +147,8 @@ def train_online(
         if say:
             say(f"epoch {number + 1}/{recipe.epochs}")
     with clock.stage("evaluate"):
-        last = _accuracy(runner, head, data, "test", threads)
+        found = _predicted(runner, head, data, "test", threads)
+        last = score(data.metric, data.test.labels, found)
     clock.stop()
     chosen = last
     if best_weights is not None and best_epoch != recipe.epochs - 1:  # beside the clock
@@ -161,6 +163,9 @@ def train_online(
         last=last,
         best=chosen,
         best_epoch=best_epoch,
+        process_seconds=clock.process_seconds,
+        run_delay_seconds=clock.run_delay_seconds,
+        right=packed(found == data.test.labels),
     )
 
 
@@ -168,11 +173,19 @@ def _accuracy(
     runner: BatchRunner, head: OnlineHead, data: TrainingData, split: str, threads: int
 ) -> float:
     source = data.test if split == "test" else data.validation
+    return score(data.metric, source.labels, _predicted(runner, head, data, split, threads))
+
+
+def _predicted(
+    runner: BatchRunner, head: OnlineHead, data: TrainingData, split: str, threads: int
+) -> NDArray[np.int64]:
+    """Class numbers ``[n]`` of a split."""
+    source = data.test if split == "test" else data.validation
     found = np.empty(len(source), np.int64)
     batches = centred_batches(source, data.preprocessing, runner.batch_size, workers=threads)
     for indices, features in through_engine(runner, batches, StageClock(), "decode"):
         found[indices] = head.predict(features)
-    return score(data.metric, source.labels, found)
+    return found
 
 
 def _with_ones(features: NDArray[np.float32]) -> Tensor:

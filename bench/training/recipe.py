@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from sparsebench.bench.heads.recipe import PAPER_EPOCHS, PAPER_MILESTONES
 from sparsebench.bench.tasks.facts import facts_of
+from sparsebench.bench.workloads import workload_of
+from sparsebench.bench.workloads.settings import RECIPES, TrainingSettings
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
 
-RECIPES = ("paper", "short")
 SHORT_EPOCHS = 5
 WARMUP_SHARE = 0.1
 
@@ -92,7 +93,7 @@ def training_recipe(
         raise UnknownNameError("recipe", name, RECIPES)
     if epochs < 0 or not lr >= 0 or not math.isfinite(lr):
         raise SparsebenchError(f"A recipe of {epochs} epochs at the rate {lr} makes no sense.")
-    full = workload == "full"
+    full = workload_of(workload).trains_backbone
     if name == "paper":
         facts = facts_of(task)
         own = facts.full_learning_rate if facts else _PAPER_FULL_RATE
@@ -113,12 +114,13 @@ def recipe_of(plan: Plan, cell: Cell) -> TrainRecipe:
         UnknownNameError: no such recipe.
         SparsebenchError: epochs or learning rate below 0.
     """
+    own = plan.section(cell.workload, TrainingSettings)
     return training_recipe(
-        plan.recipe,
+        own.recipe,
         cell.workload,
         cell.task,
-        epochs=plan.train_epochs,
-        lr=plan.lr,
+        epochs=own.epochs,
+        lr=own.lr,
         batch_size=cell.batch_size,
     )
 

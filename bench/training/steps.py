@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -199,6 +200,10 @@ class StepRunner:
 
     def accuracy(self, source: Source) -> float:
         """In evaluation mode, 0-1."""
+        return score(self.data.metric, source.labels, self.predicted(source))
+
+    def predicted(self, source: Source) -> NDArray[np.int64]:
+        """Class numbers ``[n]``, in evaluation mode."""
         module = self.network.module.eval()
         found = np.empty(len(source), np.int64)
         batches = evaluation_batches(
@@ -211,7 +216,7 @@ class StepRunner:
                 self.beat(f"evaluating, picture {int(indices[-1]) + 1}/{len(source)}")
         for indices, classes in answers:  # not before all is ordered
             found[indices] = classes.cpu().numpy()
-        return score(self.data.metric, source.labels, found)
+        return found
 
     def some_batch(self) -> tuple[Tensor, Tensor]:
         """Pictures (where the source has them) and labels (on the device) of a first batch."""

@@ -1,22 +1,24 @@
-"""What a workload is: something that makes one trial of each launched cell of a block."""
+"""What a workload at work is given: cells of a block, and how their trials are made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from sparsebench.bench.clock.alternation import Turns
+from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
-from sparsebench.bench.records import Trial, utc_now
+from sparsebench.bench.records import PEAK_MEMORY, Outcomes, Trial, utc_now
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
+from sparsebench.exporters.worker.usage import usage_now
 from sparsebench.exporters.worker.worker import is_memory_error
 from sparsebench.models.errors import SparsebenchError
 
@@ -46,6 +48,14 @@ class Running(Ready):
 
     worker: EngineWorker = field(kw_only=True)
 
+    def clock(self) -> StageClock:
+        """A clock of work that this process and the worker share; no batch is in flight."""
+        return StageClock(used=lambda: usage_now() + self.worker.usage()[0])
+
+    def memory(self) -> dict[str, Any]:
+        """Peak resident memory of the worker, for a trial's ``extra``."""
+        return {PEAK_MEMORY: self.worker.usage()[1]}
+
 
 @dataclass(frozen=True)
 class BlockContext:
@@ -62,6 +72,8 @@ class BlockContext:
         emit: receives every trial as it ends, and writes it to disk.
         say: receives what is being done, for the progress line.
         turns: this run's share of the machine, where another run is measured beside it.
+        keep: writes to disk which test images a cell's seeds got right, and says where: for the
+            trial's ``extra``.
         earlier: finds the good trials that a cell has in other blocks of this run, oldest first.
     """
 
@@ -75,6 +87,7 @@ class BlockContext:
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
     turns: Turns = field(default_factory=Turns)
+    keep: Callable[[Cell, Outcomes], Mapping[str, Any]] = lambda cell, outcomes: {}
     earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:
@@ -92,46 +105,6 @@ def cell_order(seed: int, block: int, name: str, count: int) -> list[int]:
     return [int(i) for i in generator.permutation(count)]
 
 
-class Workload(Protocol):
-    """One kind of work whose time is measured.
-
-    Attributes:
-        name: as plans call it.
-        engines: names of the engines that can do it; None for every engine.
-    """
-
-    name: str
-    engines: tuple[str, ...] | None
-
-    def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
-        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
-        ...
-
-
-class Training(Protocol):
-    """A workload without an engine session: it trains the network itself, in its own process.
-
-    It takes its turn when the engines' processes of the block are gone.
-    """
-
-    name: str
-    engines: tuple[str, ...] | None
-
-    def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
-        """Make one trial of each cell and emit it; a failing cell emits a failed trial."""
-        ...
-
-
-def seeds_of_block(plan: Plan, block: int) -> tuple[int, ...]:
-    """The seeds that step-by-step training takes in a block: all are dealt over the blocks.
-
-    So every block is one more seed as well as one more time. With more blocks than seeds they
-    begin anew.
-    """
-    dealt = plan.seeds[block :: plan.repeats]
-    return dealt or (plan.seeds[block % len(plan.seeds)],)
-
-
 def make_trial(
     running: Ready,
     context: BlockContext,
@@ -144,6 +117,8 @@ def make_trial(
     stages: dict[str, float] | None = None,
     accuracy: Sequence[float] | None = None,
     reason: str = "",
+    process_seconds: Sequence[float] | None = None,
+    run_delay_seconds: Sequence[float | None] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Trial:
     """A trial of a running cell; a non-empty ``reason`` makes it a failed one."""
@@ -158,8 +133,16 @@ def make_trial(
         stages=dict(stages or {}),
         accuracy_per_seed=None if accuracy is None else tuple(accuracy),
         reason=reason,
+        process_seconds=known(process_seconds),
+        run_delay_seconds=known(run_delay_seconds),
         extra={**running.facts, **(extra or {})},
     )
+
+
+def known(values: Sequence[float | None] | None) -> tuple[float, ...] | None:
+    """All values, or None where one of them was not measured."""
+    told = [value for value in values or () if value is not None]
+    return tuple(told) if values and len(told) == len(values) else None
 
 
 def failed_or_ok(cell: Cell, context: BlockContext, *, reason: str, **values: Any) -> Trial:

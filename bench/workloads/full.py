@@ -8,35 +8,84 @@ order. The seeds are dealt over the blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.records import utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
-from sparsebench.bench.training.job import Job
-from sparsebench.bench.training.launch import run_job
-from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Ready,
-    failures_become_trials,
-    make_trial,
-    seeds_of_block,
-)
+from sparsebench.bench.workloads.settings import TrainingSettings, one_of
+from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
+from sparsebench.bench.workloads.workload import Training
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.onnx_file.backbone import OnnxBackbone
-from sparsebench.models.sources.onnx_file import refuse_training
+
+if TYPE_CHECKING:
+    from sparsebench.bench.plan.cells import Cell
+    from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.training.job import Job
+    from sparsebench.bench.workloads.base import BlockContext, Ready
+
+TUNING = ("on", "off")
 
 
-class Full:
+@dataclass(frozen=True)
+class FullSettings(TrainingSettings):
+    """Training of every non-zero weight.
+
+    Attributes:
+        tune: ``on`` tries out what runs fastest here; ``off`` runs it the plain way.
+        deterministic: only deterministic kernels; with ``tune`` their cost is measured too.
+    """
+
+    flat: ClassVar[Mapping[str, str]] = {
+        **TrainingSettings.flat,
+        "tune": "tune",
+        "deterministic": "deterministic",
+    }
+    tune: str = "on"
+    deterministic: bool = False
+
+    def check(self) -> None:
+        """As :meth:`Settings.check`."""
+        super().check()
+        one_of("tune", self.tune, TUNING)
+
+
+class Full(Stepwise, Training):
     """Full fine-tuning."""
 
     name = "full"
     engines = ("torch", "torch-compile", "native")
+    settings = FullSettings
+    accuracy_rank = 2
+    trains_backbone = True
+
+    @classmethod
+    def identity(cls, plan: Plan) -> dict[str, Any]:
+        """As :meth:`Workload.identity`."""
+        own = plan.section(cls.name, FullSettings)
+        more = {"tune": own.tune, "deterministic": own.deterministic}
+        return {**super().identity(plan), **more}
+
+    @classmethod
+    def recorded(cls, plan: Plan, cell: Cell) -> dict[str, Any]:
+        """As :meth:`Workload.recorded`; determinism is no part of older records."""
+        strict = plan.section(cls.name, FullSettings).deterministic
+        return {**super().recorded(plan, cell), **({"deterministic": True} if strict else {})}
 
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
+        from sparsebench.bench.records import utc_now
+        from sparsebench.bench.training.facts import (
+            mean_process_seconds,
+            mean_run_delay,
+            mean_stages,
+            outcomes_of,
+            trial_facts,
+        )
+        from sparsebench.bench.training.launch import run_job
+        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+
         dead: set[str] = set()
         context.turns.begin()
         for place, index in enumerate(context.order(len(ready), self.name)):
@@ -46,22 +95,31 @@ class Full:
             started = utc_now()
             with failures_become_trials(one, context, place, dead):
                 job = job_of(one, context)
+                energy = read_energy()
                 answers = run_job(
                     job,
                     timeout=context.plan.call_timeout,
                     say=context.say_of(one.cell),
                 )
                 trained = answers.trained
+                images = len(context.task.train) * job.recipe.epochs
                 trial = make_trial(
                     one,
                     context,
                     order=place,
                     started=started,
                     seconds=[fmean(t.seconds for t in trained)],
-                    items=len(context.task.train) * job.recipe.epochs,
+                    items=images,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), **answers.facts},
+                    process_seconds=mean_process_seconds(trained),
+                    run_delay_seconds=mean_run_delay(trained),
+                    extra={
+                        **trial_facts(trained),
+                        **joules_per_image(energy, images * len(trained)),
+                        **context.keep(one.cell, outcomes_of(trained, context.task.test.labels)),
+                        **answers.facts,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()
@@ -73,7 +131,13 @@ def job_of(one: Ready, context: BlockContext) -> Job:
     Raises:
         SparsebenchError: a precision, or a kind of backbone, that cannot be trained.
     """
+    from sparsebench.bench.training.job import Job
+    from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+    from sparsebench.models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.sources.onnx_file import refuse_training
+
     plan, cell = context.plan, one.cell
+    own = plan.section(Full.name, FullSettings)
     if isinstance(one.prepared.backbone, OnnxBackbone):
         refuse_training(cell.backbone)
     if cell.precision not in ("fp32", "bf16"):
@@ -86,29 +150,23 @@ def job_of(one: Ready, context: BlockContext) -> Job:
             f"{cell.device}.",
             "Leave the engine 'native' out, or take --precision fp32 --device cpu.",
         )
-    options = {
-        "data_dir": plan.data_dir or None,
-        "strict": plan.strict,
-        "limit": plan.limit or None,
-        "metric": plan.metric or None,
-    }
     recipe = recipe_of(plan, cell)
     return Job(
         backbone=cell.backbone,
         task=cell.task,
-        task_options=options,
+        task_options=plan.task_options,
         preprocessing=training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
         recipe=recipe,
         seeds=seeds_of_block(plan, context.block),
-        validation=plan.validation,
+        validation=own.validation,
         device=cell.device,
         precision=cell.precision,
         threads=cell.threads,
         compile=cell.engine == "torch-compile",
         kernels=cell.engine == "native",
-        tune=plan.tune == "on",
-        tuned=_found_earlier(one, context) if plan.tune == "on" else {},
-        deterministic=plan.deterministic,
+        tune=own.tune == "on",
+        tuned=_found_earlier(one, context) if own.tune == "on" else {},
+        deterministic=own.deterministic,
     )
 
 

@@ -3,23 +3,24 @@
 Inside a block all cells are alive at once, each in its own fresh process, and take turns:
 one random order forwards, the same order backwards (ABBA for two cells), several times, so
 that a drift of the machine weighs on all of them alike: shared machines change their speed by
-a tenth within seconds. The clock is the worker's.
+a tenth within seconds. The clocks are the worker's: wall time of every call, process time and run
+delay of every visit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
-from sparsebench.bench.records import utc_now
-from sparsebench.bench.statistics import settled
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Running,
-    failures_become_trials,
-    make_trial,
-)
-from sparsebench.bench.workloads.linear_head import fit_and_score
+from sparsebench.bench.workloads.on_features import OnFeatures
+from sparsebench.bench.workloads.settings import HeadSettings, at_least
+
+if TYPE_CHECKING:
+    from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.exporters.worker.client import Visit
 
 WARMUP_CALLS = 30
 WARMUP_SECONDS = 4.0
@@ -32,21 +33,56 @@ VISIT_MOST = 100
 WAKE_BELOW_SECONDS = 0.5
 
 
-class Inference:
+@dataclass(frozen=True)
+class InferenceSettings(HeadSettings):
+    """Engine calls; and linear heads, where no other cell lends its accuracy.
+
+    Attributes:
+        min_seconds: least time for each visit of a cell.
+    """
+
+    flat: ClassVar[Mapping[str, str]] = {**HeadSettings.flat, "min_seconds": "min_seconds"}
+    min_seconds: float = 0.2
+
+    def check(self) -> None:
+        """As :meth:`Settings.check`."""
+        super().check()
+        at_least("min_seconds", self.min_seconds, 0)
+
+
+class Inference(OnFeatures):
     """Throughput and latency of a compiled batch."""
 
     name = "inference"
-    engines = None
+    unit = "images/s"
+    caption = "images/s: throughput of the engine on full batches."
+    settings = InferenceSettings
+    borrows_accuracy = True
+    engine_alone = True
+    counted = ("seeds", "solver", "epochs", "weight_decays", "validation")
+
+    @classmethod
+    def identity(cls, plan: Plan) -> dict[str, Any]:
+        """As :meth:`Workload.identity`."""
+        own = plan.section(cls.name, InferenceSettings)
+        return {**super().identity(plan), "min_seconds": own.min_seconds}
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """Warm up every cell, then visit all of them in order and back, several times."""
+        from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
+        from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
+        from sparsebench.bench.records import utc_now
+        from sparsebench.bench.workloads.base import failures_become_trials, known, make_trial
+        from sparsebench.bench.workloads.linear_head import fit_and_score
+
+        own = context.plan.section(self.name, InferenceSettings)
         order = [running[i] for i in context.order(len(running), self.name)]
         place = {one.cell.id: i for i, one in enumerate(order)}
         started = {one.cell.id: utc_now() for one in order}
         slots: dict[str, int] = {}
         warmup: dict[str, list[float]] = {one.cell.id: [] for one in order}
-        seconds: dict[str, list[float]] = {one.cell.id: [] for one in order}
-        visits: dict[str, list[int]] = {one.cell.id: [] for one in order}
+        visits: dict[str, list[Visit]] = {one.cell.id: [] for one in order}
+        joules: dict[str, list[float | None]] = {one.cell.id: [] for one in order}
         dead: set[str] = set()
         for one in order:
             key = one.cell.id
@@ -64,35 +100,45 @@ class Inference:
             with failures_become_trials(one, context, place[key], dead):
                 if warmup[key][-1] < WAKE_BELOW_SECONDS:
                     warmup[key] += one.worker.time(slots[key], calls=1, budget=0, most=1)
-                found = one.worker.time(
-                    slots[key],
-                    calls=VISIT_CALLS,
-                    budget=context.plan.min_seconds,
-                    most=VISIT_MOST,
+                energy = read_energy()
+                visits[key].append(
+                    one.worker.visit(
+                        slots[key],
+                        calls=VISIT_CALLS,
+                        budget=own.min_seconds,
+                        most=VISIT_MOST,
+                    )
                 )
-                seconds[key] += found
-                visits[key].append(len(found))
+                calls = len(visits[key][-1].seconds)
+                joules[key].append(joules_per_image(energy, calls * one.cell.batch_size)[JOULES])
         context.turns.end()
         for one in order:
             key = one.cell.id
             if key in dead:
                 continue
             with failures_become_trials(one, context, place[key], dead):
-                accuracy, extra = None, {}
+                accuracy, extra = None, one.memory()
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
-                    fitted = fit_and_score(one, context)
-                    accuracy, extra = fitted.accuracy, {"head": fitted.how}
+                    fitted = fit_and_score(one, context, own)
+                    accuracy = fitted.accuracy
+                    extra |= {"head": fitted.how, **context.keep(one.cell, fitted.outcomes)}
                 trial = make_trial(
                     one,
                     context,
                     order=place[key],
                     started=started[key],
-                    seconds=seconds[key],
+                    seconds=[second for visit in visits[key] for second in visit.seconds],
                     warmup=warmup[key],
                     items=one.cell.batch_size,
                     accuracy=accuracy,
-                    extra={**extra, VISITS_OF_TRIAL: visits[key]},
+                    process_seconds=[visit.process_seconds for visit in visits[key]],
+                    run_delay_seconds=[visit.run_delay_seconds for visit in visits[key]],
+                    extra={
+                        **extra,
+                        JOULES: median(spent) if (spent := known(joules[key])) else None,
+                        VISITS_OF_TRIAL: [len(visit.seconds) for visit in visits[key]],
+                    },
                 )
                 context.emit(trial)
 
@@ -108,6 +154,8 @@ def passes(cells: int) -> int:
 
 def warm_up(one: Running, slot: int) -> list[float]:
     """Calls until the windowed median settles, or a cap on calls or seconds is reached."""
+    from sparsebench.bench.statistics import settled
+
     samples: list[float] = []
     while len(samples) < WARMUP_CALLS and sum(samples) < WARMUP_SECONDS:
         samples += one.worker.time(slot, calls=1, budget=0, most=1)

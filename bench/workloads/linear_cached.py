@@ -7,26 +7,87 @@ engine process that was compiled and verified before the clock starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Running,
-    failures_become_trials,
-    make_trial,
-)
-from sparsebench.bench.workloads.linear_head import fit_and_score
+from sparsebench.bench.workloads.on_features import OnFeatures
+from sparsebench.bench.workloads.settings import HeadSettings
+from sparsebench.bench.workloads.workload import Sizes
+
+if TYPE_CHECKING:
+    from sparsebench.bench.plan.cells import Cell
+    from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.records import Trial
+    from sparsebench.bench.workloads.base import BlockContext, Running
 
 
-class LinearCached:
+@dataclass(frozen=True)
+class CachedSettings(HeadSettings):
+    """Linear heads on features that are extracted once.
+
+    Attributes:
+        prepared: start from images that an earlier run decoded and resized; the first run makes
+            them outside the clock.
+    """
+
+    flat: ClassVar[Mapping[str, str]] = {**HeadSettings.flat, "prepared": "prepared"}
+    prepared: bool = False
+
+
+class LinearCached(OnFeatures):
     """Linear fine-tuning on features that are extracted once."""
 
     name = "linear-cached"
-    engines = None
+    caption = "seconds: end to end, from loading the images to the evaluated classifier."
+    settings = CachedSettings
+    lends_accuracy = True
+    whole_job = True
+    counted = ("seeds", "epochs")
+    accuracy_rank = 0
+
+    @classmethod
+    def identity(cls, plan: Plan) -> dict[str, Any]:
+        """As :meth:`Workload.identity`; prepared images are no part of older identities."""
+        prepared = plan.section(cls.name, CachedSettings).prepared
+        return {**super().identity(plan), **({"prepared": True} if prepared else {})}
+
+    @classmethod
+    def recorded(cls, plan: Plan, cell: Cell) -> dict[str, Any]:
+        """As :meth:`Workload.recorded`."""
+        prepared = plan.section(cls.name, CachedSettings).prepared
+        return {**super().recorded(plan, cell), **({"pictures": "prepared"} if prepared else {})}
+
+    @classmethod
+    def facts(cls, plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Of the heads: seconds an epoch, chosen weight decays."""
+        from sparsebench.bench.heads.facts import head_facts
+
+        return head_facts(plan.section(cls.name, CachedSettings), trials)
+
+    @classmethod
+    def work(cls, recorded: Mapping[str, Any], sizes: Sizes) -> dict[str, float]:
+        """Images decoded and extracted; images x heads x epochs for the heads.
+
+        A sweep trains a head for each strength, on what it does not hold out.
+        """
+        everything = float(sizes.train + sizes.test)
+        swept = len(recorded.get("weight_decays", ())) * (1 - recorded.get("validation", 0.0))
+        heads = sizes.train * (sizes.seeds + swept) * recorded.get("epochs", 1)
+        return {
+            **dict.fromkeys(("decode", "extract", "store"), everything),
+            "head": heads,
+            "evaluate": float(sizes.test * sizes.seeds),
+        }
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
+        from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+        from sparsebench.bench.workloads.linear_head import fit_and_score
+
+        own = context.plan.section(self.name, CachedSettings)
         dead: set[str] = set()
         context.turns.begin()
         for place, index in enumerate(context.order(len(running), self.name)):
@@ -37,7 +98,8 @@ class LinearCached:
             with failures_become_trials(one, context, place, dead):
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
-                fitted = fit_and_score(one, context, fresh=True)
+                energy = read_energy()
+                fitted = fit_and_score(one, context, own, fresh=True, prepared=own.prepared)
                 pictures = len(context.task.train) + len(context.task.test)
                 trial = make_trial(
                     one,
@@ -48,10 +110,15 @@ class LinearCached:
                     items=pictures,
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
+                    process_seconds=[fitted.clock.process_seconds],
+                    run_delay_seconds=[fitted.clock.run_delay_seconds],
                     extra={
+                        **one.memory(),
+                        **joules_per_image(energy, pictures),
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
                         "head": fitted.how,
+                        **context.keep(one.cell, fitted.outcomes),
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },
                 )

@@ -14,8 +14,9 @@ from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
-from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import Outcomes
 from sparsebench.bench.workloads.base import BlockContext, Running
+from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cache import cache_dir
 
 
@@ -26,32 +27,43 @@ class Fitted:
     Attributes:
         clock: the stopped stage clock of the whole.
         accuracy: one a seed, fractions 0-1, on the test pictures.
+        outcomes: which test images each seed got right.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
         how: what trained the head, for the trial's ``extra``.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
+    outcomes: Outcomes
     strengths: dict[float, float]
     how: dict[str, Any]
 
 
-def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -> Fitted:
+def fit_and_score(
+    one: Running,
+    context: BlockContext,
+    settings: HeadSettings,
+    *,
+    fresh: bool = False,
+    prepared: bool = False,
+) -> Fitted:
     """Features through the engine, heads for all seeds, accuracy on the test pictures.
 
     Args:
         one: cell at work; its worker extracts.
         context: block, with task, plan and cache.
+        settings: of the heads.
         fresh: extract even if the features are cached, because the extraction is timed.
+        prepared: start from images that are decoded and resized already.
 
     Raises:
         WorkerFailed: the engine died.
         SparsebenchError: unreadable pictures, a full disk, a diverging head.
     """
-    if context.plan.prepared:
+    if prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock
-    how = _ready_head(context.plan)  # likewise
-    clock = StageClock()
+    how = _ready_head(settings)  # likewise
+    clock = one.clock()
     task = context.task
     features = {
         split: context.cache.get_or_extract(
@@ -63,21 +75,21 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
             clock=clock,
             fresh=fresh,
             workers=one.cell.threads,
-            source=_pictures(one, context, split, clock),
+            source=_pictures(one, context, split, clock) if prepared else None,
         ).array
         for split in ("train", "test")
     }
-    chosen = recipe(context.plan)
+    chosen = recipe(settings)
     strengths: dict[float, float] = {}
     with clock.stage("head"):
-        if context.plan.weight_decays:
+        if settings.weight_decays:
             strengths = sweep(
                 features["train"],
                 task.train.labels,
                 len(task.classes),
                 chosen,
-                context.plan.weight_decays,
-                share=context.plan.validation,
+                settings.weight_decays,
+                share=settings.validation,
                 metric=task.metric,
                 threads=one.cell.threads,
             )
@@ -94,13 +106,19 @@ def fit_and_score(one: Running, context: BlockContext, *, fresh: bool = False) -
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
     how["trained_by"] = heads.trained_by
-    return Fitted(clock, tuple(score / 100 for score in scores.accuracy), strengths, how)
+    return Fitted(
+        clock=clock,
+        accuracy=tuple(score / 100 for score in scores.accuracy),
+        outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
+        strengths=strengths,
+        how=how,
+    )
 
 
-def _ready_head(plan: Plan) -> dict[str, Any]:
+def _ready_head(settings: HeadSettings) -> dict[str, Any]:
     """Compile what trains the head unless it is there; facts, seconds that it took among them."""
-    facts: dict[str, Any] = {"solver": plan.solver}
-    if plan.solver == "sgd":
+    facts: dict[str, Any] = {"solver": settings.solver}
+    if settings.solver == "sgd":
         start = time.perf_counter()
         facts["without_kernel"] = find_kernel().reason or None
         facts["ready_seconds"] = time.perf_counter() - start
@@ -114,10 +132,8 @@ def _prepare_pictures(one: Running, context: BlockContext) -> None:
 
 def _pictures(
     one: Running, context: BlockContext, split: str, clock: StageClock
-) -> ResizedPictures | None:
-    """A split's prepared pictures if the plan wants them, else None."""
-    if not context.plan.prepared:
-        return None
+) -> ResizedPictures:
+    """A split's prepared images."""
     store = PictureStore(cache_dir("pictures"))
     return store.get_or_decode(
         context.task, split, one.prepared.preprocessing, workers=one.cell.threads, clock=clock
@@ -141,6 +157,6 @@ def feature_key(one: Running, context: BlockContext, split: str) -> FeatureKey:
     )
 
 
-def recipe(plan: Plan) -> LinearRecipe:
-    """The plan's recipe for the head."""
-    return LinearRecipe(epochs=plan.epochs, solver=plan.solver)
+def recipe(settings: HeadSettings) -> LinearRecipe:
+    """The recipe for the heads."""
+    return LinearRecipe(epochs=settings.epochs, solver=settings.solver)

@@ -9,30 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-from sparsebench.bench.training.facts import mean_stages, trial_facts
-from sparsebench.bench.training.online import train_online
-from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
-from sparsebench.bench.training.source import decode_task
-from sparsebench.bench.workloads.base import (
-    BlockContext,
-    Running,
-    failures_become_trials,
-    make_trial,
-    seeds_of_block,
-)
+from sparsebench.bench.workloads.settings import TrainingSettings
+from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
+from sparsebench.bench.workloads.workload import OnEngine
+
+if TYPE_CHECKING:
+    from sparsebench.bench.workloads.base import BlockContext, Running
 
 
-class LinearOnline:
+class LinearOnline(Stepwise, OnEngine):
     """Linear fine-tuning that extracts in every step."""
 
     name = "linear-online"
-    engines = None
+    engine_stages = ("extract", "evaluate")
+    accuracy_rank = 1
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One trial of every cell."""
+        from sparsebench.bench.machine.energy import joules_per_image, read_energy
+        from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+        from sparsebench.bench.training.facts import (
+            mean_process_seconds,
+            mean_run_delay,
+            mean_stages,
+            outcomes_of,
+            trial_facts,
+        )
+        from sparsebench.bench.training.online import train_online
+        from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+        from sparsebench.bench.training.source import decode_task
+        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+
+        own = context.plan.section(self.name, TrainingSettings)
         plan, task = context.plan, context.task
         dead: set[str] = set()
         context.turns.begin()
@@ -47,12 +57,13 @@ class LinearOnline:
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
                 trained = []
+                energy = read_energy()
                 for seed in seeds_of_block(plan, context.block):
-                    clock = StageClock()
+                    clock = one.clock()
                     data = decode_task(
                         task,
                         training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
-                        plan.validation,
+                        own.validation,
                         threads=cell.threads,
                         clock=clock,
                     )
@@ -79,7 +90,15 @@ class LinearOnline:
                     items=len(task.train) * recipe.epochs,
                     stages=mean_stages(trained),
                     accuracy=[t.last for t in trained],
-                    extra={**trial_facts(trained), ENGINE_PICTURES: pictures},
+                    process_seconds=mean_process_seconds(trained),
+                    run_delay_seconds=mean_run_delay(trained),
+                    extra={
+                        **trial_facts(trained),
+                        **one.memory(),
+                        **joules_per_image(energy, len(task.train) * recipe.epochs * len(trained)),
+                        **context.keep(cell, outcomes_of(trained, task.test.labels)),
+                        ENGINE_PICTURES: pictures,
+                    },
                 )
                 context.emit(trial)
         context.turns.end()

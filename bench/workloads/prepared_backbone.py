@@ -14,6 +14,7 @@ from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks.base import Task
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.sizes import model_bytes
 from sparsebench.exporters.onnx.verify import Reference, reference
 from sparsebench.models.architectures import classifier_name
 from sparsebench.models.cards import Preprocessing, at_size
@@ -48,6 +49,8 @@ class Prepared:
             size.
         bytes_ratio: bytes of the non-zero weights and of the bits that say where they are,
             over those of all weights (0-1).
+        model_bytes: its size on disk: dense, sparse, compressed
+            (:func:`sparsebench.exporters.onnx.sizes.model_bytes`).
         export_seconds: what loading, exporting and checking took; a one-off cost.
     """
 
@@ -59,6 +62,7 @@ class Prepared:
     measured_sparsity: float
     flops_ratio: float
     bytes_ratio: float
+    model_bytes: dict[str, int]
     export_seconds: float
 
 
@@ -79,6 +83,7 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
     images = first_pictures(task, preprocessing, batch_size)
+    costs = _costs(backbone, size)
     return Prepared(
         backbone=backbone,
         artifact=artifact,
@@ -87,7 +92,8 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         reference=reference(backbone, artifact, images),
         measured_sparsity=backbone.measured_sparsity,
         flops_ratio=_flops_ratio(backbone, size),
-        bytes_ratio=bytes_ratio(_costs(backbone, size)),
+        bytes_ratio=bytes_ratio(costs),
+        model_bytes=model_bytes(artifact, costs),
         export_seconds=time.perf_counter() - start,
     )
 

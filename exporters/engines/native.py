@@ -1,8 +1,9 @@
 """The suite's own kernels: sparse convolutions whose zeros cost nothing.
 
-Fed from the same ONNX file as the other engines. Compiled for one batch size: multiples of a vector
-register's lanes (16 pictures with AVX-512) in groups that grow along the network, and the few
-pictures that are left by pixels.
+Fed from the same ONNX file as the other engines. With AVX-512 the convolutions are machine code
+generated for their patterns, else compiled kernels read the patterns. Compiled for one batch size:
+multiples of a vector register's lanes (16 images with AVX-512) in groups that grow along the
+network, and the few images that are left by pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sparsebench.exporters.kernels.inference.split import SplitNetwork
     from sparsebench.exporters.onnx.artifact import Artifact
 
-VERSION = "1"
+VERSION = "2"
 
 
 class NativeEngine:
@@ -70,7 +71,8 @@ class NativeEngine:
     def compile(self, artifact: Artifact, request: CompileRequest) -> NativeSession:
         """Read the ONNX file, compile the kernels if need be, lay out the patterns.
 
-        Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best.
+        Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best. Option
+        ``generate``: false for the compiled kernels where code could be generated.
         """
         from sparsebench.exporters.kernels.compiled.library import library
         from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
@@ -86,7 +88,12 @@ class NativeEngine:
         try:
             network = read_onnx(artifact.onnx, artifact.input_shape)
             compiled = SplitNetwork(
-                network, request.batch_size, artifact.input_shape, kernels, request.threads
+                network,
+                request.batch_size,
+                artifact.input_shape,
+                kernels,
+                request.threads,
+                generated=bool(request.options.get("generate", True)),
             )
         except (UnsupportedOnnxError, SparsebenchError) as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
@@ -131,12 +138,20 @@ class NativeSession:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Threads, instruction set and lanes of the compiled kernels."""
-        kernels = self._compiled.kernels
+        """Threads, instruction set, and which code runs each layer on which part of a batch.
+
+        ``layers``: ``generated`` for the pattern, or the ``compiled`` kernels that read it, on
+        blocks of images; ``pixels`` for the compiled kernels of small batches. ``why``: no code
+        was generated where it could be wanted.
+        """
+        kernels, paths = self._compiled.kernels, self._compiled.paths
         return {
             "threads": self._compiled.threads,
             "supported_fraction": 1.0,
             "isa": kernels.isa,
             "lanes": kernels.lanes,
             "parts": [{"pictures": n, "layout": kind} for n, kind in self._compiled.parts],
+            "layers": dict.fromkeys(self._compiled.layers, "+".join(paths)),
+            "code_bytes": self._compiled.code_bytes,
+            "why": self._compiled.why_not,
         }

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.engines.base import Availability, CompileRequest, LayerTime
 from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.worker.usage import Usage
 from sparsebench.exporters.worker.worker import SLOTS, shared_bytes, slot_arrays
 
 # Only `exporters` is visible to the worker: putting the suite's own folder on the path of
@@ -56,12 +58,29 @@ class WorkerFailed(Exception):  # noqa: N818  (it is an outcome that becomes a r
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Visit:
+    """Repeated calls on a loaded slot, by the worker's clocks.
+
+    Attributes:
+        seconds: wall time of each call, in order.
+        process_seconds: processor time of all the worker's threads, over all calls together.
+        run_delay_seconds: for how long its threads waited for a processor meanwhile, all
+            together; None where the system does not tell.
+    """
+
+    seconds: tuple[float, ...]
+    process_seconds: float
+    run_delay_seconds: float | None
+
+
 class EngineWorker:
     """One engine in one fresh process; feeds it batches through shared memory.
 
     Args:
         target: ``"module:Class"`` of the engine.
         threads: CPU threads; the worker's affinity is set to as many CPUs.
+        first_cpu: place of the first of them among those that this process may use.
         interpreter: Python that has the engine's library (default: this one).
         environ: further environment variables.
 
@@ -74,6 +93,7 @@ class EngineWorker:
         target: str,
         *,
         threads: int,
+        first_cpu: int = 0,
         interpreter: str | None = None,
         environ: Mapping[str, str] | None = None,
         call_timeout: float = CALL_TIMEOUT,
@@ -119,7 +139,7 @@ class EngineWorker:
             raise WorkerFailed("crash", f"{command[0]} could not be started: {error}") from error
         if cpus:
             try:
-                os.sched_setaffinity(self._process.pid, cpus[:threads])
+                os.sched_setaffinity(self._process.pid, cpus[first_cpu : first_cpu + threads])
             except OSError:
                 pass  # it died already; the first request says why
         self._unread = b""
@@ -231,11 +251,33 @@ class EngineWorker:
         self.submit(images)
         return self.collect()[0]
 
+    def call(self, slot: int) -> float:
+        """One call on a loaded slot, waited for; seconds inside the engine."""
+        return float(self._ask({"op": "run", "slot": slot}, self.call_timeout)["seconds"])
+
     def time(self, slot: int, *, calls: int, budget: float, most: int) -> list[float]:
         """Seconds of repeated calls on a loaded slot, by the worker's clock, in order."""
+        return list(self.visit(slot, calls=calls, budget=budget, most=most).seconds)
+
+    def visit(self, slot: int, *, calls: int, budget: float, most: int) -> Visit:
+        """As :meth:`time`, by both clocks."""
         message = {"op": "time", "slot": slot, "calls": calls, "budget": budget, "most": most}
         answer = self._ask(message, self.call_timeout + budget)
-        return [float(second) for second in answer["seconds"]]
+        return Visit(
+            tuple(float(second) for second in answer["seconds"]),
+            float(answer["process_seconds"]),
+            answer["run_delay_seconds"],
+        )
+
+    def usage(self) -> tuple[Usage, int]:
+        """What the worker has used so far, and its peak resident memory in bytes.
+
+        Only while no batch is in flight.
+        """
+        answer = self._ask({"op": "usage"}, self.call_timeout)
+        delays = answer["delays"]
+        told = None if delays is None else {int(key): value for key, value in delays.items()}
+        return Usage(float(answer["process_seconds"]), told), int(answer["peak_memory_bytes"])
 
     def profile(self, slot: int, *, calls: int) -> list[LayerTime] | None:
         """Seconds of each step on a loaded slot; None where the engine does not tell.

@@ -26,6 +26,7 @@ def start_worker(
     name: str,
     *,
     threads: int,
+    first_cpu: int = 0,
     python: str | None = None,
     call_timeout: float = 600.0,
     progress: environments.Progress = lambda line: None,
@@ -35,6 +36,7 @@ def start_worker(
     Args:
         name: engine name.
         threads: CPU threads.
+        first_cpu: place of its first CPU among those that this process may use.
         python: interpreter to use instead of the engine's own environment.
         call_timeout: seconds one call may take before the worker counts as hung.
         progress: receives the lines of an environment being built.
@@ -50,7 +52,11 @@ def start_worker(
         except SparsebenchError as error:
             raise WorkerFailed("engine", str(error)) from error
     return EngineWorker(
-        ENGINES.target(name), threads=threads, interpreter=python, call_timeout=call_timeout
+        ENGINES.target(name),
+        threads=threads,
+        first_cpu=first_cpu,
+        interpreter=python,
+        call_timeout=call_timeout,
     )
 
 

@@ -1,10 +1,10 @@
 """The process that an engine runs in: compiles, runs, and holds the clock.
 
 It runs under any interpreter that has numpy and the engine's library, and imports
-nothing of the suite but ``exporters.engines`` and ``exporters.onnx.artifact``. It is told what
-to do in JSON lines on standard input and answers on what was its standard output (which
-libraries may not use: theirs is turned to standard error). Arrays travel through one
-shared memory file whose descriptor is inherited.
+nothing of the suite but ``exporters.engines``, ``exporters.onnx.artifact`` and its own
+``usage``. It is told what to do in JSON lines on standard input and answers on what was its
+standard output (which libraries may not use: theirs is turned to standard error). Arrays
+travel through one shared memory file whose descriptor is inherited.
 
 Layout of the shared memory, float32: ``SLOTS`` inputs ``[B, 3, H, W]``, then ``SLOTS``
 outputs ``[B, D]``.
@@ -25,6 +25,7 @@ import numpy as np
 
 from sparsebench.exporters.engines.base import CompileRequest, EngineError, Session
 from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.worker.usage import peak_resident_bytes, usage_now
 
 SLOTS = 2
 _OUT_OF_MEMORY = (
@@ -114,7 +115,8 @@ class Worker:
         """Seconds of each call in measured order, until both limits are reached.
 
         ``calls`` is the least number of calls, ``budget`` the least total time in
-        seconds, ``most`` the greatest number of calls.
+        seconds, ``most`` the greatest number of calls. With them comes what all of this
+        process's threads used of the processors in that time.
         """
         session = self._ready()
         slot, calls, most = int(message["slot"]), int(message["calls"]), int(message["most"])
@@ -122,12 +124,23 @@ class Worker:
         images = self._inputs[slot]
         samples: list[float] = []
         clock = time.perf_counter
+        before = usage_now()
         begin = clock()
         while len(samples) < most and (len(samples) < calls or clock() - begin < budget):
             start = clock()
             session.run(images)
             samples.append(clock() - start)
-        return {"seconds": samples}
+        process, delay = usage_now().since(before)
+        return {"seconds": samples, "process_seconds": process, "run_delay_seconds": delay}
+
+    def usage(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What this process has used so far: processors by its threads, and memory."""
+        now = usage_now()
+        return {
+            "process_seconds": now.process_seconds,
+            "delays": now.delays,
+            "peak_memory_bytes": peak_resident_bytes(),
+        }
 
     def profile(self, message: dict[str, Any]) -> dict[str, Any]:
         """Seconds of each step of what is compiled; None where the engine does not tell."""
@@ -176,7 +189,7 @@ def die_with_parent() -> None:
 def serve(worker_target: str, shared_fd: int, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until the input ends or ``quit`` comes."""
     worker: Worker | None = None
-    operations = ("available", "compile", "run", "time", "profile")
+    operations = ("available", "compile", "run", "time", "usage", "profile")
     for line in requests:
         message = json.loads(line)
         operation = message["op"]

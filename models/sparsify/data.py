@@ -1,4 +1,4 @@
-"""Training pictures: an ImageFolder, decoded once into bytes on disk, augmented in batches.
+"""Training pictures, decoded once into bytes on disk, augmented in batches.
 
 Decoding JPEGs in every epoch would cost a CPU as much as the training of a small
 network, so a split is decoded once into one file of bytes that is memory-mapped
@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-TRAIN_FOLDERS = ("train", "training")
-TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -39,76 +38,15 @@ class Pictures:
         images: uint8 ``[N, 3, size, size]``, RGB, memory-mapped.
         labels: int64 ``[N]``, index into ``classes``.
         classes: folder names, sorted.
-        skipped: paths of files that could not be decoded.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    skipped: tuple[str, ...] = field(default=())
 
 
-def cache_root() -> Path:
-    """Where decoded pictures live between runs: ``sparsebench`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "sparsebench" / "pictures"
-
-
-def split_folder(data: Path, split: str) -> Path:
-    """Folder of ``"train"`` or ``"test"`` (``val`` and the like count as test).
-
-    Raises:
-        SparsebenchError: there is none.
-    """
-    names = TRAIN_FOLDERS if split == "train" else TEST_FOLDERS
-    for name in names:
-        if (data / name).is_dir():
-            return data / name
-    raise SparsebenchError(
-        f"{data} has no folder {'train' if split == 'train' else 'test or val'}."
-        if data.is_dir()
-        else f"There is no folder {data}.",
-        "Lay the pictures out as train/CLASS/*.jpg and test/CLASS/*.jpg.",
-    )
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Names of the class folders, sorted."""
-    names = (p.name for p in folder.iterdir() if p.is_dir())
-    return sorted(n for n in names if not n.startswith(".") and n != "__MACOSX")
-
-
-def list_pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Paths, labels and class names of ``folder/CLASS/**/picture``, sorted by path.
-
-    Hidden folders and what archives leave behind (``__MACOSX``) are no classes.
-
-    Raises:
-        SparsebenchError: no class folder, or no picture in any of them.
-    """
-    classes = class_folders(folder)
-    paths: list[Path] = []
-    labels: list[int] = []
-    for index, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
-        paths += found
-        labels += [index] * len(found)
-    if not paths:
-        raise SparsebenchError(
-            f"{folder} holds no pictures in class folders.",
-            f"Lay them out as {folder}/CLASS/*.jpg.",
-        )
-    return paths, labels, tuple(classes)
-
-
-def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
-    """Decode one picture: short side to ``size`` (bilinear), centre crop; uint8 [3, size, size].
-
-    Raises:
-        OSError: not a picture that Pillow can decode.
-    """
-    with Image.open(path) as opened:
-        picture = opened.convert("RGB")
+def resized(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Short side to ``size`` (bilinear), centre crop; uint8 [3, size, size]."""
     width, height = picture.size
     short = min(width, height)
     if short != size:
@@ -120,72 +58,45 @@ def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def open_pictures(folder: Path, size: int, cache: Path | None = None) -> Pictures:
+def decode_split(
+    images: LabelledImages, split: str, size: int, options: ReadOptions | None = None
+) -> Pictures:
     """Decode a split, or map what an earlier call decoded.
 
     Args:
-        folder: ``folder/CLASS/picture``.
+        images: what :func:`sparsebench.models.images.open_images` opened.
+        split: ``train`` or ``test``.
         size: side of the square pictures, in pixels.
-        cache: where the decoded bytes are kept; the user's cache folder by default.
+        options: whose cache folder keeps the decoded bytes; the suite's own by default.
 
     Raises:
-        SparsebenchError: no pictures, or none that can be decoded.
+        SparsebenchError: an image that can no longer be read, no room for the bytes.
     """
-    paths, labels, classes = list_pictures(folder)
-    cache = cache or cache_root()
-    target = cache / f"{_fingerprint(folder, paths, size)}.npy"
+    cache = (options or ReadOptions()).cache_folder("decoded")
+    key = hashlib.sha256(f"v2 {size} {split} {images.sha256}".encode()).hexdigest()
+    target = cache / f"{key[:32]}.npy"
     if not target.exists():
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            _decode_all(paths, size, target)
+            _decode_all(images, split, size, target)
         except OSError as error:
             raise SparsebenchError(
-                f"The decoded pictures cannot be kept in {cache}: {error.strerror}.",
-                "Make room there, or name another place with XDG_CACHE_HOME.",
+                f"The decoded images cannot be kept in {cache}: {error.strerror}.",
+                "Make room there, or set SPARSEBENCH_CACHE to another folder.",
             ) from error
-    images = np.load(target, mmap_mode="r")
-    whole = np.load(target.with_suffix(".ok.npy"))
-    skipped = tuple(str(p) for p, ok in zip(paths, whole, strict=True) if not ok)
-    if not whole.any():
-        raise SparsebenchError(f"None of the {len(paths)} pictures in {folder} can be decoded.")
-    return Pictures(images, np.asarray(labels, np.int64)[whole], classes, skipped)
+    return Pictures(np.load(target, mmap_mode="r"), images.split(split).labels, images.classes)
 
 
-def _fingerprint(folder: Path, paths: list[Path], size: int) -> str:
-    digest = hashlib.sha256(f"v1 {size} {folder.resolve()}".encode())
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"\n{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:24]
-
-
-def _decode_all(paths: list[Path], size: int, target: Path) -> None:
-    def decode(path: Path) -> NDArray[np.uint8] | None:
-        try:
-            return read_picture(path, size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None
-
-    whole = np.zeros(len(paths), dtype=bool)
+def _decode_all(images: LabelledImages, split: str, size: int, target: Path) -> None:
+    count = len(images.split(split))
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shape = (len(paths), 3, size, size)
+    shape = (count, 3, size, size)
     try:
-        images = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
-        kept = 0
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for index, picture in enumerate(pool.map(decode, paths)):
-                if picture is not None:
-                    images[kept] = picture
-                    whole[index] = True
-                    kept += 1
-        images.flush()
-        if kept < len(paths):  # the file holds whole pictures only
-            full = np.array(images[:kept])
-            del images
-            with open(temporary, "wb") as stream:
-                np.save(stream, full)
-        with open(target.with_suffix(".ok.npy"), "wb") as stream:
-            np.save(stream, whole)
+        pixels = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            made = pool.map(lambda index: resized(images.read(split, index), size), range(count))
+            for index, picture in enumerate(made):
+                pixels[index] = picture
+        pixels.flush()
         temporary.replace(target)
     finally:  # an interrupt leaves nothing behind
         temporary.unlink(missing_ok=True)

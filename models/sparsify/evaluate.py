@@ -6,10 +6,6 @@ cached bytes, no augmentation, no autocast. What a card says is measured here.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,69 +13,45 @@ from PIL import Image
 from torch import nn
 
 from sparsebench.models.cards import Preprocessing
-from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sparsify.data import list_pictures
+from sparsebench.models.images.labelled import LabelledImages
 
 
 @torch.inference_mode()
 def evaluate(
     module: nn.Module,
-    folder: Path,
+    images: LabelledImages,
     preprocessing: Preprocessing,
     *,
     batch_size: int = 200,
     device: str = "cpu",
 ) -> float:
-    """Top-1 accuracy, 0 to 1, on ``folder/CLASS/picture``.
+    """Top-1 accuracy, 0 to 1, on the test split.
 
     Args:
-        module: classifier whose outputs are in the order of the sorted class folders; put into
+        module: classifier whose outputs are in the order of the classes; put into
             eval mode and left in it.
-        folder: the test split.
+        images: whose test split counts.
         preprocessing: resize of the short side, centre crop, mean and deviation.
         batch_size: pictures a forward pass.
         device: where the module is.
 
     Raises:
-        SparsebenchError: a picture cannot be decoded (an accuracy over some of them would
+        SparsebenchError: an image can no longer be read (an accuracy over some of them would
             be no accuracy of the split).
     """
-    paths, labels, _ = list_pictures(folder)
+    labels = images.test.labels
     module.eval()
     right = 0
-    for first in range(0, len(paths), batch_size):
-        chosen = paths[first : first + batch_size]
-        batch = np.stack([_input(path, preprocessing) for path in chosen])
+    for first in range(0, len(labels), batch_size):
+        wanted = torch.from_numpy(labels[first : first + batch_size])
+        rows = range(first, first + len(wanted))
+        batch = np.stack([_input(images.read("test", row), preprocessing) for row in rows])
         logits = module(torch.from_numpy(batch).to(device))
-        wanted = torch.tensor(labels[first : first + batch_size])
         right += int((logits.argmax(1).cpu() == wanted).sum())
-    return right / len(paths)
+    return right / len(labels)
 
 
-def check_pictures(folder: Path) -> None:
-    """Decode every picture of a split once.
-
-    Raises:
-        SparsebenchError: one cannot be decoded.
-    """
-    paths, _, _ = list_pictures(folder)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in pool.map(_decode, paths):
-            pass
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SparsebenchError(
-            f"{path} cannot be decoded: {error}.", "Repair or remove it."
-        ) from error
-
-
-def _input(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    picture = _decode(path)
+def _input(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
     short = min(picture.size)
     if short != preprocessing.resize:
         width, height = (int(preprocessing.resize * side / short) for side in picture.size)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import ReadOptions
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
 OPTIONAL = ("size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
@@ -56,7 +57,7 @@ def run_plan(
     resume: bool = True,
     overwrite: bool = False,
     device: str = "cpu",
-    cache: Path | None = None,
+    reading: ReadOptions | None = None,
     progress: Callable[..., None] | None = None,
 ) -> Any:
     """Run a plan: :func:`sparsebench.models.sparsify.produce.sparsify` with what the plan says.
@@ -69,7 +70,7 @@ def run_plan(
         resume: go on from the training's own checkpoint if there is one.
         overwrite: replace ``out`` if it is there.
         device: ``"cpu"`` or ``"cuda"``.
-        cache: where decoded pictures are kept.
+        reading: how images are read, and where decoded ones are kept.
         progress: called every few steps.
 
     Returns:
@@ -98,6 +99,6 @@ def run_plan(
         seed=plan.get("seed", 0),
         recipe=plan.get("recipe"),
         execution=Execution(**plan.get("execution", {})),
-        cache=cache,
+        reading=reading,
         progress=progress,
     )

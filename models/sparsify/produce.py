@@ -1,4 +1,4 @@
-"""From a folder of pictures to a finished file: build, train, round, evaluate, write."""
+"""From a folder of images to a finished file: build, train, round, evaluate, write."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import open_images
+from sparsebench.models.images.labelled import LabelledImages, ReadOptions
+from sparsebench.models.images.losses import Losses
 from sparsebench.models.masks import mask_of
 from sparsebench.models.masks import sparsity as mask_sparsity
-from sparsebench.models.sparsify.data import (
-    MEAN,
-    STD,
-    class_folders,
-    list_pictures,
-    open_pictures,
-    split_folder,
-)
+from sparsebench.models.sparsify.data import MEAN, STD, decode_split
 from sparsebench.models.sparsify.distill import load_teacher
-from sparsebench.models.sparsify.evaluate import check_pictures, evaluate
+from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.method import Method
 from sparsebench.models.sparsify.resume import Progress, remove_training
 from sparsebench.models.sparsify.settings import changed_recipe, check_settings, fitting
@@ -50,7 +46,9 @@ class Produced:
         values: ``"float16"`` or ``"float32"``.
         preprocessing: that the accuracy was measured with.
         classes: of the pictures, in the order of the outputs.
-        skipped: training pictures that could not be decoded.
+        skipped: images that cannot be decoded, each ``"name: reason"``.
+        losses: of each class what was left out, these among them.
+        images: how many were trained on and how many tested on.
         history: the last report of each epoch.
         facts: what the method says of how it came about.
     """
@@ -63,6 +61,8 @@ class Produced:
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
+    losses: Losses
+    images: tuple[int, int]
     history: tuple[Progress, ...]
     facts: dict[str, str]
 
@@ -84,7 +84,7 @@ def sparsify(
     seed: int = 0,
     recipe: dict[str, Any] | None = None,
     execution: Execution | None = None,
-    cache: Path | None = None,
+    reading: ReadOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Produced:
     """Train a network to a sparsity and write it in the compact format.
@@ -99,7 +99,7 @@ def sparsify(
         arch: an architecture's name.
         method: a name in :data:`sparsebench.models.sparsify.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1; 0 for ``dense``.
-        data: folder with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
+        data: folder or tar with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: over the training split.
         out: file to write, ``*.safetensors``.
         start: checkpoint file or backbone name to start from; random weights by default.
@@ -111,7 +111,7 @@ def sparsify(
         seed: of the first weights, the order of pictures and augmentation.
         recipe: fields of the method's recipe that shall differ.
         execution: precision, compilation, how often to save; its device is ``device``.
-        cache: where decoded pictures are kept; the user's cache folder by default.
+        reading: how images are read: cache folder, strictness, consent to losses.
         progress: called every few steps.
 
     Raises:
@@ -125,18 +125,13 @@ def sparsify(
     if not resume:
         remove_training(checkpoint)
 
-    test_folder = split_folder(data, "test")
-    pictures = open_pictures(split_folder(data, "train"), size, cache)
+    # All of it now, not after hours of training.
+    images = open_images(data, reading or ReadOptions())
+    pictures = decode_split(images, "train", size, reading)
     # What is given as it is by default (a printed plan says it all) still fits the folder.
     wanted = {k: v for k, v in (recipe or {}).items() if v != asdict(chosen.recipe)[k]}
     settings = changed_recipe(fitting(chosen.recipe, len(pictures.labels), wanted), wanted)
-    names = class_folders(test_folder)
-    if names != list(pictures.classes):
-        raise SparsebenchError(
-            f"train and {test_folder.name} in {data} do not hold the same classes.",
-            "Lay out both with the same class folders.",
-        )
-    check_pictures(test_folder)  # now, not after hours of training
+    names = list(images.classes)
     module = first_weights(arch, pictures.classes, seed, start)
     distillation = load_teacher(str(teacher), names, device) if teacher is not None else None
     layers = prunable_layers(module)
@@ -180,10 +175,10 @@ def sparsify(
         "method_facts": json.dumps(chosen.facts()),
         "preprocessing": json.dumps(asdict(preprocessing)),
         "classes": json.dumps(pictures.classes),
-        "upstream_data": f"{data.resolve().name}, {test_folder.name} split "
-        f"({len(list_pictures(test_folder)[0])} pictures, {len(names)} classes)",
+        "upstream_data": f"{images.name}, test split "
+        f"({len(images.test)} images, {len(names)} classes)",
     }
-    exact, written, values = _write(module.to("cpu"), out, metadata, test_folder, preprocessing)
+    exact, written, values = _write(module.to("cpu"), out, metadata, images, preprocessing)
     remove_training(checkpoint)
     return Produced(
         out,
@@ -193,7 +188,9 @@ def sparsify(
         values,
         preprocessing,
         pictures.classes,
-        pictures.skipped,
+        images.skipped,
+        images.losses,
+        (len(images.train), len(images.test)),
         tuple(history),
         chosen.facts(),
     )
@@ -222,7 +219,7 @@ def _write(
     module: nn.Module,
     out: Path,
     metadata: dict[str, str],
-    test_folder: Path,
+    images: LabelledImages,
     preprocessing: Preprocessing,
 ) -> tuple[float, float, str]:
     """Write with 16-bit values if they are as accurate; leaves in ``module`` what was written.
@@ -230,14 +227,14 @@ def _write(
     Returns:
         Accuracy before rounding, accuracy of the file, type of its values.
     """
-    exact = evaluate(module, test_folder, preprocessing)
+    exact = evaluate(module, images, preprocessing)
     original = {n: t.clone() for n, t in module.state_dict().items()}
     trial = out.with_name(f".{out.stem}.trial.safetensors")
     dtype: torch.dtype | None = torch.float16
     try:
         save_compact(trial, original, metadata, dtype=dtype)
         module.load_state_dict(load_compact(trial)[0])
-        accuracy = evaluate(module, test_folder, preprocessing)
+        accuracy = evaluate(module, images, preprocessing)
     finally:
         trial.unlink(missing_ok=True)
     if abs(accuracy - exact) > ROUNDING_TOLERANCE:

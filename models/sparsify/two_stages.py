@@ -10,8 +10,9 @@ from typing import Any
 
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import open_images
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify import METHODS
-from sparsebench.models.sparsify.data import class_folders, open_pictures, split_folder
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.produce import Produced, sparsify
 from sparsebench.models.sparsify.settings import check_settings
@@ -76,7 +77,7 @@ def make(
         arch: an architecture's name.
         method: a name in :data:`sparsebench.models.sparsify.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1.
-        data: folder with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
+        data: folder or tar with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: of both stages together.
         out: file to write, ``*.safetensors``.
         start: checkpoint file or backbone name to start from; then there is one stage.
@@ -108,8 +109,7 @@ def make(
         settings.get("recipe") or {},
     )
     if settings.get("teacher") is not None:
-        classes = class_folders(split_folder(Path(data), "train"))
-        load_teacher(str(settings["teacher"]), classes, "cpu")
+        load_teacher(str(settings["teacher"]), list(_classes(data, settings)), "cpu")
     dense = None
     fresh = not settings.get("resume", True)
     if fresh or not _is_done(dense_out, arch, first, data, settings):
@@ -129,6 +129,10 @@ def _only_batch(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
     return chosen or None
 
 
+def _classes(data: str | Path, settings: dict[str, Any]) -> tuple[str, ...]:
+    return open_images(Path(data), settings.get("reading") or ReadOptions()).classes
+
+
 def _is_done(
     path: Path, arch: str, epochs: int, data: str | Path, settings: dict[str, Any]
 ) -> bool:
@@ -137,13 +141,12 @@ def _is_done(
         return False
     _, said = load_compact(path)
     size = settings.get("size", 64)
-    pictures = open_pictures(split_folder(Path(data), "train"), size, settings.get("cache"))
     wanted = {
         "arch": arch,
         "method": "dense",
         "epochs": str(epochs),
         "seed": str(settings.get("seed", 0)),
-        "classes": json.dumps(pictures.classes),
+        "classes": json.dumps(_classes(data, settings)),
     }
     preprocessing = json.loads(said.get("preprocessing", "{}"))
     return all(said.get(k) == v for k, v in wanted.items()) and preprocessing.get("size") == size

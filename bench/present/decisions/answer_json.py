@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.decide import Advice, Answer, Candidate, Retraining
 from sparsebench.bench.decide.advice import Advised
 from sparsebench.bench.decide.answers import CALLS_WITHIN, INFERENCE, Standing
 from sparsebench.bench.decide.flips import Flip
 from sparsebench.bench.present.decisions.sentences import Said, plain, said
+from sparsebench.bench.present.tables.resources import resources_json
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.records.plain import plain as plain_json
 
@@ -145,6 +147,8 @@ def _candidate(answer: Answer, one: Candidate | None) -> dict[str, Any] | None:
         "engine_support": one.facts.support,
         "production": one.facts.production,
         "weights_licence": record.backbone.licence,
+        "resources": resources_json(record),
+        "latency": latency_json(record),
     }
     if record.workload == INFERENCE:
         facts["call_seconds"] = one.whole_seconds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sparsebench.bench.comparisons.bounds import INFERENCE
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
 from sparsebench.bench.present.plots.data import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Cell = tuple[Comparison, Record]
 SOURCES = {
     "flops": "every zero skipped (FLOPs)",
-    "inference": "Amdahl's law on the measured inference",
+    INFERENCE: "Amdahl's law on the measured inference",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +11,7 @@ from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figu
 from sparsebench.bench.present.plots.data import ALL, RunData, Selection
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,44 +43,51 @@ class Drawn:
     missing: tuple[tuple[str, str], ...]
 
 
-def _speedup_accuracy(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def speedup_accuracy(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Speed-up against accuracy change."""
     from sparsebench.bench.present.plots.speedup_accuracy import from_runs
 
     runs = _checked(folders, wish)
     return from_runs(runs, wish.selection, against=wish.against, margin=wish.margin)
 
 
-def _stages(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def stages(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Where the time goes, dense beside sparse."""
     from sparsebench.bench.present.plots.stages import draw
 
     return draw(_checked(folders, wish), wish.selection)
 
 
-def _batch_size(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def batch_size(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Speed-up against batch size, off-grid cliffs marked."""
     from sparsebench.bench.present.plots.scaling import draw_batch_size
 
     return draw_batch_size(_checked(folders, wish), wish.selection)
 
 
-def _threads(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def threads(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Speed-up against threads."""
     from sparsebench.bench.present.plots.scaling import draw_threads
 
     return draw_threads(_checked(folders, wish), wish.selection)
 
 
-def _bound(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def bound(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Measured speed-up against what theory allows."""
     from sparsebench.bench.present.plots.bound import draw
 
     return draw(_checked(folders, wish), wish.selection)
 
 
-def _profile(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def profile(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """Performance profile over tasks."""
     from sparsebench.bench.present.plots.profiles import draw
 
     return draw(_checked(folders, wish), wish.selection)
 
 
-def _history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+    """One machine's ratios over several runs, with lasting changes."""
     from sparsebench.bench.history import change_points
     from sparsebench.bench.history.series import series_of
     from sparsebench.bench.present.plots.history import draw
@@ -93,15 +101,20 @@ def _history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
     return draw(found, change_points(found.series))
 
 
-FIGURES: dict[str, tuple[str, Callable[[Sequence[RunFolder], Wish], Figure]]] = {
-    DEFAULT: ("speed-up against accuracy change", _speedup_accuracy),
-    "stages": ("where the time goes, dense beside sparse", _stages),
-    "batch-size": ("speed-up against batch size, off-grid cliffs marked", _batch_size),
-    "threads": ("speed-up against threads", _threads),
-    "bound": ("measured speed-up against what theory allows", _bound),
-    "profile": ("performance profile over tasks", _profile),
-    "history": ("one machine's ratios over several runs, with lasting changes", _history),
-}
+FIGURES = Registry(
+    "figure",
+    "sparsebench.figures",
+    {
+        DEFAULT: f"{__name__}:speedup_accuracy",
+        "stages": f"{__name__}:stages",
+        "batch-size": f"{__name__}:batch_size",
+        "threads": f"{__name__}:threads",
+        "bound": f"{__name__}:bound",
+        "profile": f"{__name__}:profile",
+        "history": f"{__name__}:history",
+    },
+)
+"""Name -> a function of run folders and a :class:`Wish` that returns a matplotlib figure."""
 
 
 def draw_figures(
@@ -134,7 +147,7 @@ def draw_figures(
     missing: list[tuple[str, str]] = []
     for name in chosen:
         try:
-            figure = FIGURES[name][1](folders, wish)
+            figure = FIGURES.load(name)(folders, wish)
         except NothingToDrawError as error:
             if len(chosen) == 1:
                 raise

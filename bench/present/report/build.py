@@ -116,6 +116,7 @@ class Report:
                     "packages": run.packages,
                     "repeat": self.repeat(run),
                     "forecast": _total_json(run),
+                    "busy": run.busy.sentence if run.busy else None,
                 }
                 for run in self.runs
             ],

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsebench.bench.comparisons import best_dense
+from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.present.tables import Row, Section, numbers
 from sparsebench.bench.present.tables.details import details_of
 from sparsebench.bench.present.tables.forecasts import measured_seconds
+from sparsebench.bench.present.tables.resources import resources_json
 from sparsebench.bench.present.tables.wording import (
     BEST_DENSE,
     PARTNER,
@@ -21,7 +23,7 @@ from sparsebench.bench.present.tables.wording import (
     seen_words,
     speed_header,
 )
-from sparsebench.bench.records import Delta, Estimate, Record
+from sparsebench.bench.records import PEAK_MEMORY, Delta, Estimate, Record
 
 UNKNOWN_CHANGE = "accuracy unknown"
 
@@ -136,6 +138,11 @@ class Cell:
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
             **_theory_json(row),
+            "speedup_by_process_time": estimate_json(
+                None if row.comparison is None else row.comparison.process_speedup
+            ),
+            "latency": latency_json(record),
+            "resources": resources_json(record),
             "training": _training_json(row),
             "forecast": _forecast_json(record),
             "notes": list(row.comparison.notes) if row.comparison else [],
@@ -159,7 +166,8 @@ def _training_json(row: Row) -> dict[str, Any] | None:
     told = {key: value for key, value in details_of(row).items() if not key.startswith("predict")}
     if told["seconds_to_target"] is not None and math.isinf(told["seconds_to_target"]):
         told["seconds_to_target"] = None
-    return told if any(value is not None for value in told.values()) else None
+    trained = any(value is not None for key, value in told.items() if key != PEAK_MEMORY)
+    return told if trained else None
 
 
 def _forecast_json(record: Record) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.report.cells import Cell, ratio_text
+from sparsebench.bench.present.tables.resources import disk_text, energy_text, memory_text
 
 MARKERS = dict(
     zip(
@@ -37,6 +38,9 @@ HOVER = (
     ("accuracy change, points", "change_text"),
     ("accuracy, %", "accuracy"),
     ("speed", "speed"),
+    ("peak memory", "memory"),
+    ("on disk", "disk"),
+    ("energy, J/image", "energy"),
     ("task", "task"),
     ("run", "run"),
 )
@@ -214,7 +218,10 @@ def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[An
             "speedup": "dense" if cell.is_dense else ratio_text(cell.row.speedup),
             "change_text": cell.change_text,
             "accuracy": cell.accuracy_text,
-            "speed": f"{cell.speed_text} {'pictures/s' if cell.section.throughput else 's'}",
+            "speed": f"{cell.speed_text} {'images/s' if cell.section.throughput else 's'}",
+            "memory": f"{memory_text(record)} MB",
+            "disk": disk_text(record),
+            "energy": energy_text(record),
             "run": cell.run,
             "workload": record.workload,
             "task": record.task.name,

@@ -21,6 +21,11 @@ def markdown_page(report: Report) -> str:
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
         lines.append(f"Run {markdown(run.label)}: measured {run.when} on {markdown(machines)}.")
+    lines += [
+        f"\n**Run {markdown(run.label)}: {markdown(run.busy.sentence)}**"
+        for run in report.runs
+        if run.busy
+    ]
     for said in report.headlines(report.margin):
         lines += ["", f"**{markdown(said.title)}**: {_sentence(said.headline)}"]
         lines += [""] if said.remarks else []

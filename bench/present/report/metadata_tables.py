@@ -17,8 +17,14 @@ from sparsebench.bench.present.report.grids import (
     ratio_entry,
     spread_entry,
 )
-from sparsebench.bench.present.tables import Section, forecasts, head, numbers
+from sparsebench.bench.present.tables import Section, forecasts, head, numbers, resources
 from sparsebench.bench.present.tables.one_off import CAPTION, HEADER, one_off_cells
+from sparsebench.bench.present.tables.resources import (
+    LATENCY_CAPTION,
+    LATENCY_HEADER,
+    latency_cells,
+    resource_cells,
+)
 from sparsebench.bench.present.tables.training import DETAILS, DETAILS_CAPTION, detail_cells
 
 
@@ -85,11 +91,13 @@ def _change(cell: Cell | None, change: Change | None) -> Entry:
 
 
 def small_grids(report: Report) -> list[Grid]:
-    """Details of trainings and heads, what is paid once: one small table each, where told."""
+    """Trainings, heads, latency, resources, what is paid once: one small table each, where told."""
     found = []
     for title, header, cells_of, caption in (
         ("details of the training", DETAILS, detail_cells, DETAILS_CAPTION),
         ("heads", head.HEADER, head.head_cells, head.CAPTION),
+        ("latency", LATENCY_HEADER, latency_cells, LATENCY_CAPTION),
+        ("memory, disk, energy", resources.HEADER, resource_cells, resources.CAPTION),
         ("one-off costs", HEADER, one_off_cells, CAPTION),
     ):
         for run in report.runs:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsebench.bench.comparisons import CellTimes, by_cell, compare_run, run_times
 from sparsebench.bench.decide import RunData
+from sparsebench.bench.machine.busy import Busy, busy
 from sparsebench.bench.machine.drift import noted_blocks
 from sparsebench.bench.present.tables import Section, sections
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
@@ -31,6 +32,7 @@ class RunFacts:
         times: record id -> times.
         plan: text of its plan.toml; None where it has none.
         blocks: launch -> what the drift rule noted of it.
+        busy: how busy its machine was; None where it was quiet, or nothing is known.
     """
 
     label: str
@@ -42,6 +44,7 @@ class RunFacts:
     times: Mapping[str, CellTimes]
     plan: str | None
     blocks: Mapping[str, Mapping[str, Any]]
+    busy: Busy | None = None
 
     @property
     def data(self) -> RunData:
@@ -105,6 +108,7 @@ def _read(folder: RunFolder, label: str) -> RunFacts:
         times=run_times(records, by_cell(trials)),
         plan=_plan_text(folder.path / PLAN),
         blocks=noted_blocks(folder.path),
+        busy=busy(records, trials),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers, theory
 from sparsebench.bench.present.tables.forecasts import Total, forecast_lines
 from sparsebench.bench.present.tables.head import head_lines
 from sparsebench.bench.present.tables.one_off import one_off_lines
+from sparsebench.bench.present.tables.resources import resource_lines
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import markdown_lines
 from sparsebench.bench.present.tables.wording import (
@@ -31,6 +33,7 @@ def summary_markdown(
     records: Sequence[Record],
     total: Total | None = None,
     closing: Sequence[str] = (),
+    busy: Busy | None = None,
 ) -> str:
     """The run as Markdown.
 
@@ -40,8 +43,11 @@ def summary_markdown(
         records: all of the run, for the machine and the warnings.
         total: seconds of the whole run, predicted and measured.
         closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
+        busy: how busy its machine was, if it was.
     """
     lines = [f"# {escape.markdown(name)}", ""]
+    if busy is not None:
+        lines += [f"**{escape.markdown(busy.sentence)}**", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
     lines += [f"Measured on {escape.markdown(machine)}." for machine in machines]
     for section in found:
@@ -51,6 +57,7 @@ def summary_markdown(
             lines += [*_table(section), "", caption(section)]
             lines += [f"\n> {escape.markdown(note)}" for note in section.notes]
             lines += [*markdown_lines(section), *head_lines(section)]
+            lines += resource_lines(section)
             lines += one_off_lines(section)
         else:
             lines.append("Nothing was measured.")

@@ -23,7 +23,8 @@ HEADER = (
 CAPTION = (
     "Seconds of one trial (inference: of one engine call), predicted before the run from earlier "
     "runs on this machine, and the median measured; ratio: predicted over measured. Basis: "
-    "'measured' rates of this very cell, 'scaled' from another one, or 'guessed'."
+    "'measured' (this cell before) or 'scaled' (this cell with other counts of images, epochs or "
+    "seeds); cells that were never measured here have no line."
 )
 
 

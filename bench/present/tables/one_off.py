@@ -14,8 +14,9 @@ from statistics import median
 
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.rows import THROUGHPUT, Row, Section
+from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import Record
+from sparsebench.bench.workloads import described
 
 USES = 100
 HEADER = ("backbone", "engine", "export s", "compile s", "one training", f"each of {USES}")
@@ -65,7 +66,7 @@ def amortized(sparse: Row, dense: Row, uses: int) -> float | None:
 
 def one_off_cells(section: Section) -> list[tuple[str, ...]]:
     """One line a cell under :data:`HEADER`; none for workloads that are no whole job."""
-    if section.workload in THROUGHPUT:
+    if not described(section.workload).whole_job:
         return []
     rows = {(row.record.backbone.name, row.engine): row for row in section.rows}
     lines = []

@@ -18,9 +18,9 @@ from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
+from sparsebench.bench.workloads import described
 
-THROUGHPUT = ("inference",)
-"""Workloads whose speed is read as pictures a second; the others as seconds end to end."""
+PER_SECOND = "images/s"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Section:
         workload: of all rows.
         task: of all rows.
         settings: what all rows share, in words.
-        throughput: whether speeds are pictures a second (else seconds).
+        throughput: whether speeds are images a second (else seconds).
+        caption: what its speeds are.
         rows: by architecture, dense first, then by sparsity.
         missing: cells and comparisons without numbers: (name, reason).
         notes: caveats, each with the backbones and engines it is about.
@@ -90,6 +91,7 @@ class Section:
     task: str
     settings: str
     throughput: bool
+    caption: str
     rows: tuple[Row, ...]
     missing: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -129,7 +131,8 @@ def _section(
         workload=first.workload,
         task=first.task.name,
         settings=_shared_settings(group, varying, times),
-        throughput=first.workload in THROUGHPUT,
+        throughput=described(first.workload).unit == PER_SECOND,
+        caption=described(first.workload).caption,
         rows=rows,
         missing=tuple(_missing(ordered, compared, varying)),
         notes=tuple(_notes(rows)),
@@ -170,9 +173,9 @@ def _row(
 
 
 def _speed(record: Record, times: CellTimes) -> Interval:
-    """Pictures a second, or seconds of a whole trial."""
+    """Images a second, or seconds of a whole trial."""
     level = times.level()
-    if record.workload in THROUGHPUT:
+    if described(record.workload).unit == PER_SECOND:
         return Interval(1 / level.mid, 1 / level.high, _over(level.low), level.count)
     items = record.trials[0].items if record.trials else 1
     return level.scaled(items)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
+from sparsebench.bench.present.tables.resources import RESOURCES, resources_of
 from sparsebench.bench.present.tables.rows import Row, Section
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PROCESS = tuple(f"speedup_by_process_time{end}" for end in ("", "_low", "_high"))
 COLUMNS = (
     "workload", "task", "backbone", "method", "family", "sparsity", "trained", "engine",
     "engine_version", "device", "precision", "threads", "batch_size",
@@ -24,7 +26,7 @@ COLUMNS = (
     "smallest_effect", "amdahl_bound", "efficiency", "verdict", "verdict_best_dense",
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
-    *DETAILS,
+    *DETAILS, *RESOURCES, *PROCESS,
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -69,6 +71,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
     }
     values |= _ends(speed, row.speed.mid, row.speed.ci95)
     values |= {name: _plain(value) for name, value in details_of(row).items()}
+    values |= resources_of(record)
     if accuracy is not None:
         ends = None if accuracy.ci95 is None else tuple(100 * end for end in accuracy.ci95)
         values |= _ends("accuracy", accuracy.mean * 100, ends, unit="_percent")
@@ -83,6 +86,8 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
     if row.total is not None:
         values |= _ends("speedup_best_dense", row.total.median, row.total.ci95)
     if comparison is not None:
+        if (process := comparison.process_speedup) is not None:
+            values |= _ends("speedup_by_process_time", process.median, process.ci95)
         values |= {
             "smallest_effect": comparison.smallest_effect,
             "amdahl_bound": comparison.amdahl_bound,

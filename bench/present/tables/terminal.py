@@ -12,8 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.resources import (
+    LATENCY_CAPTION,
+    LATENCY_HEADER,
+    latency_cells,
+)
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
 from sparsebench.bench.present.tables.wording import (
@@ -37,7 +43,10 @@ its own."""
 
 
 def terminal_tables(
-    found: Sequence[Section], records: Sequence[Record], closing: Sequence[str] = ()
+    found: Sequence[Section],
+    records: Sequence[Record],
+    closing: Sequence[str] = (),
+    busy: Busy | None = None,
 ) -> list[RenderableType]:
     """One renderable for each table, then which variant to take, how to read, and warnings.
 
@@ -45,11 +54,15 @@ def terminal_tables(
         found: the tables of a run.
         records: all of the run, for the warnings.
         closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
+        busy: how busy its machine was; that comes before everything.
 
     The tables fit 80 columns, and take one line a cell from 100 on. Nothing is told by colour
     alone.
     """
-    renderables: list[RenderableType] = [_one(section) for section in found]
+    renderables: list[RenderableType] = []
+    if busy is not None:
+        renderables.append(Text(busy.sentence, style="bold red"))
+    renderables += [_one(section) for section in found]
     if closing:
         told = "\n".join(map(escape.visible, closing))
         renderables.append(Padding(Text(told), (1, 0, 0, 0)))
@@ -66,7 +79,7 @@ def _one(section: Section) -> RenderableType:
     if section.rows:
         parts += [_Rows(section), Text(caption(section), style="dim")]
         parts += [Text(escape.visible(f"Note: {note}"), style="dim") for note in section.notes]
-        parts += _training(section)
+        parts += _latency(section) + _training(section)
     else:
         parts.append(Text("Nothing was measured."))
     if section.missing:
@@ -82,15 +95,32 @@ def _training(section: Section) -> list[RenderableType]:
     cells = training_cells(section)
     if not cells:
         return []
+    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
+    return _table(HEADER, cells, f"{training_caption(section)} {more}")
+
+
+def _latency(section: Section) -> list[RenderableType]:
+    cells = latency_cells(section)
+    return _table(LATENCY_HEADER, cells, LATENCY_CAPTION) if cells else []
+
+
+def _table(
+    header: Sequence[str], cells: Sequence[Sequence[str]], caption: str
+) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     # A column that nobody fills would make the names fold.
-    told = [n for n in range(len(HEADER)) if any(row[n] != numbers.DASH for row in cells)]
+    told = [n for n in range(len(header)) if any(row[n] != numbers.DASH for row in cells)]
+    names = max(len(row[0]) for row in cells)
     for n in told:
-        table.add_column(HEADER[n], justify="left" if n < 2 else "right", overflow="fold")
+        table.add_column(
+            header[n],
+            justify="left" if n < 2 else "right",
+            overflow="fold",
+            min_width=min(names, 32) if n == 0 else None,
+        )
     for row in cells:
         table.add_row(*(escape.visible(row[n]) for n in told))
-    more = "Which seeds missed, accuracy at the best epoch and peak memory: summary.md."
-    return [table, Text(escape.visible(f"{training_caption(section)} {more}"), style="dim")]
+    return [table, Text(escape.visible(caption), style="dim")]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from sparsebench.bench.comparisons.training import best_epochs, curves_of
+from sparsebench.bench.comparisons.training import ONLINE, best_epochs, curves_of
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.numbers import DASH
@@ -49,7 +49,7 @@ def training_caption(section: Section) -> str:
             "never reach it, which count as infinite; against dense: time to target, dense over "
             "sparse."
         )
-    if section.workload == "linear-online":
+    if section.workload == ONLINE:
         words.append("Break-even: from so many epochs on, linear-cached is cheaper.")
     return " ".join([*words, *_determinism(section), *_out_of_memory(section)])
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from sparsebench.bench.decide.licences import engine_facts
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.rows import Row, Section
-from sparsebench.bench.records import Record
+from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
+from sparsebench.bench.records import SEEDS, Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.models.images.losses import Losses
 
 DEEPSPARSE = "deepsparse"
 DEEPSPARSE_WARNING = (
@@ -23,14 +24,13 @@ PARTNER = "dense"
 
 def speed_header(section: Section) -> str:
     """What the speed column shows."""
-    return "pictures/s" if section.throughput else "seconds"
+    return PER_SECOND if section.throughput else "seconds"
 
 
 def caption(section: Section) -> str:
     """One line under a table: what its speeds are."""
-    if section.throughput:
-        return "pictures/s: throughput of the engine on full batches."
-    return "seconds: end to end, from loading the pictures to the evaluated classifier."
+    what = section.caption.rstrip(".")
+    return f"{what}; ± between blocks, most of which cancels in a ratio inside a block."
 
 
 def seen_words(row: Row) -> str:
@@ -45,10 +45,16 @@ def seen_words(row: Row) -> str:
 
 def how_to_read(found: Sequence[Section]) -> str:
     """The sentences under the tables."""
+    covered = {row.accuracy.over for section in found for row in section.rows if row.accuracy}
+    over = "test images and training seeds"
+    if covered == {SEEDS}:
+        over = "training seeds alone (the run did not keep which test images were right)"
+    elif SEEDS in covered:
+        over += ", of older cells over seeds alone"
     smallest = f"{SMALLEST_EFFECT_OF_INTEREST * 100:.0f}%"
     text = (
         "How to read it: behind every number is its 95% interval, of times over blocks (launches "
-        "in fresh processes), of accuracies over training seeds; change is in percentage points "
+        f"in fresh processes), of accuracies over {over}; change is in percentage points "
         "against the dense partner. 'Same engine': the dense partner's time over the sparse "
         "one's on the same engine, the effect of sparsity alone. 'Best dense': the fastest dense "
         "engine's time over this one's, what changing to this engine and backbone brings. The "
@@ -73,4 +79,13 @@ def warning_of(engine: str) -> str:
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
     used = dict.fromkeys(record.engine.name for record in records if record.status == "ok")
-    return [text for text in map(warning_of, used) if text]
+    return [*(text for text in map(warning_of, used) if text), *_images_left_out(records)]
+
+
+def _images_left_out(records: Sequence[Record]) -> list[str]:
+    """A sentence for each task that lost images: of which classes, and of what kind."""
+    found = {r.task.name: data for r in records if (data := r.extra.get("task_left_out"))}
+    return [
+        f"Images of {task} were left out: {'; '.join(Losses.of_json(data).lines())}."
+        for task, data in found.items()
+    ]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sparsebench.exporters.kernels.compiled.kept import is_whole, keep, newest_whole, one_at_a_time
 from sparsebench.models.cache import cache_dir
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 SOURCE = Path(__file__).parent / "source"
@@ -229,7 +230,7 @@ def _compile(call: list[str], sources: Sources, target: Path) -> None:
             [*call, *include, define, "-c", str(sources.folder / source), "-o", str(out)]
             for (_, source, define), out in zip(sources.units, objects, strict=True)
         ]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(usable_cpus()) as threads:
             list(threads.map(lambda command: _run(command, sources.title), commands))
         linked = Path(scratch) / f"{sources.name}.so"
         _run([*call, "-shared", *map(str, objects), "-o", str(linked)], sources.title)

@@ -178,6 +178,7 @@ class CRegroup(Structure):
         ("places", c_void_p),
         ("sources", c_int64),
         ("sweep", c_int64),
+        ("row", c_int64),
     )
 
 
@@ -187,8 +188,9 @@ class CFoldedPool(Structure):
     _fields_ = tuple(
         (name, c_int64)
         for name in (
-            *("channels", "blocks", "from_channel", "from_row", "from_column"),
-            *("to_channel", "to_row", "to_column", "low_y", "high_y", "low_x", "high_x"),
+            *("channels", "blocks", "from_channel", "from_block", "from_row", "from_column"),
+            *("to_channel", "to_block", "to_row", "to_column"),
+            *("low_y", "high_y", "low_x", "high_x"),
             *("height", "width", "kernel", "stride", "padding"),
         )
     )
@@ -200,7 +202,8 @@ class CFoldedMean(Structure):
     _fields_ = tuple(
         (name, c_int64)
         for name in (
-            *("channels", "channel", "blocks", "row", "column", "height", "width", "pictures"),
+            *("channels", "channel", "blocks", "block"),
+            *("row", "column", "height", "width", "pictures"),
         )
     )
 

@@ -30,7 +30,7 @@ from sparsebench.exporters.kernels.inference.folding import Folded, border_moves
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, Step
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 
-_CONVOLVE1, _CONVOLVE2, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT = range(7)
+_CONVOLVE1, _CONVOLVE2, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(9)
 _LINE = 64
 _SWEPT = 700_000  # bytes
 
@@ -144,6 +144,7 @@ class PartCalls:
                 inp.channels,
                 inp.channel_stride,
                 inp.fold.blocks,
+                inp.block_stride,
                 inp.row_stride,
                 inp.column_stride,
                 inp.height,
@@ -170,9 +171,11 @@ class PartCalls:
             inp.channels,
             inp.fold.blocks,
             inp.channel_stride,
+            inp.block_stride,
             inp.row_stride,
             inp.column_stride,
             out.channel_stride,
+            out.block_stride,
             out.row_stride,
             out.column_stride,
             -inp.halo,
@@ -214,13 +217,18 @@ class PartCalls:
             self._gather(value, value)
         return self._slot_of[value]
 
+    def _given(self, value: int, count: int) -> int:
+        """The first of the slots of an earlier part's value, one for each of its groups."""
+        first = self.slots.take(count)
+        self.slots.given |= {first + i: (value, i) for i in range(count)}
+        return first
+
     def _gather(self, value: int, into: int, stride: int = 1) -> None:
         """Every `stride`-th row and column of an earlier part's value becomes one of this part."""
         group, grouping = self._part.group, self._grouping
         shape = grouping.shapes[into, group]
         before = grouping.made_in[value] or 1
-        first = self.slots.take(group // before)
-        self.slots.given |= {first + i: (value, i) for i in range(group // before)}
+        first = self._given(value, group // before)
         picture, y, x = shape.pixel()
         y, x = y * stride, x * stride
         pictures = np.arange(shape.fold.blocks)[:, None] * shape.fold.pictures + picture
@@ -250,6 +258,7 @@ class PartCalls:
             *(table.ctypes.data for table in tables),
             count,
             sweep,
+            shape.width if value == PICTURES and stride == 1 else 0,
         )
         self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
 

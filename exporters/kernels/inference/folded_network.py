@@ -14,7 +14,7 @@ from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import PICTURES
 from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
 from sparsebench.exporters.kernels.inference.folding import Folded
-from sparsebench.exporters.kernels.inference.grouping import Grouping
+from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.thinning import thin_inputs
@@ -68,23 +68,32 @@ class FoldedNetwork:
         self._batch, self._item = batch_size, self._dtype.itemsize
         self._shape = (batch_size, *input_shape)
         self._picture = int(np.prod(input_shape)) * self._item
-        self._grouping = Grouping(network, batch_size, input_shape, kernels.lanes, self._item)
-        self._share = self._grouping.parts[-1].group
+        self._grouping = self._group(network, input_shape)
+        self._share = self._shared_pictures()
         channels = self._grouping.sizes[network.output][0]
         self._features = np.zeros((batch_size, channels), self._dtype)
         most = min(self._share, batch_size)
-        parts, workers = [], []
-        for part in self._grouping.parts:
-            enough = -(-most // part.group) >= threads
-            workers.append(threads if enough else 1)
-            shared = 1 if enough else threads
-            parts.append(PartCalls(network, self._grouping, part, kernels, shared))
+        parts = [
+            self._compile(part, 1 if -(-most // part.group) >= threads else threads)
+            for part in self._grouping.parts
+        ]
         own, made = self._take(max(part.bytes for part in parts), most)
         self._rounds = [
-            self._round(part, group.group, count, own, made, first)
+            self._round(part, group.group, own, made, first)
             for first in range(0, batch_size, self._share)
-            for part, group, count in zip(parts, self._grouping.parts, workers, strict=True)
+            for part, group in zip(parts, self._grouping.parts, strict=True)
         ]
+
+    def _group(self, network: OnnxNetwork, input_shape: tuple[int, int, int]) -> Grouping:
+        lanes = self.kernels.lanes
+        return Grouping(network, self._batch, input_shape, lanes, self._item)
+
+    def _shared_pictures(self) -> int:
+        """Pictures that all parts take before the next ones come."""
+        return self._grouping.parts[-1].group
+
+    def _compile(self, part: Grouped, threads: int) -> PartCalls:
+        return PartCalls(self.network, self._grouping, part, self.kernels, threads)
 
     def run(self, images: NDArray[np.float32], tell: Tell | None = None) -> NDArray[np.float32]:
         """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
@@ -122,6 +131,7 @@ class FoldedNetwork:
         """Addresses of each thread's own memory, and of the values that other parts read than
         their own, one for each group. All of it is one piece, which is then of huge pages."""
         made: dict[int, tuple[Folded, int]] = {}
+        largest = self._grouping.parts[-1].group
         for value, group in self._grouping.made_in.items():
             read = (
                 part.group != group and value in (step.inp, step.residual)
@@ -129,30 +139,33 @@ class FoldedNetwork:
                 for step in part.steps
             )
             if value != PICTURES and any(read):
-                made[value] = self._grouping.shapes[value, group], -(-pictures // group)
+                # Groups lie one after the other, as many as the last part's groups may read.
+                count = -(-pictures // largest) * (largest // group)
+                made[value] = self._grouping.shapes[value, group], count
         sizes = [own] * self.threads
-        sizes += [shape.bytes for shape, count in made.values() for _ in range(count)]
+        sizes += [shape.bytes * count for shape, count in made.values()]
         ends = np.cumsum([-(-size // _PAGE) * _PAGE for size in sizes])
         self._memory = Buffers(torch.uint8).take(int(ends[-1]))
         places = [self._memory.data_ptr() + int(first) for first in (0, *ends[:-1])]
-        found, first = {}, self.threads
-        for value, (shape, count) in made.items():
-            lead = shape.lead * self._item
-            found[value] = [place + lead for place in places[first : first + count]]
-            first += count
+        found = {
+            value: [first + shape.lead * self._item + i * shape.bytes for i in range(count)]
+            for first, (value, (shape, count)) in zip(
+                places[self.threads :], made.items(), strict=True
+            )
+        }
         return places[: self.threads], found
 
     def _round(
         self,
         part: PartCalls,
         group: int,
-        workers: int,
         own: list[int],
         made: dict[int, list[int]],
         first: int,
     ) -> _Round:
         here = min(self._share, self._batch - first)
         groups = -(-here // group)
+        workers = self.threads if groups >= self.threads else 1
         slots = part.slots
         tables = np.zeros((workers, groups, slots.count), np.uint64)
         for slot, offset in slots.memory.items():

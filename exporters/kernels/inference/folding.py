@@ -78,6 +78,7 @@ class Folded:
         halo: places of border on each side of a piece.
         lanes: of a vector.
         item_bytes: 4 or 8.
+        pixel_major: whether the layout is ``[blocks][rows][row][C]``.
     """
 
     fold: Fold
@@ -87,6 +88,7 @@ class Folded:
     halo: int
     lanes: int
     item_bytes: int = 4
+    pixel_major: bool = False
 
     @property
     def row(self) -> int:
@@ -99,11 +101,14 @@ class Folded:
 
         Small planes are ``[C][rows][row][blocks]``: theirs do so anyhow.
         """
-        return self.fold.blocks == 1 and self.height * self.width > _SMALL
+        small = self.height * self.width <= _SMALL
+        return self.fold.blocks == 1 and not small and not self.pixel_major
 
     @cached_property
     def channel_stride(self) -> int:
         """Distance of two channels in elements."""
+        if self.pixel_major:
+            return self.lanes
         if self.rows_outer:
             return self.row * self.lanes
         return (self.height + 2 * self.halo) * self.row_stride
@@ -111,6 +116,8 @@ class Folded:
     @property
     def row_stride(self) -> int:
         """Distance of two rows in elements."""
+        if self.pixel_major:
+            return self.row * self.column_stride
         # One vector more, so that rows do not fall into the same sets of the caches.
         row = self.channels * self.row + 1 if self.rows_outer else self.row * self.fold.blocks
         return row * self.lanes
@@ -118,7 +125,14 @@ class Folded:
     @property
     def column_stride(self) -> int:
         """Distance of two places of a row in elements; blocks are neighbours."""
-        return self.fold.blocks * self.lanes
+        return (self.channels if self.pixel_major else self.fold.blocks) * self.lanes
+
+    @property
+    def block_stride(self) -> int:
+        """Distance of two blocks in elements."""
+        if self.pixel_major:
+            return (self.height + 2 * self.halo) * self.row_stride
+        return self.lanes
 
     @property
     def lead(self) -> int:
@@ -128,6 +142,8 @@ class Folded:
     @property
     def bytes(self) -> int:
         """Of the whole tensor, padding included."""
+        if self.pixel_major:
+            return self.fold.blocks * self.block_stride * self.item_bytes
         if self.rows_outer:
             return (self.height + 2 * self.halo) * self.row_stride * self.item_bytes
         return self.channels * self.channel_stride * self.item_bytes
@@ -138,12 +154,15 @@ class Folded:
         that is no border to the last."""
         if self.rows_outer:
             return self.height, self.channels * self.row - 2 * self.halo, self.row_stride
+        if self.pixel_major:
+            lines = self.fold.blocks * self.height  # blocks have no borders
+            return lines, self.channels * self.width, self.row_stride
         inner = (self.height - 1) * self.row + self.width
         return self.channels, inner * self.fold.blocks, self.channel_stride
 
     def places(self) -> NDArray[np.int32]:
         """``[blocks, height * width]``: where each place lies in a channel, elements."""
-        block = np.arange(self.fold.blocks)[:, None, None] * self.lanes
+        block = np.arange(self.fold.blocks)[:, None, None] * self.block_stride
         y = np.arange(self.height)[None, :, None] * self.row_stride
         found = block + y + np.arange(self.width)[None, None, :] * self.column_stride
         return found.reshape(self.fold.blocks, -1).astype(np.int32)
@@ -164,7 +183,9 @@ class Folded:
         fold = self.fold
         block, one = picture // fold.pictures, picture % fold.pictures
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
-        found: NDArray[np.int64] = block * self.lanes + x % self.width * self.column_stride + lane
+        found: NDArray[np.int64] = (
+            block * self.block_stride + x % self.width * self.column_stride + lane
+        )
         found += y % self.height * self.row_stride
         return found
 
@@ -188,6 +209,9 @@ def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         for x in range(-halo, shape.width + halo):
             dy, dx = y // shape.height, x // shape.width
             if (dy, dx) != (0, 0):
-                source = y % shape.height * shape.row_stride + x % shape.width * lanes
-                moves.append((y * shape.row_stride + x * lanes, source, 3 * (dy + 1) + dx + 1))
+                to, source = (
+                    i * shape.row_stride + j * shape.column_stride
+                    for i, j in ((y, x), (y % shape.height, x % shape.width))
+                )
+                moves.append((to, source, 3 * (dy + 1) + dx + 1))
     return np.array(moves, np.int32).reshape(-1, 3), permutations

@@ -7,6 +7,7 @@ the network, because a step's group is made of whole groups of the steps before 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from sparsebench.exporters.kernels.compiled.steps import (
@@ -25,6 +26,10 @@ from sparsebench.exporters.kernels.inference.sizes import Size, size_after
 Step = NormStep | ActStep | MaxPoolStep | MeanStep
 Key = tuple[int, int]  # a value and the size of the groups in which it is held
 _TILE = 16  # vectors that a plane (of some blocks) should have
+# Bytes of a step's input and output that generated code may read from the third-level cache. Whole
+# planes waste no place on borders and code that is fetched once runs on more places, so as many
+# images are taken as this allows.
+_NEAR = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Grouping:
         input_shape: ``(C, H, W)``.
         lanes: of a vector.
         item_bytes: 4 or 8.
+        pixel_major: for generated code: the channels of a place side by side.
 
     Attributes:
         parts: in the order of execution, the sizes of their groups grow.
@@ -67,8 +73,10 @@ class Grouping:
         input_shape: tuple[int, int, int],
         lanes: int,
         item_bytes: int,
+        pixel_major: bool = False,
     ) -> None:
         self._network, self._lanes, self._item = network, lanes, item_bytes
+        self._pixel_major = pixel_major
         self._blocks = -(-batch_size // lanes)
         self.sizes: dict[int, Size] = {PICTURES: input_shape}
         self.made_in: dict[int, int] = {PICTURES: 0}
@@ -89,12 +97,21 @@ class Grouping:
         values = [v for v in (step.inp, step.residual) if v is not None]
         least = max(self.made_in[v] for v in values)
         inp, out = self.sizes[step.inp][1:], self.sizes[step.out][1:]
-        for fold in folds(self._lanes):
-            if fold.group >= least and self._can(step, fold, inp, out):
-                break
+        fitting = [
+            fold
+            for fold in folds(self._lanes)
+            if fold.group >= min(least, self._lanes) and self._can(step, fold, inp, out)
+        ]
+        fold = fitting[0]
+        most = _TILE // (out[0] * out[1])  # blocks
+        if self._pixel_major:
+            image = sum(self._item * math.prod(self.sizes[v]) for v in (step.inp, step.out))
+            near = [fold for fold in fitting if fold.pictures * image <= _NEAR]
+            fold = near[-1] if near else fold
+            most = _NEAR // (self._lanes * image)
         if fold.whole:
             blocks = 1
-            while 2 * blocks * out[0] * out[1] <= _TILE and self._blocks % (2 * blocks) == 0:
+            while 2 * blocks <= most and self._blocks % (2 * blocks) == 0:
                 blocks *= 2
             fold = replace(fold, blocks=max(blocks, least // self._lanes))
         return fold
@@ -155,5 +172,7 @@ class Grouping:
             fold = self._folds[group]
             channels, height, width = self.sizes[value]
             piece = (height // fold.down, width // fold.across)
-            shapes[value, group] = Folded(fold, channels, *piece, border, self._lanes, self._item)
+            shapes[value, group] = Folded(
+                fold, channels, *piece, border, self._lanes, self._item, self._pixel_major
+            )
         return shapes

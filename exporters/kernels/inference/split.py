@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
+from sparsebench.exporters.kernels.inference.generated_network import GeneratedNetwork, why_not
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
+from sparsebench.models.errors import SparsebenchError
 
 Tell = Callable[[str, str, float], object]
 Array = NDArray[np.float32]
@@ -27,6 +29,10 @@ class SplitNetwork:
 
     Attributes:
         parts: (pictures, layout) of each part, in order; ``blocks`` or ``pixels``.
+        paths: which code runs each part: ``generated``, ``compiled`` or ``pixels``.
+        layers: names of the convolutions.
+        why_not: why no code is generated for blocks, or nothing.
+        code_bytes: of generated code.
     """
 
     def __init__(
@@ -36,15 +42,33 @@ class SplitNetwork:
         input_shape: tuple[int, int, int],
         kernels: Library,
         threads: int,
+        generated: bool = True,
     ) -> None:
         self.kernels, self.threads = kernels, threads
         self._shape, self._dtype = (batch_size, *input_shape), np.dtype(kernels.dtype)
         self.parts = split_batch(batch_size, kernels.lanes)
+        self.layers = tuple(network.layers)
+        self.why_not = why_not(network, kernels) if generated else "It was not asked for."
+        self.code_bytes = 0
         compiled: dict[tuple[int, str], _Compiled] = {}
         for count, layout in self.parts:
-            if (count, layout) not in compiled:
-                kind = FoldedNetwork if layout == "blocks" else PixelNetwork
-                compiled[count, layout] = kind(network, count, input_shape, kernels, threads)
+            if (count, layout) in compiled:
+                continue
+            what = (network, count, input_shape, kernels, threads)
+            if layout == "pixels":
+                compiled[count, layout] = PixelNetwork(*what)
+                continue
+            if not self.why_not:
+                try:
+                    made = GeneratedNetwork(*what)
+                except SparsebenchError as error:
+                    self.why_not = error.cause
+                else:
+                    compiled[count, layout], self.code_bytes = made, made.code_bytes
+                    continue
+            compiled[count, layout] = FoldedNetwork(*what)
+        named = {GeneratedNetwork: "generated", FoldedNetwork: "compiled", PixelNetwork: "pixels"}
+        self.paths = [named[type(compiled[part])] for part in self.parts]
         self._compiled = [(count, compiled[count, layout]) for count, layout in self.parts]
 
     def run(self, images: Array, tell: Tell | None = None) -> Array:

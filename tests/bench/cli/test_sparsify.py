@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from sparsebench.bench.tasks import open_task
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.masks import mask_of
@@ -26,7 +29,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture
 def sparsify(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
 
     def call(*arguments: object) -> Result:
         return cli("sparsify", "tiny", "--size", SIZE, "--device", "cpu", *arguments)
@@ -61,7 +64,7 @@ def test_a_folder_with_fewer_pictures_than_a_batch_becomes_a_backbone(
     assert card.family == "regularization"
     assert card.preprocessing.size == SIZE
     assert card.num_classes == 2
-    assert card.upstream_data == "data, val split (8 pictures, 2 classes)"
+    assert card.upstream_data == "data, test split (8 images, 2 classes)"
     assert card.upstream_accuracy == pytest.approx(float(load_compact(out)[1]["upstream_accuracy"]))
     backbone = load_backbone(card.name)
     assert backbone.measured_sparsity == pytest.approx(0.9, abs=0.001)
@@ -191,5 +194,42 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     wrong(sparsify("--method", "acdc", *good, "--out", tmp_path / "file" / "w.safetensors"), "file")
     wrong(cli("sparsify", "resnet81", "--method", "acdc", *good), "'resnet18'")
     (data / "val" / "bright" / "bad.png").write_bytes(b"no picture")
-    wrong(sparsify("--method", "acdc", *good), "bad.png", "cannot be decoded")
+    wrong(sparsify("--method", "acdc", *good, "--strict"), "bad.png", "cannot be decoded")
+    for path in (data / "train" / "dark").iterdir():
+        path.rename(path.with_suffix(".jp2"))
+    wrong(sparsify("--method", "acdc", *good), "without an image", ".jp2")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["folder", "wrapped tar"])
+def test_it_trains_on_the_images_that_run_measures(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    """A folder of jpg, png, tif and gif gave 8 training images to one command, 4 to the other."""
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "mixed"
+    for side, count in (("train", 8), ("test", 4)):
+        for label, name in enumerate(("dark", "bright")):
+            (root / side / name).mkdir(parents=True)
+            for number in range(count // 2):
+                ending = ("jpg", "png", "tif", "gif")[number % 4]
+                colour = (number * 9, 20 + 150 * label, 3)
+                Image.new("RGB", (10, 10), colour).save(root / side / name / f"{number}.{ending}")
+    if wrapped:
+        with tarfile.open(tmp_path / "mixed.tar.gz", "w:gz") as tar:
+            tar.add(root, "wrapping")
+        root = tmp_path / "mixed.tar.gz"
+    (root.parent if wrapped else root / "train" / "dark").joinpath("more.heic").write_bytes(b"?")
+    out = tmp_path / "out.safetensors"
+    result = cli(
+        *("sparsify", "tiny", "--method", "acdc", "--sparsity", 0.5, "--data", root),
+        *("--epochs", 2, "--size", 8, "--precision", "fp32", "--out", out, "--json"),
+    )
+    assert result.code == 0, result.err
+    made = json.loads(result.out)
+    task = open_task(str(root))
+    assert made["images"] == {"train": len(task.train), "test": len(task.test)}
+    assert made["images"] == {"train": 8, "test": 4}
+    assert made["left_out"] == task.losses.to_json()
+    if not wrapped:
+        assert "train/dark keeps 4 of 5 images (left out: 1 .heic)" in result.err

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.exporters.worker.usage import Usage
 
 
 class Hand:
@@ -162,3 +163,23 @@ def test_another_thread_cannot_enter_a_stage() -> None:
     thread.start()
     thread.join()
     assert len(caught) == 1
+
+
+def test_process_time_runs_beside_the_stages_and_stops_in_pauses() -> None:
+    spent = iter([10.0, 12.0, 17.0, 18.0, 99.0])
+    clock = StageClock(used=lambda: Usage(next(spent), {1: 0.5}))
+    with clock.paused():  # from 12 to 17
+        pass
+    clock.stop()
+    assert clock.process_seconds == 3.0
+    assert clock.run_delay_seconds == 0.0
+    clock.stop()
+    assert clock.process_seconds == 3.0
+
+
+def test_run_delay_is_unknown_once_it_could_not_be_read() -> None:
+    delays = iter([{1: 0.5}, None, {1: 2.0}])
+    clock = StageClock(used=lambda: Usage(1.0, next(delays)))
+    with clock.paused():
+        pass
+    assert clock.run_delay_seconds is None

@@ -14,8 +14,8 @@ from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import extract_batches, extract_features
-from sparsebench.bench.tasks.base import PictureStore
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import ImageStore
 from tests.bench.features.runners import (
     PREPROCESSING,
     PoolingRunner,
@@ -152,7 +152,7 @@ def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
 class SlowStore:
     """Takes 4 ms of waiting for a picture."""
 
-    def __init__(self, store: PictureStore) -> None:
+    def __init__(self, store: ImageStore) -> None:
         self.store = store
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:

@@ -15,14 +15,14 @@ from sparsebench.bench.machine.drift import (
     noted_blocks,
     read_sentinel,
 )
-from sparsebench.bench.machine.facts import usable_cpus
 from sparsebench.bench.records import RunFolder
+from sparsebench.models.cpus import usable_cpus
 from tests.bench.synthetic import make_run
 
 QUIET = Sentinel(
     at=100.0, compute_seconds=1e-3, memory_seconds=5e-3, steal_seconds=7.0, throttled_seconds=0.0
 )
-CPUS = usable_cpus() or 1
+CPUS = usable_cpus()
 
 
 def later(**changes: float | None) -> Sentinel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from sparsebench.bench.plan.plan import (
     plan_from_dict,
     plan_to_toml,
     preset_names,
-    usable_cpus,
     validate,
 )
+from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.bench.run.run import check
+from sparsebench.bench.workloads.settings import TrainingSettings
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
+REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 PLAN = Plan(backbones=("efficientnet_lite0/magnitude-50",), engines=("onnxruntime",))
 
 
@@ -185,3 +189,114 @@ def test_a_wrong_engine_of_a_workload_is_named(key: str, value: object, says: st
 def test_toml_is_valid_for_every_preset() -> None:
     for name in preset_names():
         tomllib.loads(plan_to_toml(load_plan(name)))
+
+
+SECTIONED = """
+backbones = ["resnet18/dense"]
+workloads = ["inference", "linear-cached", "linear-online", "full"]
+engines = ["torch"]
+[inference]
+min_seconds = 0.5
+epochs = 7
+[linear-cached]
+epochs = 7
+prepared = true
+[linear-online]
+recipe = "short"
+epochs = 2
+[full]
+recipe = "short"
+epochs = 2
+engines = ["torch", "torch:bf16"]
+"""
+FLAT = """
+backbones = ["resnet18/dense"]
+workloads = ["inference", "linear-cached", "linear-online", "full"]
+engines = ["torch"]
+min_seconds = 0.5
+epochs = 7
+prepared = true
+recipe = "short"
+train_epochs = 2
+[workload_engines]
+full = ["torch", "torch:bf16"]
+"""
+
+
+def test_sections_mean_what_flat_keys_did_and_flat_keys_are_told_once(tmp_path: Path) -> None:
+    plans = []
+    for text in (SECTIONED, FLAT):
+        (tmp_path / "plan.toml").write_text(text)
+        plans.append(load_plan(str(tmp_path / "plan.toml")))
+    new, old = plans
+    assert new == old
+    assert [cell.id for cell in expand(new)] == [cell.id for cell in expand(old)]
+    assert notice(new) == ""
+    assert "\n" not in notice(old)
+    for words in ("epochs is inference.epochs, linear-cached.epochs", "train_epochs is"):
+        assert words in notice(old)
+    again = plan_from_dict(tomllib.loads(plan_to_toml(old)), "the same")
+    assert again == old
+    assert notice(again) == ""  # a resolved plan is written with sections
+
+
+def test_a_section_is_changed_key_by_key_from_the_command_line() -> None:
+    given = section_options(["full.epochs=3", "full.recipe=short", "linear-cached.prepared=true"])
+    assert given == {"full": {"epochs": 3, "recipe": "short"}, "linear-cached": {"prepared": True}}
+    plan = PLAN.with_changes(train_epochs=9, lr=0.5).with_changes(sections=given)
+    assert plan.section("full", TrainingSettings).epochs == 3
+    assert plan.section("full", TrainingSettings).lr == 0.5
+    assert plan.section("linear-online", TrainingSettings).epochs == 9
+    with pytest.raises(SparsebenchError, match=r"not WORKLOAD\.KEY=VALUE"):
+        section_options(["epochs=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[fulll]\nepochs = 1", "Did you mean 'full'"),
+        ("[full]\nepoch = 1", "Did you mean 'epochs'"),
+        ("[full]\nepochs = true", "must be a int"),
+        ("[full]\nepochs = -1", "must be 0 or more"),
+        ("[full]\ntune = 'onn'", "Did you mean 'on'"),
+        ("[full]\nengines = 'torch'", "list of engines"),
+        ("[inference]\nrecipe = 'short'", "named 'recipe'"),
+        ("[inference]\nmin_seconds = -1", "must be 0 or more"),
+        ("full = 3", "must be a section"),
+        ("flat = ['x']", "no key"),
+    ],
+)
+def test_a_mistake_in_a_section_is_one_sentence(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(text + "\n")
+    with pytest.raises(SparsebenchError) as error:
+        load_plan(str(tmp_path / "bad.toml"))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.rglob("plan.toml")), ids=lambda p: p.parent.name)
+def test_older_runs_plans_are_read_and_name_the_cells_that_were_recorded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsebench.bench.plan.plan.usable_cpus", lambda: 2)
+    monkeypatch.setattr("sparsebench.bench.plan.cells.usable_cpus", lambda: 2)
+    plan = load_plan(str(path))
+    assert load_text(plan_to_toml(plan)) == plan
+    recorded = {
+        (r["workload"], r["backbone"]["name"], r["engine"]["name"], r["engine"]["precision"])
+        for r in map(json.loads, (path.parent / "records.jsonl").read_text().splitlines())
+    }
+    planned = {(c.workload, c.backbone, c.engine, c.precision) for c in expand(plan)}
+    assert recorded <= planned
+
+
+def test_identities_of_the_reference_runs_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsebench.bench.plan.cells.usable_cpus", lambda: 2)
+    for name in ("quick", "full-families", "linear-flowers", "three-ways"):
+        folder = REFERENCE / "amd-epyc-2cpu" / name
+        ids = {cell.id for cell in expand(load_plan(str(folder / "plan.toml")))}
+        lines = (folder / "records.jsonl").read_text().splitlines()
+        assert {json.loads(line)["id"] for line in lines} <= ids
+
+
+def load_text(text: str) -> Plan:
+    return plan_from_dict(tomllib.loads(text), "a test")

@@ -9,7 +9,7 @@ import pytest
 from sparsebench.bench.plan.cells import expand
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
-from sparsebench.bench.workloads.base import seeds_of_block
+from sparsebench.bench.workloads.stepwise import seeds_of_block
 from sparsebench.models.errors import SparsebenchError
 
 TRAINING = Plan(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 import os
@@ -37,7 +39,7 @@ def plan_file(folder: Path, **changes: Any) -> Path:
     # Trials are counted below: nothing may be thrown away because the machine is busy.
     path.write_text(
         "min_seconds = 0.01\nrepeats = 2\ncall_timeout = 60\ndiscards = 0\n"
-        'recipe = "short"\ntrain_epochs = 1\n'
+        'recipe = "short"\ntrain_epochs = 1\n[serving]\nseconds = 0.2\n'
     )
     return path
 
@@ -144,6 +146,28 @@ def test_seeds_are_dealt_over_the_blocks_of_step_by_step_training(finished: Path
             assert set(record["extra"]["curves"]) == {"1", "2"}
 
 
+def test_the_outcome_of_every_test_image_is_kept_and_gives_the_accuracy_again(
+    finished: Path,
+) -> None:
+    """Read with NumPy alone, in every workload, for every seed."""
+    for record in lines(finished / "records.jsonl"):
+        accuracy = record["accuracy"]
+        assert accuracy["over"] == "images and seeds"
+        found: dict[int, list[float]] = {}
+        for one in accuracy["correct"]:
+            data = (finished / one["file"]).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == one["sha256"]
+            assert len(data) < 2000
+            with np.load(io.BytesIO(data)) as file:
+                right = np.unpackbits(file["bits"], axis=1)[:, : int(file["images"])]
+                assert right.shape == (len(file["seeds"]), record["task"]["test"])
+                assert file["labels"].shape == right.shape[1:]
+                found |= dict(zip(file["seeds"].tolist(), right.mean(axis=1), strict=True))
+        assert [found[seed] for seed in accuracy["seeds"]] == pytest.approx(accuracy["per_seed"])
+    for item in lines(finished / "comparisons.jsonl"):
+        assert item["accuracy_delta"]["over"] == "images and seeds"
+
+
 def test_how_a_training_runs_fastest_is_found_once_in_a_run(finished: Path) -> None:
     cells = {r["id"] for r in lines(finished / "records.jsonl") if r["workload"] == "full"}
     for cell in cells:
@@ -159,8 +183,9 @@ def test_effects_multiply_to_the_total_and_every_speedup_has_its_accuracy(finish
         effects = item["effects"]
         product = effects["engine"] * effects["sparsity"] * effects["precision"]
         assert math.isclose(product, item["total"]["median"], rel_tol=1e-9)
-        low, high = item["speedup"]["ci95"]
-        assert low <= item["speedup"]["median"] <= high
+        # Two blocks show nothing, and that is said once.
+        assert item["speedup"]["ci95"] is None and item["verdict"] == "inconclusive"
+        assert sum("No interval" in note for note in item["notes"]) == 1
         assert item["accuracy_delta"]["ci95"] is not None
         assert item["trained"] is False
 
@@ -413,9 +438,8 @@ def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing
     cli: Cli, finished: Path, pictures: Path, tmp_path: Path
 ) -> None:
     for record in lines(finished / "records.jsonl"):
-        assert record["extra"]["predicted_seconds"] > 0
-        assert record["extra"]["prediction_basis"] in ("measured", "scaled", "guessed")
-    assert "## Forecast and measurement" in (finished / "summary.md").read_text()
+        known = record["extra"]["prediction_basis"] != "unknown"
+        assert (record["extra"].get("predicted_seconds", 0) > 0) == known
     options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", pictures]
     plan = plan_file(tmp_path)
     result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
@@ -423,5 +447,5 @@ def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing
     told = json.loads(result.out)
     # The finished run has measured just these cells.
     assert [one["basis"] for one in told["cells"]] == ["measured", "measured"]
-    assert told["doubled"]["epochs"] > told["seconds"] > 0
+    assert told["seconds"] > 0 and told["unknown"] == 0
     assert not (tmp_path / "R").exists()

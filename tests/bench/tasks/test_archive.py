@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparsebench.bench.tasks import archive, open_task
+from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import archive
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from sparsebench.bench.tasks import open_task
-from sparsebench.bench.tasks.folder import FolderPictures
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.folder import FolderImages
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
 
 
@@ -59,7 +59,7 @@ def test_undecodable_pictures_are_skipped_and_named(trees: Path, tmp_path: Path)
 
 def test_strict_fails_on_the_same_pictures(trees: Path, tmp_path: Path) -> None:
     (trees / "test/oak/text.jpg").write_text("no picture at all")
-    with pytest.raises(SparsebenchError, match=r"1 picture.*test/oak/text.jpg: no known") as e:
+    with pytest.raises(SparsebenchError, match=r"1 image.*test/oak/text.jpg: no known") as e:
         open_task(str(trees), cache=tmp_path / "c", strict=True)
     assert "--strict" in e.value.mend
 
@@ -67,8 +67,10 @@ def test_strict_fails_on_the_same_pictures(trees: Path, tmp_path: Path) -> None:
 def test_a_class_with_only_bad_pictures_is_an_empty_class(trees: Path, tmp_path: Path) -> None:
     for path in (trees / "test/oak").iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(SparsebenchError, match="no test picture of oak"):
+    with pytest.raises(SparsebenchError, match="test/oak keeps 0 of 3 images"):
         open_task(str(trees), cache=tmp_path / "c")
+    with pytest.raises(SparsebenchError, match="no test image of oak"):
+        open_task(str(trees), cache=tmp_path / "c", allow_image_loss=True)
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
@@ -83,10 +85,10 @@ def test_opening_again_decodes_nothing(
     settle()
     first = open_task(str(trees), cache=tmp_path / "c")
 
-    def refuse(self: FolderPictures, name: str) -> bytes:
+    def refuse(self: FolderImages, name: str) -> bytes:
         raise AssertionError(f"{name} was read again")
 
-    monkeypatch.setattr(FolderPictures, "read_bytes", refuse)
+    monkeypatch.setattr(FolderImages, "read_bytes", refuse)
     assert open_task(str(trees), cache=tmp_path / "c").sha256 == first.sha256
 
 
@@ -162,7 +164,7 @@ def test_a_tree_of_anything_is_refused_by_its_top(
     def refuse(*arguments: object) -> None:
         raise AssertionError("it was walked")
 
-    monkeypatch.setattr("sparsebench.bench.tasks.folder._walk", refuse)
+    monkeypatch.setattr("sparsebench.models.images.folder._walk", refuse)
     with pytest.raises(SparsebenchError, match=r"it holds code/, mail/ and 1 loose file"):
         open_task(str(tmp_path / "home"), cache=tmp_path / "c")
 
@@ -173,8 +175,8 @@ def test_classes_with_a_single_picture_are_noted(tmp_path: Path) -> None:
     del files["test/oak/000.jpg"]
     task = open_task(str(write_folder(tmp_path / "few", files)), cache=tmp_path / "c")
     assert len(task.notes) == 2
-    assert task.notes[0].startswith("1 class(es) with a single train picture (ash)")
-    assert task.notes[1].startswith("1 class(es) with a single test picture (oak)")
+    assert task.notes[0].startswith("1 class(es) with a single train image (ash)")
+    assert task.notes[1].startswith("1 class(es) with a single test image (oak)")
 
 
 def test_linked_pictures_count(trees: Path, tmp_path: Path) -> None:

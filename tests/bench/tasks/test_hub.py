@@ -15,7 +15,7 @@ import pytest
 from sparsebench.bench.plan.plan import load_plan
 from sparsebench.bench.run.run import check
 from sparsebench.bench.tasks import hub, open_task
-from sparsebench.bench.tasks.hub import HubPictures
+from sparsebench.bench.tasks.hub import HubImages
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
 
@@ -84,10 +84,10 @@ def test_it_is_the_same_every_time_and_decoded_once(
     name = two_sides(tmp_path / "set")
     first = open_task(name, cache=tmp_path / "c")
 
-    def refuse(self: HubPictures, item: str) -> bytes:
+    def refuse(self: HubImages, item: str) -> bytes:
         raise AssertionError(f"{item} was read again")
 
-    monkeypatch.setattr(HubPictures, "read_bytes", refuse)
+    monkeypatch.setattr(HubImages, "read_bytes", refuse)
     assert open_task(name, cache=tmp_path / "c").sha256 == first.sha256
 
 

@@ -27,7 +27,7 @@ from sparsebench.bench.training.launch import _environment, run_job
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.bench.training.tuning import Tuning
-from sparsebench.bench.workloads.full import _found_earlier
+from sparsebench.bench.workloads.full import FullSettings, _found_earlier
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.training.small import small_network
@@ -132,7 +132,7 @@ def test_the_option_wins_over_the_plan(
 
     monkeypatch.setattr("sparsebench.bench.run.run.check", check)
     assert cli("run", plan, *options).code == 2
-    assert seen[0].deterministic is wanted
+    assert seen[0].section("full", FullSettings).deterministic is wanted
 
 
 def test_the_record_and_the_table_tell() -> None:
@@ -140,12 +140,11 @@ def test_the_record_and_the_table_tell() -> None:
         backbones=("resnet18/dense",),
         engines=("torch",),
         workloads=("full", "linear-online"),
-        deterministic=True,
-    )
+    ).with_changes(deterministic=True)
     full, online = expand(plan)
     assert _settings(plan, full)["deterministic"] is True
     assert "deterministic" not in _settings(plan, online)
-    assert "deterministic" not in _settings(replace(plan, deterministic=False), full)
+    assert "deterministic" not in _settings(plan.with_changes(deterministic=False), full)
 
     def section(*executions: Any) -> Any:
         rows = [SimpleNamespace(record=SimpleNamespace(extra={"execution": e})) for e in executions]

@@ -7,59 +7,55 @@ import pytest
 import torch
 from PIL import Image
 
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import open_images
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify.data import (
+    Pictures,
     augment,
+    decode_split,
     epoch_batches,
     normalise,
-    open_pictures,
-    split_folder,
 )
 from tests.models.sparsify.tiny import SIZE, random_pictures, write_folder
 
 
+def decoded(root: Path, cache: Path, split: str = "train") -> Pictures:
+    reading = ReadOptions(cache)
+    return decode_split(open_images(root, reading), split, SIZE, reading)
+
+
 def test_decoded_pictures_are_the_files_and_are_decoded_once(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "data") / "train"
-    first = open_pictures(folder, SIZE, tmp_path / "cache")
+    root = write_folder(tmp_path / "data")
+    first = decoded(root, tmp_path / "cache")
     wanted = random_pictures(24, seed=1)
     assert first.classes == ("bright", "dark")  # sorted
     bright = wanted.images[wanted.labels == 1]
     assert np.array_equal(first.images[first.labels == 0], bright)
-    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
-    open_pictures(folder, SIZE, tmp_path / "cache")
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == written
+    (kept,) = (tmp_path / "cache" / "decoded").iterdir()
+    written = kept.stat().st_mtime_ns
+    decoded(root, tmp_path / "cache")
+    assert kept.stat().st_mtime_ns == written
 
 
 def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "data") / "train"
-    assert len(open_pictures(folder, SIZE, tmp_path / "cache").labels) == 24
-    Image.new("RGB", (20, 10), "red").save(folder / "dark" / "more.png")
-    pictures = open_pictures(folder, SIZE, tmp_path / "cache")
+    root = write_folder(tmp_path / "data")
+    assert len(decoded(root, tmp_path / "cache").labels) == 24
+    Image.new("RGB", (20, 10), "red").save(root / "train" / "dark" / "more.png")
+    pictures = decoded(root, tmp_path / "cache")
     assert len(pictures.labels) == 25
     assert pictures.images.shape == (25, 3, SIZE, SIZE)
     red = pictures.images[-1]
     assert (int(red[0].min()), int(red[1:].max())) == (255, 0)
 
 
-def test_broken_pictures_are_left_out_and_named(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "data") / "train"
-    broken = folder / "bright" / "000.png"
-    broken.write_bytes(b"no picture")
-    for _ in range(2):  # decoded, then from the cache
-        pictures = open_pictures(folder, SIZE, tmp_path / "cache")
-        assert pictures.skipped == (str(broken),)
-        assert len(pictures.images) == len(pictures.labels) == 24
-        assert pictures.labels.tolist() == [0] * 12 + [1] * 12
-
-
-def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    with pytest.raises(SparsebenchError, match="holds no pictures"):
-        open_pictures(split_folder(tmp_path, "train"), SIZE, tmp_path / "cache")
-    with pytest.raises(SparsebenchError, match="no folder test or val"):
-        split_folder(tmp_path, "test")
-    (tmp_path / "val").mkdir()
-    assert split_folder(tmp_path, "test") == tmp_path / "val"
+def test_decoded_pictures_are_kept_where_the_suite_keeps_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    decode_split(open_images(write_folder(tmp_path / "data"), ReadOptions()), "train", SIZE)
+    assert list((tmp_path / "mine").rglob("*.npy"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:

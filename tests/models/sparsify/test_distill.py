@@ -10,6 +10,7 @@ from torch import nn
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify.distill import Distillation, load_teacher
 from sparsebench.models.sparsify.method import Method, Recipe
 from sparsebench.models.sparsify.produce import sparsify
@@ -65,7 +66,16 @@ def test_a_student_follows_a_teacher_even_against_the_labels() -> None:
 
 def test_a_teacher_is_a_file_and_must_know_the_classes(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data")
-    sparsify("tiny", "dense", 0.0, data, 1, tmp_path / "t.safetensors", size=SIZE, cache=tmp_path)
+    sparsify(
+        "tiny",
+        "dense",
+        0.0,
+        data,
+        1,
+        tmp_path / "t.safetensors",
+        size=SIZE,
+        reading=ReadOptions(tmp_path),
+    )
     teacher = load_teacher(str(tmp_path / "t.safetensors"), ("a", "b"), "cpu")
     assert not teacher.teacher.training
     assert teacher.preprocessing.size == SIZE

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench.models.architectures import ARCHITECTURES
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of_arrays, sparsity
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.produce import sparsify
@@ -69,7 +70,9 @@ def test_a_method_in_one_file_is_trained_written_listed_and_loaded(
 ) -> None:
     data = write_folder(tmp_path / "data")
     out = tmp_path / "mine.safetensors"
-    made = sparsify("tiny", "random_start", 0.75, data, 2, out, size=SIZE, cache=tmp_path / "c")
+    made = sparsify(
+        "tiny", "random_start", 0.75, data, 2, out, size=SIZE, reading=ReadOptions(tmp_path / "c")
+    )
     assert made.sparsity == pytest.approx(0.75, abs=0.001)
 
     listed = cli("list", "methods")

@@ -10,6 +10,8 @@ import torch
 from sparsebench.models.architectures import ARCHITECTURES, build
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images import open_images
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of, sparsity
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.acdc import AlternatingCompression
@@ -40,7 +42,7 @@ def make(data: Path, cache: Path, tmp_path: Path) -> Iterator[Any]:
     def made(method: str, level: float, out: str = "out.safetensors", **changes: Any) -> Produced:
         settings: dict[str, Any] = {
             "size": SIZE,
-            "cache": cache,
+            "reading": ReadOptions(cache),
             "recipe": {"batch_size": 8, "learning_rate": 0.05},
             "execution": Execution(precision="fp32", report_steps=1),
         }
@@ -74,13 +76,15 @@ def test_the_file_has_the_sparsity_that_was_asked_for_and_says_what_it_is(
 
 
 def test_accuracy_in_the_file_is_what_an_independent_evaluation_finds(
-    make: Any, data: Path
+    make: Any, data: Path, cache: Path
 ) -> None:
     made = make("dense", 0.0)
     state, metadata = load_compact(made.path)
     module = build("tiny", 2)
     module.load_state_dict(state)
-    assert made.accuracy == evaluate(module, data / "test", made.preprocessing, batch_size=7)
+    assert made.accuracy == evaluate(
+        module, open_images(data, ReadOptions(cache)), made.preprocessing, batch_size=7
+    )
     assert float(metadata["upstream_accuracy"]) == pytest.approx(made.accuracy, abs=1e-4)
     assert made.accuracy > 0.9  # dark and bright
     # By hand, with torchvision in place of our own decoding.
@@ -197,7 +201,7 @@ def test_a_plan_does_what_the_same_arguments_do(
         "[recipe]\nbatch_size = 8\nlearning_rate = 0.05\n"
         '[execution]\nprecision = "fp32"\nreport_steps = 1\n'
     )
-    from_plan = run_plan(plan, data, tmp_path / "plan.safetensors", cache=cache)
+    from_plan = run_plan(plan, data, tmp_path / "plan.safetensors", reading=ReadOptions(cache))
     by_hand = make("acdc", 0.8)
     one, two = load_compact(from_plan.path)[0], load_compact(by_hand.path)[0]
     assert all(torch.equal(one[k], two[k]) for k in two)

@@ -9,6 +9,7 @@ import torch
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify.plans import run_plan
 from sparsebench.models.sparsify.ship import ship
 from sparsebench.models.zoo.card_file import read_card
@@ -24,7 +25,9 @@ def test_a_finished_file_becomes_a_backbone_with_a_card(tmp_path: Path) -> None:
         "[recipe]\nbatch_size = 8\n"
     )
     data = write_folder(tmp_path / "bright-and-dark")
-    made = run_plan(plan, data, tmp_path / "out.safetensors", cache=tmp_path / "cache")
+    made = run_plan(
+        plan, data, tmp_path / "out.safetensors", reading=ReadOptions(tmp_path / "cache")
+    )
     card = ship(made.path, "research use", "small", folder=tmp_path / "zoo")
 
     weights = tmp_path / "zoo" / "tiny-acdc-90.safetensors"
@@ -39,7 +42,7 @@ def test_a_finished_file_becomes_a_backbone_with_a_card(tmp_path: Path) -> None:
         "tiny/dense",
     )
     assert card.upstream_accuracy == pytest.approx(made.accuracy, abs=1e-4)
-    assert card.upstream_data == "bright-and-dark, test split (8 pictures, 2 classes)"
+    assert card.upstream_data == "bright-and-dark, test split (8 images, 2 classes)"
     assert card.preprocessing == made.preprocessing
     assert card.num_classes == 2
     one, two = load_compact(weights)[0], load_compact(made.path)[0]

@@ -1,7 +1,7 @@
 // Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
 //
-// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], whose lanes are P pictures times a grid of equal
-// pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
+// A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], or pixel-major, for generated code,
+// [B][rows][row][C][VL], whose lanes are P pictures times a grid of equal pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
 // border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
 // of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
 #pragma once
@@ -29,23 +29,55 @@ struct Regroup {
     const int32_t* offsets;  // [blocks][plane][VL]: in the source's channel
     const int32_t* places;   // [blocks][plane]: in the target's channel
     int64_t sources, sweep;  // number; elements of each that are asked for beforehand
+    int64_t row;             // places in turn whose offsets grow by one, or 0
+};
+
+// The same for whole vectors: each lane of a target comes from one of `count` vectors.
+struct Merge {
+    int64_t channels, from_channel, to_channel;
+    int64_t places, count;
+    const int32_t* which;    // [places][count]: source of each vector
+    const int32_t* offsets;  // [places][count]: in the source's channel
+    const int32_t* lanes;    // [places][count][VL]: VL + the lane that is taken, or the own lane
+    const int32_t* to;       // [places]: in the target's channel
+};
+
+// A convolution as generated code (exporters/kernels/generated): a function runs on all of a
+// range of places. Offsets in bytes; bit t: the place sees tap t.
+struct Place {
+    int32_t in, out;
+    uint64_t bits;
+};
+
+using GeneratedCode = void (*)(const real* in, real* out, const real* residual,
+                               const real* weights, const Place* first, const Place* end);
+
+struct Generated {
+    const GeneratedCode* functions;
+    int64_t functions_count;
+    const real* weights;
+    const Place* places;
+    int64_t places_count;
+    int64_t chain;  // functions in turn of which each goes on with the sums of the one before
 };
 
 struct FoldedPool {
     int64_t channels, blocks;
-    int64_t from_channel, from_row, from_column;
-    int64_t to_channel, to_row, to_column;
+    int64_t from_channel, from_block, from_row, from_column;
+    int64_t to_channel, to_block, to_row, to_column;
     int64_t low_y, high_y, low_x, high_x;  // vectors that exist
     int64_t height, width;                 // of the output
     int64_t kernel, stride, padding;
 };
 
 struct FoldedMean {
-    int64_t channels, channel, blocks, row, column, height, width;
+    int64_t channels, channel, blocks, block, row, column, height, width;
     int64_t pictures;  // of one block
 };
 
-enum Kind : int32_t { CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT };
+enum Kind : int32_t {
+    CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE
+};
 
 struct Call {
     int32_t kind, act;

@@ -84,7 +84,7 @@ def test_terminal_tables_fit_and_cut_nothing(
     text = printed(terminal_tables(found, run.records), width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
-    for word in ("onnxruntime", "inconclusive", "resnet18/erk-90@generated", "pictures/s"):
+    for word in ("onnxruntime", "inconclusive", "resnet18/erk-90@generated", "images/s"):
         assert word in text
 
 

@@ -1,82 +1,130 @@
-"""The ImageFolder layout: which files of a folder or archive are pictures of which class.
+"""The ImageFolder layout: which files of a folder or archive are images of which class.
 
 Expected: ``train/CLASS/…`` and ``test/CLASS/…`` (or ``val``, ``valid``, ``validation``),
-at the top or inside one wrapping folder. Pictures may lie in folders below a class's own.
+at the top or inside one wrapping folder. Images may lie in folders below a class's own.
 Names starting with a dot and ``__MACOSX`` are left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from sparsebench.bench.tasks.base import printable, shortened
-from sparsebench.bench.tasks.pictures import is_picture_name
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.endings import (
+    NO_ENDING,
+    begins_like_an_image,
+    ending_of,
+    is_image_name,
+    left_out_ending,
+)
+from sparsebench.models.images.text import printable, shortened
 
 TRAIN_NAMES = ("train", "training")
 # In order of preference: a test folder beside a validation folder wins.
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
 EXPECTED = (
-    "Expected: train/CLASS/picture.jpg and test/CLASS/picture.jpg (or val/ instead of test/), "
+    "Expected: train/CLASS/image.jpg and test/CLASS/image.jpg (or val/ instead of test/), "
     "the same classes in both."
 )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The pictures of both sides, sorted by class, then by path.
+    """The images of both sides, sorted by class, then by path.
 
     Attributes:
         classes: class names, sorted.
-        train: (path below the root, path below the split's folder, label) of each picture.
+        train: (path below the root, path below the split's folder, label) of each image.
         test: likewise.
-        ignored: number of files that are no pictures or lie outside every class.
+        ignored: number of files that are no images or lie outside every class.
+        left_out: ``train/CLASS`` or ``test/CLASS`` -> ending -> images there that are not read.
     """
 
     classes: tuple[str, ...]
     train: tuple[tuple[str, str, int], ...]
     test: tuple[tuple[str, str, int], ...]
     ignored: int
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def find_layout(files: Collection[str], folders: Collection[str], where: str) -> Layout:
+def find_layout(
+    files: Collection[str],
+    folders: Collection[str],
+    where: str,
+    *,
+    head: Callable[[str], bytes] = lambda path: b"",
+    unusable: Collection[str] = (),
+) -> Layout:
     """Sort files into splits and classes.
 
     Args:
         files: paths with ``/``, relative to the root.
         folders: likewise; so that a class folder without any file is noticed.
         where: how messages call the root.
+        head: the first bytes of a file, for endings that do not say whether it is an image.
+        unusable: paths of further files that cannot be read; images among them are left out.
 
     Raises:
         SparsebenchError: no train or no test folder, classes that differ between the two,
-            a class without pictures; says what is expected and what is there.
+            a class without images; says what is expected and what is there.
     """
     paths = [path for path in files if not _hidden(path)]
     below = [path for path in folders if not _hidden(path)]
     train, test = _split_folders(paths, below, _wrapper(paths, below), where)
-    pictures: dict[str, dict[str, list[str]]] = {}
+    images: dict[str, dict[str, list[str]]] = {}
+    left_out: dict[str, dict[str, Counter[str]]] = {}
     for side in (train, test):
-        found: dict[str, list[str]] = {name: [] for name in _children(below, paths, side)}
+        images[side] = {name: [] for name in _children(below, paths, side)}
+        left_out[side] = {name: Counter() for name in images[side]}
         for path in paths:
-            if path.startswith(side):
-                name, slash, rest = path[len(side) :].partition("/")
-                if slash and is_picture_name(rest):
-                    found[name].append(path)
-        pictures[side] = found
-    classes = _same_classes(pictures[train], pictures[test], train, test, where)
+            name, rest = _in_class(path, side)
+            if not rest:
+                continue
+            if is_image_name(rest):
+                images[side][name].append(path)
+            elif ending := _not_read(path, head):
+                left_out[side][name][ending] += 1
+        for path in unusable:
+            name, rest = _in_class(path, side)
+            if name in images[side] and is_image_name(rest):
+                left_out[side][name][f"{ending_of(rest)} that cannot be read"] += 1
+    classes = _same_classes(images[train], images[test], train, test, where)
     sides = []
     for side in (train, test):
-        _no_empty_class(pictures[side], side, where)
+        _no_empty_class(images[side], left_out[side], side, where)
         sides.append(
             tuple(
                 (path, path[len(side) :], label)
                 for label, name in enumerate(classes)
-                for path in sorted(pictures[side][name])
+                for path in sorted(images[side][name])
             )
         )
     used = len(sides[0]) + len(sides[1])
-    return Layout(classes, sides[0], sides[1], ignored=len(files) - used)
+    lost = {
+        f"{shown}/{name}": dict(found)
+        for shown, side in (("train", train), ("test", test))
+        for name, found in left_out[side].items()
+        if found
+    }
+    return Layout(classes, sides[0], sides[1], ignored=len(files) - used, left_out=lost)
+
+
+def _in_class(path: str, side: str) -> tuple[str, str]:
+    """The class of a path below a side and the rest behind it; empty where it is in none."""
+    if not path.startswith(side):
+        return "", ""
+    name, _, rest = path[len(side) :].partition("/")
+    return name, rest
+
+
+def _not_read(path: str, head: Callable[[str], bytes]) -> str | None:
+    """What to count a file as that is not read but seems an image; None for anything else."""
+    ending = left_out_ending(path)
+    if ending == "":
+        return (ending_of(path) or NO_ENDING) if begins_like_an_image(head(path)) else None
+    return ending
 
 
 def split_folders(files: Collection[str], folders: Collection[str], where: str) -> tuple[str, str]:
@@ -166,11 +214,17 @@ def _same_classes(
     return tuple(sorted(train))
 
 
-def _no_empty_class(found: dict[str, list[str]], side: str, where: str) -> None:
-    empty = [side + name + "/" for name, paths in found.items() if not paths]
+def _no_empty_class(
+    found: dict[str, list[str]], left_out: Mapping[str, Counter[str]], side: str, where: str
+) -> None:
+    empty = [
+        side + name + "/" + "".join(f" ({n} {ending})" for ending, n in left_out[name].items())
+        for name, paths in found.items()
+        if not paths
+    ]
     if empty:
         raise SparsebenchError(
-            f"'{where}' has class folders without a picture: {shortened(empty)}.",
-            "Put pictures there (jpg, png, webp, bmp, gif, tif, ppm), or remove the class "
+            f"'{where}' has class folders without an image: {shortened(empty)}.",
+            "Put images there (jpg, png, webp, bmp, gif, tif, ppm), or remove the class "
             "from train and test.",
         )

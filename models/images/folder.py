@@ -1,4 +1,4 @@
-"""A directory of pictures in the ImageFolder layout."""
+"""A directory of images in the ImageFolder layout."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from stat import S_ISDIR, S_ISREG
 
 from PIL import Image
 
-from sparsebench.bench.tasks.base import Task, TaskOptions, labelled, printable, task_digest
-from sparsebench.bench.tasks.layout import find_layout, split_folders
-from sparsebench.bench.tasks.pictures import MAX_BYTES, UnreadablePictureError, decode_picture
-from sparsebench.bench.tasks.scan import Stamp, good_pictures
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.decoding import MAX_BYTES, UnreadableImageError, decode_image
+from sparsebench.models.images.endings import HEAD_BYTES
+from sparsebench.models.images.labelled import LabelledImages, ReadOptions
+from sparsebench.models.images.layout import find_layout, split_folders
+from sparsebench.models.images.scan import Stamp, readable_images
+from sparsebench.models.images.text import printable
 
 
 @dataclass(frozen=True)
-class FolderPictures:
-    """Pictures as files below a root; items are paths relative to it."""
+class FolderImages:
+    """Images as files below a root; items are paths relative to it."""
 
     root: Path
 
@@ -33,34 +35,46 @@ class FolderPictures:
                 raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
             return file.read()
 
+    def read_head(self, name: str) -> bytes:
+        """The file's first bytes; nothing where it cannot be read."""
+        path = self.root / name
+        try:
+            if not S_ISREG(path.stat().st_mode):
+                return b""
+            with open(path, "rb") as file:
+                return file.read(HEAD_BYTES)
+        except OSError:
+            return b""
+
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
+        """One RGB image; see :class:`sparsebench.models.images.labelled.ImageStore`."""
         name = str(item)
         try:
-            return decode_picture(self.read_bytes(name), at_least)
-        except (OSError, UnreadablePictureError) as error:
-            raise changed_picture(self.root, name, error) from error
+            return decode_image(self.read_bytes(name), at_least)
+        except (OSError, UnreadableImageError) as error:
+            raise changed_image(self.root, name, error) from error
 
 
-def changed_picture(where: Path, name: str, error: Exception) -> SparsebenchError:
-    """A picture that was fine when the task was opened and no longer is."""
+def changed_image(where: Path, name: str, error: Exception) -> SparsebenchError:
+    """An image that was fine when the task was opened and no longer is."""
     return SparsebenchError(
-        f"The picture {printable(name)} of '{where}' can no longer be read: {error}.",
-        "Leave the pictures alone during a run; start the run again.",
+        f"The image {printable(name)} of '{where}' can no longer be read: {error}.",
+        "Leave the images alone during a run; start the run again.",
     )
 
 
-def open_folder(root: Path, options: TaskOptions, only: tuple[str, ...] = ()) -> Task:
+def open_folder(root: Path, options: ReadOptions, only: tuple[str, ...] = ()) -> LabelledImages:
     """Open a directory with ``train/CLASS/`` and ``test/CLASS/`` (or ``val/``) in it.
 
     Args:
         root: the directory.
-        options: see :class:`TaskOptions`.
+        options: see :class:`ReadOptions`.
         only: its train and its test folder; () to find them.
 
     Raises:
-        SparsebenchError: another layout, classes that differ, a class without pictures,
-            with ``strict`` an undecodable picture; an unreadable folder.
+        SparsebenchError: another layout, classes that differ, a class without images,
+            and what :func:`sparsebench.models.images.scan.readable_images` raises;
+            an unreadable folder.
     """
     files: dict[str, Stamp] = {}
     folders: list[str] = []
@@ -77,20 +91,9 @@ def open_folder(root: Path, options: TaskOptions, only: tuple[str, ...] = ()) ->
             f"The folder {printable(str(error.filename))} cannot be read ({error.strerror}).",
             "Check its permissions.",
         ) from error
-    layout = find_layout(files.keys(), folders, str(root))
-    store = FolderPictures(root)
-    good = good_pictures(layout, store, files, root, options)
-    return Task(
-        name=printable(root.resolve().name),
-        classes=layout.classes,
-        metric="top1",
-        train=labelled(good.train),
-        test=labelled(good.test),
-        sha256=task_digest(layout.classes, good.train_rows, good.test_rows),
-        store=store,
-        skipped=good.skipped,
-        ignored=layout.ignored,
-    )
+    store = FolderImages(root)
+    layout = find_layout(files.keys(), folders, str(root), head=store.read_head)
+    return readable_images(root.resolve().name, layout, store, files, root, options)
 
 
 def _top(root: Path) -> tuple[list[str], list[str]]:

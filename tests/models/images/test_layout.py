@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sparsebench.bench.tasks.layout import find_layout
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.layout import find_layout
 
 GOOD = ("train/a/1.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/b/2.jpg")
 
@@ -60,8 +60,8 @@ def test_pictures_may_lie_deeper_and_end_in_capitals() -> None:
         (("train/1.jpg", "test/2.jpg"), (), "no class folder in train/"),
         (GOOD, ("train/c",), "only in train/: c"),
         ((*GOOD, "test/d/1.jpg", "test/e/1.jpg"), (), "only in test/: d, e"),
-        (GOOD, ("train/c", "test/c"), "without a picture: train/c/"),
-        ((*GOOD, "train/c/x.txt", "test/c/1.jpg"), (), "without a picture: train/c/"),
+        (GOOD, ("train/c", "test/c"), "without an image: train/c/"),
+        ((*GOOD, "train/c/x.txt", "test/c/1.jpg"), (), "without an image: train/c/"),
     ],
 )
 def test_a_wrong_layout_is_named_with_what_was_found(
@@ -75,7 +75,7 @@ def test_a_wrong_layout_is_named_with_what_was_found(
 
 
 def test_the_expected_layout_is_shown() -> None:
-    with pytest.raises(SparsebenchError, match="train/CLASS/picture.jpg and test/CLASS"):
+    with pytest.raises(SparsebenchError, match="train/CLASS/image.jpg and test/CLASS"):
         find_layout((), (), "x")
 
 

@@ -1,6 +1,6 @@
-"""A tar of pictures in the ImageFolder layout, read in place; nothing is extracted.
+"""A tar of images in the ImageFolder layout, read in place; nothing is extracted.
 
-An uncompressed tar is indexed once (name, offset, size); pictures are then read by offset,
+An uncompressed tar is indexed once (name, offset, size); images are then read by offset,
 from any thread. A compressed one is first decompressed, as a whole, into the cache folder.
 Since names never become paths, a hostile name (absolute, ``..``) can do no harm; such
 members, links that leave the archive, devices and sparse files are left out and named.
@@ -25,24 +25,18 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
-from sparsebench.bench.tasks.base import (
-    Task,
-    TaskOptions,
-    labelled,
-    printable,
-    shortened,
-    task_digest,
-)
-from sparsebench.bench.tasks.folder import changed_picture
-from sparsebench.bench.tasks.layout import find_layout
-from sparsebench.bench.tasks.pictures import (
-    MAX_BYTES,
-    UnreadablePictureError,
-    decode_picture,
-    is_picture_name,
-)
-from sparsebench.bench.tasks.scan import Stamp, good_pictures
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.decoding import (
+    MAX_BYTES,
+    UnreadableImageError,
+    decode_image,
+)
+from sparsebench.models.images.endings import HEAD_BYTES, is_image_name
+from sparsebench.models.images.folder import changed_image
+from sparsebench.models.images.labelled import LabelledImages, ReadOptions
+from sparsebench.models.images.layout import find_layout
+from sparsebench.models.images.scan import Stamp, readable_images
+from sparsebench.models.images.text import printable, shortened
 
 Opener = Callable[[Path], BinaryIO]
 _COMPRESSED: dict[bytes, Opener] = {
@@ -50,7 +44,7 @@ _COMPRESSED: dict[bytes, Opener] = {
     b"BZh": lambda path: cast(BinaryIO, bz2.BZ2File(path)),
     b"\xfd7zXZ": lambda path: cast(BinaryIO, lzma.LZMAFile(path)),  # noqa: SIM115  (closed below)
 }
-# Pictures hardly shrink; what grows a hundredfold beyond a gigabyte is no data set.
+# Images hardly shrink; what grows a hundredfold beyond a gigabyte is no data set.
 _MOST_GROWTH = 100
 _ALWAYS_ALLOWED = 2**30
 _COPY = 2**20
@@ -69,16 +63,18 @@ class Index:
     Attributes:
         places: name -> (offset, size) in bytes.
         folders: names of folders.
-        refused: ``"name: reason"`` of picture members that are left out.
+        refused: ``"name: reason"`` of image members that are left out.
+        unusable: names of those of them that lie inside the archive.
     """
 
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
 
-class TarPictures:
-    """Pictures inside an uncompressed tar; items are member names."""
+class TarImages:
+    """Images inside an uncompressed tar; items are member names."""
 
     def __init__(self, path: Path, places: dict[str, tuple[int, int]]) -> None:
         self.path = path
@@ -96,13 +92,18 @@ class TarPictures:
             raise OSError("the archive was cut")
         return data
 
+    def read_head(self, name: str) -> bytes:
+        """The member's first bytes."""
+        offset, size = self.places[name]
+        return os.pread(self._descriptor, min(size, HEAD_BYTES), offset)
+
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`sparsebench.bench.tasks.base.PictureStore`."""
+        """One RGB image; see :class:`sparsebench.models.images.labelled.ImageStore`."""
         name = str(item)
         try:
-            return decode_picture(self.read_bytes(name), at_least)
-        except (OSError, UnreadablePictureError) as error:
-            raise changed_picture(self.path, name, error) from error
+            return decode_image(self.read_bytes(name), at_least)
+        except (OSError, UnreadableImageError) as error:
+            raise changed_image(self.path, name, error) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "places": self.places}
@@ -111,16 +112,16 @@ class TarPictures:
         self.__init__(state["path"], state["places"])  # type: ignore[misc]
 
 
-def open_archive(path: Path, options: TaskOptions) -> Task:
+def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
     """Open a tar (plain, gzip, bzip2 or xz) that holds ``train/CLASS/`` and ``test/CLASS/``.
 
     Args:
         path: the file.
-        options: see :class:`TaskOptions`.
+        options: see :class:`ReadOptions`.
 
     Raises:
         SparsebenchError: no tar, a truncated one, another layout, and what
-            :func:`sparsebench.bench.tasks.folder.open_folder` raises; no room to decompress it.
+            :func:`sparsebench.models.images.folder.open_folder` raises; no room to decompress it.
     """
     try:
         stat = path.stat()
@@ -138,21 +139,17 @@ def open_archive(path: Path, options: TaskOptions) -> Task:
             f"{shortened(index.refused, 3)}.",
             "Make the archive anew without them, or leave out --strict.",
         )
-    layout = find_layout(index.places.keys(), index.folders, str(path))
-    store = TarPictures(plain, index.places)
-    stamps = {name: [*stamp, *place] for name, place in index.places.items()}
-    good = good_pictures(layout, store, stamps, path, options)
-    return Task(
-        name=printable(path.name).partition(".tar")[0].removesuffix(".tgz"),
-        classes=layout.classes,
-        metric="top1",
-        train=labelled(good.train),
-        test=labelled(good.test),
-        sha256=task_digest(layout.classes, good.train_rows, good.test_rows),
-        store=store,
-        skipped=(*index.refused, *good.skipped),
-        ignored=layout.ignored,
+    store = TarImages(plain, index.places)
+    layout = find_layout(
+        index.places.keys(),
+        index.folders,
+        str(path),
+        head=store.read_head,
+        unusable=index.unusable,
     )
+    stamps = {name: [*stamp, *place] for name, place in index.places.items()}
+    name = path.name.partition(".tar")[0].removesuffix(".tgz")
+    return readable_images(name, layout, store, stamps, path, options, index.refused)
 
 
 def _index(path: Path, shown: Path) -> Index:
@@ -224,8 +221,10 @@ def _add(index: Index, member: tarfile.TarInfo) -> None:
         reason = "it is a link" if member.issym() else "it is no ordinary file"
     else:
         index.places[name] = (member.offset_data, member.size)
-    if reason and is_picture_name(member.name):
+    if reason and is_image_name(member.name):
         index.refused.append(f"{printable(member.name)}: {reason}")
+        if name is not None:
+            index.unusable.append(name)
 
 
 def _safe_name(name: str) -> str | None:
@@ -238,7 +237,7 @@ def _safe_name(name: str) -> str | None:
     return "/".join(parts)
 
 
-def _decompressed(path: Path, opener: Opener, stamp: Stamp, options: TaskOptions) -> Path:
+def _decompressed(path: Path, opener: Opener, stamp: Stamp, options: ReadOptions) -> Path:
     """The uncompressed twin of an archive, in the cache folder; made when it is missing."""
     key = hashlib.sha256(f"{path.resolve()} {stamp}".encode(errors="surrogateescape"))
     target = options.cache_folder("archives") / f"{key.hexdigest()[:32]}.tar"

@@ -1,6 +1,6 @@
-"""Which pictures can be decoded, found out before a split is fixed, and paid for once.
+"""Which images can be decoded, found out before a split is fixed, and paid for once.
 
-Every picture is decoded when a task is opened for the first time. What was found (its
+Every image is decoded when a task is opened for the first time. What was found (its
 digest, or why it cannot be read) is remembered in the cache folder under a stamp of the
 file (size, modification and change time), so that opening the task again reads nothing
 but the folder. A file whose stamp differs is checked again.
@@ -14,7 +14,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,19 @@ from typing import Protocol
 
 import PIL
 
-from sparsebench.bench.tasks.base import DigestRow, TaskOptions, printable, shortened
-from sparsebench.bench.tasks.layout import Layout
-from sparsebench.bench.tasks.pictures import check_picture
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.decoding import check_image
+from sparsebench.models.images.endings import NO_ENDING, ending_of
+from sparsebench.models.images.labelled import (
+    ImageStore,
+    LabelledImages,
+    ReadOptions,
+    labelled,
+    split_digest,
+)
+from sparsebench.models.images.layout import Layout
+from sparsebench.models.images.losses import UNDECODABLE, ClassLoss, Losses
+from sparsebench.models.images.text import printable, shortened
 
 log = logging.getLogger("sparsebench")
 
@@ -40,8 +50,8 @@ _CHUNK = 16
 _SETTLED_NANOSECONDS = 100_000_000
 
 
-class ByteStore(Protocol):
-    """Reads the bytes of a picture by its name."""
+class CheckableStore(ImageStore, Protocol):
+    """Reads the bytes of an image by its name, too."""
 
     def read_bytes(self, name: str) -> bytes:
         """The whole file; raises OSError."""
@@ -50,7 +60,7 @@ class ByteStore(Protocol):
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known of one picture file.
+    """What is known of one image file.
 
     Attributes:
         sha256: of its bytes; empty when it could not be read.
@@ -61,51 +71,93 @@ class Checked:
     reason: str | None
 
 
-@dataclass(frozen=True)
-class GoodPictures:
-    """A layout without its undecodable pictures: rows are (path, path in split, label).
-
-    Attributes:
-        train: rows of the train side.
-        test: rows of the test side.
-        train_rows: the same, as :func:`sparsebench.bench.tasks.base.task_digest` wants them.
-        test_rows: likewise.
-        skipped: ``"path: reason"`` of what was left out.
-    """
-
-    train: tuple[tuple[str, str, int], ...]
-    test: tuple[tuple[str, str, int], ...]
-    train_rows: tuple[DigestRow, ...]
-    test_rows: tuple[DigestRow, ...]
-    skipped: tuple[str, ...]
-
-
-def good_pictures(
+def readable_images(
+    name: str,
     layout: Layout,
-    store: ByteStore,
+    store: CheckableStore,
     stamps: Mapping[str, Stamp],
     where: Path,
-    options: TaskOptions,
-) -> GoodPictures:
-    """Check the pictures of a layout and leave out those that cannot be decoded.
+    options: ReadOptions,
+    refused: Sequence[str] = (),
+) -> LabelledImages:
+    """The images of a layout without those that cannot be decoded.
 
     Args:
-        layout: from :func:`sparsebench.bench.tasks.layout.find_layout`.
-        store: reads a picture's bytes.
+        name: what the data set is called.
+        layout: from :func:`sparsebench.models.images.layout.find_layout`.
+        store: reads an image's bytes, later its pixels.
         stamps: by path; see `Stamp`.
         where: the folder or archive, under whose path the result is remembered.
         options: cache folder, threads, strictness, progress.
+        refused: ``"name: reason"`` of what whoever made the layout left out already.
 
     Raises:
-        SparsebenchError: with ``strict``, a picture that cannot be decoded.
+        SparsebenchError: with ``strict``, an image that is left out; a class that loses most of
+            its images, unless that is allowed.
     """
-    rows = [*layout.train, *layout.test]
-    names = [path for path, _, _ in rows]
+    checked = _checked([*layout.train, *layout.test], store, stamps, where, options)
+    bad = {path for path, result in checked.items() if result.reason}
+    skipped = tuple(
+        f"{printable(path)}: {printable(checked[path].reason or '')}"
+        for path, _, _ in (*layout.train, *layout.test)
+        if path in bad
+    )
+    if bad and options.strict:
+        raise SparsebenchError(
+            f"{len(bad)} image(s) of '{where}' cannot be decoded: {shortened(skipped, 3)}.",
+            "Repair or remove them, or leave out --strict to skip them.",
+        )
+    losses = _losses(layout, bad)
+    if losses.lost and options.strict:
+        raise SparsebenchError(
+            f"Images of '{where}' are left out: {shortened(losses.lines(), 3)}.",
+            "Convert or remove them, or leave out --strict.",
+        )
+    if not options.allow_image_loss:
+        losses.refuse_most(str(where))
+    good = [[row for row in rows if row[0] not in bad] for rows in (layout.train, layout.test)]
+    digests = [[(inner, label, checked[path].sha256) for path, inner, label in s] for s in good]
+    return LabelledImages(
+        name=printable(name),
+        classes=layout.classes,
+        train=labelled(good[0]),
+        test=labelled(good[1]),
+        sha256=split_digest(layout.classes, *digests),
+        store=store,
+        skipped=(*refused, *skipped),
+        ignored=layout.ignored,
+        losses=losses,
+    )
+
+
+def _losses(layout: Layout, bad: Collection[str]) -> Losses:
+    """What the classes lose: by their endings, and because it cannot be decoded."""
+    left_out = {name: Counter(found) for name, found in layout.left_out.items()}
+    kept: Counter[str] = Counter()
+    for side, rows in (("train", layout.train), ("test", layout.test)):
+        for path, inner, label in rows:
+            key = f"{side}/{layout.classes[label]}"
+            if path in bad:
+                ending = ending_of(inner) or NO_ENDING
+                left_out.setdefault(key, Counter())[f"{ending} {UNDECODABLE}"] += 1
+            else:
+                kept[key] += 1
+    return Losses({key: ClassLoss(kept[key], dict(found)) for key, found in left_out.items()})
+
+
+def _checked(
+    rows: Sequence[tuple[str, str, int]],
+    store: CheckableStore,
+    stamps: Mapping[str, Stamp],
+    where: Path,
+    options: ReadOptions,
+) -> dict[str, Checked]:
+    """What is known of each path: remembered, or found out now."""
     memory = _memory_path(where, options)
     known = _recall(memory)
     checked: dict[str, Checked] = {}
     unknown = []
-    for name in names:
+    for name, _, _ in rows:
         seen = known.get(name)
         if seen is not None and seen[0] == stamps[name]:
             checked[name] = Checked(seen[1], seen[2])
@@ -122,27 +174,11 @@ def good_pictures(
             if any(abs(now - number) < _SETTLED_NANOSECONDS for number in stamps[name])
         }
         _remember(memory, {n: e for n, e in known.items() if n in stamps and n not in fresh})
-    bad = [name for name in names if checked[name].reason]
-    skipped = tuple(f"{printable(name)}: {printable(checked[name].reason or '')}" for name in bad)
-    if bad and options.strict:
-        raise SparsebenchError(
-            f"{len(bad)} picture(s) of '{where}' cannot be decoded: {shortened(skipped, 3)}.",
-            "Mend or remove them, or leave out --strict to skip them.",
-        )
-    out = set(bad)
-    train = tuple(row for row in layout.train if row[0] not in out)
-    test = tuple(row for row in layout.test if row[0] not in out)
-    return GoodPictures(
-        train,
-        test,
-        tuple((name, label, checked[path].sha256) for path, name, label in train),
-        tuple((name, label, checked[path].sha256) for path, name, label in test),
-        skipped,
-    )
+    return checked
 
 
 def _check(
-    store: ByteStore,
+    store: CheckableStore,
     names: Sequence[str],
     workers: int,
     progress: Callable[[int, int], None] | None,
@@ -162,22 +198,22 @@ def _check(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _check_one(store: ByteStore, name: str) -> Checked:
+def _check_one(store: CheckableStore, name: str) -> Checked:
     try:
         data = store.read_bytes(name)
     except OSError as error:
         return Checked("", f"it cannot be read ({error.strerror or error})")
-    return Checked(hashlib.sha256(data).hexdigest(), check_picture(data))
+    return Checked(hashlib.sha256(data).hexdigest(), check_image(data))
 
 
 Entry = tuple[Stamp, str, str | None]
 
 
-def _memory_path(where: Path, options: TaskOptions) -> Path | None:
+def _memory_path(where: Path, options: ReadOptions) -> Path | None:
     try:
         folder = options.cache_folder("checked")
     except SparsebenchError as error:
-        log.warning("checked pictures are not remembered: %s", error)
+        log.warning("checked images are not remembered: %s", error)
         return None
     return folder / (hashlib.sha256(os.fsencode(where.resolve())).hexdigest()[:32] + ".json")
 
@@ -195,7 +231,7 @@ def _recall(path: Path | None) -> dict[str, Entry]:
             for name, (stamp, sha256, why) in data["pictures"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        log.warning("%s is damaged; the pictures are checked again", path)
+        log.warning("%s is damaged; the images are checked again", path)
         return {}
 
 
@@ -213,4 +249,4 @@ def _remember(path: Path | None, entries: Mapping[str, Entry]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        log.warning("checked pictures are not remembered: %s", error)
+        log.warning("checked images are not remembered: %s", error)

@@ -1,0 +1,153 @@
+"""What cells took in earlier runs on this machine, remembered from run to run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import Record
+from sparsebench.bench.workloads import described, workload_of
+from sparsebench.bench.workloads.workload import Sizes
+from sparsebench.models.cache import cache_dir
+
+log = logging.getLogger("sparsebench")
+
+KEPT = 5
+"""Runs of a cell that are remembered."""
+# Recorded settings that stand in the key by themselves, or only say how large the task is.
+_NOT_HOW = ("size", "input", "limit")
+
+
+class Key(NamedTuple):
+    """Whatever changes the seconds of a unit of work; `how` is the workload's own settings."""
+
+    workload: str
+    backbone: str
+    engine: str
+    device: str
+    precision: str
+    threads: int
+    batch_size: int
+    size: int
+    task: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Took:
+    """One run of a cell: medians over its trials.
+
+    Attributes:
+        seconds: what its record times: of a trial, or of an engine call.
+        spent: seconds of all that its trial times, warm-up too.
+        once: seconds of compiling, for each launch.
+        stages: stage -> seconds.
+        work: stage -> units of work (:meth:`Workload.work`); a stage without does not grow.
+    """
+
+    seconds: float
+    spent: float
+    once: float
+    stages: dict[str, float]
+    work: dict[str, float]
+
+
+@dataclass
+class Earlier:
+    """The last runs of every cell, the newest at the end.
+
+    Attributes:
+        runs: key -> at most :data:`KEPT` runs.
+    """
+
+    runs: dict[Key, list[Took]] = field(default_factory=dict)
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Remember what the finished cells of a run took."""
+        for record in records:
+            if record.status == "ok" and record.trials:
+                key = key_of_record(record)
+                self.runs[key] = [*self.runs.get(key, ()), _took(record)][-KEPT:]
+
+    @classmethod
+    def load(cls, path: Path) -> Earlier:
+        """From a file; empty where there is none, or none that can be read."""
+        try:
+            lines = json.loads(path.read_text())
+            return cls({Key(*line["key"]): [Took(**run) for run in line["runs"]] for line in lines})
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("what earlier runs took, in %s, cannot be read (%s)", path, error)
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """To a file, at once; a machine that cannot keep it merely forecasts less well."""
+        lines = [
+            {"key": list(key), "runs": [asdict(run) for run in runs]}
+            for key, runs in self.runs.items()
+        ]
+        temporary = path.with_suffix(".new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(lines, indent=0))
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("what this run took cannot be remembered in %s (%s)", path, error)
+
+
+def earlier_path(fingerprint: str) -> Path:
+    """Where the runs of a machine are remembered."""
+    return cache_dir("forecast") / f"{fingerprint}.v1.json"
+
+
+def key_of(plan: Plan, cell: Cell, task: str) -> Key:
+    """The key of a planned cell.
+
+    Args:
+        plan: the resolved plan.
+        cell: one of its cells.
+        task: what the task is called, without a limit's suffix.
+    """
+    kind = workload_of(cell.workload)
+    return Key(
+        cell.workload, cell.backbone, cell.engine, cell.device, cell.precision, cell.threads,
+        cell.batch_size, cell.size, task, _how(kind.counted, kind.recorded(plan, cell)),
+    )  # fmt: skip
+
+
+def key_of_record(record: Record) -> Key:
+    """The key of a recorded cell."""
+    engine, limit = record.engine, record.settings.get("limit")
+    return Key(
+        record.workload, record.backbone.name, engine.name, engine.device, engine.precision,
+        engine.threads, engine.batch_size, int(record.settings.get("size", 0)),
+        record.task.name.removesuffix(f":{limit}"),
+        _how(described(record.workload).counted, record.settings),
+    )  # fmt: skip
+
+
+def _how(counted: tuple[str, ...], recorded: Mapping[str, Any]) -> str:
+    own = {k: v for k, v in recorded.items() if k not in counted and k not in _NOT_HOW}
+    return json.dumps(own, sort_keys=True)
+
+
+def _took(record: Record) -> Took:
+    sizes = Sizes(
+        record.task.train or 0, record.task.test or 0, len(record.settings.get("seeds", (0,)))
+    )
+    names = dict.fromkeys(name for trial in record.trials for name in trial.stages)
+    return Took(
+        seconds=median(median(trial.seconds) for trial in record.trials),
+        spent=median(sum(trial.seconds) + sum(trial.warmup) for trial in record.trials),
+        once=float(median(record.extra.get("compile_seconds") or [0.0])),
+        stages={n: median(t.stages.get(n, 0.0) for t in record.trials) for n in names},
+        work=described(record.workload).work(record.settings, sizes),
+    )

@@ -1,0 +1,42 @@
+"""What the workloads share that train linear heads on features of an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sparsebench.bench.workloads.settings import HeadSettings, Settings
+from sparsebench.bench.workloads.workload import OnEngine
+
+if TYPE_CHECKING:
+    from sparsebench.bench.plan.cells import Cell
+    from sparsebench.bench.plan.plan import Plan
+
+
+class OnFeatures(OnEngine):
+    """A workload with linear heads on features that are extracted once."""
+
+    settings: ClassVar[type[Settings]] = HeadSettings
+    seeded = True
+
+    @classmethod
+    def identity(cls, plan: Plan) -> dict[str, Any]:
+        """As :meth:`Workload.identity`; a sweep is no part of older identities."""
+        own = plan.section(cls.name, HeadSettings)
+        swept = {"weight_decays": [*own.weight_decays, own.validation]}
+        return {
+            "seeds": list(plan.seeds),
+            "solver": own.solver,
+            "epochs": own.epochs,
+            **(swept if own.weight_decays else {}),
+        }
+
+    @classmethod
+    def recorded(cls, plan: Plan, cell: Cell) -> dict[str, Any]:
+        """As :meth:`Workload.recorded`; L-BFGS has no epochs."""
+        own = plan.section(cls.name, HeadSettings)
+        said: dict[str, Any] = {"seeds": list(plan.seeds), "solver": own.solver}
+        if own.solver == "sgd":
+            said["epochs"] = own.epochs
+        if own.weight_decays:
+            said |= {"weight_decays": list(own.weight_decays), "validation": own.validation}
+        return said

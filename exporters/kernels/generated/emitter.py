@@ -1,0 +1,204 @@
+"""One pattern of non-zeros as machine code, and the order in which it reads its weights.
+
+Outputs of one place are vectors of 16 lanes. Up to 28 of them, one for each output channel of a
+*group*, are summed in registers: a vector of the input is loaded once and used by all channels of
+the group that have a non-zero there. A *unit* of code is one group over one block of input
+channels; the units of a block come one after the other. The code holds where the non-zeros are, not
+their values: these are a stream of floats beside it, each read as an embedded broadcast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.exporters.kernels.compiled.library import NONE, RELU6
+from sparsebench.exporters.kernels.generated import encoding as x86
+
+TOTALS = 28  # accumulators; the other registers hold what is loaded
+_INPUTS = 4
+_REACH = 256  # vectors or floats that one base register reaches by 8-bit displacements
+_MIDDLE = 128
+_SIX, _ZERO = 30, 31  # once the sums are done
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is emitted, apart from the pattern.
+
+    Attributes:
+        out_channels: O.
+        in_channels: C.
+        taps: bytes from a place's first input vector to that of each tap.
+        bits: whether bit t of a place says that it sees tap t; at most 64 taps then.
+        residual: whether the outputs are added to.
+        act: activation, see :mod:`exporters.kernels.library`.
+        blocks: of input channels.
+    """
+
+    out_channels: int
+    in_channels: int
+    taps: tuple[int, ...]
+    bits: bool
+    residual: bool
+    act: int
+    blocks: int = 1
+
+
+@dataclass(frozen=True)
+class Code:
+    """A pattern as machine code.
+
+    Attributes:
+        slots: ``uint8[n, 7]`` of all units.
+        starts: ``[units + 1]``, slots; the units of a block lie together.
+        size: of the weight stream, floats.
+        order: the non-zeros of the stream by their index in the pattern.
+        values_at: where each of them lies in the stream.
+        bias_at: the same of each output channel's bias, ``[O]``.
+        six_at: places that hold the number six.
+    """
+
+    slots: x86.Slots
+    starts: Indices
+    size: int
+    order: Indices
+    values_at: Indices
+    bias_at: Indices
+    six_at: Indices
+
+    def stream(
+        self, values: NDArray[np.float32], bias: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """The weight stream, aligned to 64 bytes.
+
+        Args:
+            values: of the non-zeros in the order of the pattern.
+            bias: ``[O]`` or None.
+        """
+        room = np.zeros(self.size + 16, np.float32)
+        first = -room.ctypes.data % 64 // 4
+        stream = room[first : first + self.size]
+        stream[self.values_at] = values[self.order]
+        stream[self.six_at] = 6
+        if bias is not None:
+            stream[self.bias_at] = bias
+        return stream
+
+    def function(self, first: int, end: int) -> bytes:
+        """The code of units ``first .. end`` as one loop over places."""
+        return x86.loop(self.slots[self.starts[first] : self.starts[end]].tobytes())
+
+
+def groups_of(channels: int) -> Indices:
+    """``[groups + 1]``: output channels of about equal groups that fit the registers."""
+    count = -(-channels // TOTALS)
+    return np.arange(count + 1) * channels // count
+
+
+def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
+    """Code for the non-zeros ``(out, inp, tap)``, each an array of one length.
+
+    Args:
+        out: output channels.
+        inp: input channels.
+        tap: places in ``shape.taps``.
+        shape: all else.
+    """
+    bounds = groups_of(shape.out_channels)
+    groups, taps = len(bounds) - 1, len(shape.taps)
+    units = groups * shape.blocks
+    group = np.searchsorted(bounds, out, "right") - 1
+    unit = inp * shape.blocks // shape.in_channels * groups + group
+    key = ((unit * taps + tap) * shape.in_channels + inp) * TOTALS + out - bounds[group]
+    order = np.argsort(key)
+    key = key[order]
+    total = key % TOTALS
+    vector = key // TOTALS  # what one load brings
+    channel = vector % shape.in_channels
+    segment = vector // shape.in_channels  # all of one unit and tap
+    unit = segment // taps
+    opens = _changes(segment)
+    rank = np.arange(len(key)) - np.repeat(np.flatnonzero(opens), _lengths(opens))
+
+    # The stream: of each unit its biases and a six, then the weights in order.
+    sizes = np.tile(np.diff(bounds), shape.blocks)
+    counts = np.bincount(unit, minlength=units)
+    begins = np.concatenate([[0], np.cumsum(counts + sizes + 1)])
+    values_at = np.arange(len(key)) + np.cumsum(sizes + 1)[unit]
+
+    # Slots in front of each multiply-add: those that open a segment, a new base of the input, a
+    # new base of the weights, a load.
+    loads = _changes(vector)
+    bases = _changes(segment * -(-shape.in_channels // _REACH) + channel // _REACH)
+    moves = (rank % _REACH == 0) & ~opens
+    own = 1 + loads + moves + bases + opens * (3 if shape.bits else 1)
+    frames = [_frame(shape, bounds, u, int(begins[u])) for u in range(units)]
+    heads, tails = np.array([[len(x) for x in frame] for frame in frames]).T
+    inner = np.bincount(unit, own, units).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(heads + inner + tails)])
+    at = np.cumsum(own) - 1 + (np.cumsum(heads + tails) - tails)[unit]
+
+    slots = np.empty((int(starts[-1]), x86.SLOT), np.uint8)
+    register = TOTALS + (np.cumsum(loads) - 1) % _INPUTS
+    slots[at] = x86.fma_broadcast(total, register, x86.R10, rank % _REACH - _MIDDLE)
+    slots[at[loads] - 1] = x86.load(register[loads], x86.RAX, channel[loads] % _REACH - _MIDDLE)
+    slots[at[moves] - 1 - loads[moves]] = x86.address(x86.R10, x86.R10, 4 * _REACH)
+    offsets = np.array(shape.taps, np.int64)[segment[bases] % taps]
+    offsets += (channel[bases] // _REACH * _REACH + _MIDDLE) * 64
+    slots[at[bases] - 2 - moves[bases]] = x86.address(x86.RAX, x86.RBX, offsets)
+    first = at[opens] - 3  # a segment's place in the stream; its base and a load follow
+    slots[first] = x86.address(x86.R10, x86.RCX, 4 * (values_at[opens] + _MIDDLE))
+    if shape.bits:
+        behind = np.append(first[1:] - 2, starts[-1])
+        behind = np.minimum(behind, (starts[1:] - tails)[unit[opens]])
+        skips = x86.skip_unless(x86.RBP, segment[opens] % taps, behind - first)
+        slots[first - 2], slots[first - 1] = skips[:, 0], skips[:, 1]
+    for u, (head, tail) in enumerate(frames):
+        slots[starts[u] : starts[u] + len(head)] = head
+        slots[starts[u + 1] - len(tail) : starts[u + 1]] = tail
+    bias_at = np.concatenate(
+        [b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)]
+    )
+    return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, begins[:-1] + sizes)
+
+
+def _changes(values: Indices) -> NDArray[np.bool_]:
+    """Where an array's value is not the one before it."""
+    found = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=found[1:])
+    return found
+
+
+def _lengths(opens: NDArray[np.bool_]) -> Indices:
+    """Of the runs that begin where `opens` is true."""
+    return np.diff(np.append(np.flatnonzero(opens), len(opens)))
+
+
+def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Slots, x86.Slots]:
+    """What a unit does before and after its non-zeros; `begin`: its place in the stream."""
+    block, group = divmod(unit, len(bounds) - 1)
+    first, count = int(bounds[group]), int(bounds[group + 1] - bounds[group])
+    totals, places = np.arange(count), np.arange(count) - _MIDDLE
+    stream = x86.address(x86.R10, x86.RCX, 4 * (begin + _MIDDLE))
+    output = x86.address(x86.RAX, x86.R11, 64 * (first + _MIDDLE))
+    if block == 0:
+        head = [stream, x86.broadcast(totals, x86.R10, places)]
+    else:
+        head = [output, x86.load(totals, x86.RAX, places)]
+    tail = []
+    last = block == shape.blocks - 1
+    if last and shape.residual:
+        tail += [output, x86.add_register(x86.RAX, x86.RDX)]
+        tail.append(x86.add_vector(totals, x86.RAX, places))
+    if last and shape.act != NONE:
+        tail += [x86.clear(_ZERO), x86.maximum(totals, _ZERO)]
+    if last and shape.act == RELU6:
+        tail += [stream, x86.broadcast(_SIX, x86.R10, count - _MIDDLE)]
+        tail.append(x86.minimum(totals, _SIX))
+    tail += [output, x86.store(totals, x86.RAX, places)]
+    return np.concatenate(head), np.concatenate(tail)

@@ -1,0 +1,66 @@
+"""A network whose convolutions are code generated for their patterns of non-zeros."""
+
+from __future__ import annotations
+
+from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.generated.convolution import LANES
+from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
+from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
+from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
+from sparsebench.exporters.kernels.inference.generated_calls import GeneratedCalls
+from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
+from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
+
+_LEAST = 7  # bytes of code for each non-zero
+
+
+class GeneratedNetwork(FoldedNetwork):
+    """As :class:`FoldedNetwork`. Each thread takes a group of its own where there are enough.
+
+    Attributes:
+        code_bytes: of the generated code.
+
+    Raises:
+        SparsebenchError: a layer or the whole is too large, or the system does not run generated
+            code; see :func:`why_not`.
+    """
+
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        batch_size: int,
+        input_shape: tuple[int, int, int],
+        kernels: Library,
+        threads: int,
+    ) -> None:
+        self._calls: list[GeneratedCalls] = []
+        super().__init__(network, batch_size, input_shape, kernels, threads)
+        layers = [layer for part in self._calls for layer in part.convolutions]
+        self._code = CodeMemory([code for layer in layers for code in layer.functions])
+        addresses = iter(self._code.addresses)
+        for layer in layers:
+            layer.place(tuple(next(addresses) for _ in layer.functions))
+            layer.functions = []
+        self.code_bytes = self._code.size
+
+    def _group(self, network: OnnxNetwork, input_shape: tuple[int, int, int]) -> Grouping:
+        return Grouping(network, self._batch, input_shape, LANES, self._item, pixel_major=True)
+
+    def _shared_pictures(self) -> int:
+        group = self._grouping.parts[-1].group
+        return group * max(1, min(self.threads, -(-self._batch // group)))
+
+    def _compile(self, part: Grouped, threads: int) -> PartCalls:
+        calls = GeneratedCalls(self.network, self._grouping, part, self.kernels, threads)
+        self._calls.append(calls)
+        return calls
+
+
+def why_not(network: OnnxNetwork, kernels: Library) -> str:
+    """Why code is not generated for a network here, or nothing."""
+    if (kernels.isa, kernels.dtype) != ("avx512", "float32"):
+        return f"Code is generated for avx512 and float32, not {kernels.isa} and {kernels.dtype}."
+    non_zeros = sum(int((weight != 0).sum()) for weight, _, _ in network.layers.values())
+    if non_zeros * _LEAST > LIMIT:
+        return f"{non_zeros} non-zeros would take more than {LIMIT >> 20} MiB of code."
+    return refusal()

@@ -1,0 +1,183 @@
+"""Recompute the points and intervals of a run from its files, with none of the suite's code.
+
+    uv run python -m sparsebench.results.scripts.recompute RUN
+
+It reads ``records.jsonl``, ``trials.jsonl`` and the files that say which test images were right,
+works each number out anew with NumPy and SciPy alone, and prints it beside that of
+``comparisons.jsonl``; exit code 1 where one differs. Speed-ups are paired by block, with the
+t-interval of the blocks' log-ratios; the suite's interval is that or, where the samples inside
+the blocks scatter more, a wider one. Inference is left out where it took turns in visits, whose
+common disturbance the suite takes out first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number, recomputed and as the run states it; an interval is None where there is none."""
+
+    name: str
+    point: float
+    ends: Ends | None
+    stated: float
+    stated_ends: Ends | None
+    may_be_wider: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same up to rounding."""
+        if not math.isclose(self.point, self.stated, rel_tol=1e-6, abs_tol=1e-9):
+            return False
+        if self.ends is None or self.stated_ends is None:
+            return self.ends is self.stated_ends is None
+        (low, high), (below, above) = self.ends, self.stated_ends
+        if self.may_be_wider and below <= low * (1 + 1e-6) and above >= high * (1 - 1e-6):
+            return True
+        return bool(np.allclose((low, high), (below, above), rtol=1e-6, atol=1e-9))
+
+
+def recompute(run: Path) -> Iterator[Number]:
+    """Every speed-up and accuracy change of a run."""
+    records = {line["id"]: line for line in _lines(run / "records.jsonl")}
+    trials = {(t["cell"], t["block"], t["launch"]): t for t in _lines(run / "trials.jsonl")}
+    good = [trial for trial in trials.values() if trial["status"] == "ok"]
+    for comparison in _lines(run / "comparisons.jsonl"):
+        if comparison["status"] != "ok":
+            continue
+        sides = [records[comparison[side]] for side in ("sparse", "dense")]
+        name = f"{comparison['workload']} {sides[0]['backbone']['name']}"
+        ours, theirs = ([t for t in good if t["cell"] == side["id"]] for side in sides)
+        if not any("visits" in trial["extra"] for trial in (*ours, *theirs)):
+            speedup = comparison["speedup"]
+            point, ends = _speedup(ours, theirs)
+            stated = None if speedup["ci95"] is None else tuple(speedup["ci95"])
+            yield Number(f"{name}: speed-up", point, ends, speedup["median"], stated, True)
+        delta = comparison["accuracy_delta"]
+        if delta is None or comparison["accuracy_from"] or not all(s["accuracy"] for s in sides):
+            continue
+        seeds, both = _change(run, *(side["accuracy"] for side in sides))
+        stated = None if delta["ci95"] is None else tuple(delta["ci95"])
+        over = delta.get("over", "seeds") == "images and seeds"
+        if over != (both is not None):
+            raise SystemExit(f"{name}: the run says {delta.get('over')}, its files do not")
+        mean = float(np.mean(seeds))
+        yield Number(f"{name}: change", mean, both or _t(seeds), delta["mean"], stated)
+
+
+def _speedup(sparse: list[Any], dense: list[Any]) -> tuple[float, Ends | None]:
+    logs = []
+    for block in sorted({t["block"] for t in sparse} & {t["block"] for t in dense}):
+        a, b = ([t for t in side if t["block"] == block] for side in (dense, sparse))
+        common = {t["launch"] for t in a} & {t["launch"] for t in b}
+        if common:
+            dense_log, sparse_log = (
+                _level([t for t in x if t["launch"] in common]) for x in (a, b)
+            )
+            logs.append(dense_log - sparse_log)
+    ends = _t(logs) if len(logs) >= 3 else None
+    return math.exp(np.mean(logs)), None if ends is None else (math.exp(ends[0]), math.exp(ends[1]))
+
+
+def _level(trials: list[Any]) -> float:
+    """Mean over trials of the log of the median seconds an item."""
+    return float(np.mean([np.log(np.median(t["seconds"]) / t["items"]) for t in trials]))
+
+
+def _change(run: Path, sparse: Any, dense: Any) -> tuple[list[float], Ends | None]:
+    """Differences of the seeds in points, and the interval over images and seeds if it is known."""
+    per_seed = [dict(zip(s["seeds"], s["per_seed"], strict=True)) for s in (sparse, dense)]
+    seeds = [seed for seed in per_seed[0] if seed in per_seed[1]]
+    differences = [100 * (per_seed[0][seed] - per_seed[1][seed]) for seed in seeds]
+    answers = [_answers(run, side) for side in (sparse, dense)]
+    if not all(answers) or len(seeds) < 2:
+        return differences, None
+    labels = answers[0].pop("labels")
+    answers[1].pop("labels")
+    values = 100 * np.array([answers[0][seed] - answers[1][seed] for seed in seeds])
+    classes = labels if sparse["metric"] == "mean_per_class" else np.zeros_like(labels)
+    return differences, crossed(values, classes)
+
+
+def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
+    """Interval of a mean over seeds (rows) and images (columns), class by class.
+
+    The variance of the images' means, inside classes, and what the seeds add beyond the residuals
+    that are in it already; each with its own quantile of t.
+    """
+    s, n = values.shape
+    names = np.unique(classes)
+    if not values.any():
+        half = 100 * (1 - 0.05 ** (1 / n))
+        return -half, half
+    variance, rest, shares, of_seed = 0.0, 0.0, [], np.zeros(s)
+    for name in names:
+        part = values[:, classes == name]
+        size, weight = part.shape[1], 1 / (len(names) * part.shape[1])
+        if size < 2:
+            raise NotImplementedError("a class with a single test image")
+        images, seeds = part.mean(axis=0), part.mean(axis=1)
+        variance += images.var(ddof=1) / size / len(names) ** 2
+        residual = part - images - seeds[:, None] + part.mean()
+        rest += (residual**2).sum() / ((s - 1) * (size - 1)) / size / s / len(names) ** 2
+        shares.append((weight * (images - images.mean())) ** 2)
+        of_seed += seeds / len(names)
+    share = np.concatenate(shares)
+    degrees = min(n - len(names), max(1, 4 * share.sum() ** 2 / (share**2).sum()))
+    extra = max(of_seed.var(ddof=1) / s - rest, 0)
+    half = math.sqrt(
+        stats.t.ppf(0.975, degrees) ** 2 * variance + stats.t.ppf(0.975, s - 1) ** 2 * extra
+    )
+    middle = float(of_seed.mean())
+    return middle - half, middle + half
+
+
+def _answers(run: Path, accuracy: Any) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for one in accuracy.get("correct") or ():
+        with np.load(run / one["file"]) as file:
+            right = np.unpackbits(file["bits"], axis=1)[:, : int(file["images"])].astype(float)
+            found["labels"] = file["labels"]
+            for seed, row in zip(file["seeds"].tolist(), right, strict=True):
+                found.setdefault(seed, row)
+    return found
+
+
+def _t(values: list[float]) -> Ends | None:
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def main() -> None:
+    """Print each number of a run twice."""
+    wrong = 0
+    for number in recompute(Path(sys.argv[1])):
+        wrong += not number.agrees
+        print(
+            f"{'same' if number.agrees else 'DIFFERENT'}  {number.name}: {number.point:.4f} "
+            f"{number.ends} stated {number.stated:.4f} {number.stated_ends}"
+        )
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Accuracy intervals over test images and seeds hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sparsebench.bench.statistics import crossed_interval, mean_interval, proportion_interval
+from tests.bench.statistics.crossed_model import Model
+
+# Seeds, images, networks: accuracies 0.5 to 0.985; images of equal and of very unequal
+# difficulty; seeds that hardly matter and seeds that move an accuracy by five points.
+CORNERS = [
+    (3, 100, Model(0.50, 0.52, seeds=0.3)),
+    (3, 100, Model(0.91, 0.915)),
+    (10, 100, Model(0.80, 0.83, difficulty=4.0, shared=0.9, seeds=0.15)),
+    (10, 100, Model(0.975, 0.98, seeds=0.3)),
+    (3, 539, Model(0.91, 0.91, difficulty=0.7, shared=0.5, seeds=0.02)),
+    (3, 539, Model(0.905, 0.915, seeds=0.3)),
+    (5, 500, Model(0.985, 0.985)),
+    (3, 2000, Model(0.91, 0.93, seeds=0.15)),
+    (10, 2000, Model(0.70, 0.705, difficulty=4.0, shared=0.9)),
+]
+RUNS = 500
+
+
+@pytest.mark.parametrize(("seeds", "images", "model"), CORNERS)
+def test_coverage_of_an_accuracy_change(seeds: int, images: int, model: Model) -> None:
+    rng = np.random.default_rng([seeds, images, round(1000 * model.dense)])
+    runs = RUNS if images < 1000 else RUNS // 2
+    covered = 0
+    for _ in range(runs // 50):
+        sparse, dense = model.draw(rng, 50, seeds, images)
+        for ours, theirs in zip(sparse, dense, strict=True):
+            found = crossed_interval(ours.astype(float) - theirs)
+            covered += found.low <= model.change <= found.high
+    # 93-97 %, with two standard errors of this small simulation on either side
+    error = 2 * math.sqrt(0.05 * 0.95 / runs)
+    assert 0.93 - error <= covered / runs <= 0.97 + error
+
+
+@pytest.mark.parametrize(("seeds", "images", "model"), CORNERS[1::2])
+def test_coverage_of_an_accuracy(seeds: int, images: int, model: Model) -> None:
+    rng = np.random.default_rng([seeds, images])
+    runs = RUNS // 2
+    covered = 0
+    for _ in range(runs // 50):
+        for right in model.draw(rng, 50, seeds, images)[0]:
+            found = proportion_interval(right.astype(float))
+            covered += found.low <= model.sparse <= found.high
+    assert 0.93 - 0.03 <= covered / runs <= 0.99
+
+
+def test_seeds_alone_would_cover_far_too_little() -> None:
+    rng = np.random.default_rng(4)
+    model = Model(0.91, 0.915, difficulty=4.0, shared=0.9)
+    covered = 0
+    for sparse, dense in zip(*model.draw(rng, 200, 10, 300), strict=True):
+        found = mean_interval((sparse.astype(float) - dense).mean(axis=1))
+        covered += found.low <= model.change <= found.high
+    assert covered / 200 < 0.8
+
+
+def test_the_parts_are_those_of_an_analysis_of_variance() -> None:
+    """Mean squares by the textbook's sums of squares (Searle et al., 1992, chapter 4)."""
+    sparse, dense = Model(0.8, 0.85, seeds=0.3).draw(np.random.default_rng(1), 1, 4, 60)
+    values = sparse[0].astype(float) - dense[0]
+    s, n = values.shape
+    grand = values.mean()
+    total = ((values - grand) ** 2).sum()
+    images = s * ((values.mean(axis=0) - grand) ** 2).sum()
+    seeds = n * ((values.mean(axis=1) - grand) ** 2).sum()
+    rest = (total - images - seeds) / ((n - 1) * (s - 1))
+    a, b = images / (n - 1) / (s * n), seeds / (s - 1) / (s * n)
+    shares = (values.mean(axis=0) - grand) ** 2
+    degrees = min(n - 1, 4 * shares.sum() ** 2 / (shares**2).sum())
+    square = stats.t.ppf(0.975, degrees) ** 2 * a
+    square += stats.t.ppf(0.975, s - 1) ** 2 * max(b - rest / (s * n), 0)
+    found = crossed_interval(values)
+    assert found.mid == pytest.approx(grand)
+    assert found.ci95 == pytest.approx((grand - math.sqrt(square), grand + math.sqrt(square)))
+
+
+def test_equal_seeds_leave_the_paired_interval_over_images() -> None:
+    """L-BFGS gives the same head for every seed: repeating it adds no knowledge."""
+    rng = np.random.default_rng(2)
+    row = rng.choice([-1.0, 0.0, 1.0], 900, p=[0.3, 0.3, 0.4])
+    found = crossed_interval(np.repeat(row[None], 5, axis=0))
+    expected = stats.ttest_1samp(row, 0).confidence_interval()
+    assert found.ci95 == pytest.approx((expected.low, expected.high))
+    one_more = crossed_interval(np.repeat(row[None], 6, axis=0))
+    assert one_more.ci95 == pytest.approx(found.ci95)
+
+
+def test_an_accuracy_of_equal_seeds_is_agrestis_and_coulls() -> None:
+    right = np.zeros((3, 100))
+    right[:, :95] = 1
+    found = proportion_interval(right)
+    middle = (95 + 2) / 104
+    half = stats.t.ppf(0.975, 99) * math.sqrt(middle * (1 - middle) / 104)
+    assert found.mid == pytest.approx(0.95)
+    # They divide the squares by n, an unbiased variance by n - 1.
+    assert found.ci95 == pytest.approx((middle - half, middle + half), abs=2e-3)
+
+
+def test_no_difference_in_n_images_is_the_rule_of_three() -> None:
+    found = crossed_interval(np.zeros((5, 300)))
+    assert found.mid == 0
+    assert found.high == -found.low == pytest.approx(1 - 0.05 ** (1 / 300))
+    assert found.high == pytest.approx(3 / 300, rel=0.01)
+
+
+def test_a_mean_over_classes_weighs_classes_and_covers() -> None:
+    """20 classes of 4 to 40 images, each of its own difficulty; images and seeds are drawn."""
+    rng = np.random.default_rng(8)
+    sizes = rng.integers(4, 41, 20)
+    classes = np.repeat(np.arange(20), sizes)
+    centres = rng.normal(1.5, 0.7, 20)
+    from scipy.special import ndtr
+
+    shift, spread = 0.15, math.sqrt(1.5**2 + 1)
+    truth = float(np.mean(ndtr((centres - shift) / spread) - ndtr(centres / spread)))
+    covered = 0
+    runs = 300
+    for _ in range(runs):
+        image = 1.5 * rng.standard_normal(len(classes))
+        sides = []
+        for lower in (shift, 0.0):
+            score = centres[classes] - lower + image + rng.standard_normal((3, len(classes)))
+            sides.append((score > 0).astype(float))
+        found = crossed_interval(sides[0] - sides[1], classes)
+        covered += found.low <= truth <= found.high
+        by_class = [(sides[0] - sides[1])[:, classes == c].mean() for c in range(20)]
+        assert found.mid == pytest.approx(np.mean(by_class))
+    assert 0.91 <= covered / runs <= 0.985
+
+
+def test_a_class_of_one_image_and_a_single_seed() -> None:
+    values = np.array([[1.0, 0, 0, -1, 1], [1, 0, 1, 0, 1]])
+    found = crossed_interval(values, np.array([0, 0, 0, 0, 7]))
+    assert found.mid == pytest.approx((values[:, :4].mean() + values[:, 4].mean()) / 2)
+    assert found.ci95 is not None
+    assert crossed_interval(values[:1]).ci95 is None
+    assert crossed_interval(values[:, :1]).ci95 is None
+    assert crossed_interval(values, np.arange(5)).ci95 is None
+    with pytest.raises(ValueError, match="at least one"):
+        crossed_interval(np.zeros((0, 3)))
