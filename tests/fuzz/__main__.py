@@ -9,7 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]
+import atheris  # type: ignore[import-untyped]
 
 CORPUS = Path(__file__).parent / "corpus"
 name, runs = sys.argv[1], sys.argv[2]

@@ -146,14 +146,14 @@ def test_values_that_no_version_writes(
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
         del line["check"]
-    spots = {
+    spots: dict[str, list[list[Any]]] = {
         "trials.jsonl": [["seconds", 0], ["items"], ["stages"], ["extra"]],
         "records.jsonl": [["extra"], ["machine", "usable_cpus"], ["accuracy"], ["settings"]],
         "comparisons.jsonl": [["speedup"], ["training"], ["p_holm"]],
         "blocks.jsonl": [["before", "at"], ["after"], ["launch"], ["disturbed"]],
-    }[name]
-    for spot in spots[:2] if len(value) > 300 else spots:
-        planted = json.loads(json.dumps(lines))
+    }
+    for spot in spots[name][:2] if len(value) > 300 else spots[name]:
+        planted: Any = json.loads(json.dumps(lines))
         inner: Any = planted[0]
         for step in spot[:-1]:
             inner = inner[step]
