@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import shutil
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from sparsebench.models.errors import SparsebenchError
 
-log = logging.getLogger("sparsebench")
 _VARIABLE = "SPARSEBENCH_CACHE"
 
 
@@ -71,8 +69,9 @@ def _use_temporary() -> None:
     folder = tempfile.mkdtemp(prefix="sparsebench-cache-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_VARIABLE] = folder  # for workers too
-    log.warning(
-        "the cache folder in your home cannot be written; %s is used and removed at the end: set "
-        "SPARSEBENCH_CACHE to a folder that lasts",
-        folder,
+    # Not to the log alone: a run's goes to its folder.
+    print(
+        f"Note: the cache folder in your home cannot be written; {folder} is used and removed at "
+        "the end. Set SPARSEBENCH_CACHE to a folder that lasts.",
+        file=sys.stderr,
     )
