@@ -21,7 +21,7 @@ os.access = lambda path, *rest, **more: str(path) != "/dev/shm" and _access(path
 
 def run(folder: Path, pictures: Path, *options: str, **environment: str) -> tuple[int, str]:
     plan = folder / "small.toml"
-    plan.write_text("min_seconds = 0.01\nrepeats = 1\ncall_timeout = 60\ndiscards = 0\n")
+    plan.write_text("min_seconds = 0.01\nrepeats = 1\ncall_timeout = 400\ndiscards = 0\n")
     home = folder / "home"
     home.write_text("a file: nothing can be kept below it")
     (folder / "site").mkdir()
