@@ -84,10 +84,13 @@ def _check(
     from sparsebench.bench.gate.refs import compare_refs
     from sparsebench.bench.gate.sides import run_sides
     from sparsebench.bench.plan.plan import load_plan
+    from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
     from sparsebench.models.errors import NothingMeasuredError
 
-    if asked.blocks < 2:
-        raise SparsebenchError(f"--blocks must be 2 or more, not {asked.blocks}.")
+    if asked.blocks < LEAST_BLOCKS:
+        raise SparsebenchError(
+            f"--blocks must be {LEAST_BLOCKS} or more, not {asked.blocks}: fewer have no interval."
+        )
     name = asked.plan
     if Path(name).suffix == ".toml":
         name = str(Path(name).resolve())

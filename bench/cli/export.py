@@ -57,7 +57,8 @@ def export(
         raise SparsebenchError(f"{target} is the file itself.", "Choose another --out.")
     artifact = export_backbone(loaded, size=size or None, output=output)
     preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
-    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, 16)
+    count = artifact.facts.get("batch_size") or 16
+    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, count)
     expected = reference(loaded, artifact, images)
     with start_worker("onnxruntime", threads=1) as worker:
         worker.compile(artifact, CompileRequest(batch_size=len(images), threads=1))

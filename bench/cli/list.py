@@ -202,7 +202,8 @@ def _methods() -> Rows:
     for name in METHODS:
         method = METHODS.load(name)
         start = "start" if method.needs_start else ""
-        rows.append([name, method.family, start, method.source, _first_line(method)])
+        blocks = " In blocks too: --block 4." if method.has_blocks else ""
+        rows.append([name, method.family, start, method.source, _first_line(method) + blocks])
     for name, function in ONE_SHOT_METHODS.items():
         rows.append([name, "one-shot", "start", "no training", _first_line(function)])
     for name in GENERATED_METHODS:

@@ -202,13 +202,31 @@ def _sections(
 
 
 def _partners(pairs: list[str]) -> dict[str, str]:
-    partners = {}
-    for pair in pairs:
-        sparse, equals, dense = pair.partition("=")
-        if not equals or not sparse or not dense:
-            raise SparsebenchError(f"'--dense {pair}' is not SPARSE=DENSE.")
-        partners[sparse] = dense
-    return partners
+    return dict(_pair(pair) for pair in pairs)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """SPARSE=DENSE; a file's name may hold "=" too, so the split whose sides exist is taken."""
+    parts = text.split("=")
+    splits = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]
+    splits = [(sparse, dense) for sparse, dense in splits if sparse and dense]
+    if not splits:
+        raise SparsebenchError(f"'--dense {text}' is not SPARSE=DENSE.")
+    return max(splits, key=lambda pair: sum(_exists(name) for name in pair))
+
+
+def _exists(name: str) -> bool:
+    from sparsebench.models.checkpoints import split_entry
+    from sparsebench.models.zoo import find_card
+
+    source = name.partition("@")[2] or name
+    if split_entry(source)[0].is_file():
+        return True
+    try:
+        find_card(name)
+    except SparsebenchError:
+        return False
+    return True
 
 
 def _absolute(task: str) -> str:

@@ -57,6 +57,13 @@ def sparsify(
         Path | None, typer.Option(help="TOML file that says all this; options given here win.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is.")] = "auto",
+    block: Annotated[
+        int | None,
+        typer.Option(
+            help="Input channels that are pruned together, e.g. 4 for engines with INT8 "
+            "instructions (default: 1). The method is then named like gmp_block4."
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side of the images in pixels (default: the start's own, or 64)."),
@@ -104,6 +111,7 @@ def sparsify(
         epochs=epochs,
         start=start,
         teacher=teacher,
+        block=block,
         size=size,
         seed=seed,
     )

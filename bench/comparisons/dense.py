@@ -22,7 +22,14 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
     bf16 without them. Integers need a calibration that a dense partner in floats has not had.
     """
     # Another precision is measured in the open division.
-    free = ("engine.name", "engine.version", "engine.options", "engine.precision", "division")
+    free = (
+        "engine.name",
+        "engine.version",
+        "engine.runs_itself",
+        "engine.options",
+        "engine.precision",
+        "division",
+    )
     return [
         record
         for record in records

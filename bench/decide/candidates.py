@@ -175,7 +175,7 @@ def name_of(record: Record) -> str:
     """Backbone and engine in words, with what is not usual of the settings."""
     engine = record.engine
     other = [word for word in (engine.device, engine.precision) if word not in ("cpu", "fp32")]
-    return " ".join([f"{record.backbone.name} on {engine.name}", *other])
+    return " ".join([f"{record.backbone.name} on {engine.label}", *other])
 
 
 def baseline_of(record: Record, comparison: Comparison | None, records: Sequence[Record]) -> str:
@@ -199,6 +199,8 @@ def measurement(run: RunData, record: Record, baseline: str) -> Measurement | st
         return f"{record.status}: {record.reason}"
     if record.id not in run.times:
         return "it has no time"
+    if not record.engine.runs_itself:
+        return record.engine.not_itself
     if not record.backbone.trained:
         return "generated weights: speed only, no accuracy"
     compared = next((c for c in run.comparisons if c.sparse == record.id), None)

@@ -119,6 +119,8 @@ def _gated(
         return GatedCell(record, kind, (), None, accuracy, {}, f"{record.status}: {record.reason}")
     if record.id not in times:
         return GatedCell(record, kind, (), None, accuracy, {}, "it has no timed block")
+    if not record.engine.runs_itself:
+        return GatedCell(record, kind, (), None, accuracy, {}, record.engine.not_itself)
     try:
         references = (
             [find_partner(record, records)]
@@ -145,7 +147,7 @@ def _peers(
     wanted: Sequence[str] | None,
 ) -> list[Record]:
     """The same dense backbone on other engines, in the same settings."""
-    free = ("engine.name", "engine.version", "engine.options")
+    free = ("engine.name", "engine.version", "engine.runs_itself", "engine.options")
     peers = [
         other
         for other in records

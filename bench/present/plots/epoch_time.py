@@ -80,7 +80,7 @@ def _mark(record: Record, colours: dict[str, str]) -> Mark:
     mean = 100 * record.accuracy.mean
     below, above = (100 * end for end in record.accuracy.ci95 or (mean / 100, mean / 100))
     backbone = record.backbone
-    label = "dense" if backbone.is_dense else f"{format_percent(backbone.sparsity)}%"
+    label = "dense" if backbone.is_dense else f"{format_percent(round(backbone.zeros, 3))}%"
     if "+" in backbone.name:
         label += " compact"
     return Mark(

@@ -189,7 +189,7 @@ def _labels(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> 
 
 
 def _label(point: Point, several: bool) -> str:
-    sparsity = f"{point.sparsity * 100:g}%"
+    sparsity = f"{round(point.sparsity * 100, 1):g}%"
     return f"{point.arch} {sparsity}" if several else sparsity
 
 

@@ -112,7 +112,7 @@ def _bars(runs: Sequence[RunData], selection: Selection, left_out: LeftOut) -> l
                         + (f", {run.name}" if several else ""),
                         record.engine.name + arch + settings,
                         f"{variant(record)}  {known[0].mean:.1%}",
-                        record.backbone.sparsity,
+                        record.backbone.zeros,
                         {name: fmean(s.get(name, 0.0) for s in timed) for name in timed[0]},
                         speedups.get(record.id),
                     )

@@ -115,7 +115,8 @@ class Cell:
             "arch": backbone.arch,
             "method": backbone.method,
             "family": backbone.family,
-            "sparsity": backbone.sparsity,
+            "sparsity": backbone.zeros,
+            "sparsity_label": backbone.sparsity,
             "trained": backbone.trained,
             "dense_partner": self.partner,
             "engine": engine.name,
@@ -204,7 +205,10 @@ def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
 
 def delta_json(delta: Delta | None) -> dict[str, Any] | None:
     """A change in points for a script."""
-    return None if delta is None else {"mean": delta.mean, "ci95": _pair(delta.ci95)}
+    if delta is None:
+        return None
+    seeds = _pair(delta.ci95_seeds)
+    return {"mean": delta.mean, "ci95": _pair(delta.ci95), "ci95_seeds": seeds, "over": delta.over}
 
 
 def _pair(ends: Sequence[float] | None) -> list[float] | None:

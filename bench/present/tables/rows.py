@@ -120,7 +120,7 @@ def _section(
 ) -> Section:
     varying = varying_settings(group)
     ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
-                                           r.backbone.sparsity, r.backbone.name))  # fmt: skip
+                                           r.backbone.zeros, r.backbone.name))  # fmt: skip
     rows = tuple(
         _row(record, records, times, compared.get(record.id), varying, totals)
         for record in ordered
@@ -206,7 +206,7 @@ def _in_words(key: str, value: object) -> str:
 def engine_label(record: Record, varying: Sequence[str]) -> str:
     """The engine's name, with those settings that are not the same in the whole table."""
     settings = [_in_words(key, _setting(record, key)) for key in varying]
-    return " ".join([record.engine.name, *settings])
+    return " ".join([record.engine.label, *settings])
 
 
 def _shared_settings(

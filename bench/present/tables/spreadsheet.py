@@ -26,7 +26,7 @@ COLUMNS = (
     "smallest_effect", "amdahl_bound", "efficiency", "verdict", "verdict_best_dense",
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
-    *DETAILS, *RESOURCES, *PROCESS,
+    *DETAILS, *RESOURCES, *PROCESS, "sparsity_label",
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -55,9 +55,10 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "backbone": record.backbone.name,
         "method": record.backbone.method,
         "family": record.backbone.family,
-        "sparsity": record.backbone.sparsity,
+        "sparsity": record.backbone.zeros,
+        "sparsity_label": record.backbone.sparsity,
         "trained": record.backbone.trained,
-        "engine": record.engine.name,
+        "engine": record.engine.label,
         "engine_version": record.engine.version,
         "device": record.engine.device,
         "precision": record.engine.precision,

@@ -205,7 +205,7 @@ def test_several_figures_do_not_go_into_one_file(cli: Cli, tmp_path: Path) -> No
 
 
 def test_the_name_of_a_task_is_text_and_no_formula(tmp_path: Path) -> None:
-    run = make_run(blocks=2, backbones=TRAINED[:2], engines=["torch"])
+    run = make_run(blocks=3, backbones=TRAINED[:2], engines=["torch"])
     name = "a$^{b$ <script>"
     records = [replace(r, task=replace(r.task, name=name)) for r in run.records]
     odd = RunData.of(records, run.trials)
