@@ -35,6 +35,7 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
         for record in records
         if record.status == "ok"
         and record.backbone.name == partner.backbone.name
+        and record.task.name == partner.task.name  # one of the keys, and cheap: runs have many
         and record.engine.precision in (*FLOATS, precision)
         and not differing_keys(partner, record, ignore=free)
     ]

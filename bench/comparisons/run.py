@@ -224,10 +224,14 @@ def _total(
 
 def _best_with_common_block(sparse: Record, dense: Record, pairing: Pairing, run: _Run) -> Record:
     """The best dense record of which at least one block can be paired; the partner can."""
+    precision = sparse.engine.precision
+    peers = dense_peers(dense, run.records, precision)
     usable = {
-        key: times for key, times in run.times.items() if times.blocks.keys() & pairing.pairs.keys()
+        peer.id: run.times[peer.id]
+        for peer in peers
+        if peer.id in run.times and run.times[peer.id].blocks.keys() & pairing.pairs.keys()
     }
-    return best_dense(dense, run.records, usable, sparse.engine.precision) or dense
+    return best_dense(dense, peers, usable, precision) or dense
 
 
 def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Record | None:

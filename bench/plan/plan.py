@@ -5,13 +5,13 @@ This module is imported by the command line at start: standard library only.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsebench.bench.plan.entries import PRECISIONS
+from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
 from sparsebench.bench.plan.sections import changed, engines_by_workload, known_keys
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.inference import Inference
@@ -161,20 +161,14 @@ def load_plan(name_or_path: str) -> Plan:
         SparsebenchError: no such preset or file, not TOML, an unknown key or a bad value.
     """
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".toml" or is_file(name_or_path):
+        if not is_file(name_or_path):
             raise SparsebenchError(f"There is no plan file {path}.")
     elif name_or_path in preset_names():
         path = PRESETS / f"{name_or_path}.toml"
     else:
         raise UnknownNameError("plan", name_or_path, preset_names())
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
-    return plan_from_dict({"name": path.stem, **data}, str(path))
+    return plan_from_dict({"name": path.stem, **read_plan_file(path)}, str(path))
 
 
 def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
@@ -188,6 +182,7 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
     for key in ("sections", "flat"):  # fields, but no keys
         if key in data:
             raise UnknownNameError(f"key of a plan ({where})", key, known_keys())
+    check_input(data, where)
     data["workload_engines"] = engines_by_workload(data.get("workload_engines", {}), where)
     settings = {}
     for name, table in dict(data.pop("engine_settings", {})).items():
@@ -205,18 +200,7 @@ def validate(plan: Plan) -> Plan:
     Raises:
         SparsebenchError: a value out of range, or more threads than CPUs.
     """
-    for key, value, least in (
-        ("batch_size", plan.batch_size, 1),
-        ("repeats", plan.repeats, 1),
-        ("threads", plan.threads, 0),
-        ("size", plan.size, 0),
-        ("limit", plan.limit, 0),
-        ("max_repeats", plan.max_repeats, 0),
-        ("budget_seconds", plan.budget_seconds, 0),
-        ("discards", plan.discards, 0),
-    ):
-        if not least <= value < INF:
-            raise SparsebenchError(f"'{key}' must be {least} or more, and finite, not {value}.")
+    check_ranges(plan)
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."

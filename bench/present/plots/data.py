@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
@@ -143,7 +144,7 @@ def complete(
 def variant(record: Record) -> str:
     """The backbone's name without its architecture and the folders of its file."""
     head, at, source = record.backbone.name.partition("@")
-    return head.partition("/")[2] + at + source.rpartition("/")[2]
+    return escape.visible(head.partition("/")[2] + at + source.rpartition("/")[2])
 
 
 def engine_label(record: Record) -> str:
@@ -151,7 +152,7 @@ def engine_label(record: Record) -> str:
     engine = record.engine
     unusual = [engine.device] if engine.device != "cpu" else []
     unusual += [engine.precision] if engine.precision != "fp32" else []
-    return " ".join([engine.label, *unusual])
+    return escape.visible(" ".join([engine.label, *unusual]))
 
 
 def caption(records: Iterable[Record]) -> str:
@@ -168,7 +169,7 @@ def caption(records: Iterable[Record]) -> str:
         _counted("batch size ", {record.engine.batch_size for record in shown}),
         _counted("", {record.engine.threads for record in shown}, " threads"),
     ]  # fmt: skip
-    return "".join(f"{'; '.join(part for part in parts if part)}." if any(parts) else "")
+    return escape.visible(f"{'; '.join(part for part in parts if part)}.") if any(parts) else ""
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

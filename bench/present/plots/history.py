@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.bench.history.changepoints import ChangePoint
 from sparsebench.bench.history.series import History, Series
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import canvas, style
 from sparsebench.bench.present.plots.marks import draw_mark, span
 
@@ -38,7 +39,7 @@ def draw(
     for series in history.series:
         here = [p for p in points if (p.name, p.kind) == (series.name, series.kind)]
         fill = partial(_panel, series=series, points=here)
-        shown.append(canvas.Panel(series.name, fill, height=HEIGHT))
+        shown.append(canvas.Panel(escape.visible(series.name), fill, height=HEIGHT))
     keys = [
         canvas.key("ratio of a run", style.COLOURS[0], "o", "-"),
         canvas.key("lasting change, worse", WORSE, "v", "--"),

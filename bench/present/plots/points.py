@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsebench.bench.comparisons import best_dense, by_cell, dense_against_best, run_times
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots.data import ALL, LeftOut, Selection, engine_label
 from sparsebench.bench.present.plots.marks import Span, span
 from sparsebench.bench.records import Comparison, Estimate, Record, Trial
@@ -145,9 +146,9 @@ def _dense_points(
 def _point(record: Record, ratio: Estimate, change: Span) -> Point:
     return Point(
         workload=record.workload,
-        task=record.task.name,
-        arch=record.backbone.arch,
-        method=record.backbone.method,
+        task=escape.visible(record.task.name),
+        arch=escape.visible(record.backbone.arch),
+        method=escape.visible(record.backbone.method),
         sparsity=round(record.backbone.zeros, 3),
         engine=engine_label(record),
         speedup=span(ratio.median, ratio.ci95),
