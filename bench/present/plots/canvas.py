@@ -271,11 +271,11 @@ def save_figure(
     Raises:
         SparsebenchError: the folder cannot be written.
     """
-    _clean(figure)
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, figure in enumerate(figures if isinstance(figures, Sequence) else [figures], 1):
+            _clean(figure)
             longest = max(float(inches) for inches in figure.get_size_inches())
             options: dict[str, Any] = {
                 "png": {"dpi": min(style.PNG_DPI, style.MOST_PIXELS / longest)},
