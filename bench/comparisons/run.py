@@ -227,12 +227,12 @@ def _best_with_common_block(sparse: Record, dense: Record, pairing: Pairing, run
     usable = {
         key: times for key, times in run.times.items() if times.blocks.keys() & pairing.pairs.keys()
     }
-    return best_dense(dense, run.records, usable, sparse.engine.precision) or dense
+    return best_dense(dense, run.records, usable) or dense
 
 
 def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Record | None:
     """The dense cell on this engine in the best engine's precision."""
-    for record in dense_peers(dense, run.records, best.engine.precision):
+    for record in dense_peers(dense, run.records):
         if (
             record.engine.precision == best.engine.precision
             and record.engine.name == dense.engine.name
