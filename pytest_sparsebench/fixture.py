@@ -47,7 +47,7 @@ class SparseBenchmark:
         backbone: str | Path,
         *,
         dense: str | Path | None = None,
-        engine: str = "deepsparse",
+        engine: str = "native",
         task: str = "digits",
         workload: str = "inference",
         max_accuracy_loss: float | None = None,

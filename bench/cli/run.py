@@ -48,6 +48,10 @@ def run(
     engine: Annotated[
         list[str] | None, typer.Option(help="Engine, or engine:precision; once for each.")
     ] = None,
+    dense_engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Engine for the dense baselines only, as a rival; once for each."),
+    ] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
     task: Annotated[
         list[str] | None,
@@ -127,6 +131,7 @@ def run(
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),
+        dense_engines=tuple(dense_engine or ()),
         workload_engines={} if engine else None,
         workloads=tuple(workload or ()),
         tasks=tuple(_absolute(name) for name in task or ()),

@@ -52,6 +52,8 @@ class Plan:
         backbones: backbone names; dense partners are added by themselves.
         engines: engine names; ``torch:bf16`` gives one a precision of its own, so that a run can
             hold several; ``torch:bf16?`` only where the processor has instructions for it.
+        dense_engines: entries on which only the dense baselines are measured, in workloads that run
+            on any engine: the rivals that an expert would pick, for "vs best dense engine".
         workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
         tasks: task names or paths of ImageFolder directories or tars.
@@ -85,7 +87,8 @@ class Plan:
     name: str = "custom"
     description: str = ""
     backbones: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ("deepsparse", "onnxruntime", "torch")
+    engines: tuple[str, ...] = ("native", "onnxruntime")
+    dense_engines: tuple[str, ...] = ()
     workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
     workloads: tuple[str, ...] = (Inference.name, LinearCached.name)
     tasks: tuple[str, ...] = ("digits",)
@@ -143,9 +146,12 @@ class Plan:
         """A validated copy; keys whose value is None or empty stay as they are.
 
         ``sections`` gives workload -> key -> value; a key from before there were sections goes
-        to all sections that have it.
+        to all sections that have it. Naming engines names all of them: the plan's own dense rivals
+        go, unless they are named too.
         """
         given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
+        if "engines" in given:
+            given.setdefault("dense_engines", ())
         return changed(self, given, "the changes")
 
 

@@ -97,7 +97,7 @@ def check(plan: Plan) -> None:
         WORKLOADS.target(name)
     with_partners(plan)
     named = [entry for entries in plan.workload_engines.values() for entry in entries]
-    for entry in (*plan.engines, *named, *plan.engine_settings):
+    for entry in (*plan.engines, *plan.dense_engines, *named, *plan.engine_settings):
         ENGINES.target(EngineEntry.parse(entry).name)
     _refuse_precisions(plan)
     distinct_names(plan.tasks, plan.data_dir)

@@ -135,7 +135,7 @@ def _dense_points(
             continue
         if not selection.holds(record):
             continue
-        best = best_dense(record, records, times, record.engine.precision)
+        best = best_dense(record, records, times)
         ratio = UNITY if best is record else dense_against_best(record, records, times)
         if ratio is not None and ratio.ci95 is not None:
             stored = Estimate(ratio.median, ratio.ci95, ratio.blocks)

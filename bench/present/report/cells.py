@@ -238,5 +238,5 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
 
 def _best(run: RunFacts, record: Record) -> str | None:
     """The dense record that a dense cell's total was taken against."""
-    best = best_dense(record, run.records, run.times, record.engine.precision)
+    best = best_dense(record, run.records, run.times)
     return None if best is None else best.id
