@@ -81,6 +81,8 @@ class Card:
         dense_partner: name of the backbone that this one is compared with.
         notes: one or two sentences for a reader.
         num_classes: outputs of the upstream classifier.
+        refused: why the file behind it cannot be used; empty for all that can.
+        precision: what its file computes in: ``fp32``, or ``int8`` for a quantized ONNX file.
     """
 
     name: str
@@ -98,3 +100,5 @@ class Card:
     dense_partner: str
     notes: str = ""
     num_classes: int = 1000
+    refused: str = ""
+    precision: str = "fp32"

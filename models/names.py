@@ -5,6 +5,9 @@ Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. 
 is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
 the weights are those that the suite ships. The path of an ONNX file alone (``my.onnx``) is a
 name too, of a network without an architecture's name (``models/sources/onnx_file.py``).
+
+A method that prunes in blocks carries their size: ``gmp_block4-90`` is ``gmp`` in blocks of four
+input channels (``models/blocks.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ _ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
 _PERCENT = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+_BLOCK = re.compile(r"(?P<base>.+)_block(?P<block>[1-9]\d?)")
 _VARIANT = re.compile(r"[a-z][a-z0-9_]*")
 _GRAMMAR = (
     "Names read <arch>/<method>-<percent>[+<variant>][@<source>], like resnet18/acdc-90, "
@@ -79,9 +83,20 @@ def format_percent(sparsity: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
+def split_block(method: str) -> tuple[str, int]:
+    """A method's name without its blocks, and their size: ``gmp_block4`` -> ``gmp``, 4."""
+    match = _BLOCK.fullmatch(method)
+    return (match["base"], int(match["block"])) if match else (method, 1)
+
+
+def with_block(method: str, block: int) -> str:
+    """The name of a method in blocks; blocks of one weight are no blocks."""
+    return method if block == 1 else f"{method}_block{block}"
+
+
 def is_onnx_name(name: str) -> bool:
     """Whether a backbone's name is the path of an ONNX file and nothing else."""
-    return "@" not in name and name.strip().endswith(ONNX_SUFFIX)
+    return "@" not in name and name.strip().lower().endswith(ONNX_SUFFIX)
 
 
 def _parse_recipe(text: str, recipe: str) -> tuple[str, float]:

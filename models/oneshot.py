@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName, format_percent, split_block
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +29,8 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
     """
     from sparsebench.models.sources import Found
 
+    base, block = split_block(name.method)
+    together = f", {block} input channels together" if block > 1 else ""
     card = replace(
         dense.card,
         name=str(name),
@@ -40,29 +42,30 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         upstream_data=None,
         dense_partner=dense.card.name,
         notes=f"'{dense.card.name}' without the {format_percent(name.sparsity)} % of its weights "
-        "that are smallest, not retrained; the first and the depthwise convolutions stay whole."
-        + ("" if dense.card.trained else " Random weights."),
+        f"that are smallest{together}, not retrained; the first and the depthwise convolutions "
+        "stay whole." + ("" if dense.card.trained else " Random weights."),
     )
 
     def load() -> nn.Module:
         from sparsebench.models.masks import apply_mask
 
         module = dense.load()
-        apply_mask(module, ONE_SHOT_METHODS[name.method](module, name.sparsity))
+        apply_mask(module, ONE_SHOT_METHODS[base](module, name.sparsity, block))
         return module
 
-    return Found(card, load)
+    return Found(card, load, said=dense.said)
 
 
-def global_magnitude(module: nn.Module, sparsity: float) -> Mask:
+def global_magnitude(module: nn.Module, sparsity: float, block: int = 1) -> Mask:
     """Keep the largest magnitudes of the network, but for the spared layers.
 
     Zeros over all prunable weights number exactly round(S * N), unless the network has
-    more of them already.
+    more of them already, or they come in blocks, which leave up to a block more.
 
     Args:
         module: any network with Conv2d and Linear layers.
         sparsity: share of zeros over all prunable weights, 0..1.
+        block: input channels that are removed together (``models/blocks.py``).
     """
     import torch
 
@@ -70,6 +73,9 @@ def global_magnitude(module: nn.Module, sparsity: float) -> Mask:
 
     weights, spared, pruned = _weights_to_prune(module, sparsity)
     free = {name: weight for name, weight in weights.items() if name not in spared}
+    if block > 1:
+        total = sum(weight.numel() for weight in free.values())
+        return _in_blocks(weights, [(free, max(total - pruned, 0))], block)
     kept = _without_smallest(torch.cat([w.abs().reshape(-1) for w in free.values()]), pruned)
     mask, start = {name: weights[name] != 0 for name in weights}, 0
     for name, weight in free.items():
@@ -78,15 +84,16 @@ def global_magnitude(module: nn.Module, sparsity: float) -> Mask:
     return freeze_mask(mask)
 
 
-def uniform_magnitude(module: nn.Module, sparsity: float) -> Mask:
+def uniform_magnitude(module: nn.Module, sparsity: float, block: int = 1) -> Mask:
     """Keep the largest magnitudes of each layer, all but the spared ones equally sparse.
 
     Zeros over all prunable weights number exactly round(S * N), unless the network has
-    more of them already.
+    more of them already, or they come in blocks, which leave up to a block more.
 
     Args:
         module: any network with Conv2d and Linear layers.
         sparsity: share of zeros over all prunable weights, 0..1.
+        block: input channels that are removed together (``models/blocks.py``).
     """
     from sparsebench.models.distributions import uniform
     from sparsebench.models.masks import freeze_mask
@@ -95,6 +102,9 @@ def uniform_magnitude(module: nn.Module, sparsity: float) -> Mask:
     total = sum(weight.numel() for weight in weights.values())
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     counts = uniform(shapes, pruned / total if total else 0.0, spared)
+    if block > 1:
+        free = {name: weight for name, weight in weights.items() if name not in spared}
+        return _in_blocks(weights, [({n: w}, counts[n]) for n, w in free.items()], block)
     mask = {}
     for name, weight in weights.items():
         flat = weight.abs().reshape(-1)
@@ -119,6 +129,21 @@ def _weights_to_prune(
     return weights, spared, max(round(sparsity * total) - zeros, 0)
 
 
+def _in_blocks(
+    weights: dict[str, Tensor], groups: list[tuple[dict[str, Tensor], int]], block: int
+) -> Mask:
+    """The largest blocks of each group (its weights, how many to keep); all else stays whole."""
+    from sparsebench.models.blocks import keep_largest_blocks
+    from sparsebench.models.masks import freeze_mask
+
+    mask = {name: weight != 0 for name, weight in weights.items()}
+    for group, kept in groups:
+        scores = {name: weight.abs() for name, weight in group.items()}
+        for name, flags in keep_largest_blocks(scores, kept, block).items():
+            mask[name] &= flags
+    return freeze_mask(mask)
+
+
 def _without_smallest(scores: Tensor, pruned: int) -> Tensor:
     """Bool tensor [N] that is False at the `pruned` smallest scores [N] and at zeros.
 
@@ -136,7 +161,7 @@ def _without_smallest(scores: Tensor, pruned: int) -> Tensor:
     return kept
 
 
-ONE_SHOT_METHODS: Mapping[str, Callable[[nn.Module, float], Mask]] = {
+ONE_SHOT_METHODS: Mapping[str, Callable[..., Mask]] = {
     "magnitude": global_magnitude,
     "magnitude_uniform": uniform_magnitude,
 }

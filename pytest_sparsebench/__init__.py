@@ -45,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ):
         group.addoption(f"--sparsebench-{name}", type=int, default=None, help=words)
     group.addoption(
+        "--sparsebench-inconclusive",
+        choices=("fail", "pass"),
+        default=None,
+        help="a limit that the noise leaves open: fail or pass (default: an error of the test)",
+    )
+    group.addoption(
         "--sparsebench-allow-missing",
         action="store_true",
         help="with --benchmark-compare: do not fail on benchmarks that this session lacks",

@@ -180,6 +180,7 @@ def _result(folder: Path, record: dict[str, Any]) -> SparseResult:
         "accuracy_ci95": accuracy.get("ci95"),
         "accuracy_change": change.get("mean"),
         "accuracy_change_ci95": change.get("ci95"),
+        "accuracy_change_over": change.get("over"),
         "measured_sparsity": record["backbone"]["measured_sparsity"],
         "proof": record["proof"],
         "machine": record["machine"]["fingerprint"],

@@ -166,21 +166,24 @@ def run(
         resume: continue an interrupted run in `out`.
         progress: show it: a live bar on a terminal, a line now and then elsewhere.
         changes: fields of :class:`Plan` that shall differ, e.g.
-            ``engines=("native",), workloads=("inference",), repeats=3``.
+            ``engines=("native",), workloads=("inference",), repeats=3``; keys of workloads'
+            sections as ``sections={"full": {"epochs": 3}}``.
 
     Raises:
         SparsebenchError: a name or value is wrong, a file is missing, or nothing was measured.
     """
     from sparsebench.bench.cli.run import run_folder
     from sparsebench.bench.cli.run_display import RunDisplay
+    from sparsebench.bench.plan.sections import known_keys
     from sparsebench.bench.run.run import check, execute
+    from sparsebench.bench.workloads import WORKLOADS
 
     chosen = plan if isinstance(plan, Plan) else load_plan(str(plan))
-    unknown = sorted(set(changes) - set(Plan.__dataclass_fields__))
+    known = [key for key in known_keys() if key not in WORKLOADS] + ["sections"]
+    unknown = sorted(set(changes) - set(known))
     if unknown:
         raise SparsebenchError(
-            f"A plan has no field {', '.join(unknown)}.",
-            f"Its fields are {', '.join(Plan.__dataclass_fields__)}.",
+            f"A plan has no field {', '.join(unknown)}.", f"Its fields are {', '.join(known)}."
         )
     chosen = chosen.with_changes(**{key: _frozen(value) for key, value in changes.items()})
     check(chosen)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from sparsebench.bench.cli.say import echo
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
@@ -85,10 +84,13 @@ def _check(
     from sparsebench.bench.gate.refs import compare_refs
     from sparsebench.bench.gate.sides import run_sides
     from sparsebench.bench.plan.plan import load_plan
+    from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
     from sparsebench.models.errors import NothingMeasuredError
 
-    if asked.blocks < 2:
-        raise SparsebenchError(f"--blocks must be 2 or more, not {asked.blocks}.")
+    if asked.blocks < LEAST_BLOCKS:
+        raise SparsebenchError(
+            f"--blocks must be {LEAST_BLOCKS} or more, not {asked.blocks}: fewer have no interval."
+        )
     name = asked.plan
     if Path(name).suffix == ".toml":
         name = str(Path(name).resolve())
@@ -136,4 +138,4 @@ def _folder(out: Path | None) -> Path:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    echo(text, err=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -56,7 +57,8 @@ def export(
         raise SparsebenchError(f"{target} is the file itself.", "Choose another --out.")
     artifact = export_backbone(loaded, size=size or None, output=output)
     preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
-    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, 16)
+    count = artifact.facts.get("batch_size") or 16
+    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, count)
     expected = reference(loaded, artifact, images)
     with start_worker("onnxruntime", threads=1) as worker:
         worker.compile(artifact, CompileRequest(batch_size=len(images), threads=1))
@@ -68,15 +70,13 @@ def export(
     except OSError as error:
         raise SparsebenchError(f"{target} cannot be written ({error.strerror}).") from error
     if as_json:
-        import json
-
-        print(json.dumps({"onnx": str(target), **artifact.facts, **verdict.to_json()}, indent=1))
+        echo_json({"onnx": str(target), **artifact.facts, **verdict.to_json()})
         return
-    typer.echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
-    typer.echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
+    echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
+    echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
     share = verdict.argmax_agreement
     decisions = "" if share is None else f", decisions equal on {share:.0%}"
-    typer.echo(
+    echo(
         f"  against {verdict.against} on {verdict.pictures} real pictures: largest error "
         f"{verdict.max_abs_error:.1e}{decisions}"
     )

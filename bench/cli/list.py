@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import UnknownNameError
 
 EPILOG = """Examples:
@@ -41,15 +42,14 @@ def list_names(
         raise UnknownNameError("list", what, _LISTS)
     head, rows = _tasks(data_dir) if what == "tasks" else _LISTS[what]()
     if as_json:
-        import json
-
-        print(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1))
+        echo_json([dict(zip(head, row, strict=True)) for row in rows])
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from sparsebench.bench.cli.console import new_console
+
+    console = new_console()
     below: list[str] = []
     if console.width < _WIDE:
         head, rows, below = _narrowed(what, head, rows)
@@ -202,7 +202,8 @@ def _methods() -> Rows:
     for name in METHODS:
         method = METHODS.load(name)
         start = "start" if method.needs_start else ""
-        rows.append([name, method.family, start, method.source, _first_line(method)])
+        blocks = " In blocks too: --block 4." if method.has_blocks else ""
+        rows.append([name, method.family, start, method.source, _first_line(method) + blocks])
     for name, function in ONE_SHOT_METHODS.items():
         rows.append([name, "one-shot", "start", "no training", _first_line(function)])
     for name in GENERATED_METHODS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsebench.bench.comparisons.matching import differing_keys
+from sparsebench.bench.comparisons.matching import cut_differently, differing_keys
 from sparsebench.bench.records import (
     IMAGES_AND_SEEDS,
     MEAN_PER_CLASS,
@@ -48,6 +48,8 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
     `inference` trains nothing, so its accuracy is the one that the features of the same
     backbone, engine, precision and task give in the run's training workload.
     """
+    if different := cut_differently(sparse, dense):
+        return AccuracyChange(notes=(different,))
     found = common_accuracies(sparse, dense, records)
     if found is None:
         return AccuracyChange(notes=("No accuracy is known for both sides.",))
@@ -163,6 +165,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
         if _rank(other) is not None
         and other.workload != record.workload
         and other.backbone.name == record.backbone.name
+        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
         and other.accuracy is not None
         and not [
             key

@@ -24,6 +24,7 @@ def must_match(record: Record) -> dict[str, Any]:
         "backbone.arch": base_architecture(record.backbone.arch),
         "engine.name": engine.name,
         "engine.version": engine.version,
+        "engine.runs_itself": engine.runs_itself,
         "engine.device": engine.device,
         "engine.precision": engine.precision,
         "engine.threads": engine.threads,
@@ -35,6 +36,24 @@ def must_match(record: Record) -> dict[str, Any]:
         keys["machine.gpus"] = record.machine.get("gpus")
     keys.update({f"settings.{key}": value for key, value in record.settings.items()})
     return keys
+
+
+def cut_differently(first: Record, second: Record) -> str:
+    """Why the features of two ONNX files are not those of one place; empty where they are.
+
+    Heads that are trained on different tensors tell nothing about what pruning changed.
+    """
+    files = [record.extra.get("onnx_file") or {} for record in (first, second)]
+    places: list[Any] = [file.get("place") for file in files]
+    if None in places or places[0] == places[1]:
+        return ""
+    where = [
+        f"'{file['features']}' ({place['layers']} layers before it, {place['head']} behind)"
+        for file, place in zip(files, places, strict=True)
+    ]
+    return (
+        f"The features are of different places, {where[0]} and {where[1]}: no change of accuracy."
+    )
 
 
 def differing_keys(
@@ -70,7 +89,7 @@ def refuse_differences(first: Record, second: Record, ignore: Iterable[str] = ()
 
 def describe(record: Record) -> str:
     """Backbone, engine and workload in words, for messages."""
-    return f"{record.backbone.name} on {record.engine.name} ({record.workload})"
+    return f"{record.backbone.name} on {record.engine.label} ({record.workload})"
 
 
 def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
@@ -87,9 +106,9 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
         record
         for record in records
         if record.backbone.is_dense
-        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
-        and record.workload == sparse.workload
         and record.task.name == sparse.task.name
+        and record.workload == sparse.workload
+        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
         and record.engine.name == sparse.engine.name
         and record.engine.device == sparse.engine.device
         and named in (None, record.backbone.name)

@@ -16,7 +16,6 @@ from sparsebench.bench.comparisons import (
     run_times,
 )
 from sparsebench.bench.comparisons.accuracy import accuracy_of
-from sparsebench.bench.comparisons.dense import FLOATS
 from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
@@ -25,6 +24,8 @@ from sparsebench.bench.statistics.ratios import log_time
 
 Excluded = tuple[str, str]
 """A cell in words, and why it is not among the candidates."""
+
+FLOATS = ("fp32", "bf16")  # what the baseline computes in without a calibration
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def name_of(record: Record) -> str:
     """Backbone and engine in words, with what is not usual of the settings."""
     engine = record.engine
     other = [word for word in (engine.device, engine.precision) if word not in ("cpu", "fp32")]
-    return " ".join([f"{record.backbone.name} on {engine.name}", *other])
+    return " ".join([f"{record.backbone.name} on {engine.label}", *other])
 
 
 def baseline_of(record: Record, comparison: Comparison | None, records: Sequence[Record]) -> str:
@@ -199,6 +200,8 @@ def measurement(run: RunData, record: Record, baseline: str) -> Measurement | st
         return f"{record.status}: {record.reason}"
     if record.id not in run.times:
         return "it has no time"
+    if not record.engine.runs_itself:
+        return record.engine.not_itself
     if not record.backbone.trained:
         return "generated weights: speed only, no accuracy"
     compared = next((c for c in run.comparisons if c.sparse == record.id), None)

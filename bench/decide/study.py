@@ -145,5 +145,5 @@ def _key(record: Record, baseline: str) -> Key:
 
 def _cell_words(record: Record) -> str:
     engine = record.engine
-    what = f"{record.backbone.name} on {engine.name}"
+    what = f"{record.backbone.name} on {engine.label}"
     return f"{what} ({record.workload}, batch {engine.batch_size})"

@@ -119,6 +119,8 @@ def _gated(
         return GatedCell(record, kind, (), None, accuracy, {}, f"{record.status}: {record.reason}")
     if record.id not in times:
         return GatedCell(record, kind, (), None, accuracy, {}, "it has no timed block")
+    if not record.engine.runs_itself:
+        return GatedCell(record, kind, (), None, accuracy, {}, record.engine.not_itself)
     try:
         references = (
             [find_partner(record, records)]
@@ -145,11 +147,12 @@ def _peers(
     wanted: Sequence[str] | None,
 ) -> list[Record]:
     """The same dense backbone on other engines, in the same settings."""
-    free = ("engine.name", "engine.version", "engine.options")
+    free = ("engine.name", "engine.version", "engine.runs_itself", "engine.options")
     peers = [
         other
         for other in records
         if other.engine.name != record.engine.name
+        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
         and other.backbone.name == record.backbone.name
         and (wanted is None or other.engine.name in wanted)
         and (wanted is not None or other.id in times)

@@ -16,6 +16,8 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import is_onnx_name
 from sparsebench.models.zoo import find_card
 
+USUAL = "fp32"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -59,7 +61,7 @@ class Cell:
     @property
     def engine_label(self) -> str:
         """The engine's name, with a precision that is not the usual one."""
-        return self.engine if self.precision == "fp32" else f"{self.engine} {self.precision}"
+        return self.engine if self.precision == USUAL else f"{self.engine} {self.precision}"
 
     @property
     def worker(self) -> tuple[str, str, str]:
@@ -74,13 +76,40 @@ def expand(plan: Plan) -> list[Cell]:
         UnknownNameError: a backbone that does not exist.
     """
     pairs = _pairs(plan)
-    return [
+    cells = [
         _cell(plan, task, workload, card, dense, engine, precision)
         for task in plan.tasks
         for card, dense in pairs
         for workload in plan.workloads
-        for engine, precision in engines_for(workload, plan)
+        for engine, wanted in (
+            *engines_for(workload, plan),
+            *(dense_rivals(workload, plan) if card.name == dense.name else ()),
+        )
+        for precision in _precisions(card, pairs, workload, wanted)
     ]
+    return list({cell.id: cell for cell in cells}.values())
+
+
+def _precisions(
+    card: Card, pairs: list[tuple[Card, Card]], workload: str, wanted: str
+) -> list[str]:
+    """A backbone's precisions on an engine: its file's own, where that has one, or the plan's.
+
+    The dense partner of an INT8 file is measured in INT8 too (quantized here where its own file
+    is in float): what sparsity gives and what the precision gives are then told apart.
+    """
+    if card.precision != USUAL:
+        return [card.precision]
+    files = {sparse.precision for sparse, dense in pairs if dense.name == card.name}
+    extracts = workload_of(workload).engines is None
+    return list(dict.fromkeys([wanted, *(files - {USUAL} if extracts else ())]))
+
+
+def dense_rivals(workload: str, plan: Plan) -> list[tuple[str, str]]:
+    """Engines, with precision, on which only dense baselines are measured."""
+    if workload_of(workload).engines is not None:
+        return []  # it trains: its rivals are among its own engines
+    return [entry.resolved(plan.precision) for entry in present(plan.dense_engines, plan)]
 
 
 def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -119,7 +148,9 @@ def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
     for name in plan.backbones:
         card = look_up(name)
         partner = plan.dense.get(name, card.dense_partner)
-        if is_onnx_name(name) or is_onnx_name(partner):
+        if card.refused:
+            partner = partner or name  # its cells fail with the reason, the others go on
+        elif is_onnx_name(name) or is_onnx_name(partner):
             _refuse_onnx_pair(card, partner, plan, look_up)
         if card.family == "dense":
             chosen[card.name] = (card, card)
@@ -149,6 +180,8 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
             f"Name it: --dense {card.name}=dense.onnx.",
         )
     dense = look_up(partner)
+    if dense.refused:
+        return  # it fails with the reason
     if dense.method != "dense":
         raise SparsebenchError(
             f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
@@ -185,8 +218,9 @@ def _cell(
     plan: Plan, task: str, workload: str, card: Card, dense: Card, engine: str, precision: str
 ) -> Cell:
     settings = plan.engine_settings.get(engine, EngineSettings())
-    # Both sides of a comparison see images of one size: the dense partner's.
-    size = plan.size or dense.preprocessing.size
+    # Both sides of a comparison see images of one size: the dense baseline's.
+    sized = card if dense.refused else dense
+    size = plan.size or sized.preprocessing.size
     values: dict[str, Any] = {
         "backbone": card.name,
         "engine": engine,

@@ -71,6 +71,11 @@ class BackboneInfo:
         """Whether it is a dense partner itself."""
         return self.method == DENSE
 
+    @property
+    def zeros(self) -> float:
+        """What is shown of its sparsity: measured, or its label where nothing was measured."""
+        return self.sparsity if self.measured_sparsity is None else self.measured_sparsity
+
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -84,6 +89,31 @@ class EngineInfo:
     version: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     supported_fraction: float | None = None
+
+    @property
+    def runs_itself(self) -> bool:
+        """Whether it executes the whole graph, so that its times are this engine's times.
+
+        DeepSparse hands a graph that it refuses to an ONNX Runtime of its own, without a word.
+        """
+        return self.supported_fraction is None or self.supported_fraction >= 1
+
+    @property
+    def label(self) -> str:
+        """Its name for a reader, which says so where another executor did the work."""
+        if self.runs_itself:
+            return self.name
+        return f"{self.name} ({self.supported_fraction:.0%} supported)"
+
+    @property
+    def not_itself(self) -> str:
+        """Why its times do not count as this engine's, in a sentence; empty where they do."""
+        if self.runs_itself:
+            return ""
+        return (
+            f"{self.name} supports {self.supported_fraction:.0%} of this graph and leaves the rest "
+            "to its bundled ONNX Runtime"
+        )
 
 
 @dataclass(frozen=True)

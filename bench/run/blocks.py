@@ -52,8 +52,10 @@ def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     for cell in cells:
         try:
             prepared = prepare(cell)
-        except SparsebenchError as failure:
-            _emit_failed(cell, str(failure), context)
+        except Exception as failure:  # any network may break in its own way
+            if not isinstance(failure, SparsebenchError):
+                log.exception("%s", cell.backbone)
+            _emit_failed(cell, _reason(failure), context)
             continue
         ready.append(Ready(cell, prepared, {"export_seconds": prepared.export_seconds}))
     return ready

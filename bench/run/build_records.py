@@ -140,10 +140,12 @@ def _record(
             },
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
+            "quantisation": facts.get("quantisation"),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),
             "onnx_file": _onnx_file(prepared),
+            "checkpoint": _checkpoint(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
             MODEL_BYTES: prepared.model_bytes if prepared else None,
             JOULES: [trial.extra.get(JOULES) for trial in good],
@@ -231,12 +233,21 @@ def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:
     facts = prepared.artifact.facts
     return {
         "features": facts["cut"],
+        "place": facts["place"],
+        "batch_size": facts["batch_size"],
         "classifier": facts["classifier"],
         "opset": facts["opset"],
         "quantized": prepared.backbone.quantized,
         "verified_against": prepared.reference.computed_by,
         "notes": prepared.backbone.card.notes,
     }
+
+
+def _checkpoint(prepared: Prepared | None) -> dict[str, str] | None:
+    """What reading a user's checkpoint found out: entries taken, masks applied, what is unused."""
+    if prepared is None or isinstance(prepared.backbone, OnnxBackbone):
+        return None
+    return dict(prepared.backbone.said) or None
 
 
 def _engine(cell: Cell, facts: Mapping[str, Any]) -> EngineInfo:

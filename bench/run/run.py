@@ -16,11 +16,12 @@ from sparsebench.bench.forecast import Earlier, earlier_path
 from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Watch, noted_blocks
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.cells import Cell, expand, launches, with_partners
-from sparsebench.bench.plan.entries import EngineEntry
+from sparsebench.bench.plan.cells import Cell, engines_for, expand, launches, with_partners
+from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
 from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
@@ -87,15 +88,58 @@ def check(plan: Plan) -> None:
     ):
         if not names:
             raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
+    names = (*plan.backbones, *plan.dense, *plan.dense.values())
+    refused = {name: card.refused for name in names if (card := find_card(name)).refused}
+    pairs = [(name, plan.dense.get(name, name)) for name in plan.backbones]
+    if all(refused.keys() & {sparse, dense} for sparse, dense in pairs):
+        raise SparsebenchError(next(iter(refused.values())))  # else they become failed records
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
-    for name in plan.dense:
-        find_card(name)
     with_partners(plan)
     named = [entry for entries in plan.workload_engines.values() for entry in entries]
-    for entry in (*plan.engines, *named, *plan.engine_settings):
+    for entry in (*plan.engines, *plan.dense_engines, *named, *plan.engine_settings):
         ENGINES.target(EngineEntry.parse(entry).name)
+    _refuse_precisions(plan)
     distinct_names(plan.tasks, plan.data_dir)
+
+
+def _refuse_precisions(plan: Plan) -> None:
+    """Say before anything is measured which engine cannot compute as the plan asks.
+
+    Raises:
+        SparsebenchError: names the engines that can.
+    """
+    known = {name: _class_of(name) for name in ENGINES}
+    for workload in plan.workloads:
+        trains = workload_of(workload).engines is not None
+        for name, precision in engines_for(workload, plan):
+            if precision in _precisions(known.get(name)) and not (trains and precision == "int8"):
+                continue
+            if trains:
+                raise SparsebenchError(
+                    f"'{workload}' trains the network, which is not done in {precision} on {name}.",
+                    f"Leave it out, or give it engines of its own: [workload_engines] {workload} = "
+                    '["torch:fp32"].',
+                )
+            able = [other for other, engine in known.items() if precision in _precisions(engine)]
+            raise SparsebenchError(
+                f"The engine {name} does not compute in {precision}.",
+                "These do: "
+                + ", ".join(f"--engine {other}:{precision}" for other in able)
+                + ". Name each engine, with :fp32 behind those that stay as they are.",
+            )
+
+
+def _class_of(name: str) -> Any:
+    """An engine's class; None for one from elsewhere that does not import (its cell says why)."""
+    try:
+        return ENGINES.load(name)
+    except Exception:
+        return None
+
+
+def _precisions(engine: Any) -> tuple[str, ...]:
+    return PRECISIONS if engine is None else tuple(engine.precisions)
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -332,8 +376,8 @@ class _Run:
 
 
 def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(escape.LogLines("%(asctime)s %(levelname)s %(message)s"))
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.INFO)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsebench.bench.present import escape
+from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sources import FILE_SUFFIXES
 
@@ -101,12 +103,13 @@ def inspect_target(target: str, *, size: int | None = None) -> Inspection:
     Raises:
         SparsebenchError: no such file or backbone, or a damaged file.
     """
-    path = Path(target)
-    if path.is_file():
-        return _onnx(path, size) if path.suffix == ".onnx" else _checkpoint(path, size)
+    path, entry = split_entry(target)
+    if path.is_file() and "@" not in target.rpartition("#")[0]:
+        onnx = path.suffix.lower() == ".onnx"
+        return _onnx(path, size) if onnx else _checkpoint(path, size, entry)
     if path.is_dir():
         raise SparsebenchError(f"{path} is a folder.", "Name a file in it, or a backbone.")
-    if "@" not in target and path.suffix in FILE_SUFFIXES:
+    if "@" not in target and path.suffix.lower() in FILE_SUFFIXES:
         raise SparsebenchError(f"There is no file {path}.", "Check the path.")
     return _backbone(target, size)
 
@@ -130,12 +133,13 @@ def _backbone(name: str, size: int | None) -> Inspection:
         "licence": card.licence,
         "notes": card.notes or None,
         "mask": mask_hash(backbone.mask),
+        **{f"file's {key}": text for key, text in backbone.said.items()},
         "weights": backbone.sha256,
     }
     return Inspection(name, facts, layers, full_macs=full)
 
 
-def _checkpoint(path: Path, size: int | None) -> Inspection:
+def _checkpoint(path: Path, size: int | None, entry: str | None = None) -> Inspection:
     from sparsebench.models.architectures import ARCHITECTURES, find_architecture
     from sparsebench.models.checkpoints import FORMATS, load_checkpoint
     from sparsebench.models.checkpoints.fit import (
@@ -145,11 +149,12 @@ def _checkpoint(path: Path, size: int | None) -> Inspection:
         matching_architectures,
         nearest_architecture,
     )
+    from sparsebench.models.checkpoints.prefixes import OTHERS, naming_of
     from sparsebench.models.sources.own_file import card_beside, fixed_preprocessing
 
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(path, entry)
     card = card_beside(path)
-    fitting = matching_architectures(loaded.state_dict)
+    fitting = matching_architectures(loaded.state_dict, entry)
     claimed = card.arch if card is not None else loaded.metadata.get("arch")
     arch = claimed if claimed in fitting else (fitting[0] if fitting else None)
     facts: dict[str, Any] = {
@@ -169,12 +174,15 @@ def _checkpoint(path: Path, size: int | None) -> Inspection:
             for name, tensor in loaded.state_dict.items()
             if name.endswith("weight") and tensor.dim() in (2, 4)
         ]
-        unknown.append("architecture" + (f" (it says '{claimed}')" if claimed else ""))
+        whose = f" (it says '{claimed}')" if claimed else naming_of(loaded.state_dict)
+        unknown.append(f"architecture{whose}")
+        facts["to run it"] = OTHERS
         return Inspection(str(path), facts, layers, [*unknown, "preprocessing", "FLOPs"])
     if claimed is None and len(fitting) > 1:
         unknown.append(f"architecture for certain: {' or '.join(fitting)}, names alone do not tell")
     trained = card is None or card.trained
     module = build_from(arch, loaded, path, trained=trained)
+    facts = {**facts, **{k: v for k, v in loaded.metadata.items() if k != "arch"}}
     fixed = fixed_preprocessing(path)
     preprocessing = fixed or (card or find_architecture(arch)).preprocessing
     side = size or preprocessing.size
@@ -192,12 +200,15 @@ def _checkpoint(path: Path, size: int | None) -> Inspection:
 
 
 def _onnx(path: Path, size: int | None) -> Inspection:
+    from sparsebench.models.checkpoints import SURPRISES
     from sparsebench.models.checkpoints.onnx_weights import read_onnx
 
     try:
         read_onnx(path)
     except SparsebenchError as error:
         return _plain_onnx(path, size, error.cause)
+    except SURPRISES as error:  # shapes that no known architecture has
+        return _plain_onnx(path, size, f"none of the suite's ({error})")
     return _checkpoint(path, size)
 
 
@@ -214,6 +225,7 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
     unknown = [f"architecture: {why}"]
     try:
         costs = {cost.name: cost for cost in backbone.costs(side)}
+        backbone.parts(side)  # says where it is no classifier
     except SparsebenchError as error:
         costs = {}
         unknown.append(f"FLOPs: {error.cause}")
@@ -228,9 +240,14 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
         "network": card.arch if beside else None,
         "method": f"{card.method} ({card.family})" if beside else None,
         "input": input_line(card.preprocessing, side) + ("" if beside else " (assumed)"),
-        "batch size": f"{file.batch}, rewritten where it is run" if file.batch else "free",
-        "features": f"tensor '{file.features}'"
-        + ("" if file.logits else ", the output: there is no classifier behind it"),
+        "batch size": f"{file.batch}, freed where the graph allows it" if file.batch else "free",
+        "layout": "channels first, [N, 3, H, W]",
+        "range": None if file.own_scaling is None else "the graph scales its input itself",
+        "features": "tensor "
+        + ", ".join(f"'{name}'" for name in file.features)
+        + (" (means of its planes)" if file.head and file.head.convolution else "")
+        + ("" if file.head else ", the output: there is no classifier behind it"),
+        "classifier": ", ".join(file.head.products) if file.head else None,
         "weights stored as": "/".join(sorted({str(n.weight.dtype) for n in backbone.layers})),
         "upstream top-1": card.upstream_accuracy,
         "licence": None if card.licence == UNKNOWN else card.licence,
@@ -278,12 +295,11 @@ def _layer(
 
 def render(report: Inspection) -> Iterable[RenderableType]:
     """Facts, a table of layers, and totals, for the terminal."""
-    from rich.markup import escape
     from rich.table import Table
 
     for key, value in report.facts.items():
         if value is not None:
-            yield f"{key}: {escape(str(value))}"
+            yield escape.visible(f"{key}: {value}")
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer", overflow="fold")
     for title in ("shape", "sparsity", "dead filters", "MMACs", "non-zero"):
@@ -291,7 +307,7 @@ def render(report: Inspection) -> Iterable[RenderableType]:
     for layer in report.layers:
         known = layer.macs is not None and layer.nonzero_macs is not None
         table.add_row(
-            escape(layer.name),
+            escape.visible(layer.name),
             "×".join(map(str, layer.shape)),
             f"{layer.sparsity:.1%}",
             f"{layer.dead_filters}/{layer.shape[0]}" if layer.dead_filters else "",
@@ -304,4 +320,4 @@ def render(report: Inspection) -> Iterable[RenderableType]:
     dead = f", {report.dead_filters:.1%} of the convolutions' filters are all zero"
     yield f"in all: {report.sparsity:.2%} zeros over {len(report.layers)} layers{flops}{dead}"
     for missing in report.unknown:
-        yield f"could not tell: {missing}"
+        yield escape.visible(f"could not tell: {missing}")

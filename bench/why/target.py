@@ -12,8 +12,11 @@ from sparsebench.bench.why.inspection import Inspection, inspect_target
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing, at_size
+from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import format_percent
+from sparsebench.models.onnx_file.running import run_session, session_of
+from sparsebench.models.onnx_file.structure import load_model
 from sparsebench.models.zoo.load import load_backbone
 
 _DENSE_BELOW = 0.10
@@ -50,8 +53,8 @@ def open_target(name: str, size: int | None = None) -> Target:
     """
 
     report = inspect_target(name, size=size)
-    path = Path(name)
-    if path.is_file() and "arch" not in report.facts and path.suffix == ".onnx":
+    path, _ = split_entry(name)
+    if path.is_file() and "arch" not in report.facts and path.suffix.lower() == ".onnx":
         artifact = bare_artifact(path, size)
         preprocessing = at_size(IMAGENET_PREPROCESSING, artifact.input_shape[1])
     else:
@@ -99,13 +102,8 @@ def bare_artifact(path: Path, size: int | None) -> Artifact:
 
 def _columns(path: Path, images: np.ndarray) -> int:
     """D of the output [N, D], by running the file once."""
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        output = session.run(None, {session.get_inputs()[0].name: images})[0]
-    except Exception as error:  # its exceptions share no base class of their own
-        raise SparsebenchError(f"{path} does not run in ONNX Runtime: {error}") from error
+    session = session_of(load_model(path), path)
+    output = run_session(session, [session.get_outputs()[0].name], images, path)[0]
     if output.ndim != 2:
         raise SparsebenchError(
             f"{path} returns an array {output.shape}, not one row for each picture.",

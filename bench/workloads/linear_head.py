@@ -142,7 +142,10 @@ def _pictures(
 
 def feature_key(one: Running, context: BlockContext, split: str) -> FeatureKey:
     """Everything that the features of a split depend on."""
-    engine = one.facts["engine"]
+    engine, quantisation = one.facts["engine"], one.facts.get("quantisation")
+    options = dict(one.cell.settings.options)
+    if quantisation:  # features depend on what was calibrated with
+        options["quantisation"] = f"{quantisation['key']} {quantisation['form']}"
     return FeatureKey(
         weights_sha256=one.prepared.backbone.sha256,
         mask_sha256=one.prepared.reference.onnx_mask,
@@ -153,7 +156,7 @@ def feature_key(one: Running, context: BlockContext, split: str) -> FeatureKey:
         engine_version=str(engine["version"]),
         precision=one.cell.precision,
         device=one.cell.device,
-        options=dict(one.cell.settings.options),
+        options=options,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import psutil
@@ -14,6 +15,7 @@ from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks.base import Task
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
 from sparsebench.exporters.onnx.sizes import model_bytes
 from sparsebench.exporters.onnx.verify import Reference, reference
 from sparsebench.models.architectures import classifier_name
@@ -27,6 +29,7 @@ from sparsebench.models.costs import (
     total_cost,
 )
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.labelled import Split
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.zoo.load import Backbone, load_to_run
 
@@ -52,6 +55,7 @@ class Prepared:
         model_bytes: its size on disk: dense, sparse, compressed
             (:func:`sparsebench.exporters.onnx.sizes.model_bytes`).
         export_seconds: what loading, exporting and checking took; a one-off cost.
+        task: whose training images calibrate INT8.
     """
 
     backbone: Backbone | OnnxBackbone
@@ -64,6 +68,36 @@ class Prepared:
     bytes_ratio: float
     model_bytes: dict[str, int]
     export_seconds: float
+    task: Task
+
+    def artifact_for(self, precision: str, form: str) -> Artifact:
+        """What an engine gets: the export itself, or its INT8 form, made once and then kept.
+
+        A user's file that computes in INT8 already is run as it is.
+
+        Args:
+            precision: ``fp32``, ``bf16`` or ``int8``.
+            form: of INT8 graphs that the engine executes, see ``exporters/onnx/quantise.py``.
+
+        Raises:
+            SparsebenchError: the network cannot be quantized.
+        """
+        if precision != "int8" or self.backbone.card.precision == "int8":
+            return self.artifact
+        count = min(CALIBRATION_IMAGES, len(self.task.train))
+        identity = json.dumps([self.task.sha256, asdict(self.preprocessing), count])
+        return quantised_artifact(
+            self.artifact, form, identity, lambda: self._calibration_images(count)
+        )
+
+    def _calibration_images(self, count: int) -> NDArray[np.float32]:
+        """Training images ``[count, 3, H, W]`` at equal distances, so that every class has its."""
+        train = self.task.train
+        chosen = np.linspace(0, len(train) - 1, count).round().astype(np.int64)
+        part = Split([train.items[i] for i in chosen], train.labels[chosen])
+        task = replace(self.task, train=part)
+        batches = decoded_batches(task, "train", self.preprocessing, min(count, 64), workers=2)
+        return np.concatenate([images for _, images in batches])
 
 
 def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
@@ -82,6 +116,12 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     backbone = load_to_run(name)
     preprocessing = at_size(backbone.card.preprocessing, size)
     artifact = export_backbone(backbone, size=size)
+    bound = artifact.facts.get("batch_size")
+    if bound not in (None, batch_size):
+        raise SparsebenchError(
+            f"'{name}' is written for a batch size of {bound}, not of {batch_size}.",
+            f"Run it with --batch-size {bound}, or export it with a dynamic batch axis.",
+        )
     images = first_pictures(task, preprocessing, batch_size)
     costs = _costs(backbone, size)
     return Prepared(
@@ -95,6 +135,7 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         bytes_ratio=bytes_ratio(costs),
         model_bytes=model_bytes(artifact, costs),
         export_seconds=time.perf_counter() - start,
+        task=task,
     )
 
 

@@ -10,6 +10,7 @@ from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.onnx.verify import check_outputs
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
+from sparsebench.exporters.worker.launch import ENGINES
 
 
 def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, Any]:
@@ -33,7 +34,9 @@ def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dic
         device=cell.device,
         options=dict(cell.settings.options),
     )
-    answer = worker.compile(prepared.artifact, request)
+    form = getattr(ENGINES.load(cell.engine), "int8_form", "qdq")
+    artifact = prepared.artifact_for(cell.precision, form)
+    answer = worker.compile(artifact, request)
     outputs = worker.run(prepared.images)
     verdict = check_outputs(
         prepared.backbone, prepared.artifact, prepared.reference, outputs, cell.precision
@@ -47,4 +50,5 @@ def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dic
         "affinity": answer["affinity"],
         "openmp": openmp_runtimes(worker.pid),
         "verification": verdict.to_json(),
+        "quantisation": artifact.facts.get("quantisation"),
     }

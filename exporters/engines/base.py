@@ -112,7 +112,9 @@ class Engine(Protocol):
         reads: ``onnx`` or ``torch``, the part of an artifact that it needs.
 
     A class may also say ``licence`` and ``support`` in a few words, and with ``production``
-    (True or False) whether that licence allows production: `sparsebench advise` asks. One that
+    (True or False) whether that licence allows production: `sparsebench advise` asks. With
+    ``int8_form`` it chooses the graph that it gets in INT8, ``"qdq"`` where it does not say
+    (``exporters/onnx/quantise.py``). One that
     can tell the time of each layer has a method ``profile(artifact, request, images, calls)``
     that returns a list of :class:`LayerTime`, or its session has ``profile(images, calls)``:
     `sparsebench inspect --why` asks.

@@ -3,6 +3,10 @@
 Version 1.8.0 is the last real release (the project ended in June 2025); its community
 licence allows evaluation, not production. It compiles for one batch size, and its sparse
 speed depends on that size (powers of two from 16 up are good).
+
+Of quantized graphs it executes few forms (``exporters/onnx/quantise.py`` has one). A graph that it
+refuses runs inside it on a bundled ONNX Runtime 1.15, without a word: ``supported_fraction``
+below 1 is the only sign.
 """
 
 from __future__ import annotations
@@ -25,17 +29,20 @@ if TYPE_CHECKING:
     from sparsebench.exporters.onnx.artifact import Artifact
 
 LICENCE = "Neural Magic community licence: evaluation only, not production"
+# Tried: the library's own message for newer files is six lines of C++.
+NEWEST_OPSET, NEWEST_IR = 19, 9
 SUPPORT = "ended June 2025 (1.8.0 is the last release)"
 
 
 class DeepSparseEngine:
-    """``deepsparse.Engine`` on the CPU, fp32."""
+    """``deepsparse.Engine`` on the CPU, fp32, or INT8 where the graph says so."""
 
     name = "deepsparse"
     environment: str | None = "neuralmagic"
     devices: tuple[str, ...] = ("cpu",)
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
     reads = "onnx"
+    int8_form = "integer"
     licence, support, production = LICENCE, SUPPORT, False
 
     def available(self) -> Availability:
@@ -61,7 +68,7 @@ class DeepSparseEngine:
                 **request.options,
             )
         except (RuntimeError, ValueError, TypeError) as error:
-            raise EngineError(f"DeepSparse could not compile the network: {error}") from error
+            raise EngineError(_why(artifact, error)) from error
         return DeepSparseSession(engine)
 
     def profile(
@@ -96,6 +103,20 @@ class DeepSparseEngine:
             )
             for step in told["layer_info"]
         ]
+
+
+def _why(artifact: Artifact, error: Exception) -> str:
+    """One line; a file that is too new is told from all else that may be wrong with it."""
+    opset, version = artifact.facts.get("opset"), artifact.facts.get("ir_version") or 0
+    number = opset.get("ai.onnx", 0) if isinstance(opset, dict) else int(opset or 0)
+    if number > NEWEST_OPSET or version > NEWEST_IR:
+        return (
+            f"DeepSparse reads ONNX opsets up to {NEWEST_OPSET} and IR versions up to "
+            f"{NEWEST_IR}; the file has opset {number} and IR version {version}, and no exact "
+            f"conversion was found. Export it with opset_version={NEWEST_OPSET} or lower."
+        )
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"DeepSparse could not compile the network: {first}"
 
 
 class DeepSparseSession:

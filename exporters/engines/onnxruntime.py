@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU (and CUDA where its provider is installed), fp32."""
+"""ONNX Runtime on the CPU (and CUDA where its provider is installed), fp32 or a graph in INT8."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     environment: str | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
     reads = "onnx"
     licence, support, production = "MIT", "maintained", True
 

@@ -16,16 +16,17 @@ import torch
 from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
-from sparsebench.exporters.onnx.foreign_onnx import write_cut
 from sparsebench.exporters.onnx.padding import fix_padding, fold_constants, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
-from sparsebench.exporters.onnx.plain_onnx import export_file
+from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
+from sparsebench.exporters.onnx.plain_onnx import export_file, write_cut
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.exporters.onnx.torch_module import BUILDER
 from sparsebench.models.architectures import build, classifier_name, feature_dim, feature_extractor
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask, mask_hash
-from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.onnx_file.backbone import OnnxBackbone, load_onnx_backbone
+from sparsebench.models.onnx_file.graph import open_onnx
 from sparsebench.models.widths import load_with_widths
 from sparsebench.models.zoo.load import Backbone
 
@@ -62,7 +63,7 @@ def export_backbone(
     if pads_by_size(backbone.module):
         key.append("fixed padding 2")
     if backbone.onnx is not None:
-        key.append(hashlib.sha256(backbone.onnx.read_bytes()).hexdigest())
+        key += [hashlib.sha256(backbone.onnx.read_bytes()).hexdigest(), CUT_VERSION]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
     kept = covered(backbone.mask, backbone.card.arch, output)
     facts = {
@@ -85,7 +86,8 @@ def export_backbone(
         if output == "features":
             module = feature_extractor(module, backbone.card.arch)
         if backbone.onnx is not None:
-            write_cut(backbone.onnx, onnx_path, side, output)
+            own = load_onnx_backbone(backbone.card, open_onnx(backbone.onnx))
+            facts["batch_size"] = write_cut(own, onnx_path, side, output)
         else:
             write_onnx(module, onnx_path, side)
         _write_weights(backbone.module, folder / "weights.safetensors")

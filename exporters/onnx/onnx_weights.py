@@ -10,7 +10,7 @@ from torch import nn
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask
-from sparsebench.models.onnx_file.graph import load_model
+from sparsebench.models.onnx_file.structure import load_model
 from sparsebench.models.onnx_file.weights import WeightedNode, read_weights
 
 

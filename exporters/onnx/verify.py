@@ -24,7 +24,6 @@ from sparsebench.exporters.onnx.plain_onnx import held
 from sparsebench.exporters.onnx.torch_module import build_module
 from sparsebench.models.masks import mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone, mask_of_layers
-from sparsebench.models.onnx_file.running import OwnGraph
 from sparsebench.models.zoo.load import Backbone
 
 # Largest error allowed, relative to the largest reference value. fp32 engines reorder sums
@@ -110,13 +109,14 @@ def _reference_of_file(
     backbone: OnnxBackbone, artifact: Artifact, images: NDArray[np.float32]
 ) -> Reference:
     """Outputs and logits of the user's whole file, by ONNX Runtime without optimizations."""
-    names = [backbone.tensor(artifact.output), backbone.tensor("logits")]
-    outputs, logits = OwnGraph(backbone.file, names).run(images)
+    outputs = backbone.rows(images, artifact.output)
+    # Where logits do not follow from the features (means of planes), decisions are not compared.
+    decides = backbone.classify(outputs[:1], images.shape[-1]) is not None
     expected = mask_of_layers(held(backbone, artifact.output))
     exported = mask_of_layers(all_weighted_nodes(Path(artifact.onnx)))
     return Reference(
-        outputs=outputs.reshape(len(images), -1),
-        logits=None if backbone.file.logits is None else logits.reshape(len(images), -1),
+        outputs=outputs,
+        logits=backbone.rows(images, "logits") if decides else None,
         checkpoint_mask=mask_hash(expected),
         onnx_mask=mask_hash(exported),
         refilled=refilled(expected, exported),

@@ -9,7 +9,7 @@ plain state dict, which would take almost anything, is asked last.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ FORMATS = Registry(
     },
 )
 _LAST = "state_dict"
+# Formats that say by themselves where their masks stand.
+_OWN_MASKS = {"mfac", "lth"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class LoadedCheckpoint:
             the CPU; masks and thresholds that the format keeps apart are applied.
         metadata: what the file says of itself, e.g. ``arch`` and ``num_classes``.
         format: name of the format that read it.
+        entry: which of the file's networks was asked for, None for the usual one.
     """
 
     state_dict: dict[str, Tensor]
     metadata: dict[str, str]
     format: str
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,23 +83,37 @@ class CheckpointFormat:
     load: Callable[[OpenedFile], LoadedCheckpoint]
 
 
-def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
+def split_entry(source: str) -> tuple[Path, str | None]:
+    """A file and which of its networks is meant: ``FILE#ema`` -> FILE, "ema"."""
+    path = Path(source).expanduser()
+    name, mark, entry = source.rpartition("#")
+    if not mark or not name or not entry or path.exists() or "/" in entry:
+        return path, None
+    return Path(name).expanduser(), entry
+
+
+def load_checkpoint(path: str | Path, entry: str | None = None) -> LoadedCheckpoint:
     """Read a checkpoint of any known format; nothing in it is executed.
 
     Args:
         path: a file.
+        entry: which of its networks: ``raw``, ``ema``, an entry's name or the first part of
+            tensors' names; the usual one by default (``models/checkpoints/entries.py``).
 
     Raises:
         SparsebenchError: the file is missing, damaged, or of no known format.
     """
     from sparsebench.models.checkpoints.containers import open_file
 
-    opened = open_file(Path(path))
+    opened = open_file(Path(path), entry)
     for name in [n for n in FORMATS if n != _LAST] + [_LAST]:
         checkpoint_format = FORMATS.load(name)
         assert isinstance(checkpoint_format, CheckpointFormat)
         if _recognised(checkpoint_format, opened):
-            return _loaded(checkpoint_format, opened)
+            loaded = _loaded(checkpoint_format, opened)
+            read = opened.__dict__.get("chosen") if name not in _OWN_MASKS else None
+            said = read.said if read is not None else {}
+            return replace(loaded, metadata={**loaded.metadata, **said}, entry=entry)
     raise SparsebenchError(
         f"'{path}' is no checkpoint of a known format ({', '.join(FORMATS)}).",
         "Give a PyTorch state dict (.pth, .pt) or a .safetensors file.",
@@ -103,20 +121,20 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
 
 
 # What code makes of names and shapes that it did not expect.
-_SURPRISES = (IndexError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+SURPRISES = (IndexError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def _recognised(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> bool:
     try:
         return checkpoint_format.recognises(opened)
-    except _SURPRISES:
+    except SURPRISES:
         return False
 
 
 def _loaded(checkpoint_format: CheckpointFormat, opened: OpenedFile) -> LoadedCheckpoint:
     try:
         return checkpoint_format.load(opened)
-    except _SURPRISES as error:
+    except SURPRISES as error:
         raise SparsebenchError(
             f"'{opened.path}' looks like {checkpoint_format.description}, but its tensors are "
             f"not what belongs there ({error}).",

@@ -38,9 +38,11 @@ from sparsebench.models.errors import SparsebenchError
 FORMAT_VERSION = 1
 VERSION_KEY = "sparsebench_compact"
 TENSORS_KEY = "tensors"
-# The whole network may have this many elements once unpacked (4 GiB in float32), so that
-# a forged header cannot ask for all of the memory.
+# The whole network may have this many elements once unpacked (4 GiB in float32), and so many
+# for each byte of its file beyond a usual network's, so that a forged header cannot ask for all
+# of the memory: zeros cost nothing in the file.
 LARGEST_NETWORK = 2**30
+_USUAL_NETWORK, _ELEMENTS_A_BYTE = 2**26, 64
 _LARGEST_INDEXED = 2**31 - 1
 _DTYPES = {
     str(d).removeprefix("torch."): d
@@ -221,10 +223,10 @@ def _is_description(about: object) -> bool:
 def _check_sizes(path: Path, described: Mapping[str, Mapping[str, Any]]) -> None:
     # Empty sides count as one, so that no side of a tensor without elements is absurd.
     total = sum(math.prod(max(n, 1) for n in d["shape"]) for d in described.values())
-    if total > LARGEST_NETWORK:
-        raise damaged(
-            path, f"it claims {total:.3g} weights, the format allows {LARGEST_NETWORK:.3g}"
-        )
+    by_size = max(_USUAL_NETWORK, _ELEMENTS_A_BYTE * path.stat().st_size)
+    most = min(LARGEST_NETWORK, by_size)
+    if total > most:
+        raise damaged(path, f"it claims {total:.3g} weights, the format allows {most:.3g} here")
 
 
 def _decode(path: Path, name: str, about: Mapping[str, Any], entries: dict[str, Tensor]) -> Tensor:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from sparsebench.models.checkpoints.entries import Chosen, choose
+from sparsebench.models.checkpoints.foreign import refuse_foreign
 from sparsebench.models.checkpoints.unpickle import load_plain
 from sparsebench.models.errors import SparsebenchError
 
@@ -23,8 +25,8 @@ ContainerKind = Literal["safetensors", "torch", "other"]
 _TORCH_SUFFIXES = {".pth", ".pt", ".bin", ".tar", ".ckpt"}
 _DAMAGED = "Copy or download the file again; it seems to be truncated or altered."
 # A zip entry that torch wrote is stored, not deflated, so its size is honest. Deflated
-# entries are refused beyond this size: a bomb of zeros would fill the memory.
-_LARGEST_DEFLATED_BYTES = 64 * 2**20
+# entries may come to this many times the file's size: a bomb of zeros would fill the memory.
+_DEFLATED_TIMES, _DEFLATED_BYTES = 4, 2**20
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class OpenedFile:
         path: of the file.
         kind: ``safetensors``, ``torch`` (a pickle, zipped or not) or ``other``.
         head: its first 16 bytes.
+        entry: which of its networks is asked for, None for the usual one.
     """
 
     path: Path
     kind: ContainerKind
     head: bytes
+    entry: str | None = None
 
     @cached_property
     def payload(self) -> Any:
@@ -56,12 +60,22 @@ class OpenedFile:
         raise SparsebenchError(f"'{self.path}' holds no PyTorch or safetensors data.")
 
     @cached_property
+    def chosen(self) -> Chosen:
+        """The weights in :attr:`payload`, with the masks beside them applied.
+
+        Raises:
+            SparsebenchError: as :attr:`payload`, or as
+                :func:`sparsebench.models.checkpoints.entries.choose`.
+        """
+        return choose(self.path, self.payload, self.entry)
+
+    @cached_property
     def metadata(self) -> dict[str, str]:
         """The text entries of a safetensors header; empty for other files."""
         return read_safetensors_metadata(self.path) if self.kind == "safetensors" else {}
 
 
-def open_file(path: Path) -> OpenedFile:
+def open_file(path: Path, entry: str | None = None) -> OpenedFile:
     """Look at a file's first bytes and say what container it is.
 
     Raises:
@@ -81,7 +95,8 @@ def open_file(path: Path) -> OpenedFile:
         ) from None
     if not head:
         raise SparsebenchError(f"The checkpoint '{path}' is empty.", _DAMAGED)
-    return OpenedFile(path, _kind(path, head), head)
+    refuse_foreign(path, head)
+    return OpenedFile(path, _kind(path, head), head, entry)
 
 
 def _kind(path: Path, head: bytes) -> ContainerKind:
@@ -144,14 +159,14 @@ def read_pickle(path: Path) -> Any:
 
 
 def _refuse_zip_bomb(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             deflated = sum(e.file_size for e in entries if e.compress_type != zipfile.ZIP_STORED)
             stored = sum(e.compress_size for e in entries)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:  # zipfile raises almost anything for a damaged directory
         raise damaged(path, error) from None
     if stored > path.stat().st_size:
         raise SparsebenchError(
@@ -159,7 +174,7 @@ def _refuse_zip_bomb(path: Path) -> None:
             "they lie over each other, which torch.save never writes.",
             "Do not trust this file; get it from where it was published.",
         )
-    if deflated > _LARGEST_DEFLATED_BYTES:
+    if deflated > _DEFLATED_TIMES * path.stat().st_size + _DEFLATED_BYTES:
         raise SparsebenchError(
             f"'{path}' unpacks to {deflated / 2**20:.0f} MiB of compressed entries, which "
             "torch.save never writes.",

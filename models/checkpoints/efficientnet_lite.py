@@ -17,7 +17,6 @@ from torch import Tensor
 from sparsebench.models.architectures import build
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
 from sparsebench.models.errors import SparsebenchError
 
 ARCH = "efficientnet_lite0"
@@ -87,14 +86,14 @@ def _recognises(opened: OpenedFile) -> bool:
     if not isinstance(payload, Mapping):
         return False
     try:
-        tensors = strip_prefixes(unnest(opened.path, payload))
+        tensors = opened.chosen.tensors
     except SparsebenchError:
         return False
     return _FIRST in tensors and _LAST in tensors and tensors[_LAST].dim() == 2
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
-    tensors = strip_prefixes(unnest(opened.path, opened.payload))
+    tensors = opened.chosen.tensors
     renamed = rename_tensors(opened.path, tensors)
     metadata = {**opened.metadata, "arch": ARCH}
     return LoadedCheckpoint(renamed, metadata, EFFICIENTNET_LITE.name)

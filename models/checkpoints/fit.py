@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
 from sparsebench.models.checkpoints import LoadedCheckpoint
+from sparsebench.models.checkpoints.layouts import our_architecture
+from sparsebench.models.checkpoints.prefixes import OTHERS, expected_of, naming_of, settled
 from sparsebench.models.errors import SparsebenchError
 
 _SHOWN = 3
@@ -40,12 +42,17 @@ def build_from(
             architecture.
     """
     claimed = checkpoint.metadata.get("arch", arch)
-    if claimed.replace("tf_", "") != arch:
+    known = our_architecture(claimed.partition(".")[0]).replace("tf_", "")
+    # A name that the suite does not know says nothing: the tensors decide.
+    if known != arch and known in ARCHITECTURES:
         raise SparsebenchError(
             f"'{path}' says that it holds a {claimed}, not a {arch}.",
-            f"Name the backbone {claimed}/... if that is an architecture of the suite.",
+            f"Name the backbone {known}/..., an architecture of the suite.",
         )
-    state_dict = checkpoint.state_dict
+    if known != arch:
+        checkpoint.metadata["named"] = f"'{claimed}' by the file; its tensors are a {arch}'s"
+    state_dict, said = settled(arch, checkpoint.state_dict, path, checkpoint.entry)
+    checkpoint.metadata.update(said)
     classes = _num_classes(arch, state_dict, path)
     with torch.device("meta"):
         module = build(arch, classes)
@@ -94,9 +101,9 @@ def check_names_and_shapes(
         if items
     ]
     raise SparsebenchError(
-        f"'{path}' does not fit {arch}: tensors " + "; ".join(differences) + ".",
+        f"'{path}' does not fit {arch}: tensors " + "; ".join(differences) + f".{naming_of(given)}",
         "Check the architecture in the backbone's name, and that the whole classifier's "
-        "state dict was saved.",
+        f"state dict was saved. {OTHERS}",
     )
 
 
@@ -171,18 +178,14 @@ def check_statistics(state_dict: Mapping[str, Tensor], path: Path) -> None:
     )
 
 
-def matching_architectures(state_dict: Mapping[str, Tensor]) -> list[str]:
+def matching_architectures(state_dict: Mapping[str, Tensor], entry: str | None = None) -> list[str]:
     """The architectures whose tensors have these names and shapes, any class count."""
     found = []
     for arch in ARCHITECTURES:
-        classifier = f"{classifier_name(arch)}.weight"
-        weight = state_dict.get(classifier)
-        if weight is None or weight.dim() != 2:
-            continue
-        with torch.device("meta"):
-            expected = build(arch, max(int(weight.shape[0]), 1)).state_dict()
         try:
-            check_names_and_shapes(arch, expected, state_dict, Path())
+            fitted, _ = settled(arch, state_dict, Path(), entry)
+            classes = _num_classes(arch, fitted, Path())
+            check_names_and_shapes(arch, expected_of(arch, classes), fitted, Path())
         except SparsebenchError:
             continue
         found.append(arch)
@@ -194,8 +197,7 @@ def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     for arch in ARCHITECTURES:
         weight = state_dict.get(f"{classifier_name(arch)}.weight")
         classes = int(weight.shape[0]) if weight is not None and weight.dim() == 2 else 1
-        with torch.device("meta"):
-            expected = build(arch, max(classes, 1)).state_dict()
+        expected = expected_of(arch, max(classes, 1))
         agree = sum(n in state_dict and state_dict[n].shape == t.shape for n, t in expected.items())
         if agree >= _NEARLY * max(len(expected), len(state_dict)):
             return arch
@@ -208,8 +210,9 @@ def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int
     if weight is None or weight.dim() != 2 or weight.shape[0] < 1:
         raise SparsebenchError(
             f"'{path}' holds no classifier of a {arch} ('{name}', a matrix); "
-            f"it holds {_first(list(state_dict))}.",
-            "Check the architecture in the backbone's name, and save the whole classifier.",
+            f"it holds {_first(list(state_dict))}.{naming_of(state_dict)}",
+            "Check the architecture in the backbone's name, and save the whole classifier. "
+            f"{OTHERS}",
         )
     return int(weight.shape[0])
 

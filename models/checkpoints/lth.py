@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import our_architecture
-from sparsebench.models.checkpoints.state_dict import apply_stored_masks, strip_prefixes, unnest
+from sparsebench.models.checkpoints.state_dict import apply_stored_masks, unnest
 
 
 def _recognises(opened: OpenedFile) -> bool:
@@ -27,7 +27,7 @@ def _recognises(opened: OpenedFile) -> bool:
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path, payload = opened.path, opened.payload
-    state_dict = strip_prefixes(unnest(path, payload["state_dict"]))
+    state_dict = unnest(path, payload["state_dict"])
     metadata = {k: str(payload[k]) for k in ("epoch", "state") if isinstance(payload.get(k), int)}
     if isinstance(payload.get("arch"), str):
         metadata["arch"] = our_architecture(payload["arch"])

@@ -20,7 +20,7 @@ from torch import Tensor
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
+from sparsebench.models.checkpoints.state_dict import unnest
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -77,7 +77,7 @@ def _load(opened: OpenedFile) -> LoadedCheckpoint:
             f"The mask in '{path}' holds values other than 0 and 1.",
             "Save the weights already multiplied by their mask.",
         )
-    tensors = strip_prefixes(unnest(path, payload["model"]))
+    tensors = unnest(path, payload["model"])
     tensors, arch = in_our_layout(apply_flat_mask(path, tensors, mask.bool()))
     return LoadedCheckpoint(tensors, {"arch": arch} if arch else {}, MFAC.name)
 

@@ -13,7 +13,6 @@ from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
 from sparsebench.models.checkpoints.sparse_transfer import unwrapped
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
 from sparsebench.models.errors import SparsebenchError
 
 ARCH = "mobilenet_v1"
@@ -24,14 +23,14 @@ def _recognises(opened: OpenedFile) -> bool:
     if not isinstance(payload, Mapping):
         return False
     try:
-        tensors = strip_prefixes(unnest(opened.path, payload))
+        tensors = opened.chosen.tensors
         return in_our_layout(unwrapped(opened.path, tensors))[1] == ARCH
     except SparsebenchError:
         return False
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
-    tensors = unwrapped(opened.path, strip_prefixes(unnest(opened.path, opened.payload)))
+    tensors = unwrapped(opened.path, opened.chosen.tensors)
     return LoadedCheckpoint(in_our_layout(tensors)[0], {"arch": ARCH}, MOBILENET_V1.name)
 
 

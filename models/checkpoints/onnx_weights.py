@@ -3,10 +3,10 @@
 Convolutions and matrix products are paired with the architecture's layers in order; a
 batch norm that the exporter folded away comes back as one that only adds the bias. That
 the file computes the same network (and not one with another stride or activation) is
-checked by running both on a picture of noise.
+checked by running both on a image of noise.
 
 The weights serve what needs PyTorch: masks, costs, the reference outputs of the gate. ONNX
-engines get the file itself (``exporters/onnx/foreign_onnx.py``).
+engines get the file itself (``exporters/onnx/plain_onnx.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from sparsebench.models.architectures import ARCHITECTURES, build, prunable_laye
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile, damaged
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.graph import OnnxFile, open_onnx
+from sparsebench.models.onnx_file.running import run_session, session_of
 
 SUFFIX = ".onnx"
 _QUANTIZED = {"QLinearConv", "ConvInteger", "QuantizeLinear", "MatMulInteger", "QLinearMatMul"}
@@ -40,7 +42,8 @@ def read_onnx(path: Path) -> tuple[str, dict[str, Tensor]]:
     Raises:
         SparsebenchError: the file is damaged, quantized, or no architecture of the suite.
     """
-    model = _model(path)
+    file = open_onnx(path)
+    model = file.model
     operators = {node.op_type for node in model.graph.node}
     if operators & _QUANTIZED:
         raise SparsebenchError(
@@ -56,21 +59,12 @@ def read_onnx(path: Path) -> tuple[str, dict[str, Tensor]]:
         )
     for arch in candidates:
         module = _filled(arch, layers)
-        if _computes_the_same(path, model, module):
+        if _computes_the_same(file, module):
             return arch, module.state_dict()
     raise SparsebenchError(
         f"'{path}' has the layers of {' or '.join(candidates)}, but computes something else.",
-        "Strides, activations or padding differ; register its architecture to measure it.",
+        f"Strides, activations or padding differ; as {path.name} alone it is run as it is.",
     )
-
-
-def _model(path: Path) -> Any:
-    import onnx
-
-    try:
-        return onnx.load(str(path))
-    except Exception as error:  # protobuf raises its own classes
-        raise damaged(path, f"it cannot be read as ONNX ({type(error).__name__})") from None
 
 
 def _weighted(path: Path, model: Any) -> list[Weighted]:
@@ -96,7 +90,9 @@ def _weighted(path: Path, model: Any) -> list[Weighted]:
             readers.setdefault(name, []).append(node)
     found: list[Weighted] = []
     for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+            continue
+        if node.input[1] not in constants:
             continue
         weight = array(node.input[1])
         turned = any(a.name == "transB" and a.i == 1 for a in node.attribute)
@@ -168,31 +164,12 @@ def _norms_behind(module: nn.Module) -> dict[str, nn.BatchNorm2d]:
     return found
 
 
-def input_size(model: Any) -> int | None:
-    """Side of the square input that an ONNX model asks for; None where it is free."""
-    constants = {t.name for t in model.graph.initializer}
-    images = next(i for i in model.graph.input if i.name not in constants)
-    dims = images.type.tensor_type.shape.dim
-    return int(dims[2].dim_value) or None if len(dims) == 4 else None
-
-
-def _computes_the_same(path: Path, model: Any, module: nn.Module) -> bool:
-    import onnxruntime
-
-    constants = {t.name for t in model.graph.initializer}
-    images = next(i for i in model.graph.input if i.name not in constants)
-    batch = images.type.tensor_type.shape.dim[0].dim_value or 1
-    side = input_size(model) or _DEFAULT_SIZE
-    noise = np.random.default_rng(0).standard_normal((batch, 3, side, side), dtype=np.float32)
-    try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        outputs = session.run(None, {images.name: noise})
-    except Exception as error:
-        raise damaged(path, f"ONNX Runtime does not run it ({type(error).__name__})") from None
+def _computes_the_same(file: OnnxFile, module: nn.Module) -> bool:
+    side = file.side or _DEFAULT_SIZE
+    shape = (file.batch or 1, 3, side, side)
+    noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    names = [output.name for output in file.model.graph.output]
+    outputs = run_session(session_of(file.model, file.path), names, noise, file.path)
     with torch.no_grad():
         logits = module(torch.from_numpy(noise)).numpy()
     shifted = np.exp(logits - logits.max(1, keepdims=True))
@@ -206,7 +183,7 @@ def _computes_the_same(path: Path, model: Any, module: nn.Module) -> bool:
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    return opened.kind == "other" and opened.path.suffix == SUFFIX
+    return opened.kind == "other" and opened.path.suffix.lower() == SUFFIX
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:

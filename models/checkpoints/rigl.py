@@ -14,7 +14,6 @@ from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
 from sparsebench.models.checkpoints.sparse_transfer import unwrapped
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -23,14 +22,14 @@ def _recognises(opened: OpenedFile) -> bool:
     if not isinstance(payload, Mapping):
         return False
     try:
-        tensors = strip_prefixes(unnest(opened.path, payload))
+        tensors = opened.chosen.tensors
     except SparsebenchError:
         return False
     return any(n.replace("._layer", "") == "initial_conv.conv.weight" for n in tensors)
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
-    tensors = unwrapped(opened.path, strip_prefixes(unnest(opened.path, opened.payload)))
+    tensors = unwrapped(opened.path, opened.chosen.tensors)
     tensors, arch = in_our_layout(tensors)
     return LoadedCheckpoint(tensors, {"arch": arch} if arch else {}, RIGL.name)
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.entries import choose
 from sparsebench.models.checkpoints.layouts import in_our_layout, our_architecture
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
 from sparsebench.models.errors import SparsebenchError
 
 _STATE, _CONFIG = "model_state_dict", "model_config"
@@ -44,7 +44,7 @@ def read_common_format(path: Path, payload: Mapping[str, Any], name: str) -> Loa
     Raises:
         SparsebenchError: a mask fits no weight, or is neither 0 nor 1.
     """
-    tensors = unwrapped(path, strip_prefixes(unnest(path, payload[_STATE])))
+    tensors = unwrapped(path, choose(path, payload).tensors)
     tensors, arch = in_our_layout(tensors)
     config = payload[_CONFIG]
     metadata = {k: str(v) for k, v in config.items() if isinstance(v, str | int)}

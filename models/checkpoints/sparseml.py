@@ -13,12 +13,7 @@ from collections.abc import Mapping
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout, our_architecture, renamed
-from sparsebench.models.checkpoints.state_dict import (
-    Tensors,
-    apply_stored_masks,
-    strip_prefixes,
-    unnest,
-)
+from sparsebench.models.checkpoints.state_dict import Tensors, apply_stored_masks
 from sparsebench.models.errors import SparsebenchError
 
 _RESNET = (
@@ -71,14 +66,14 @@ def _recognises(opened: OpenedFile) -> bool:
     if isinstance(payload.get("state_dict"), Mapping) and {"arch_key", "recipe"} & payload.keys():
         return True
     try:
-        return from_sparseml(strip_prefixes(unnest(opened.path, payload)))
+        return from_sparseml(opened.chosen.tensors)
     except SparsebenchError:
         return False
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path, payload = opened.path, opened.payload
-    tensors = strip_prefixes(unnest(path, payload))
+    tensors = opened.chosen.tensors
     if any(part in name for name in tensors for part in _OBSERVERS):
         raise SparsebenchError(
             f"'{path}' holds a network in the middle of quantization (observers).",

@@ -2,8 +2,8 @@
 
 Understood are the usual wrappings: the state dict inside ``{"state_dict": ...}`` and the
 like, names behind ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile), and masks
-kept beside the weights (``weight_mask``). torchvision's SqueezeNet has a 1x1 convolution
-as classifier, which becomes the same matrix.
+kept beside the weights (``weight_mask``, or an entry of their own). torchvision's SqueezeNet
+has a 1x1 convolution as classifier, which becomes the same matrix.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch import Tensor
 
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
+from sparsebench.models.checkpoints.entries import choose
 from sparsebench.models.errors import SparsebenchError
 
 Tensors = dict[str, Tensor]
-_NESTS = ("state_dict", "model_state_dict", "model", "net", "module", "state_dict_ema")
-_PREFIXES = ("module.", "_orig_mod.")
 _TEXTS = ("arch", "num_classes")
 
 
@@ -31,7 +30,7 @@ def _recognises(opened: OpenedFile) -> bool:
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     payload = opened.payload
     metadata = {**texts_of(payload), **opened.metadata}
-    tensors = apply_stored_masks(opened.path, strip_prefixes(unnest(opened.path, payload)))
+    tensors = apply_stored_masks(opened.path, opened.chosen.tensors)
     if "classifier.1.weight" in tensors and "features.3.squeeze.weight" in tensors:
         tensors = {n.replace("classifier.1.", "classifier."): t for n, t in tensors.items()}
         tensors["classifier.weight"] = tensors["classifier.weight"].flatten(1)
@@ -44,39 +43,12 @@ STATE_DICT = CheckpointFormat(
 
 
 def unnest(path: Path, payload: Any) -> dict[str, Tensor]:
-    """The state dict inside what a file holds: the payload itself or one of its entries.
+    """The state dict inside a part of what a file holds, wrappers' parts of names gone.
 
     Raises:
         SparsebenchError: there is no mapping of names to tensors.
     """
-    seen = payload
-    for _ in range(3):
-        if not isinstance(seen, Mapping):
-            break
-        tensors = {str(k): v for k, v in seen.items() if isinstance(v, Tensor)}
-        inner = next((seen[n] for n in _NESTS if isinstance(seen.get(n), Mapping)), None)
-        if inner is None:
-            if not tensors:
-                break
-            return tensors
-        seen = inner
-    raise SparsebenchError(
-        f"'{path}' holds no state dict (a mapping of parameter names to tensors).",
-        "Save one with torch.save(model.state_dict(), FILE).",
-    )
-
-
-def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop a prefix that wrappers put before every name."""
-    stripped = dict(tensors)
-    found = True
-    while found:
-        found = False
-        for prefix in _PREFIXES:
-            if stripped and all(name.startswith(prefix) for name in stripped):
-                stripped = {name[len(prefix) :]: t for name, t in stripped.items()}
-                found = True
-    return stripped
+    return choose(path, payload).tensors
 
 
 def apply_stored_masks(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,6 +66,8 @@ def apply_stored_masks(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, T
         name = mask_name.removesuffix("_mask")
         weight = tensors.get(f"{name}_orig", tensors.get(name))
         mask = tensors[mask_name]
+        if weight is None and name.endswith("bias") and bool((mask == 1).all()):
+            continue  # of a bias that the layer does not have
         if weight is None or weight.shape != mask.shape:
             raise SparsebenchError(
                 f"The mask '{mask_name}' in '{path}' fits no weight of the file.",

@@ -16,7 +16,6 @@ from torch import Tensor
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout, our_architecture
-from sparsebench.models.checkpoints.state_dict import strip_prefixes, unnest
 from sparsebench.models.errors import SparsebenchError
 
 _THRESHOLD = ".sparseThreshold"
@@ -51,7 +50,7 @@ def _recognises(opened: OpenedFile) -> bool:
     if opened.kind != "torch" or not isinstance(opened.payload, Mapping):
         return False
     try:
-        tensors = strip_prefixes(unnest(opened.path, opened.payload))
+        tensors = opened.chosen.tensors
     except SparsebenchError:
         return False
     classifier = tensors.get("fc.weight")
@@ -61,7 +60,7 @@ def _recognises(opened: OpenedFile) -> bool:
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path, payload = opened.path, opened.payload
-    tensors = fold_thresholds(path, strip_prefixes(unnest(path, payload)))
+    tensors = fold_thresholds(path, opened.chosen.tensors)
     tensors, arch = in_our_layout(tensors)
     metadata = {}
     if arch or isinstance(payload.get("arch"), str):

@@ -14,12 +14,7 @@ import torch
 from sparsebench.models.architectures import build
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
-from sparsebench.models.checkpoints.state_dict import (
-    Tensors,
-    apply_stored_masks,
-    strip_prefixes,
-    unnest,
-)
+from sparsebench.models.checkpoints.state_dict import Tensors, apply_stored_masks
 from sparsebench.models.errors import SparsebenchError
 
 ARCH = "mobilenet_v2"
@@ -31,7 +26,7 @@ def _recognises(opened: OpenedFile) -> bool:
     if not isinstance(payload, Mapping):
         return False
     try:
-        tensors = strip_prefixes(unnest(opened.path, payload))
+        tensors = opened.chosen.tensors
     except SparsebenchError:
         return False
     stem = tensors.get("blocks.1.0.conv_pw.weight")
@@ -44,7 +39,7 @@ def _recognises(opened: OpenedFile) -> bool:
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path = opened.path
-    tensors = apply_stored_masks(path, strip_prefixes(unnest(path, opened.payload)))
+    tensors = apply_stored_masks(path, opened.chosen.tensors)
     with torch.device("meta"):
         expected = build(ARCH, int(tensors["classifier.weight"].shape[0])).state_dict()
     whole = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}

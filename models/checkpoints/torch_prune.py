@@ -10,12 +10,7 @@ from collections.abc import Mapping
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
-from sparsebench.models.checkpoints.state_dict import (
-    apply_stored_masks,
-    strip_prefixes,
-    texts_of,
-    unnest,
-)
+from sparsebench.models.checkpoints.state_dict import apply_stored_masks, texts_of
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -24,7 +19,7 @@ def _recognises(opened: OpenedFile) -> bool:
     if not isinstance(payload, Mapping):
         return False
     try:
-        tensors = unnest(opened.path, payload)
+        tensors = opened.chosen.tensors
     except SparsebenchError:
         return False
     return any(name.endswith(".weight_orig") for name in tensors)
@@ -32,7 +27,7 @@ def _recognises(opened: OpenedFile) -> bool:
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path, payload = opened.path, opened.payload
-    tensors = apply_stored_masks(path, strip_prefixes(unnest(path, payload)))
+    tensors = apply_stored_masks(path, opened.chosen.tensors)
     tensors, arch = in_our_layout(tensors)
     metadata = {**texts_of(payload), **opened.metadata}
     if arch:

@@ -29,7 +29,12 @@ _BESIDE_WEIGHTS = re.compile(
 )
 # A legacy file starts with four pickles: magic, protocol, system, and the object.
 _LEGACY_PICKLES = 4
-_LARGEST_PICKLE = 256 * 2**20
+# A step of a pickle takes a microsecond and makes a hundred bytes at most; what holds tensors
+# takes some twenty steps for each. Beyond these a file is refused, whatever its size.
+MOST_STEPS = 500_000
+_LARGEST_PICKLE = 32 * 2**20
+# Makes as many bytes as it is told, which no checkpoint needs.
+_REFUSED_GLOBALS = {"builtins.bytearray", "__builtin__.bytearray"}
 
 
 class Placeholder:
@@ -76,30 +81,58 @@ def load_plain(path: Path) -> Any:
 
 
 def _globals(path: Path) -> set[str]:
-    """Dotted names of all that a file's pickle would import; found without running it."""
+    """Dotted names of all that a file's pickle would import; found without running it.
+
+    Raises:
+        SparsebenchError: the pickle is longer than any that holds a network.
+    """
     found: set[str] = set()
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    small = entry.file_size <= _LARGEST_PICKLE
-                    if entry.filename.endswith("data.pkl") and small:
-                        with archive.open(entry) as file:
-                            found.update(_named(file))
+                    if not entry.filename.endswith("data.pkl"):
+                        continue
+                    if entry.file_size > _LARGEST_PICKLE:
+                        raise _TooLongError
+                    with archive.open(entry) as file:
+                        found.update(_named(file))
         else:
             with path.open("rb") as file:
                 for _ in range(_LEGACY_PICKLES):
                     found.update(_named(file))
+    except _TooLongError:
+        raise SparsebenchError(
+            f"'{path}' holds a pickle of more than {MOST_STEPS:,} steps; a network's has some "
+            "thousands.",
+            "Save its state dict alone, with torch.save(model.state_dict(), FILE).",
+        ) from None
     # What cannot be scanned is left to torch, which will say what is wrong.
     except Exception:
         return found
+    if named := found & _REFUSED_GLOBALS:
+        raise SparsebenchError(
+            f"'{path}' holds more than tensors and plain containers (it names {min(named)}).",
+            "Save only its state dict, with torch.save(model.state_dict(), FILE).",
+        )
     return found
 
 
+class _TooLongError(Exception):
+    """A pickle of too many steps."""
+
+
 def _named(file: IO[bytes]) -> Iterator[str]:
-    for operation, argument, _ in pickletools.genops(file):
+    strings: list[str] = []
+    for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        if step >= MOST_STEPS:
+            raise _TooLongError
         if operation.name == "GLOBAL":
             yield str(argument).replace(" ", ".")
+        elif operation.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
+        if isinstance(argument, str) and "UNICODE" in operation.name:
+            strings = [*strings[-1:], argument]
 
 
 def _culprit(text: str) -> str | None:

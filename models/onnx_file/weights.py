@@ -10,23 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.onnx_file.graph import constant_names
+from sparsebench.models.onnx_file.head import weight_position
+from sparsebench.models.onnx_file.walks import constant_names
 
 if TYPE_CHECKING:
     import onnx
 
-# Operator -> position of its weight, and of the value that stands for zero in it.
-_WEIGHTED: Mapping[str, tuple[int, int | None]] = {
-    "Conv": (1, None),
-    "Gemm": (1, None),
-    "MatMul": (1, None),
-    "QLinearConv": (3, 5),
-    "ConvInteger": (1, 3),
-    "QLinearMatMul": (3, 5),
-    "MatMulInteger": (1, 3),
-    "QGemm": (3, 5),
+# Operator -> position of the value that stands for zero in its weight.
+_WEIGHTED: Mapping[str, int | None] = {
+    "Conv": None,
+    "FusedConv": None,
+    "Gemm": None,
+    "FusedGemm": None,
+    "MatMul": None,
+    "FusedMatMul": None,
+    "QLinearConv": 5,
+    "ConvInteger": 3,
+    "QLinearMatMul": 5,
+    "MatMulInteger": 3,
+    "MatMulIntegerToFloat": 5,
+    "DynamicQuantizeMatMul": 3,
+    "QGemm": 5,
 }
-_QUANTIZED = {"QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm"}
+_QUANTIZED = {
+    "QLinearConv",
+    "ConvInteger",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "QGemm",
+}
 # What a stored weight may pass through on its way to a layer.
 _PASSED = {
     "Cast",
@@ -42,7 +56,11 @@ _PASSED = {
 # Operators with weights whose zeros are not counted here.
 _UNREADABLE = {"ConvTranspose", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "Scan"}
 _STANDARD = {"", "ai.onnx"}
-_OF_ONNX_RUNTIME = ("com.microsoft", "QGemm")
+_OF_ONNX_RUNTIME = "com.microsoft"
+# A weight that a hundred nodes read is counted a hundred times; more is no network.
+_MOST_SHARED = 64
+# Steps between a stored weight and its layer: rounding, turning, reshaping.
+_MOST_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -86,14 +104,14 @@ def read_weights(
     values = _Constants(graph, where)
     found: list[WeightedNode] = []
     names: set[str] = set()
+    most = _MOST_SHARED * max(values.stored, 1)
     for node in nodes:
-        own = node.domain in _STANDARD or (node.domain, node.op_type) == _OF_ONNX_RUNTIME
-        known = _WEIGHTED.get(node.op_type) if own else None
-        if known is None:
+        own = node.domain in _STANDARD or node.domain == _OF_ONNX_RUNTIME
+        if not own or node.op_type not in _WEIGHTED:
             _refuse_unreadable(node, values, where)
             continue
-        position, zero_at = known
-        if node.input[position] not in values.names:
+        position = weight_position(node, values.names)
+        if position is None:
             if "Conv" in node.op_type:
                 raise SparsebenchError(
                     f"'{where}': the weights of {node.op_type} '{node.name or node.output[0]}' "
@@ -101,29 +119,29 @@ def read_weights(
                     "Export it in evaluation mode, with constants folded.",
                 )
             continue
-        weight = values.read(node.input[position])
-        if weight.dtype.kind == "f" and not np.isfinite(weight).all():
-            raise SparsebenchError(
-                f"'{where}': the weight '{node.input[position]}' holds NaN or infinity.",
-                "Its training diverged, or the file is damaged.",
-            )
-        outputs_first = "Conv" in node.op_type or _transposed(node)
-        if zero_at is not None and len(node.input) > zero_at and node.input[zero_at]:
-            zero = values.read(node.input[zero_at]).astype(np.int32)
-            channels = (-1, *[1] * (weight.ndim - 1)) if outputs_first else (-1,)
-            weight = weight.astype(np.int32) - (zero.reshape(channels) if zero.ndim else zero)
-        if not outputs_first:
-            weight = np.ascontiguousarray(np.swapaxes(weight, -1, -2))
+        weight = values.weight(node, position)
         name = node.name or node.input[position]
         name = name if name not in names else f"{name}#{len(found)}"
         names.add(name)
         found.append(WeightedNode(name, node.op_type, weight, str(node.output[0])))
+        most -= weight.size
+        if most < 0:
+            raise SparsebenchError(
+                f"'{where}': its layers read the stored weights more than {_MOST_SHARED} times.",
+                "Is it a network for images?",
+            )
     return found
 
 
 def quantized(nodes: Iterable[onnx.NodeProto]) -> bool:
     """Whether any node computes with, or rounds to, whole numbers."""
     return any(n.op_type in _QUANTIZED or n.op_type == "DequantizeLinear" for n in nodes)
+
+
+def constant_values(graph: onnx.GraphProto, names: Iterable[str], where: str) -> list[NDArray[Any]]:
+    """The values of some constants; raises SparsebenchError where one cannot be read."""
+    values = _Constants(graph, where)
+    return [values.read(name) for name in names]
 
 
 class _Constants:
@@ -134,12 +152,61 @@ class _Constants:
         self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._producers = {name: node for node in graph.node for name in node.output}
         self._where = where
+        self._read: dict[str, NDArray[Any]] = {}
+        self._weights: dict[tuple[str, str, bool], NDArray[Any]] = {}
+        self.stored = sum(int(np.prod(t.dims, dtype=np.int64)) for t in graph.initializer) + sum(
+            int(np.prod(attribute.t.dims, dtype=np.int64))
+            for node in graph.node
+            if node.op_type == "Constant"
+            for attribute in node.attribute
+        )
+
+    def weight(self, node: onnx.NodeProto, position: int) -> NDArray[Any]:
+        """A layer's weight in PyTorch's layout, with zero for zero; one array for one weight."""
+        name, zero_at = str(node.input[position]), _WEIGHTED[node.op_type]
+        outputs_first = "Conv" in node.op_type or _transposed(node, position)
+        has_zero = zero_at is not None and len(node.input) > zero_at
+        zero_name = str(node.input[zero_at]) if has_zero and zero_at is not None else ""
+        key = (name, zero_name, outputs_first)
+        if key in self._weights:
+            return self._weights[key]
+        self._read.clear()  # what stands between is needed for one weight alone
+        weight = self.read(name)
+        if weight.ndim < 2:
+            raise SparsebenchError(
+                f"'{self._where}': the weight '{name}' of {node.op_type} has shape "
+                f"{list(weight.shape)}.",
+                "Is the file damaged?",
+            )
+        if weight.dtype.kind == "f" and not np.isfinite(weight).all():
+            raise SparsebenchError(
+                f"'{self._where}': the weight '{name}' holds NaN or infinity.",
+                "Its training diverged, or the file is damaged.",
+            )
+        if zero_name:
+            zero = self.read(zero_name).astype(np.int32)
+            channels = (-1, *[1] * (weight.ndim - 1)) if outputs_first else (-1,)
+            weight = weight.astype(np.int32) - (zero.reshape(channels) if zero.ndim else zero)
+        if not outputs_first:
+            weight = np.ascontiguousarray(np.swapaxes(weight, -1, -2))
+        self._weights[key] = weight
+        return weight
 
     def rank(self, name: str) -> int:
         """Number of dimensions of a stored tensor, 0 for any other."""
         return len(self._stored[name].dims) if name in self._stored else 0
 
-    def read(self, name: str) -> NDArray[Any]:
+    def read(self, name: str, steps: int = 0) -> NDArray[Any]:
+        """The values of a constant.
+
+        Raises:
+            SparsebenchError: they cannot be read, or are computed in more than a few steps.
+        """
+        if name not in self._read:
+            self._read[name] = self._computed(name, steps)
+        return self._read[name]
+
+    def _computed(self, name: str, steps: int) -> NDArray[Any]:
         from onnx import numpy_helper
 
         try:
@@ -148,13 +215,13 @@ class _Constants:
             node = self._producers[name]
             if node.op_type == "Constant":
                 return _computed(node, {})
-            if node.op_type not in _PASSED:
+            if node.op_type not in _PASSED or steps >= _MOST_STEPS:
                 raise SparsebenchError(
                     f"'{self._where}': the weight '{name}' is computed by {node.op_type}: its "
                     "zeros cannot be counted.",
                     "Export it with constants folded.",
                 )
-            feeds = {read: self.read(read) for read in node.input if read}
+            feeds = {read: self.read(read, steps + 1) for read in node.input if read}
             return _computed(node, feeds)
         except SparsebenchError:
             raise
@@ -182,5 +249,8 @@ def _refuse_unreadable(node: onnx.NodeProto, values: _Constants, where: str) -> 
         )
 
 
-def _transposed(node: onnx.NodeProto) -> bool:
-    return any(a.name == "transB" and a.i == 1 for a in node.attribute)
+def _transposed(node: onnx.NodeProto, position: int) -> bool:
+    """Whether a product's weight is stored ``[out, in]``."""
+    turned = "transA" if position == 0 else "transB"
+    told = any(a.name == turned and a.i == 1 for a in node.attribute)
+    return not told if position == 0 else told

@@ -9,7 +9,7 @@ path means that file. Finding a card imports no torch, loading its weights does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,11 @@ SOURCES = Registry(
 )
 DEFAULT = "zoo"
 _FILE = "sparsebench.models.sources.own_file:OWN_FILE"
-FILE_SUFFIXES = {".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx"}
+FILE_SUFFIXES = {
+    ".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx",
+    # Not read; taken for files all the same, so that the right thing is said of them.
+    ".pt2", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".pkl", ".msgpack",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,14 @@ class Found:
             SparsebenchError where the weights cannot be had.
         onnx: the ONNX file that the weights come from, to be run as it is; None where the
             network is exported.
+        said: filled by ``load``: what was found out about the file (which of its entries are
+            the weights, which masks were applied, what is not used).
     """
 
     card: Card
     load: Callable[[], nn.Module]
     onnx: Path | None = None
+    said: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,4 +95,5 @@ def find_source(source: str | None) -> Source:
 
 def is_path(source: str) -> bool:
     """Whether a source is meant as a file: it has a folder or a checkpoint's suffix."""
-    return "/" in source or "\\" in source or Path(source).suffix in FILE_SUFFIXES
+    named = source.rpartition("#")[0] or source  # FILE#ENTRY
+    return "/" in source or "\\" in source or Path(named).suffix.lower() in FILE_SUFFIXES

@@ -10,6 +10,7 @@ architecture's usual ImageNet weights.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.architectures import base_architecture, find_architecture
 from sparsebench.models.cards import Card, Family, Preprocessing
+from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName, format_percent, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import Found, Source, find_source
+from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
+from sparsebench.models.sources.onnx_file import precision_of
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from sparsebench.models.masks import Mask
 
 # Which family a method belongs to, when no card file tells (the paper's taxonomy).
 _FAMILIES: dict[str, Family] = {
@@ -46,13 +52,17 @@ _FAMILIES: dict[str, Family] = {
     "magnitude": "one-shot",
     "magnitude_uniform": "one-shot",
 }
-# A stray zero or a dead filter makes no network sparse; a tenth of all weights does.
-_DENSE_AT_MOST = 0.10
+# What reading a file finds out that belongs into a record.
+_SAID = {"weights", "masks", "unused", "ignored", "prefix", "classifier", "named"}
+
+
+def _family(method: str) -> Family:
+    return _FAMILIES.get(split_block(method)[0], "unknown")
 
 
 def _find(name: BackboneName) -> Found | None:
     assert name.source is not None
-    path = Path(name.source).expanduser()
+    path, entry = split_entry(name.source)
     if not path.is_file():
         raise SparsebenchError(
             f"There is no checkpoint file '{path}' (named by '{name}').", "Check the path."
@@ -61,11 +71,14 @@ def _find(name: BackboneName) -> Found | None:
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
-    if name.method in ONE_SHOT_METHODS and not same:
+    if split_block(name.method)[0] in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
-    onnx = path if path.suffix == ".onnx" else None
-    return Found(card, partial(_load, card, path), onnx)
+    onnx = path if path.suffix.lower() == ".onnx" else None
+    if onnx is not None:
+        card = replace(card, precision=precision_of(onnx))
+    said: dict[str, str] = {}
+    return Found(card, partial(_load, card, path, entry, said), onnx, said)
 
 
 def name_of_file(path: Path) -> BackboneName:
@@ -106,7 +119,7 @@ def _within(path: Path) -> Card | None:
             name=str(name),
             arch=name.arch,
             method=name.method,
-            family=_FAMILIES.get(name.method, "unknown"),
+            family=_family(name.method),
             sparsity=name.sparsity,
             preprocessing=Preprocessing(**lists),
             source=str(path),
@@ -143,7 +156,7 @@ def card_beside(path: Path) -> Card | None:
 
 def _card(name: BackboneName, path: Path, described: Card | None) -> Card:
     spec = find_architecture(name.arch)
-    family = _FAMILIES.get(name.method, "unknown")
+    family = _family(name.method)
     if described is not None and described.arch == name.arch:
         same_method = described.method == name.method
         return replace(
@@ -191,25 +204,62 @@ def _dense_partner(arch: str) -> str:
     return str(replace(shipped, source="torchvision"))
 
 
-def _load(card: Card, path: Path) -> nn.Module:
+def _load(card: Card, path: Path, entry: str | None, said: dict[str, str]) -> nn.Module:
     from sparsebench.models.checkpoints import load_checkpoint
     from sparsebench.models.checkpoints.fit import build_from
-    from sparsebench.models.masks import mask_of, sparsity
+    from sparsebench.models.masks import mask_of
 
-    module = build_from(card.arch, load_checkpoint(path), path, trained=card.trained)
-    zeros = sparsity(mask_of(module))
-    if card.method == "dense" and zeros > _DENSE_AT_MOST:
+    checkpoint = load_checkpoint(path, entry)
+    module = build_from(card.arch, checkpoint, path, trained=card.trained)
+    said.update({k: v for k, v in checkpoint.metadata.items() if k in _SAID})
+    if note := check_label(card, mask_of(module), path, checkpoint.metadata):
+        said["sparsity"] = note
+    return module
+
+
+def check_label(card: Card, mask: Mask, path: Path, said: Mapping[str, str]) -> str:
+    """Hold the sparsity that a name claims against the zeros of the file.
+
+    A label is taken that is within five points of the zeros over all weights, or over those of
+    the layers that have any (the first and the last layer are often left dense).
+
+    Returns:
+        What to say beside it; empty where name and file agree.
+
+    Raises:
+        SparsebenchError: they do not.
+    """
+    from sparsebench.models.masks import sparsity
+
+    zeros = sparsity(mask)
+    hint = f" {said['weights'][:1].upper()}{said['weights'][1:]}." if "weights" in said else ""
+    if card.method == "dense" and zeros > DENSE_AT_MOST:
         raise SparsebenchError(
             f"'{path}' is {zeros:.1%} sparse, but '{card.name}' calls it dense.",
             f"Name it with its method and sparsity, like {card.arch}/gmp-"
             f"{format_percent(round(zeros, 2))}@{path}.",
         )
+    if card.method == "dense":
+        return f"{zeros:.1%} of its weights are zero" if zeros >= WORTH_SAYING else ""
     if card.sparsity > 0 and zeros == 0:
         raise SparsebenchError(
-            f"'{path}' holds no zero weight, but '{card.name}' calls it sparse.",
+            f"'{path}' holds no zero weight, but '{card.name}' calls it sparse.{hint}",
             f"Name it {card.arch}/dense@{path}, or save the weights multiplied by their masks.",
         )
-    return module
+    if abs(zeros - card.sparsity) <= LABEL_OFF:
+        return ""
+    pruned = {name: kept for name, kept in mask.items() if not bool(kept.all())}
+    of_pruned = sparsity(pruned) if pruned else 0.0
+    if len(pruned) > len(mask) // 2 and abs(of_pruned - card.sparsity) <= LABEL_OFF:
+        return (
+            f"{zeros:.1%} of all weights are zero, {of_pruned:.1%} of those in the "
+            f"{len(pruned)} of {len(mask)} layers that are pruned"
+        )
+    named = f"{card.method}-{format_percent(round(zeros, 3))}" if zeros >= 0.01 else "dense"
+    raise SparsebenchError(
+        f"'{path}' is {zeros:.1%} sparse, but '{card.name}' says {card.sparsity:.1%}.{hint}",
+        f"Name it {card.arch}/{named}@{path}, or save the weights multiplied by their masks.",
+    )
 
 
 OWN_FILE = Source("file", _find, lambda: [])

@@ -49,6 +49,7 @@ class AlternatingCompression(Method):
     name = "acdc"
     family = "regularization"
     source = "Peste et al. 2021, arXiv:2106.12379"
+    has_blocks = True
     sparseml_note = "SparseML 1.8's ACDCPruningModifier has no longer last dense and sparse phases."
 
     def before_step(self, run: Run, step: int) -> None:
@@ -71,7 +72,7 @@ class AlternatingCompression(Method):
 
     def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the largest weights at the target sparsity."""
-        return global_magnitude_masks(weights, self.sparsity)
+        return global_magnitude_masks(weights, self.sparsity, block=self.block)
 
 
 class UniformAlternatingCompression(AlternatingCompression):
@@ -85,7 +86,7 @@ class UniformAlternatingCompression(AlternatingCompression):
 
     def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the largest weights of each layer at the target sparsity."""
-        return uniform_magnitude_masks(weights, self.sparsity)
+        return uniform_magnitude_masks(weights, self.sparsity, block=self.block)
 
 
 def phase_table(total_steps: int, epochs: float) -> list[Phase]:

@@ -40,6 +40,7 @@ class GradualMagnitude(Method):
     family = "progressive"
     source = "Zhu & Gupta 2017, arXiv:1710.01878"
     needs_start = True
+    has_blocks = True
     recipe = Recipe(learning_rate=0.1)
     sparseml_note = "SparseML 1.8 does the same with this recipe."
 
@@ -47,8 +48,10 @@ class GradualMagnitude(Method):
         """Constant while weights are removed, then a linear fall to 0."""
         return hold_then_decay(progress, hold=LAST_PRUNING, warmup=FIRST_PRUNING)
 
-    def sparseml(self, epochs: int) -> str:
-        """The equivalent recipe of SparseML 1.8, without its optimizer."""
+    def sparseml(self, epochs: int) -> str | None:
+        """The equivalent recipe of SparseML 1.8, without its optimizer; none in blocks."""
+        if self.block > 1:
+            return None
         return gradual_recipe("GlobalMagnitudePruningModifier", self.sparsity, epochs, INTERVALS)
 
     def before_step(self, run: Run, step: int) -> None:
@@ -60,7 +63,7 @@ class GradualMagnitude(Method):
 
     def largest(self, weights: Mapping[str, Tensor], target: float) -> dict[str, Tensor]:
         """Masks of the largest weights among those that are left."""
-        return global_magnitude_masks(weights, target, within=self.masks)
+        return global_magnitude_masks(weights, target, within=self.masks, block=self.block)
 
 
 class UniformGradualMagnitude(GradualMagnitude):
@@ -73,13 +76,17 @@ class UniformGradualMagnitude(GradualMagnitude):
     name = "gmp_uniform"
     sparseml_note = "SparseML 1.8's MagnitudePruningModifier does the same, layer by layer."
 
-    def sparseml(self, epochs: int) -> str:
+    def sparseml(self, epochs: int) -> str | None:
         """The equivalent recipe of SparseML 1.8, but for the first layer, left whole here."""
+        if self.block > 1:
+            return None
         return gradual_recipe("MagnitudePruningModifier", self.sparsity, epochs, INTERVALS)
 
     def largest(self, weights: Mapping[str, Tensor], target: float) -> dict[str, Tensor]:
         """Masks of the largest weights of each layer among those that are left."""
-        return uniform_magnitude_masks(weights, target, self.masks or None, final=self.sparsity)
+        return uniform_magnitude_masks(
+            weights, target, self.masks or None, final=self.sparsity, block=self.block
+        )
 
 
 def gradual_recipe(

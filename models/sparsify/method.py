@@ -102,10 +102,13 @@ class Method:
     # A training that misses its sparsity by more has failed: too few steps for the schedule.
     tolerance: ClassVar[float] = 0.01
     sparseml_note: ClassVar[str] = "SparseML 1.8 has no modifier for this."
+    # Whether it prunes in blocks of input channels (models/blocks.py), where told to.
+    has_blocks: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe()
 
     def __init__(self, sparsity: float = 0.0) -> None:
         self.sparsity = sparsity
+        self.block = 1  # input channels that are kept or removed together
         self.masks: dict[str, Tensor] = {}
 
     def learning_rate(self, progress: float) -> float:

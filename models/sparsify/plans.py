@@ -18,7 +18,7 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.labelled import ReadOptions
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
-OPTIONAL = ("size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
+OPTIONAL = ("block", "size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
 EXECUTION = ("precision", "compile", "checkpoint_seconds", "report_steps")
 
 
@@ -95,6 +95,7 @@ def run_plan(
         resume=resume,
         overwrite=overwrite,
         device=device,
+        block=plan.get("block", 1),
         size=plan.get("size", 64),
         seed=plan.get("seed", 0),
         recipe=plan.get("recipe"),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.blocks import broken_blocks
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
@@ -21,11 +22,12 @@ from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 from sparsebench.models.images.losses import Losses
 from sparsebench.models.masks import mask_of
 from sparsebench.models.masks import sparsity as mask_sparsity
+from sparsebench.models.names import with_block
 from sparsebench.models.sparsify.data import MEAN, STD, decode_split
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.method import Method
-from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.resume import Progress, remove_training
 from sparsebench.models.sparsify.settings import changed_recipe, check_settings, fitting
 from sparsebench.models.sparsify.start import first_weights
 from sparsebench.models.sparsify.train import Execution, train
@@ -80,6 +82,7 @@ def sparsify(
     resume: bool = True,
     overwrite: bool = False,
     device: str = "cpu",
+    block: int = 1,
     size: int = 64,
     seed: int = 0,
     recipe: dict[str, Any] | None = None,
@@ -107,6 +110,8 @@ def sparsify(
         resume: go on from the training's own checkpoint if there is one.
         overwrite: replace ``out`` if it is there.
         device: ``"cpu"`` or ``"cuda"``.
+        block: input channels that are pruned together (``models/blocks.py``); the method's
+            name in the file says so, like ``gmp_block4``.
         size: side of the input in pixels, in training and evaluation.
         seed: of the first weights, the order of pictures and augmentation.
         recipe: fields of the method's recipe that shall differ.
@@ -119,11 +124,11 @@ def sparsify(
     """
     data, out = Path(data), Path(out)
     chosen = check_settings(
-        arch, method, sparsity, epochs, out, start, overwrite, size, seed, recipe or {}
+        arch, method, sparsity, epochs, out, start, overwrite, size, seed, recipe or {}, block
     )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        remove_training(checkpoint)
 
     # All of it now, not after hours of training.
     images = open_images(data, reading or ReadOptions())
@@ -151,6 +156,7 @@ def sparsify(
         said={
             "arch": arch,
             "size": size,
+            **({"block": block} if block > 1 else {}),
             "classes": list(names),
             "start": _describe(start),
             "teacher": _describe(teacher, "none"),
@@ -159,13 +165,13 @@ def sparsify(
     try:
         _check_reached(chosen, module, history[-1].total_steps if history else 0)
     except SparsebenchError:
-        checkpoint.unlink(missing_ok=True)  # going on from its end would help nobody
+        remove_training(checkpoint)  # going on from its end would help nobody
         raise
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
         "arch": arch,
         "num_classes": str(len(pictures.classes)),
-        "method": method,
+        "method": with_block(method, block),
         "sparsity": f"{sparsity:g}",
         "epochs": str(epochs),
         "seed": str(seed),
@@ -179,7 +185,7 @@ def sparsify(
         f"({len(images.test)} images, {len(names)} classes)",
     }
     exact, written, values = _write(module.to("cpu"), out, metadata, images, preprocessing)
-    checkpoint.unlink(missing_ok=True)
+    remove_training(checkpoint)
     return Produced(
         out,
         mask_sparsity(mask_of(module)),
@@ -197,7 +203,17 @@ def sparsify(
 
 
 def _check_reached(method: Method, module: nn.Module, steps: int) -> None:
-    reached, wanted = mask_sparsity(mask_of(module)), method.sparsity
+    mask = mask_of(module)
+    reached, wanted = mask_sparsity(mask), method.sparsity
+    if method.block > 1:
+        broken = broken_blocks(method.masks, method.block)
+        outside = sum(int((kept & ~method.masks[n].cpu()).sum()) for n, kept in mask.items())
+        if broken or outside or not method.masks:
+            raise SparsebenchError(
+                f"The mask of {method.name} is not made of blocks of {method.block}: {broken} are "
+                f"broken, {outside} weights lie outside; nothing was written.",
+                "Report it, with the plan.",
+            )
     if abs(reached - wanted) > method.tolerance:
         raise SparsebenchError(
             f"The training ended with {reached:.2%} zeros instead of {wanted:.2%}, after "

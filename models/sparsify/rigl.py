@@ -17,6 +17,9 @@ all. The published results without label smoothing are what this training follow
 none); the learning rate is one-cycle instead of steps, and the optimizer's settings are the
 suite's (:class:`sparsebench.models.sparsify.method.Recipe` says which).
 
+In blocks (``--block``) what is drawn, dropped and grown is a block of weights, ranked by the
+root mean square of its weights and of their gradients; a layer's number of blocks never changes.
+
 SparseML 1.8 has a ``RigLPruningModifier``, which is not used: it starts from the largest
 weights instead of a random mask, takes the gradient of extra batches in eval mode and then
 updates the weights all the same, and gives what layers of density above 1 cannot hold to no
@@ -30,6 +33,7 @@ import math
 import torch
 from torch import Tensor
 
+from sparsebench.models.blocks import block_scores, expand_blocks
 from sparsebench.models.distributions import erk, spared_layers, uniform
 from sparsebench.models.sparsify.method import Method, Run
 
@@ -46,6 +50,7 @@ class RigLKernel(Method):
     name = "rigl"
     family = "regularization"
     source = "Evci et al. 2020, arXiv:1911.11134"
+    has_blocks = True
     sparseml_note = (
         "SparseML 1.8's RigLPruningModifier updates weights in steps that move the mask."
     )
@@ -56,9 +61,12 @@ class RigLKernel(Method):
         shapes = {n: tuple(w.shape) for n, w in run.weights.items()}
         for name, kept in self.budget(shapes).items():
             weight = run.weights[name]
-            mask = torch.zeros(weight.numel(), dtype=torch.bool)
-            mask[torch.randperm(weight.numel(), generator=generator)[:kept]] = True
-            self.masks[name] = mask.view(shapes[name]).to(weight.device)
+            blocks = block_scores(weight.detach(), self.block)
+            count = round(kept * blocks.numel() / weight.numel())
+            mask = torch.zeros(blocks.numel(), dtype=torch.bool)
+            mask[torch.randperm(blocks.numel(), generator=generator)[:count]] = True
+            mask = expand_blocks(mask.view(blocks.shape), weight, self.block)
+            self.masks[name] = mask.to(weight.device)
         self.apply(run)
 
     def budget(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
@@ -75,7 +83,7 @@ class RigLKernel(Method):
                 weight.grad.masked_fill_(~self.masks[name], 0.0)
                 continue
             before = self.masks[name]
-            after = drop_and_grow(weight, weight.grad, before, share)
+            after = drop_and_grow(weight, weight.grad, before, share, self.block)
             self.masks[name] = after
             with torch.no_grad():
                 weight.masked_fill_(~after | ~before, 0.0)  # the grown start from zero
@@ -117,7 +125,9 @@ def drop_share(step: int, total_steps: int) -> float | None:
 
 
 @torch.no_grad()
-def drop_and_grow(weight: Tensor, gradient: Tensor, mask: Tensor, share: float) -> Tensor:
+def drop_and_grow(
+    weight: Tensor, gradient: Tensor, mask: Tensor, share: float, block: int = 1
+) -> Tensor:
     """The mask after one change.
 
     Args:
@@ -125,11 +135,16 @@ def drop_and_grow(weight: Tensor, gradient: Tensor, mask: Tensor, share: float) 
         gradient: of the loss by every weight, kept or not; the weight's shape.
         mask: bool, of the weight's shape.
         share: of the kept weights that is dropped.
+        block: input channels that are dropped and grown together.
 
     Returns:
         A bool tensor with as many True as ``mask``. What was just dropped may be grown again,
         as in the authors' code.
     """
+    if block > 1:
+        scores = (block_scores(weight, block), block_scores(gradient, block))
+        flags = block_scores(mask.float(), block) > 0
+        return expand_blocks(drop_and_grow(*scores, flags, share), mask, block)
     kept = mask.flatten()
     count = int(kept.count_nonzero())
     moved = int(share * count)

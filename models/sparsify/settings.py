@@ -16,14 +16,20 @@ from sparsebench.models.sparsify.method import Method, Recipe
 FEWEST_STEPS = 16
 SMALLEST_BATCH = 8
 SMALLEST_SIZE = 8  # pixels
+MOST_IN_A_BLOCK = 64  # input channels
 
 
-def make_method(name: str, sparsity: float) -> Method:
+def make_method(name: str, sparsity: float, block: int = 1) -> Method:
     """The method of a name, for a sparsity of 0 to 1.
+
+    Args:
+        name: a name in :data:`sparsebench.models.sparsify.METHODS`.
+        sparsity: share of zeros, 0 to 1.
+        block: input channels that are pruned together.
 
     Raises:
         UnknownNameError: no such method.
-        SparsebenchError: a sparsity that it cannot have.
+        SparsebenchError: a sparsity or blocks that it cannot have.
     """
     chosen = METHODS.load(name)
     if name == "dense" and sparsity != 0.0:
@@ -35,7 +41,23 @@ def make_method(name: str, sparsity: float) -> Method:
         )
     made = chosen(sparsity)
     assert isinstance(made, Method)
+    if block != 1:
+        _check_block(made, block)
+        made.block = block
     return made
+
+
+def _check_block(method: Method, block: int) -> None:
+    if not 1 <= block <= MOST_IN_A_BLOCK:
+        raise SparsebenchError(
+            f"Blocks of {block} input channels cannot be pruned.",
+            f"Give 1 (single weights) to {MOST_IN_A_BLOCK}, for example 4.",
+        )
+    if not method.has_blocks:
+        able = [n for n in METHODS if METHODS.load(n).has_blocks]
+        raise SparsebenchError(
+            f"{method.name} does not prune in blocks.", f"These do: {', '.join(able)}."
+        )
 
 
 def changed_recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -81,6 +103,7 @@ def check_settings(
     size: int,
     seed: int,
     recipe: dict[str, Any],
+    block: int = 1,
 ) -> Method:
     """The method, once nothing is known that would end its training late.
 
@@ -88,7 +111,7 @@ def check_settings(
         SparsebenchError: whatever is wrong with the arguments of
             :func:`sparsebench.models.sparsify.produce.sparsify`.
     """
-    chosen = make_method(method, sparsity)
+    chosen = make_method(method, sparsity, block)
     find_architecture(arch)
     changed_recipe(chosen.recipe, recipe)
     check_wish(chosen, epochs, out, start, overwrite)

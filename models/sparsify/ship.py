@@ -10,7 +10,7 @@ from typing import Any, cast
 from sparsebench.models.cards import Card, Family, Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName
+from sparsebench.models.names import BackboneName, split_block
 from sparsebench.models.sources.shipped import ZOO_FOLDER
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.zoo.card_file import Weights, write_card
@@ -61,7 +61,7 @@ def ship(
         name=str(name),
         arch=name.arch,
         method=name.method,
-        family=cast(Family, METHODS.load(name.method).family),
+        family=cast(Family, METHODS.load(split_block(name.method)[0]).family),
         sparsity=name.sparsity,
         preprocessing=preprocessing,
         source="zoo",

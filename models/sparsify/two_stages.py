@@ -107,6 +107,7 @@ def make(
         settings.get("size", 64),
         settings.get("seed", 0),
         settings.get("recipe") or {},
+        settings.get("block", 1),
     )
     if settings.get("teacher") is not None:
         load_teacher(str(settings["teacher"]), list(_classes(data, settings)), "cpu")
@@ -118,6 +119,7 @@ def make(
         # Settings of the method's recipe are not meant for dense training, but the batch is.
         again["recipe"] = _only_batch(settings.get("recipe"))
         again["teacher"] = None
+        again["block"] = 1
         dense = sparsify(arch, "dense", 0.0, data, first, dense_out, **again)
     announce(method, 1, 2)
     made = sparsify(arch, method, sparsity, data, rest, out, start=dense_out, **settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Backbone:
         sha256: of the weights themselves (``sparsebench.models.weights_hash``), equal for equal
             weights whatever file they came from.
         onnx: an ONNX file to run as it is, instead of an export; None for all others.
+        said: what loading its file found out: entries taken, masks applied, what is not used.
     """
 
     card: Card
@@ -40,6 +42,7 @@ class Backbone:
     mask: Mask
     sha256: str
     onnx: Path | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def measured_sparsity(self) -> float:
@@ -70,7 +73,8 @@ def load_backbone(name: str | BackboneName) -> Backbone:
     """
     found = find(name)
     module = found.load().eval()
-    return Backbone(found.card, module, mask_of(module), weights_hash(module), found.onnx)
+    mask, sha256 = mask_of(module), weights_hash(module)
+    return Backbone(found.card, module, mask, sha256, found.onnx, found.said)
 
 
 def load_to_run(name: str | BackboneName) -> Backbone | OnnxBackbone:

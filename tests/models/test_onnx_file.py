@@ -198,21 +198,37 @@ def test_a_card_beside_it_tells_what_the_graph_cannot(tmp_path: Path) -> None:
     content["preprocessing"] = {"size": 32, "resize": 32}
     path.with_suffix(".json").write_text(json.dumps(content))
     with pytest.raises(SparsebenchError, match="says 32 px, the file takes 16 px"):
-        find_card(str(path))
+        load_onnx(str(path))
+    assert "says 32 px" in find_card(str(path)).refused
+    content["preprocessing"] = {"size": SIDE, "resize": SIDE}
+    for label, said in (("gmp-95", "it says 95.0% sparse"), ("dense", "it says dense")):
+        path.with_suffix(".json").write_text(json.dumps({**content, "name": f"mynet/{label}"}))
+        with pytest.raises(SparsebenchError, match=said):
+            load_onnx(str(path))
 
 
-def test_a_graph_bound_to_its_batch_size_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_graph_bound_to_its_batch_size_keeps_it(tmp_path: Path, batch: int) -> None:
     # Traced with a fixed batch, `reshape(1, -1)` is a constant of the graph.
-    path = write(Net(nn.Linear(12, 5), view=True), tmp_path / "my.onnx", dynamic=False)
-    with pytest.raises(SparsebenchError, match="bound to a batch size of 1: with 2 pictures"):
-        export_backbone(load_onnx(str(path)))
+    network = Net(nn.Linear(12, 5), view=True)
+    path = write(network, tmp_path / "my.onnx", batch=batch, dynamic=False)
+    backbone = load_onnx(str(path))
+    artifact = export_backbone(backbone)
+    assert artifact.facts["batch_size"] == batch
+    session = onnxruntime.InferenceSession(artifact.onnx, providers=["CPUExecutionProvider"])
+    (features,) = session.run(None, {"pictures": noise(batch)})
+    with torch.no_grad():
+        expected = network.body(torch.from_numpy(noise(batch))).flatten(1).numpy()
+    assert np.allclose(features, expected, rtol=1e-4, atol=1e-5)
+    proof = reference(backbone, artifact, noise(batch))
+    assert check_outputs(backbone, artifact, proof, features, "fp32").argmax_agreement == 1.0
 
 
 def test_what_needs_a_pytorch_network_is_refused(tmp_path: Path) -> None:
     path = write(Net(nn.Linear(12, 5)), tmp_path / "my.onnx")
     with pytest.raises(SparsebenchError, match="no PyTorch network to train"):
         load_backbone(str(path))
-    with pytest.raises(SparsebenchError, match="takes pictures of 16 px, not of 32 px"):
+    with pytest.raises(SparsebenchError, match="takes images of 16 px, not of 32 px"):
         export_backbone(load_onnx(str(path)), size=32)
 
 
@@ -283,8 +299,8 @@ def _outside(model: onnx.ModelProto) -> None:
         (_truncated, "cannot be read as ONNX|holds no network|cannot be read"),
         (_empty, "holds no network"),
         (_text, "cannot be read as ONNX"),
-        (_changed(_last_dims), r"takes \[1, 16, 16, 3\], not pictures"),
-        (_changed(_half), "takes float16, not float32 pictures"),
+        (_changed(_last_dims), r"takes \[1, 16, 16, 3\], channels last"),
+        (_changed(_half), "takes float16, not float32 images"),
         (_changed(_second_input), "has 2 inputs"),
         (_changed(_lying_size), "cannot be read"),
         (_changed(_foreign), "operator my.ops.Conv cannot be read"),
@@ -298,7 +314,7 @@ def test_a_hostile_or_broken_file_gets_one_clear_refusal(
     path = write(Net(nn.Linear(12, 5)), tmp_path / "my.onnx")
     damage(path)
     with pytest.raises(SparsebenchError, match=complaint):
-        find_card(str(path))
+        load_onnx(str(path))
 
 
 def test_weights_outside_its_folder_are_not_read(tmp_path: Path) -> None:
@@ -307,7 +323,7 @@ def test_weights_outside_its_folder_are_not_read(tmp_path: Path) -> None:
     _outside(model)
     path.write_bytes(model.SerializeToString())
     with pytest.raises(SparsebenchError, match="cannot be read as ONNX"):
-        find_card(str(path))
+        load_onnx(str(path))
 
 
 def test_a_weight_that_is_not_a_number_is_refused(tmp_path: Path) -> None:

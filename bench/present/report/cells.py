@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from sparsebench.bench.comparisons import best_dense
 from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.plan.rerun_command import run_words
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.present.tables import Row, Section, numbers
 from sparsebench.bench.present.tables.details import details_of
@@ -115,7 +115,8 @@ class Cell:
             "arch": backbone.arch,
             "method": backbone.method,
             "family": backbone.family,
-            "sparsity": backbone.sparsity,
+            "sparsity": backbone.zeros,
+            "sparsity_label": backbone.sparsity,
             "trained": backbone.trained,
             "dense_partner": self.partner,
             "engine": engine.name,
@@ -204,7 +205,10 @@ def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
 
 def delta_json(delta: Delta | None) -> dict[str, Any] | None:
     """A change in points for a script."""
-    return None if delta is None else {"mean": delta.mean, "ci95": _pair(delta.ci95)}
+    if delta is None:
+        return None
+    seeds = _pair(delta.ci95_seeds)
+    return {"mean": delta.mean, "ci95": _pair(delta.ci95), "ci95_seeds": seeds, "over": delta.over}
 
 
 def _pair(ends: Sequence[float] | None) -> list[float] | None:
@@ -228,11 +232,11 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
             backbone=record.backbone.name,
             engines=engines,
         )
-        command = shlex.join([*words, "--out", f"{run.path}-again"])
+        command = escape.shell([*words, "--out", f"{run.path}-again"])
     return Cell(run.label, section, row, partner or f"{record.backbone.arch}/dense", command)
 
 
 def _best(run: RunFacts, record: Record) -> str | None:
     """The dense record that a dense cell's total was taken against."""
-    best = best_dense(record, run.records, run.times, record.engine.precision)
+    best = best_dense(record, run.records, run.times)
     return None if best is None else best.id

@@ -120,7 +120,7 @@ def _section(
 ) -> Section:
     varying = varying_settings(group)
     ordered = sorted(group, key=lambda r: (r.backbone.arch, not r.backbone.is_dense,
-                                           r.backbone.sparsity, r.backbone.name))  # fmt: skip
+                                           r.backbone.zeros, r.backbone.name))  # fmt: skip
     rows = tuple(
         _row(record, records, times, compared.get(record.id), varying, totals)
         for record in ordered
@@ -154,7 +154,7 @@ def _row(
     if comparison is not None:
         total, total_verdict = comparison.total, comparison.total_verdict
     elif record.backbone.is_dense:
-        best = best_dense(record, records, times, record.engine.precision) is record
+        best = best_dense(record, records, times) is record
         total, total_verdict = totals.get(record.id, (None, None))
     return Row(
         record=record,
@@ -206,7 +206,7 @@ def _in_words(key: str, value: object) -> str:
 def engine_label(record: Record, varying: Sequence[str]) -> str:
     """The engine's name, with those settings that are not the same in the whole table."""
     settings = [_in_words(key, _setting(record, key)) for key in varying]
-    return " ".join([record.engine.name, *settings])
+    return " ".join([record.engine.label, *settings])
 
 
 def _shared_settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
 from sparsebench.bench.present.tables.resources import RESOURCES, resources_of
 from sparsebench.bench.present.tables.rows import Row, Section
@@ -25,7 +26,7 @@ COLUMNS = (
     "smallest_effect", "amdahl_bound", "efficiency", "verdict", "verdict_best_dense",
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
-    *DETAILS, *RESOURCES, *PROCESS,
+    *DETAILS, *RESOURCES, *PROCESS, "sparsity_label",
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -39,8 +40,8 @@ def summary_frame(found: Sequence[Section]) -> pd.DataFrame:
 
 
 def summary_csv(found: Sequence[Section]) -> str:
-    """The rows of :func:`summary_frame` as CSV."""
-    text: str = summary_frame(found).to_csv(index=False)
+    """The rows of :func:`summary_frame` as CSV; names are made safe for spreadsheets."""
+    text: str = summary_frame(found).map(escape.csv_cell).to_csv(index=False)
     return text
 
 
@@ -54,9 +55,10 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "backbone": record.backbone.name,
         "method": record.backbone.method,
         "family": record.backbone.family,
-        "sparsity": record.backbone.sparsity,
+        "sparsity": record.backbone.zeros,
+        "sparsity_label": record.backbone.sparsity,
         "trained": record.backbone.trained,
-        "engine": record.engine.name,
+        "engine": record.engine.label,
         "engine_version": record.engine.version,
         "device": record.engine.device,
         "precision": record.engine.precision,

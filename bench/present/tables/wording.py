@@ -78,8 +78,12 @@ def warning_of(engine: str) -> str:
 
 def warnings(records: Sequence[Record]) -> list[str]:
     """What must stand beside the numbers of this run."""
-    used = dict.fromkeys(record.engine.name for record in records if record.status == "ok")
-    return [*(text for text in map(warning_of, used) if text), *_images_left_out(records)]
+    good = [record.engine for record in records if record.status == "ok"]
+    texts = [
+        *map(warning_of, dict.fromkeys(engine.name for engine in good)),
+        *(f"{engine.not_itself}." for engine in good if not engine.runs_itself),
+    ]
+    return [*(text for text in dict.fromkeys(texts) if text), *_images_left_out(records)]
 
 
 def _images_left_out(records: Sequence[Record]) -> list[str]:

@@ -61,9 +61,10 @@ def trace(module: nn.Module) -> Traced:
     nodes = list(graph.nodes)
     stop = next(i for i, node in enumerate(nodes) if not reader.take(node))
     rest = [node for node in nodes[:stop] if node in reader.facts] + nodes[stop:]
-    output = _handed_over(reader, rest)
+    output = _handed_over(module, reader, rest)
     steps = fuse(reader.steps, output) if reader.steps else []
-    words = "the end of the network" if nodes[stop].op == "output" else f"'{nodes[stop].target}'"
+    end = nodes[stop]
+    words = "the end of the network" if end.op == "output" else _called(module, end)
     return Traced(steps, output, _rest(module, reader, output, rest), words)
 
 
@@ -79,7 +80,18 @@ def _defaults(module: nn.Module) -> dict[str, object]:
     }
 
 
-def _handed_over(reader: Reader, rest: list[fx.Node]) -> int:
+def _called(module: nn.Module, node: fx.Node) -> str:
+    """A node by its name, its type and its options: ``'pool' (AvgPool2d(kernel_size=2, ...))``."""
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        kind = type(layer).__name__
+        return f"'{node.target}' ({kind if list(layer.children()) else repr(layer)})"
+    name = getattr(node.target, "__name__", str(node.target))
+    options = ", ".join(f"{key}={value}" for key, value in node.kwargs.items())
+    return f"'{name}'" + (f" ({options})" if options else "")
+
+
+def _handed_over(module: nn.Module, reader: Reader, rest: list[fx.Node]) -> int:
     """The one value that the rest begins with; besides it may see the pictures' number."""
     inside = set(rest)
     crossing = {
@@ -91,10 +103,10 @@ def _handed_over(reader: Reader, rest: list[fx.Node]) -> int:
     if len(crossing) > 1:
         unknown = next(node for node in rest if node not in reader.facts)
         raise SparsebenchError(
-            f"Behind the sparse layers, from '{unknown.target}' on, the network uses "
+            f"Behind the sparse layers, from {_called(module, unknown)} on, the network uses "
             f"{len(crossing)} of their values; the kernels hand over one.",
-            "They know convolutions, batch norm, ReLU, ReLU6, additions, max and mean pooling; "
-            "let the network return one tensor.",
+            "They know convolutions, batch norm, ReLU, ReLU6, additions, max pooling and the mean "
+            "over whole planes: put another layer in its place, or train this network in PyTorch.",
         )
     lost = [node for node in reader.ignored if any(user in inside for user in node.users)]
     if lost:

@@ -117,7 +117,7 @@ def test_a_slower_version_fails_and_leaves_its_runs(
     )
     done = cli(
         "check", "--base-engine", "onnxruntime==1.0", "--head-engine", "onnxruntime==2.0",
-        "--plan", "small.toml", "--blocks", 2, "--run-options", "--batch-size 4",
+        "--plan", "small.toml", "--blocks", 3, "--run-options", "--batch-size 4",
         "--out", tmp_path / "kept",
     )  # fmt: skip
     assert done.code == 1, done
@@ -137,6 +137,6 @@ def test_what_cannot_be_compared_is_refused(cli: Cli, index: Path, tmp_path: Pat
         ("onnxruntime==1.0", "onnxruntime==3.0", "uv could not build"),
         ("onnxruntime==1.0", "", "two commits or two versions"),
     ):
-        done = cli("check", "--base-engine", base, "--head-engine", head, "--blocks", 2)
+        done = cli("check", "--base-engine", base, "--head-engine", head, "--blocks", 3)
         assert done.code == 2, (base, head, done)
         assert complaint in " ".join(done.err.split()), (complaint, done.err)

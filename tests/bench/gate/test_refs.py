@@ -197,6 +197,6 @@ def test_wrong_usage_is_explained(
     assert check(cli, "run", "--base", "same").code == 2
     assert cli("check").code == 2
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where what it leaves is swept up
-    broken = cli("check", "--base", "same", "--blocks", 2)  # this `bench` wants --engine
+    broken = cli("check", "--base", "same", "--blocks", 3)  # this `bench` wants --engine
     assert broken.code == 3
     assert "measured nothing" in broken.err

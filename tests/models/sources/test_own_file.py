@@ -85,6 +85,65 @@ def test_a_dense_file_is_not_taken_for_sparse(dense_file: Path) -> None:
         load_backbone(f"{ARCH}/gmp-90@{dense_file}")
 
 
+@pytest.mark.parametrize("label", ["gmp-90", "gmp-95", "gmp-70", "str-74.9"])
+def test_a_label_that_the_file_contradicts_is_refused(sparse_file: Path, label: str) -> None:
+    with pytest.raises(SparsebenchError, match=r"is 80\.0% sparse, but .* says") as caught:
+        load_backbone(f"{ARCH}/{label}@{sparse_file}")
+    assert f"{label.partition('-')[0]}-80@" in caught.value.mend
+    assert load_backbone(f"{ARCH}/gmp-82@{sparse_file}").measured_sparsity == pytest.approx(0.8)
+
+
+def test_one_zero_in_a_dense_file_makes_no_label_true(dense_file: Path, tmp_path: Path) -> None:
+    state = torch.load(dense_file, weights_only=True)
+    state["features.0.0.weight"].view(-1)[0] = 0
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match=r"is 0\.0% sparse, but .* says 90\.0%"):
+        load_backbone(f"{ARCH}/gmp-90@{tmp_path / 'a.pth'}")
+
+
+def test_a_label_over_the_pruned_layers_alone_is_taken_and_said(
+    dense_file: Path, tmp_path: Path
+) -> None:
+    """MobileNet's classifier and first layer are often left dense."""
+    module = build(ARCH, 1000)
+    torch.manual_seed(0)
+    for name, parameter in module.named_parameters():
+        if parameter.dim() == 4 and name != "features.0.0.weight":
+            parameter.data[torch.rand(parameter.shape) < 0.9] = 0
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.fill_(0.1)
+    torch.save(module.state_dict(), tmp_path / "a.pth")
+    backbone = load_backbone(f"{ARCH}/gmp-90@{tmp_path / 'a.pth'}")
+    assert backbone.measured_sparsity < 0.7
+    assert "of those in the 51 of 53 layers that are pruned" in backbone.said["sparsity"]
+
+
+def test_a_few_zeros_do_not_keep_a_file_from_being_dense(dense_file: Path, tmp_path: Path) -> None:
+    state = torch.load(dense_file, weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in state.items():
+        if tensor.dim() == 4:
+            tensor[torch.rand(tensor.shape, generator=generator) < 0.12] = 0
+            assert name
+    torch.save(state, tmp_path / "a.pth")
+    backbone = load_backbone(f"{ARCH}/dense@{tmp_path / 'a.pth'}")
+    assert "of its weights are zero" in backbone.said["sparsity"]
+
+
+def test_averages_without_the_zeros_of_the_raw_weights_are_not_called_sparse(
+    dense_file: Path, sparse_file: Path, tmp_path: Path
+) -> None:
+    raw, averages = (torch.load(p, weights_only=True) for p in (sparse_file, dense_file))
+    path = tmp_path / "a.pth"
+    torch.save({"model": raw, "model_ema": averages}, path)
+    with pytest.raises(SparsebenchError, match=r"a\.pth#model"):
+        load_backbone(f"{ARCH}/gmp-80@{path}")
+    backbone = load_backbone(f"{ARCH}/gmp-80@{path}#raw")
+    assert backbone.measured_sparsity == pytest.approx(0.8, abs=1e-6)
+    assert backbone.said["weights"].startswith("entry 'model'; not used: model_ema")
+
+
 def test_a_card_beside_the_file_tells_its_preprocessing(sparse_file: Path, tmp_path: Path) -> None:
     content = {
         "schema": SCHEMA,

@@ -13,6 +13,7 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.names import with_block
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.acdc import AlternatingCompression
 from sparsebench.models.sparsify.evaluate import evaluate
@@ -211,7 +212,8 @@ def test_a_plan_does_what_the_same_arguments_do(
 def test_plans_of_the_zoo_are_whole(plan: Path) -> None:
     read = read_plan(plan)
     percent = f"-{100 * read['sparsity']:g}" if read["sparsity"] else ""
-    assert plan.stem == f"{read['arch']}-{read['method']}{percent}"
+    method = with_block(read["method"], read.get("block", 1))
+    assert plan.stem == f"{read['arch']}-{method}{percent}"
     assert read["method"] in METHODS
     assert read["arch"] in ARCHITECTURES
 

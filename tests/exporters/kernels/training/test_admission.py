@@ -114,6 +114,37 @@ def test_what_would_be_lost_is_refused(module: nn.Module, words: str) -> None:
         sparsify_module(module)
 
 
+def pooled_shortcut(net: Any, x: Tensor) -> Any:
+    h = functional.relu(net.a(x))
+    return net.fc((net.b(h) + net.pool(h)).mean((2, 3)))
+
+
+def pooled_between(net: Any, x: Tensor) -> Any:
+    return net.fc(net.b(net.pool(net.a(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("forward", "pool", "words"),
+    [
+        (pooled_shortcut, nn.AvgPool2d(3, 1, 1), r"'pool' \(AvgPool2d\(kernel_size=3, stride=1"),
+        (
+            pooled_between,
+            nn.MaxPool2d(3, 1, 1, ceil_mode=True),
+            r"'pool' \(MaxPool2d.*ceil_mode=True",
+        ),
+        (pooled_between, nn.SyncBatchNorm(8), r"'pool' \(SyncBatchNorm\(8"),
+    ],
+)
+def test_a_refusal_names_the_type_and_the_options(
+    forward: Any, pool: nn.Module, words: str
+) -> None:
+    network = Net(forward)
+    network.add_module("pool", pool)
+    with pytest.raises(SparsebenchError, match=words) as caught:
+        sparsify_module(pruned(network))
+    assert "return one tensor" not in caught.value.mend
+
+
 def test_layers_of_another_kind_may_stand_behind_the_masked_ones() -> None:
     """Without zeros of their own they stay PyTorch's."""
 

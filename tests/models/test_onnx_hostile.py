@@ -1,0 +1,211 @@
+"""ONNX files that are wrong, or made to fill the memory: one clear refusal, at once."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from sparsebench.bench.why.inspection import inspect_target
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file import running
+from sparsebench.models.sources.onnx_file import load_onnx
+from tests.models.onnx_graphs import BODY, model_of, saved
+
+node = helper.make_node
+GEMM = node("Gemm", ["features", "w1", "b1"], ["logits"], "classifier")
+WHOLE = [*BODY, GEMM]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def _changed(change: Callable[[onnx.ModelProto], object]) -> onnx.ModelProto:
+    model = model_of(WHOLE)
+    change(model)
+    return model
+
+
+def _calls(*pairs: tuple[str, list[str]]) -> onnx.ModelProto:
+    """Functions of one input that call others in turn."""
+    model = model_of([*BODY, node(pairs[0][0], ["features"], ["x"], domain="own"),
+                      node("Gemm", ["x", "w1", "b1"], ["logits"])])  # fmt: skip
+    for name, inner in pairs:
+        names = [f"v{i}" for i in range(len(inner))]
+        body = [node(op, [a], [b], domain="own" if op != "Relu" else "")
+                for op, a, b in zip(inner, ["a", *names], names, strict=False)]  # fmt: skip
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        made = helper.make_function("own", name, ["a"], [names[-1]], body, imports)
+        model.functions.append(made)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    return model
+
+
+def _cycle() -> onnx.ModelProto:
+    nodes: list[NodeProto] = [
+        BODY[0],
+        node("Add", ["c0", "back"], ["r0"], "loop"),
+        node("Relu", ["r0"], ["back"]),
+        *BODY[2:],
+        GEMM,
+    ]
+    return model_of(nodes)
+
+
+def _twice(model: onnx.ModelProto) -> None:
+    model.graph.node.append(node("Relu", ["c0"], ["features"]))
+
+
+def _claims(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [10**6, 10**6]
+
+
+def _negative(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = -12
+
+
+def _outside(model: onnx.ModelProto) -> None:
+    """A hundred tensors that are all of one part of another file."""
+    for number in range(100):
+        tensor = TensorProto(name=f"t{number}", data_type=1, dims=[10])
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", "part.bin"), ("offset", "0"), ("length", "40")):
+            tensor.external_data.add(key=key, value=value)
+        model.graph.initializer.append(tensor)
+
+
+REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "a cycle": (_cycle, r"holds a cycle: (Add 'loop'|Relu)"),
+    "a node that reads its own output": (
+        lambda: _changed(lambda m: m.graph.node[1].input.__setitem__(0, "r0")),
+        "holds a cycle: Relu 'r0'",
+    ),
+    "a missing input": (
+        lambda: _changed(lambda m: m.graph.node[1].input.__setitem__(0, "none")),
+        "Relu 'r0' reads 'none', which nothing in the file produces",
+    ),
+    "a missing output": (
+        lambda: _changed(lambda m: m.graph.node.pop()),
+        "nothing in the file produces its output 'logits'",
+    ),
+    "a node without outputs": (
+        lambda: _changed(lambda m: m.graph.node[2].output.pop()),
+        "node 2 .* has no output",
+    ),
+    "a node without inputs": (
+        lambda: _changed(lambda m: m.graph.node[0].ClearField("input")),
+        "my.onnx",
+    ),
+    "a tensor produced twice": (lambda: _changed(_twice), "'features' is produced more than once"),
+    "a weight that claims more than the file": (lambda: _changed(_claims), "the file holds less"),
+    "a negative shape": (lambda: _changed(_negative), "my.onnx"),
+    "one part of a file many times": (lambda: _changed(_outside), "cannot be read as ONNX"),
+    "a function that calls itself": (lambda: _calls(("F", ["F"])), "calls itself"),
+    "functions that call each other": (lambda: _calls(("F", ["G"]), ("G", ["F"])), "calls itself"),
+    "functions that unfold to a billion nodes": (
+        lambda: _calls(*[(f"F{i}", [f"F{i + 1}"] * 10) for i in range(9)], ("F9", ["Relu"] * 10)),
+        r"unfolds to 1e\+10 nodes",
+    ),
+    "a convolution of two axes": (
+        lambda: _changed(lambda m: m.graph.initializer[0].dims.__setitem__(slice(None), [12, 27])),
+        "my.onnx",
+    ),
+    "an unknown type": (
+        lambda: _changed(lambda m: setattr(m.graph.initializer[0], "data_type", 99)),
+        "my.onnx",
+    ),
+    "an input without a type": (
+        lambda: _changed(lambda m: m.graph.input[0].ClearField("type")),
+        "my.onnx",
+    ),
+    "no operator": (lambda: _changed(lambda m: m.graph.node[1].ClearField("op_type")), "my.onnx"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_hostile_graph_gets_one_refusal(tmp_path: Path, name: str) -> None:
+    make, message = REFUSED[name]
+    (tmp_path / "part.bin").write_bytes(bytes(40))
+    path = saved(make(), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=message):
+        inspect_target(str(path))
+        export_backbone(load_onnx(str(path)))
+
+
+def _padded() -> onnx.ModelProto:
+    pads = np.array([0, 0, 10**5, 10**5, 0, 0, 10**5, 10**5], np.int64)
+    nodes = [node("Pad", ["c0", "pads"], ["p"], "wide"), node("Relu", ["p"], ["r0"])]
+    return model_of([BODY[0], *nodes, *BODY[2:], GEMM], stored={"pads": pads})
+
+
+def _rows() -> onnx.ModelProto:
+    """A million rows, made from a shape in the file and added to the features."""
+    shape = np.array([1_000_000, 4096], np.int64)
+    nodes = [
+        node("ConstantOfShape", ["shape"], ["rows"], "rows"),
+        node("ReduceSum", ["rows"], ["sum"], keepdims=0),
+        node("Add", ["features", "sum"], ["f"]),
+        node("Gemm", ["f", "w1", "b1"], ["logits"]),
+    ]
+    return model_of([*BODY, *nodes], stored={"shape": shape})
+
+
+@pytest.mark.parametrize("make", [_padded, _rows])
+def test_what_expands_is_refused_within_bounds(
+    tmp_path: Path, make: Callable[[], onnx.ModelProto]
+) -> None:
+    path = str(saved(make(), tmp_path / "my.onnx"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert any("needs more than 4 GiB" in one for one in inspect_target(path).unknown)
+    with pytest.raises(SparsebenchError, match=r"needs more than 4 GiB.*(wide|rows)"):
+        export_backbone(load_onnx(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # 1 GiB
+
+
+def test_a_run_that_takes_too_long_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = [node("Relu", [f"r{i}"], [f"r{i + 1}"]) for i in range(3000)]
+    nodes = [*BODY[:2], *deep, node("GlobalAveragePool", ["r3000"], ["pooled"]), BODY[3], GEMM]
+    path = saved(model_of(nodes, shape=("n", 3, "h", "w")), tmp_path / "deep.onnx")
+    monkeypatch.setattr(running, "MOST_SECONDS", 0.05)
+    with pytest.raises(SparsebenchError, match="has not run .* within 0 s"):
+        export_backbone(load_onnx(str(path)), size=512)
+
+
+def test_a_long_chain_and_shared_weights_are_bounded(tmp_path: Path) -> None:
+    turns = [node("Transpose", [f"t{i}"], [f"t{i + 1}"], perm=[1, 0]) for i in range(2000)]
+    nodes = [*turns, *BODY, node("Gemm", ["features", "t2000"], ["logits"])]
+    stored = {"t0": np.ones((12, 5), np.float32)}
+    path = saved(model_of(nodes, stored=stored), tmp_path / "chain.onnx")
+    with pytest.raises(SparsebenchError, match="is computed by Transpose"):
+        load_onnx(str(path))
+    square = {"s": np.eye(12, dtype=np.float32)}
+    many = [node("MatMul", [f"m{i}", "s"], [f"m{i + 1}"]) for i in range(300)]
+    nodes = [*BODY, node("Identity", ["features"], ["m0"]), *many,
+             node("Gemm", ["m300", "w1", "b1"], ["logits"])]  # fmt: skip
+    path = saved(model_of(nodes, stored=square), tmp_path / "shared.onnx")
+    with pytest.raises(SparsebenchError, match="read the stored weights more than 64 times"):
+        load_onnx(str(path))
+    deep = [node("Relu", [f"r{i}"], [f"r{i + 1}"]) for i in range(5_000)]
+    nodes = [*BODY[:2], *deep, node("GlobalAveragePool", ["r5000"], ["pooled"]), BODY[3], GEMM]
+    path = saved(model_of(nodes), tmp_path / "deep.onnx")
+    assert load_onnx(str(path)).file.head is not None
+
+
+def test_sparse_constants_are_refused(tmp_path: Path) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "v")
+    places = numpy_helper.from_array(np.zeros(1, np.int64), "i")
+    tensor = helper.make_sparse_tensor(values, places, [10**6, 10**6])
+    nodes = [*WHOLE, node("Constant", [], ["big"], sparse_value=tensor)]
+    path = saved(model_of(nodes), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match="sparse initializers"):
+        load_onnx(str(path))

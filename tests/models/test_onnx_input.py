@@ -1,0 +1,193 @@
+"""What an ONNX network takes: its layout, its range, one image at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import NodeProto, TensorProto, helper
+
+from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.graph import open_onnx
+from sparsebench.models.sources.onnx_file import load_onnx
+from sparsebench.models.zoo import find_card
+from tests.models.onnx_graphs import BODY, model_of, noise, saved, weights
+
+node = helper.make_node
+GEMM = node("Gemm", ["features", "w1", "b1"], ["logits"])
+FIRST = [node("Conv", ["turned", "w0", "b0"], ["c0"], "first", pads=[1, 1, 1, 1]), *BODY[1:], GEMM]
+LAST = [node("Transpose", ["images"], ["turned"], perm=[0, 3, 1, 2]), *FIRST]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("n", "h", "w", 3),
+        (1, "h", "w", 3),
+        ("n", "h", 224, 3),
+        ("n", 224, 224, 3),
+        ("n", "h", "w", "c"),
+        ("n", 3, "w", "c"),
+    ],
+)
+def test_channels_last_is_refused_naming_the_layout_and_the_fix(
+    tmp_path: Path, shape: tuple[int | str, ...]
+) -> None:
+    path = saved(model_of(LAST, shape=shape), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=r"channels last \(NHWC\)") as caught:
+        load_onnx(str(path))
+    assert "--inputs-as-nchw" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    "shape", [("n", "c", "h", "w"), ("n", 3, "h", "w"), (1, "c", 16, 16), ("n", "c", "h", 16)]
+)
+def test_channels_first_is_established_from_the_first_convolution(
+    tmp_path: Path, shape: tuple[int | str, ...]
+) -> None:
+    path = saved(model_of([*BODY, GEMM], shape=shape), tmp_path / "my.onnx")
+    file = open_onnx(path)
+    assert file.side == (16 if 16 in shape else None)
+    assert export_backbone(load_onnx(str(path)), size=16).output_dim == 12
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "message"),
+    [
+        (("n", 1, 16, 16), {}, "not images"),
+        (("n", "c", 16, 16), {"w0": np.ones((12, 4, 3, 3), np.float32)}, "4 channels"),
+        (("n", 3, 3, 3), {}, "images of 3 px"),
+        (("n", 3, 16, 24), {}, r"takes \[\?, 3, 16, 24\]"),
+        ((10**6, 3, 16, 16), {}, "one batch has more than"),
+        ((1, 3, 10**6, 10**6), {}, "one batch has more than"),
+    ],
+)
+def test_other_inputs_are_refused(
+    tmp_path: Path,
+    shape: tuple[int | str, ...],
+    change: dict[str, np.ndarray],
+    message: str,
+) -> None:
+    path = saved(model_of([*BODY, GEMM], stored=change, shape=shape), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=message):
+        load_onnx(str(path))
+
+
+def test_free_axes_without_a_convolution_are_asked_for(tmp_path: Path) -> None:
+    nodes = [node("ReduceMean", ["images"], ["m"], axes=[2, 3], keepdims=0),
+             node("MatMul", ["m", "w"], ["logits"])]  # fmt: skip
+    stored = {"w": np.ones((3, 5), np.float32)}
+    path = saved(model_of(nodes, stored=stored, shape=("n", "c", "h", "w")), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match="neither its shape nor its first nodes tell"):
+        load_onnx(str(path))
+
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def _channels(values: list[float]) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([("Div", np.float32(255))], 1 / 255),
+        ([("Mul", np.float32(1 / 127.5)), ("Sub", np.float32(1))], 1 / 255),
+        ([("Sub", _channels([123.7, 116.3, 103.5]))], 1 / 255),
+        ([("Sub", _channels(MEAN)), ("Div", _channels(STD))], 1.0),
+        ([("Div", np.float32(255)), ("Sub", _channels(MEAN)), ("Div", _channels(STD))], 1 / 255),
+        ([("Mul", np.float32(2)), ("Sub", np.float32(1))], 1.0),
+        ([], None),
+    ],
+)
+def test_a_graph_that_scales_its_input_gets_images_in_the_range_that_it_takes(
+    tmp_path: Path, steps: list[tuple[str, np.ndarray]], expected: float | None
+) -> None:
+    nodes: list[NodeProto] = []
+    stored, name = {}, "images"
+    for number, (op, value) in enumerate(steps):
+        stored[f"v{number}"] = np.asarray(value, np.float32)
+        nodes.append(node(op, [name, f"v{number}"], [f"s{number}"]))
+        name = f"s{number}"
+    nodes.append(node("Identity", [name], ["turned"]))
+    path = saved(model_of([*nodes, *FIRST], stored=stored), tmp_path / "my.onnx")
+    card = find_card(str(path))
+    if expected is None:
+        assert card.preprocessing.std == (0.229, 0.224, 0.225)
+    else:
+        assert card.preprocessing.mean == (0.0, 0.0, 0.0)
+        assert card.preprocessing.std == pytest.approx((expected,) * 3)
+        assert "scales its input itself" in card.notes
+    assert export_backbone(load_onnx(str(path))).output_dim == 12
+
+
+def _norm(**attributes: Any) -> list[NodeProto]:
+    norm = node("BatchNormalization", ["c0", *"sbmv"], ["n0"], "bn", **attributes)
+    return [BODY[0], norm, node("Relu", ["n0"], ["r0"]), *BODY[2:], GEMM]
+
+
+NORM = {name: np.full(12, value, np.float32) for name, value in
+        (("s", 1), ("b", 0), ("m", 0.1), ("v", 2))}  # fmt: skip
+TRUE = {"yes": np.array(True), "ratio": np.array(0.5, np.float32), "rows": np.array([0], np.int64)}
+
+
+def test_batch_norm_in_training_mode_is_refused_by_name(tmp_path: Path) -> None:
+    nodes = _norm(training_mode=1)
+    nodes[1].output.extend(["mean", "var"])
+    path = saved(model_of(nodes, stored=NORM), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=r"BatchNormalization 'bn' is in training mode"):
+        load_onnx(str(path))
+    path = saved(model_of(_norm(), stored=NORM), tmp_path / "good.onnx")
+    assert export_backbone(load_onnx(str(path))).output_dim == 12
+
+
+def test_dropout_in_training_mode_and_chance_are_refused_by_name(tmp_path: Path) -> None:
+    drop = node("Dropout", ["r0", "ratio", "yes"], ["d"], "drop")
+    nodes = [*BODY[:2], drop, node("GlobalAveragePool", ["d"], ["pooled"]), BODY[3], GEMM]
+    path = saved(model_of(nodes, stored=TRUE), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=r"Dropout 'drop' is in training mode"):
+        load_onnx(str(path))
+    off = {**TRUE, "yes": np.array(False)}
+    assert export_backbone(load_onnx(str(saved(model_of(nodes, stored=off), tmp_path / "b.onnx"))))
+    random = node("RandomNormalLike", ["r0"], ["d"], "chance")
+    nodes[2] = random
+    nodes.insert(3, node("Add", ["d", "r0"], ["e"]))
+    nodes[4] = node("GlobalAveragePool", ["e"], ["pooled"])
+    with pytest.raises(SparsebenchError, match="RandomNormalLike 'chance' draws random numbers"):
+        load_onnx(str(saved(model_of(nodes), tmp_path / "c.onnx")))
+
+
+@pytest.mark.parametrize("batch", ["n", 4])
+def test_a_result_that_depends_on_the_neighbours_is_refused(
+    tmp_path: Path, batch: int | str
+) -> None:
+    """Batch norm in training mode, written out as a mean over the batch."""
+    nodes = [
+        BODY[0],
+        node("ReduceMean", ["c0"], ["mean"], axes=[0, 2, 3], keepdims=1),
+        node("Sub", ["c0", "mean"], ["n0"]),
+        node("Relu", ["n0"], ["r0"]),
+        *BODY[2:],
+        GEMM,
+    ]
+    shape = (batch, 3, 16, 16)
+    path = saved(model_of(nodes, shape=shape), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match="depends on the others in its batch"):
+        export_backbone(load_onnx(str(path)))
+
+
+def test_input_in_whole_numbers_names_what_to_leave_out(tmp_path: Path) -> None:
+    nodes = [node("Cast", ["images"], ["turned"], to=TensorProto.FLOAT), *FIRST]
+    path = saved(model_of(nodes, kind=TensorProto.UINT8), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match="takes uint8, not float32 images"):
+        load_onnx(str(path))
+    assert noise(1).dtype == np.float32 and weights()["w0"].shape == (12, 3, 3, 3)
