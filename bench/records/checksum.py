@@ -16,7 +16,7 @@ from typing import Any
 KEY = "check"
 _LENGTH = 16
 _SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|\s+')
-_END = re.compile(rb',\s*"check"\s*:\s*"([0-9a-f]{16})"\s*\}\s*\Z')
+_END = re.compile(rb',?\s*"check"\s*:\s*"([0-9a-f]{16})"\s*\}\s*\Z')
 # How a line ends whose key or value of the checksum was changed; no older line ends like this.
 _SPOILT = re.compile(rb':\s*"[^"]{16}"\s*\}\s*\Z')
 
