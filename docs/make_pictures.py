@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation from the committed reference run.
+"""Draw the images of the documentation from the committed reference run.
 
 uv run --no-sync python docs/make_pictures.py
 """
@@ -25,7 +25,7 @@ OUT = ROOT / "docs" / "pictures"
 
 
 def make(out: Path = OUT) -> list[Path]:
-    """Write all pictures into a folder; returns their paths."""
+    """Write all images into a folder; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder.reading(RUN)
     records, trials = folder.records(), folder.trials()
@@ -65,7 +65,7 @@ def _intervals(found: list[Comparison], names: dict[str, Record], out: Path) -> 
     axes.set_xticks([0.8, 1, 1.5, 2, 2.5], ["0.8×", "1×", "1.5×", "2×", "2.5×"])
     axes.minorticks_off()
     axes.set_xlim(0.7, 3.4)
-    figure.supxlabel("speed-up against the dense partner, same engine; grey: less than 5 %", size=8)
+    figure.supxlabel("speed-up against the dense baseline, same engine; grey: below 5 %", size=8)
     return _save(figure, out / "intervals.png")
 
 

@@ -100,5 +100,5 @@ def _print_error(error: SparsebenchError) -> None:
     console = Console(stderr=True)
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
-    if error.mend:
-        console.print(Text(error.mend), soft_wrap=True)
+    if error.fix:
+        console.print(Text(error.fix), soft_wrap=True)

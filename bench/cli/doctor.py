@@ -1,4 +1,4 @@
-"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the mend if not."""
+"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the fix if not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what runs on this machine; for what does not: why, and the mend."""
+    """Say what runs on this machine; for what does not: why, and the fix."""
     from rich.console import Console
 
     from sparsebench.bench.gate.noise import stored_noise
@@ -74,8 +74,8 @@ def doctor(
             console.print(f"       licence: {item.licence}; support: {item.support}")
         else:
             console.print(f"  [red]no[/red]   {name}{home}: {escape(item.reason)}")
-            if item.mend:
-                console.print(f"       mend: {escape(item.mend)}")
+            if item.fix:
+                console.print(f"       fix: {escape(item.fix)}")
 
 
 @engines_app.command("list")

@@ -105,7 +105,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
     dense: Annotated[
-        list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
+        list[str] | None, typer.Option(help="Dense baseline, as SPARSE=DENSE; once for each.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
@@ -120,7 +120,7 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure time and accuracy of sparse backbones against their dense partners."""
+    """Measure time and accuracy of sparse backbones against their dense baselines."""
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),

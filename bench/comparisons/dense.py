@@ -17,9 +17,9 @@ FLOATS = (REFERENCE_PRECISION, "bf16")
 def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
     """Measured dense records that a total may be taken against.
 
-    The partner's backbone on any engine, on the same device, threads, batch size, task and
+    The baseline's backbone on any engine, on the same device, threads, batch size, task and
     settings, in floating point or in `precision`: who trains in fp32 with zeros could train in
-    bf16 without them. Integers need a calibration that a dense partner in floats has not had.
+    bf16 without them. Integers need a calibration that a dense baseline in floats has not had.
     """
     # Another precision is measured in the open division.
     free = (
@@ -43,10 +43,10 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
 def best_dense(
     partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes], precision: str
 ) -> Record | None:
-    """The dense record with the highest throughput among the partner's peers.
+    """The dense record with the highest throughput among the baseline's peers.
 
     Args:
-        partner: the dense partner (or any dense record) that asks.
+        partner: the dense baseline (or any dense record) that asks.
         records: all of the run.
         times: record id -> times.
         precision: of the sparse record, allowed beside floating point.

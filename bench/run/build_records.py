@@ -288,10 +288,10 @@ def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> P
 
 
 def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
-    """What else must match between partners."""
+    """What else must match between baselines."""
     settings: dict[str, Any] = {
         "size": cell.size,
-        "input": "real pictures",
+        "input": "real pictures",  # must match older records
         **workload_of(cell.workload).recorded(plan, cell),
     }
     if plan.limit:

@@ -59,7 +59,7 @@ def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Render
     for number, one in enumerate(findings, 1):
         yield Text(f"{number}. {one.what}", style="bold")
         yield Padding(Text(one.evidence), (0, 0, 0, 3))
-        yield Padding(Text.assemble(("Mend: ", "bold"), one.mend), (0, 0, 0, 3))
+        yield Padding(Text.assemble(("Fix: ", "bold"), one.mend), (0, 0, 0, 3))
     for what in measured.skipped:
         yield Text(f"Not measured: {what}.")
     yield Text(f"({measured.seconds:.0f} s)", style="dim")

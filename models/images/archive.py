@@ -131,7 +131,7 @@ def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
         raise SparsebenchError(
             f"{len(index.refused)} member(s) of '{path}' are left out: "
             f"{shortened(index.refused, 3)}.",
-            "Make the archive anew without them, or leave out --strict.",
+            "Make the archive again without them, or leave out --strict.",
         )
     store = TarImages(plain, index.places)
     layout = find_layout(

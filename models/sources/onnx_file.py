@@ -87,7 +87,7 @@ def _card(name: str, path: Path) -> Card:
     stamp = path.stat()
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
-        raise SparsebenchError(seen.cause, seen.mend)
+        raise SparsebenchError(seen.cause, seen.fix)
     zeros, side, own_scaling, most, precision = seen
     described = card_of(path)
     if described is not None:
@@ -147,7 +147,7 @@ def precision_of(path: Path) -> str:
     stamp = path.stat()
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
-        raise SparsebenchError(seen.cause, seen.mend)
+        raise SparsebenchError(seen.cause, seen.fix)
     return seen[-1]
 
 

@@ -27,7 +27,7 @@ class ChannelGroup:
         depthwise: depthwise convolutions that keep them apart.
         consumers: layers that read them.
         norms: batch norms on the way.
-        fixed: the picture, the logits, or something that was not understood.
+        fixed: the image, the logits, or something that was not understood.
     """
 
     size: int
@@ -129,7 +129,7 @@ def _follow(
         groups.at(made).producers.append(name)
         return made
     if isinstance(layer, nn.Linear):
-        # Flattened pictures larger than one pixel would spread a channel over columns.
+        # Flattened images larger than one pixel would spread a channel over columns.
         if groups.at(source).size == layer.in_features:
             groups.at(source).consumers.append(name)
         else:

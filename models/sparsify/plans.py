@@ -2,7 +2,7 @@
 
 A plan has the keys ``arch``, ``method``, ``sparsity``, ``epochs``, ``size``, ``seed`` and,
 if any, ``start`` and ``teacher`` at its top, a table ``[recipe]`` with what differs from the
-method's recipe and a table ``[execution]``. Where the pictures are and where the file goes
+method's recipe and a table ``[execution]``. Where the images are and where the file goes
 is said when it is run. ``note`` and ``sparseml`` (the equivalent SparseML recipe, see
 ``--show-recipe``) are for readers.
 """

@@ -24,7 +24,7 @@ class Progress:
         epoch: counted from 0.
         step: steps done, of ``total_steps``.
         loss: mean cross-entropy of the epoch so far.
-        accuracy: share of the epoch's augmented pictures classified correctly so far.
+        accuracy: share of the epoch's augmented images classified correctly so far.
         sparsity: share of prunable weights that the mask removes now.
         learning_rate: of the last step.
         epoch_done: this is the last report of its epoch.
@@ -46,7 +46,7 @@ class Position:
 
     Attributes:
         step: steps done.
-        sums: of this epoch so far: loss times pictures, right ones, pictures.
+        sums: of this epoch so far: loss times images, right ones, images.
         history: the last report of each finished epoch.
     """
 
@@ -106,14 +106,14 @@ def load_training(
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         raise SparsebenchError(
             f"{path} is no checkpoint of a training, or damaged.",
-            "Remove it to start anew (or give --no-resume).",
+            "Remove it to start again (or give --no-resume).",
         ) from error
     # Older checkpoints say less.
     differing = [k for k in identity if k in saved and saved[k] != identity[k]]
     if differing:
         raise SparsebenchError(
             f"{path} belongs to another training: {', '.join(differing)} differ.",
-            "Give the same settings, or remove the file to start anew (or give --no-resume).",
+            "Give the same settings, or remove the file to start again (or give --no-resume).",
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])

@@ -33,7 +33,7 @@ VERSIONS = {"1.20.1": 0.01, "1.22.0": 0.01}
 
 @pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  # noqa: F811
-    """Runs, pictures, plans and networks, under the names that the pages give them."""
+    """Runs, images, plans and networks, under the names that the pages give them."""
     from sparsebench.bench.cli import check as checking
 
     here = tmp_path_factory.mktemp("docs")

@@ -2,7 +2,7 @@
 
 No time in the other tables holds them (MEASUREMENT rule 16). Somebody who trains once pays them
 once, somebody who trains every night shares them out: both are shown, as the ratio against the
-dense partner with all of the one-off costs of both sides (``one training``), and shared out over
+dense baseline with all of the one-off costs of both sides (``one training``), and shared out over
 :data:`USES` trainings.
 """
 

@@ -1,4 +1,4 @@
-"""``sparsebench sparsify`` from outside: a folder of pictures in, a backbone out."""
+"""``sparsebench sparsify`` from outside: a folder of images in, a backbone out."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     (tmp_path / "file").write_text("")
     wrong(sparsify("--method", "acdc", *good, "--out", tmp_path / "file" / "w.safetensors"), "file")
     wrong(cli("sparsify", "resnet81", "--method", "acdc", *good), "'resnet18'")
-    (data / "val" / "bright" / "bad.png").write_bytes(b"no picture")
+    (data / "val" / "bright" / "bad.png").write_bytes(b"no image")
     wrong(sparsify("--method", "acdc", *good, "--strict"), "bad.png", "cannot be decoded")
     for path in (data / "train" / "dark").iterdir():
         path.rename(path.with_suffix(".jp2"))

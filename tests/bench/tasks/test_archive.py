@@ -124,7 +124,7 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(SparsebenchError) as caught:
         open_task(str(path), cache=tmp_path / "c")
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_a_decompression_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None
     assert answers.trained[0].facts["execution"]["kernels"]
 
 
-def test_a_wrong_task_is_the_users_mistake_and_keeps_its_mend(job: Job) -> None:
+def test_a_wrong_task_is_the_users_mistake_and_keeps_its_fix(job: Job) -> None:
     with pytest.raises(SparsebenchError, match="nowhere"):
         run_job(replace(job, task="nowhere/at/all"), timeout=60, say=lambda text: None)
 

@@ -195,7 +195,7 @@ def test_a_forged_file_is_refused_by_name(tmp_path: Path, change: Forger, compla
     with pytest.raises(SparsebenchError, match=complaint) as caught:
         load_compact(path)
     assert "forged.safetensors" in caught.value.cause
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_a_newer_version_asks_for_an_update(tmp_path: Path) -> None:
