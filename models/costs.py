@@ -122,7 +122,7 @@ def bytes_ratio(costs: Sequence[LayerCost]) -> float:
 def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
     """Multiply-accumulates of an architecture in its full, dense shape, for one image.
 
-    What a network with removed channels is held against. Only shapes are computed.
+    What a network with removed channels is compared with. Only shapes are computed.
 
     Raises:
         UnknownNameError: no architecture has this name.

@@ -1,4 +1,4 @@
-"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the fix if not."""
+"""``sparsebench doctor`` and ``sparsebench engines``: what works here, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what runs on this machine; for what does not: why, and the fix."""
+    """Show which engines work on this machine, and how to fix the rest."""
     from rich.console import Console
 
     from sparsebench.bench.gate.noise import stored_noise

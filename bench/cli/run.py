@@ -81,7 +81,7 @@ def run(
         bool, typer.Option("--prepared", help="linear-cached starts from decoded images.")
     ] = False,
     tune: Annotated[
-        str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
+        str | None, typer.Option(help="on: autotune the full workload; off: do not.")
     ] = None,
     deterministic: Annotated[
         bool | None,
@@ -172,7 +172,7 @@ def run(
             outcome = execute(chosen, folder, resume=resume, display=display)
         except KeyboardInterrupt:
             display.stop()
-            typer.echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            typer.echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             typer.echo(f"  sparsebench run {plan} --out {folder} --resume", err=True)
             typer.echo("(with the same options as before)", err=True)
             raise

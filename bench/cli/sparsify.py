@@ -24,7 +24,7 @@ EPILOG = """Examples:
   sparsebench sparsify resnet18 --method rigl --sparsity 0.9 --show-recipe
 
 Images: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
-same command goes on. Measure what came out:
+same command resumes. Measure what came out:
 
   sparsebench run quick --backbone x.safetensors --task images
 """  # noqa: E501
@@ -190,7 +190,7 @@ def _train(
             last = display.last
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
-            typer.echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
+            typer.echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
             typer.echo(f"  {shlex.join(['sparsebench', *again])}", err=True)
             raise
     _print(made, as_json)

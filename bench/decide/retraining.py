@@ -165,7 +165,7 @@ def seconds_of(text: str, option: str) -> float:
     if factor is None or not 0 < value < math.inf:
         known = ", ".join(_UNITS)
         raise SparsebenchError(
-            f"'{option} {text}' is no time.",
+            f"'{option} {text}' is not a valid time.",
             f"Write a number with its unit ({known}), such as 20ms, or {', '.join(PERIODS)}.",
         )
     return value * factor

@@ -98,7 +98,7 @@ def gated_cells(
     Args:
         records: one a cell.
         trials: of the run; a cell without any uses those of its record.
-        against: key's values -> the other engines that a dense cell is to be held against;
+        against: key's values -> the other engines that a dense cell is compared with;
             without it, all that the run has.
     """
     times = run_times(records, by_cell(trials))

@@ -63,7 +63,7 @@ def train_lbfgs(
     weights, bias = problem.solution()
     if not np.isfinite(weights).all() or not np.isfinite(bias).all():
         raise SparsebenchError(
-            "L-BFGS did not find a head: the loss is no finite number.",
+            "L-BFGS did not find a head: the loss is not finite.",
             'Take `solver = "sgd"`, or a larger weight decay.',
         )
     heads = len(recipe.seeds)

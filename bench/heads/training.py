@@ -110,7 +110,7 @@ class Training(ABC):
         """The error that names where a head's loss was no finite number any more."""
         recipe = self.recipe
         return SparsebenchError(
-            "Training the head diverged: the loss is no finite number "
+            "Training the head diverged: the loss is not finite "
             f"(seed {self.seeds[head]}, epoch {epoch}, step {step}, "
             f"learning rate {recipe.rates()[epoch]:g}).",
             f"Take a smaller learning rate than {recipe.lr:g}.",

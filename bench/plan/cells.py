@@ -93,7 +93,7 @@ def _precisions(
     """A backbone's precisions on an engine: its file's own, where that has one, or the plan's.
 
     The dense baseline of an INT8 file is measured in INT8 too (quantized here where its own file
-    is in float): what sparsity gives and what the precision gives are then told apart.
+    is in float): what sparsity gives and what the precision gives are then separate.
     """
     if card.precision != USUAL:
         return [card.precision]
@@ -166,7 +166,7 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
         return
     if not partner:
         raise SparsebenchError(
-            f"'{card.name}' does not say which dense network it is to be held against.",
+            f"'{card.name}' does not say which dense network it is compared with.",
             f"Name it: --dense {card.name}=dense.onnx.",
         )
     dense = look_up(partner)

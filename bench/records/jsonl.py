@@ -90,7 +90,7 @@ def _parse(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], int | None]:
         try:
             line = json.loads(raw)
             if not isinstance(line, dict):
-                raise ValueError("it is no object")
+                raise ValueError("it is not a JSON object")
         except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
             if not data[offset:].strip():
                 return lines, start

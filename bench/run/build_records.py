@@ -227,7 +227,7 @@ def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
 
 
 def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:
-    """Where a user's ONNX file was cut, what it was held against, what was assumed of it."""
+    """Where a user's ONNX file was cut, what it was compared with, what was assumed of it."""
     if prepared is None or not isinstance(prepared.backbone, OnnxBackbone):
         return None
     facts = prepared.artifact.facts

@@ -110,7 +110,8 @@ def _load(name: str, options: TaskOptions) -> Any:
     match = re.fullmatch(r"(?P<path>[^@#]+)(@(?P<revision>[^#]+))?(#(?P<config>.+))?", name)
     if match is None:
         raise SparsebenchError(
-            f"'hf:{name}' is no name of a data set.", "Give hf:OWNER/NAME[@REVISION][#CONFIG]."
+            f"'hf:{name}' is not a valid name of a data set.",
+            "Give hf:OWNER/NAME[@REVISION][#CONFIG].",
         )
     why = None
     if options.download and not Path(match["path"]).exists():
@@ -127,7 +128,7 @@ def _load(name: str, options: TaskOptions) -> Any:
         reason = f"the hub cannot be reached from here, {why}" if why else str(error)
         raise SparsebenchError(
             f"'hf:{name}' cannot be had: {' '.join(reason.split())[:300]}.",
-            "Check the name and the network; what broke off goes on when you start again.",
+            "Check the name and the network; what broke off resumes when you start again.",
         ) from error
 
 

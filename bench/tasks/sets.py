@@ -75,7 +75,7 @@ def _no_other_layout(name: str, root: Path) -> None:
             # A folder of the same name may stand around the real one ("dtd/dtd").
             shown = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if there[5:] else "")
             raise SparsebenchError(
-                f"'{place}' is no '{name}' that can be read; it holds {shown}.", _expected(name)
+                f"'{place}' cannot be read as '{name}'; it holds {shown}.", _expected(name)
             )
 
 

@@ -1,4 +1,4 @@
-"""What is compiled for a size of batch is compiled before the clock runs, and told apart."""
+"""What is compiled for a size of batch is compiled before the clock runs, and timed apart."""
 
 from __future__ import annotations
 

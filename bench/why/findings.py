@@ -216,7 +216,7 @@ def _off_grid(measured: Measured) -> Finding | None:
     if lanes and whole.batch_size % lanes > lanes // 2:
         paid = math.ceil(whole.batch_size / lanes) * lanes
         return Finding(
-            f"Batch {whole.batch_size} is no multiple of {lanes}.",
+            f"Batch {whole.batch_size} is not a multiple of {lanes}.",
             f"The kernels take {lanes} images at once (the engine says so): a call costs what "
             f"{paid} images cost.",
             f"Take --batch-size {paid}, or another multiple of {lanes}.",

@@ -4,7 +4,7 @@ the same network, with the same zeros, as the checkpoint.
 Checked are: the mask in the ONNX file against the checkpoint's, the engine's outputs
 against PyTorch's on real images, the upstream classifier's decisions on both, and the
 threads that the engine reports. A user's ONNX file, of which there is no PyTorch network, is
-held against ONNX Runtime on the whole file, every node as it stands.
+compared with ONNX Runtime on the whole file, every node as it stands.
 """
 
 from __future__ import annotations

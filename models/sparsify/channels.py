@@ -40,7 +40,7 @@ class ChannelGroup:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Subclasses of the layers that are told apart are not looked into."""
+        """Subclasses of the layers that are distinguished are not looked into."""
         known = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
         return known or not any(True for _ in m.children()) or super().is_leaf_module(m, "")
 

@@ -34,7 +34,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise SparsebenchError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"The plan {path} is no TOML: {error}.") from error
+        raise SparsebenchError(f"The plan {path} is not valid TOML: {error}.") from error
     missing = [k for k in REQUIRED if k not in plan]
     unknown = [k for k in plan if k not in REQUIRED + OPTIONAL]
     unknown += [f"execution.{k}" for k in plan.get("execution", {}) if k not in EXECUTION]

@@ -105,7 +105,7 @@ def load_training(
         saved = state["identity"]
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         raise SparsebenchError(
-            f"{path} is no checkpoint of a training, or damaged.",
+            f"{path} is not a checkpoint of a training, or it is damaged.",
             "Remove it to start again (or give --no-resume).",
         ) from error
     # Older checkpoints say less.

@@ -155,13 +155,13 @@ def check_wish(
 ) -> None:
     """Whether a method can start, and end in this file."""
     if epochs < 1:
-        raise SparsebenchError(f"{epochs} epochs are no training.", "Give 1 or more.")
+        raise SparsebenchError(f"{epochs} epochs are not enough.", "Give 1 or more.")
     if method.needs_start and start is None:
         raise SparsebenchError(
             f"{method.name} prunes a network that is trained already.",
             "Name a dense checkpoint or backbone to start from.",
         )
     if out.suffix != ".safetensors":
-        raise SparsebenchError(f"{out} is no *.safetensors file.", "Name one.")
+        raise SparsebenchError(f"{out} is not a *.safetensors file.", "Name one.")
     if out.exists() and not overwrite:
         raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")

@@ -266,7 +266,7 @@ def _step(
     value = loss.item()
     if not math.isfinite(value):
         raise SparsebenchError(
-            f"The loss is no number after {step} steps.", "Lower the learning rate."
+            f"The loss is NaN or infinite after {step} steps.", "Lower the learning rate."
         )
     run.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)

@@ -98,7 +98,7 @@ def short_why(monkeypatch: pytest.MonkeyPatch) -> None:
 def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """uv itself builds the environments, from wheels made here, without the network.
 
-    The only Python that is surely here is this one, so the one that DeepSparse wants is not
+    The only Python that is certainly here is this one, so the one that DeepSparse wants is not
     looked for.
     """
     folder = own_index(tmp_path, VERSIONS, monkeypatch)

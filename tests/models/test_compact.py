@@ -264,5 +264,5 @@ def test_names_with_variants() -> None:
         find_card("resnet18/magnitude-90+compct")
     with pytest.raises(SparsebenchError, match="dense backbone"):
         find_card("resnet18/dense+compact")
-    with pytest.raises(SparsebenchError, match="no backbone name"):
+    with pytest.raises(SparsebenchError, match="is not a valid backbone name"):
         find_card("resnet18/magnitude-90+")

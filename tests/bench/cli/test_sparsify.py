@@ -139,7 +139,7 @@ def test_what_an_interrupt_says_also_goes_on_where_a_file_is_replaced(
     arguments = ("--method", "acdc", "--sparsity", 0.8, "--data", data, "--epochs", 4, "--out", out)
     result = sparsify(*arguments, "--overwrite", "--no-resume")
     assert result.code == 130
-    said = result.err.split("To go on:")[1]
+    said = result.err.split("To resume:")[1]
     assert "--overwrite" in said and "--no-resume" not in said
 
 

@@ -384,7 +384,7 @@ def test_a_cell_too_noisy_to_tell_is_an_outcome_of_its_own(
 def test_an_effect_that_is_no_share_is_explained(cli: Cli, accepted: Path, effect: str) -> None:
     result = cli("check", accepted.parent / "before", "--baseline", accepted, "--effect", effect)
     assert result.code == 2
-    assert "is no share" in result.err
+    assert "is not a valid share" in result.err
 
 
 def test_damaged_or_missing_baselines_are_one_sentence(cli: Cli, accepted: Path) -> None:
@@ -395,7 +395,7 @@ def test_damaged_or_missing_baselines_are_one_sentence(cli: Cli, accepted: Path)
     accepted.write_text("schema = [")
     assert "not valid TOML" in cli("check", run, "--baseline", accepted).err
     accepted.write_text('schema = "baseline.v1"\n')
-    assert "is no valid baseline" in cli("check", run, "--baseline", accepted).err
+    assert "is not a valid baseline" in cli("check", run, "--baseline", accepted).err
     empty = cli("baseline", "update", run, "--out", accepted.parent / "x.toml", "--reason", " ")
     assert empty.code == 2
 

@@ -31,8 +31,8 @@ def with_member(path: Path, member: tarfile.TarInfo, data: bytes = b"") -> Path:
         ("train/ash/../../../evil.jpg", None, "its name leaves the archive"),
         ("train/ash/link.jpg", (tarfile.SYMTYPE, "/etc/passwd"), "it is a link"),
         ("train/ash/hard.jpg", (tarfile.LNKTYPE, "/etc/passwd"), "a link to nothing"),
-        ("train/ash/fifo.jpg", (tarfile.FIFOTYPE, ""), "it is no ordinary file"),
-        ("train/ash/device.jpg", (tarfile.CHRTYPE, ""), "it is no ordinary file"),
+        ("train/ash/fifo.jpg", (tarfile.FIFOTYPE, ""), "it is not an ordinary file"),
+        ("train/ash/device.jpg", (tarfile.CHRTYPE, ""), "it is not an ordinary file"),
     ],
 )
 def test_hostile_members_are_left_out_and_named(

@@ -140,7 +140,7 @@ def test_a_folder_that_contains_itself_is_walked_once(trees: Path, tmp_path: Pat
 def test_a_pipe_is_no_picture_and_is_not_waited_for(trees: Path, tmp_path: Path) -> None:
     os.mkfifo(trees / "train/ash/pipe.jpg")
     task = open_task(str(trees), cache=tmp_path / "c")
-    assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is no ordinary file)",)
+    assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is not an ordinary file)",)
 
 
 @pytest.mark.parametrize("wrap", ["", "wrap/"])

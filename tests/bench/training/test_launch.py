@@ -56,7 +56,7 @@ def test_the_native_kernels_say_which_layers_ran_sparse(job: Job) -> None:
     assert "layer1.0.conv1" in layers and len(layers) == 20  # all convolutions of ResNet-18
     assert {layer["execution"] for layer in layers.values()} <= {"sparse", "dense"}
     assert answers.trained[0].facts["execution"]["kernels"]
-    assert answers.trained[0].facts["compile_seconds"] > 0  # told apart, outside of the clock
+    assert answers.trained[0].facts["compile_seconds"] > 0  # reported apart, outside of the clock
 
 
 def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: Job) -> None:
