@@ -24,6 +24,10 @@ def sparse_benchmark(request: pytest.FixtureRequest) -> SparseBenchmark:
             "records nothing in pytest-xdist's processes: run these tests with -n 0.",
             False,
         )
+    option = request.config.getoption
+    if option("benchmark_disable", False) and not option("benchmark_enable", False):
+        # Without its times there is nothing that a test could assert.
+        pytest.skip("Nothing is measured (--benchmark-disable was used).")
     return SparseBenchmark(request)
 
 
@@ -43,7 +47,7 @@ class SparseBenchmark:
         backbone: str | Path,
         *,
         dense: str | Path | None = None,
-        engine: str = "deepsparse",
+        engine: str = "native",
         task: str = "digits",
         workload: str = "inference",
         max_accuracy_loss: float | None = None,

@@ -31,6 +31,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli import (
     list as list_command,
 )
+from sparsebench.bench.cli.say import echo, fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
 
@@ -55,7 +56,7 @@ def sparsebench(
     if version:
         from sparsebench import __version__
 
-        typer.echo(f"sparsebench {__version__}")
+        echo(f"sparsebench {__version__}")
         raise typer.Exit
 
 
@@ -80,6 +81,7 @@ app.add_typer(doctor.engines_app, name="engines")
 def main() -> None:
     """Entry point of the ``sparsebench`` command."""
     keep_bytecode()
+    fit_streams()
     try:
         app()
     except SparsebenchError as error:
@@ -87,17 +89,47 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except _OF_A_FILE as error:
+        damaged = _damaged(error)
+        if damaged is None:
+            raise
+        _print_error(damaged)
+        sys.exit(damaged.exit_code)
     except BrokenPipeError:
         # `sparsebench list ... | head`: the reader left, which is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
+# What a value of the wrong kind leads to, wherever it is used.
+_OF_A_FILE = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
+
+def _damaged(error: Exception) -> SparsebenchError | None:
+    """Blame the file of a run whose lines carry no checksum, if one was read; else it is our bug.
+
+    A line with its checksum is as this suite has written it. One without may hold anything that
+    its schema lets pass, and ``extra``, ``settings`` and ``machine`` are open.
+    """
+    records = sys.modules.get("sparsebench.bench.records.jsonl")
+    files = [] if records is None else records.unproven_files()
+    if not files or os.environ.get("SPARSEBENCH_TRACEBACK"):
+        return None
+    return SparsebenchError(
+        f"A value in {', '.join(files[:3])} cannot be used: {type(error).__name__}: {error}.",
+        "Its lines carry no checksum: restore the file, or run again. SPARSEBENCH_TRACEBACK=1 "
+        "shows where it happened, for a report.",
+    )
+
+
 def _print_error(error: SparsebenchError) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True)
+    from sparsebench.bench.cli.console import new_console
+
+    console = new_console(stderr=True)
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.fix:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json, certainty
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 EPILOG = """Examples:
@@ -96,17 +97,14 @@ def advise(
     data = [RunData.of(str(one.path), one.records(), one.trials()) for one in folders]
     advice = answer(data, request)
     if as_json:
-        import json
-
         from sparsebench.bench.present.decisions.answer_json import advice_json
 
-        print(json.dumps(advice_json(advice), indent=1))
+        echo_json(advice_json(advice))
     else:
-        from rich.console import Console
-
+        from sparsebench.bench.cli.console import new_console
         from sparsebench.bench.present.decisions.advice_text import advice_text
 
-        console = Console(highlight=False)
+        console = new_console()
         for item in advice_text(advice):
             # A command that is broken in two cannot be copied.
             console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def check(
     from sparsebench.bench.gate.report import INCONCLUSIVE
 
     if strict:
-        typer.echo("--strict is called --inconclusive fail now.", err=True)
+        echo("--strict is called --inconclusive fail now.", err=True)
         inconclusive = "fail"
     if inconclusive not in ("", *INCONCLUSIVE):
         raise UnknownNameError("--inconclusive", inconclusive, INCONCLUSIVE)
@@ -166,13 +168,11 @@ def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
     if outputs.markdown is not None:
         write(outputs.markdown, markdown_report(report, baseline))
     if outputs.as_json:
-        import json
-
-        print(json.dumps(report_json(report), indent=1))
+        echo_json(report_json(report))
     else:
-        from rich.console import Console
+        from sparsebench.bench.cli.console import new_console
 
-        console = Console(highlight=False)
+        console = new_console()
         for item in terminal_report(report, baseline, console.width):
             # A command that is broken in two cannot be copied.
             whole = "repeat: " in getattr(item, "plain", "")
@@ -180,7 +180,7 @@ def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
     in_actions = os.environ.get("GITHUB_ACTIONS") == "true" and not outputs.as_json
     if in_actions if outputs.github is None else outputs.github:
         for line in github_annotations(report, baseline):
-            print(line)
+            print(line)  # made of escaped parts, and meant to be a command
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as file:
@@ -199,18 +199,18 @@ def update(
     from sparsebench.bench.records import RunFolder
 
     previous = read_baseline(out) if out.exists() else None
-    made = baseline_of(RunFolder.reading(run), reason, previous)
+    made = baseline_of(RunFolder.reading(run), escape.lines(reason), previous)
     write_baseline(out, made.baseline)
-    typer.echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
     if made.baseline.busy:
-        typer.echo(f"  {made.baseline.busy}")
+        echo(f"  {made.baseline.busy}")
     for name, why in made.left_out:
-        typer.echo(f"  left out: {name}: {why}")
+        echo(f"  left out: {name}: {why}")
     if previous:
         kept = {tuple(cell.key.values()) for cell in made.baseline.cells}
         for cell in previous.cells:
             if tuple(cell.key.values()) not in kept:
-                typer.echo(f"  no longer gated: {' · '.join(map(str, cell.key.values()))}")
+                echo(f"  no longer gated: {' · '.join(map(str, cell.key.values()))}")
 
 
 def write(path: Path, text: str) -> None:

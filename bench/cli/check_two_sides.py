@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from sparsebench.bench.cli.say import echo
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
@@ -139,4 +138,4 @@ def _folder(out: Path | None) -> Path:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    echo(text, err=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 
 EPILOG = """Examples:
 
@@ -40,13 +41,11 @@ def compare(
         left, right = RunFolder.reading(a), RunFolder.reading(b)
         result = compare_folders(left, right, across_machines=across_machines)
     if as_json:
-        import json
-
-        print(json.dumps(result.to_json(), indent=1))
+        echo_json(result.to_json())
         return
-    from rich.console import Console
-
+    from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.present.tables import compared_tables
 
+    console = new_console()
     for item in compared_tables(result):
-        Console().print(item)
+        console.print(item)

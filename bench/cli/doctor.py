@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -27,9 +28,8 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show which engines work on this machine, and how to fix the rest."""
-    from rich.console import Console
-
+    """Say what runs on this machine; for what does not: why, and the mend."""
+    from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.gate.noise import stored_noise
     from sparsebench.bench.machine.facts import machine_facts
     from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
@@ -38,26 +38,24 @@ def doctor(
 
     machine = {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
     found = {}
-    with Console(stderr=True).status("") as status:
+    with new_console(stderr=True).status("") as status:
         for name in () if machine_only else ENGINES:
             status.update(f"asking {name} …")
             found[name] = probe(name)
     if as_json:
-        import json
-
         engines = {name: item.to_json() for name, item in found.items()}
-        print(json.dumps({"machine": machine, "engines": engines}, indent=1, default=str))
+        echo_json({"machine": machine, "engines": engines})
         return
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    console.print("[bold]Machine[/bold]")
+    console = new_console()
+    console.print(Text("Machine", style="bold"))
     for key, value in machine.items():
         if isinstance(value, str | int | float):
-            console.print(f"  {key}: {escape(str(value))}")
+            console.print(f"  {key}: {value}")
     for key, value in machine["clock"].items():
         if value is not None:
-            console.print(f"  clock {key}: {escape(str(value))}")
+            console.print(f"  clock {key}: {value}")
     console.print(f"  cache: {cache_dir()}")
     floor = stored_noise(machine["fingerprint"])
     if floor is None:
@@ -66,16 +64,17 @@ def doctor(
         console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
     if machine_only:
         return
-    console.print("\n[bold]Engines[/bold]")
+    console.print(Text("\nEngines", style="bold"))
     for name, item in found.items():
         home = f" (environment {engine(name).environment})" if engine(name).environment else ""
         if item.ok:
-            console.print(f"  [green]yes[/green]  {name} {item.version}{home}")
+            yes = Text.assemble("  ", ("yes", "green"), f"  {name} {item.version}{home}")
+            console.print(yes)
             console.print(f"       licence: {item.licence}; support: {item.support}")
         else:
-            console.print(f"  [red]no[/red]   {name}{home}: {escape(item.reason)}")
-            if item.fix:
-                console.print(f"       fix: {escape(item.fix)}")
+            console.print(Text.assemble("  ", ("no", "red"), f"   {name}{home}: {item.reason}"))
+            if item.mend:
+                console.print(f"       mend: {item.mend}")
 
 
 @engines_app.command("list")
@@ -95,13 +94,11 @@ def list_environments(as_json: Json = False) -> None:
             }
         )
     if as_json:
-        import json
-
-        print(json.dumps(rows, indent=1))
+        echo_json(rows)
         return
     for row in rows:
         state = row["python"] or "not built"
-        print(f"{row['environment']}  ({', '.join(row['engines'])}): {state}")
+        echo(f"{row['environment']}  ({', '.join(row['engines'])}): {state}")
 
 
 @engines_app.command("install")
@@ -111,8 +108,8 @@ def install(
     """Build an engine's environment now instead of when a plan first needs it."""
     from sparsebench.exporters.worker import environments
 
-    python = environments.install(_environment_of(name), progress=typer.echo)
-    typer.echo(f"Ready: {python}")
+    python = environments.install(_environment_of(name), progress=echo)
+    echo(f"Ready: {python}")
 
 
 @engines_app.command("remove")
@@ -123,7 +120,7 @@ def remove(
     from sparsebench.exporters.worker import environments
 
     found = environments.remove(_environment_of(name))
-    typer.echo("Removed." if found else "It was not built.")
+    echo("Removed." if found else "It was not built.")
 
 
 def _environment_of(name: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import typer
-
+from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -20,8 +18,8 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from sparsebench.bench.plan.optional_engines import left_out
 
     for text in left_out(plan):
-        typer.echo(f"Note: {text}", err=True)
-    found = forecast(plan, say=lambda text: typer.echo(text, err=True))
+        echo(f"Note: {text}", err=True)
+    found = forecast(plan, say=lambda text: echo(text, err=True))
     if as_json:
         cells = [
             {
@@ -37,19 +35,20 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
             }
             for cell, time in found.cells
         ]
-        typer.echo(json.dumps({"seconds": found.seconds, "unknown": found.unknown, "cells": cells}))
+        echo_json({"seconds": found.seconds, "unknown": found.unknown, "cells": cells}, None)
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from sparsebench.bench.cli.console import new_console
+    from sparsebench.bench.present import escape
     from sparsebench.bench.tasks.naming import distinct_names
 
     names = distinct_names(plan.tasks, plan.data_dir or None)
-    console = Console(highlight=False)
+    console = new_console()
     for task, planned in groupby(found.cells, key=lambda pair: pair[0].task):
-        console.print(Text(f"on {names[task]}", style="bold"))
+        console.print(Text(escape.visible(f"on {names[task]}"), style="bold"))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("workload", no_wrap=True)
         table.add_column("cell", overflow="fold")
@@ -59,7 +58,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         for cell, time in planned:
             table.add_row(
                 cell.workload,
-                Text(f"{cell.backbone} on {cell.engine_label}"),
+                escape.visible(f"{cell.backbone} on {cell.engine_label}"),
                 duration(time.seconds),
                 duration(time.whole),
                 time.basis,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -69,16 +70,14 @@ def export(
     except OSError as error:
         raise SparsebenchError(f"{target} cannot be written ({error.strerror}).") from error
     if as_json:
-        import json
-
-        print(json.dumps({"onnx": str(target), **artifact.facts, **verdict.to_json()}, indent=1))
+        echo_json({"onnx": str(target), **artifact.facts, **verdict.to_json()})
         return
-    typer.echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
-    typer.echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
+    echo(f"{target}: {output} [N, {artifact.output_dim}] of images {artifact.input_shape}")
+    echo(f"  mask {expected.onnx_mask[:16]}… equal to the checkpoint's")
     share = verdict.argmax_agreement
     decisions = "" if share is None else f", decisions equal on {share:.0%}"
-    typer.echo(
-        f"  against {verdict.against} on {verdict.pictures} real images: largest error "
+    echo(
+        f"  against {verdict.against} on {verdict.pictures} real pictures: largest error "
         f"{verdict.max_abs_error:.1e}{decisions}"
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.say import echo, echo_json
 
 EPILOG = """Examples:
 
@@ -42,7 +43,6 @@ def history(
     latest = {point.name: point for point in points}  # oldest first: the last one stays
     worse = [point for point in latest.values() if point.change < 0]
     if as_json:
-        import json
         from dataclasses import asdict
 
         data = {
@@ -52,21 +52,21 @@ def history(
             "left_out": found.left_out,
             "pictures": [str(path) for path in paths],
         }
-        print(json.dumps(data, indent=1))
+        echo_json(data)
         raise typer.Exit(1 if worse else 0)
     longest = max((len(series.runs) for series in found.series), default=0)
-    typer.echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
+    echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
     for line in found.left_out:
-        typer.echo(f"  left out: {line}")
+        echo(f"  left out: {line}")
     if longest < LEAST_RUNS:
-        typer.echo(f"Change points need {LEAST_RUNS} runs or more.")
+        echo(f"Change points need {LEAST_RUNS} runs or more.")
     for point in points:
         versions = f", engine {point.versions[0]} -> {point.versions[1]}" if point.versions else ""
-        typer.echo(
+        echo(
             f"{point.change:+.1%} since {point.run} ({point.created[:10]}): {point.name}, "
             f"{point.before:.2f}× -> {point.after:.2f}× (p = {point.p:.2g}{versions})"
         )
     if not points:
-        typer.echo("No lasting change.")
-    typer.echo(f"Drawn: {', '.join(str(path) for path in paths)}")
+        echo("No lasting change.")
+    echo(f"Drawn: {', '.join(str(path) for path in paths)}")
     raise typer.Exit(1 if worse else 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 if TYPE_CHECKING:
@@ -65,14 +66,13 @@ def inspect(
         _compare(reports, plot, as_json)
         return
     if as_json:
-        import json
-
-        print(json.dumps(reports[0].to_json(), indent=1))
+        echo_json(reports[0].to_json())
         return
-    from rich.console import Console
+    from sparsebench.bench.cli.console import new_console
 
+    console = new_console()
     for item in render(reports[0]):
-        Console().print(item)
+        console.print(item)
 
 
 def _why(
@@ -84,10 +84,10 @@ def _why(
     threads: int,
     as_json: bool,
 ) -> None:
-    import json
+    from rich.text import Text
 
-    from rich.console import Console
-
+    from sparsebench.bench.cli.console import new_console
+    from sparsebench.bench.present import escape
     from sparsebench.bench.why import explain, measure, open_target
     from sparsebench.bench.why.words import why_json, why_text
     from sparsebench.exporters.worker.launch import ENGINES
@@ -103,10 +103,10 @@ def _why(
     if batch_size < 1 or threads < 0:
         raise SparsebenchError("--batch-size must be 1 or more, and --threads 0 or more.")
     ENGINES.target(engine)  # an unknown name is said before anything is loaded
-    with Console(stderr=True).status("") as status:
+    with new_console(stderr=True).status("") as status:
 
         def say(text: str) -> None:
-            status.update(f"{text} …")
+            status.update(Text(escape.visible(f"{text} …")))
 
         say(f"reading {targets[0]}")
         target = open_target(targets[0], size)
@@ -115,9 +115,9 @@ def _why(
         )
     findings = explain(measured)
     if as_json:
-        print(json.dumps(why_json(measured, findings), indent=1))
+        echo_json(why_json(measured, findings))
     else:
-        console = Console(highlight=False)
+        console = new_console()
         for item in why_text(measured, findings):
             console.print(item)
     if measured.refused:
@@ -130,14 +130,13 @@ def _compare(reports: list[Inspection], plot: Path, as_json: bool) -> None:
 
     written = save(reports, plot)
     if as_json:
-        import json
-
         layers = {label(report): dict(dead_by_layer(report)) for report in reports}
         content = {"networks": totals(reports), "dead_filters": layers, "plot": str(written)}
-        print(json.dumps(content, indent=1))
+        echo_json(content)
         return
-    from rich.console import Console
+    from sparsebench.bench.cli.console import new_console
 
+    console = new_console()
     for item in render(reports):
-        Console().print(item)
-    Console().print(f"\nplot: {written}", soft_wrap=True)
+        console.print(item)
+    console.print(f"\nplot: {written}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import UnknownNameError
 
 EPILOG = """Examples:
@@ -41,15 +42,14 @@ def list_names(
         raise UnknownNameError("list", what, _LISTS)
     head, rows = _tasks(data_dir) if what == "tasks" else _LISTS[what]()
     if as_json:
-        import json
-
-        print(json.dumps([dict(zip(head, row, strict=True)) for row in rows], indent=1))
+        echo_json([dict(zip(head, row, strict=True)) for row in rows])
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from sparsebench.bench.cli.console import new_console
+
+    console = new_console()
     below: list[str] = []
     if console.width < _WIDE:
         head, rows, below = _narrowed(what, head, rows)

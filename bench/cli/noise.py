@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -27,8 +28,7 @@ def noise(
     as_json: Json = False,
 ) -> None:
     """Measure the noise floor of this machine and store it for the gate."""
-    from rich.console import Console
-
+    from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.gate.noise import measure_noise, store_noise
     from sparsebench.bench.gate.refusals import noise_floor
     from sparsebench.models.cpus import usable_cpus
@@ -38,7 +38,7 @@ def noise(
             raise SparsebenchError(f"--{name} must be {least} or more, not {value}.")
     if not 0 <= threads <= usable_cpus():
         raise SparsebenchError(f"--threads must lie between 0 and {usable_cpus()}.")
-    with Console(stderr=True).status("") as status:
+    with new_console(stderr=True).status("") as status:
         found = measure_noise(
             engine=engine,
             blocks=blocks,
@@ -50,14 +50,11 @@ def noise(
     path = store_noise(found)
     floors = {count: noise_floor(found.log_sd, count, count) for count in SHOWN_BLOCKS}
     if as_json:
-        import json
         from dataclasses import asdict
 
-        print(json.dumps({**asdict(found), "floors": floors, "stored": str(path)}, indent=1))
+        echo_json({**asdict(found), "floors": floors, "stored": str(path)})
         return
-    typer.echo(f"Two equal processes of {engine} differ by {found.log_sd:.1%} (standard deviation")
-    typer.echo(f"of a block's ratio, {blocks} blocks). Smallest change that the gate can be asked")
-    typer.echo(
-        "for: " + ", ".join(f"{floor:.1%} with {count} blocks" for count, floor in floors.items())
-    )
-    typer.echo(f"Stored in {path}")
+    echo(f"Two equal processes of {engine} differ by {found.log_sd:.1%} (standard deviation")
+    echo(f"of a block's ratio, {blocks} blocks). Smallest change that the gate can be asked")
+    echo("for: " + ", ".join(f"{floor:.1%} with {count} blocks" for count, floor in floors.items()))
+    echo(f"Stored in {path}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sparsebench.bench.cli.say import echo
+
 # The names are also those of `bench/present/plots/figures.py`; a test holds them together.
 # The help may not import the figures.
 FIGURES = ("speedup-accuracy", "stages", "batch-size", "threads", "bound", "profile", "history")
@@ -77,6 +79,6 @@ def plot(
     folders = [RunFolder.reading(run) for run in runs]
     drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0])
     for path in drawn.files:
-        typer.echo(str(path))
+        echo(str(path))
     for name, reason in drawn.missing:
-        typer.echo(f"not drawn: {name}: {reason}", err=True)
+        echo(f"not drawn: {name}: {reason}", err=True)

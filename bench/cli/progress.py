@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +13,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from sparsebench.bench.cli.console import new_console
 
 LINE_EVERY_SECONDS = 15.0
 
@@ -41,19 +42,19 @@ class LiveProgress:
         after: tuple[ProgressColumn, ...] = (),
         quiet: bool = False,
     ) -> None:
-        self._console = Console(stderr=True)
+        self._console = new_console(stderr=True)
         self._quiet = quiet
         self._live = self._console.is_terminal and not quiet
         self._last_line = 0.0
         self._progress = Progress(
             *before,
-            TextColumn("{task.fields[title]}"),
+            TextColumn("{task.fields[title]}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             *after,
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.description}"),
+            TextColumn("{task.description}", style="dim", markup=False),
             console=self._console,
             disable=not self._live,
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json, certainty
+from sparsebench.bench.cli.say import echo, echo_json
 
 EPILOG = """Examples:
 
@@ -58,11 +59,9 @@ def report(
     if out is not None or not as_json:
         written = write_report(found, out, form)
     if as_json:
-        import json
-
-        print(json.dumps(found.to_json(), indent=1))
+        echo_json(found.to_json())
     else:
-        typer.echo(str(written))
+        echo(str(written))
     if not found.cells:
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -61,22 +62,19 @@ def reproduce(
 
         written, missing = write_all(found, data, out, backbone or [])
     if as_json:
-        import json
-
         files = [str(path) for path in written]
-        print(json.dumps({**found.to_json(), "files": files, "not_drawn": missing}, indent=1))
+        echo_json({**found.to_json(), "files": files, "not_drawn": missing})
         return
-    from rich.console import Console
-
+    from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.paper.render import terminal
     from sparsebench.bench.paper.sheets import sentences, sheets
 
-    console = Console()
+    console = new_console()
     for item in terminal(sheets(found), sentences(found)):
         console.print(item)
     for path in written:
-        console.print(str(path), soft_wrap=True, highlight=False)
+        console.print(str(path), soft_wrap=True)
     for reason in missing:
-        console.print(f"not drawn: {reason}", soft_wrap=True, highlight=False)
+        console.print(f"not drawn: {reason}", soft_wrap=True)
     if out is None:
-        console.print("Figures and all tables: add --out DIR.", highlight=False)
+        console.print("Figures and all tables: add --out DIR.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
+from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.plan.sections import notice, section_options
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 EPILOG = """Examples:
@@ -44,6 +47,10 @@ def run(
     ] = None,
     engine: Annotated[
         list[str] | None, typer.Option(help="Engine, or engine:precision; once for each.")
+    ] = None,
+    dense_engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Engine for the dense baselines only, as a rival; once for each."),
     ] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
     task: Annotated[
@@ -124,6 +131,7 @@ def run(
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),
+        dense_engines=tuple(dense_engine or ()),
         workload_engines={} if engine else None,
         workloads=tuple(workload or ()),
         tasks=tuple(_absolute(name) for name in task or ()),
@@ -153,7 +161,7 @@ def run(
         allow_image_loss=allow_image_loss or None,
     )
     if told := notice(chosen):
-        typer.echo(f"Note: {told}", err=True)
+        echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.run.run import check, execute
@@ -165,16 +173,17 @@ def run(
         print_forecast(chosen, as_json=as_json)
         return
     if warning := busy_now():
-        typer.echo(warning, err=True)
+        echo(warning, err=True)
     folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
             outcome = execute(chosen, folder, resume=resume, display=display)
         except KeyboardInterrupt:
             display.stop()
-            typer.echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
-            typer.echo(f"  sparsebench run {plan} --out {folder} --resume", err=True)
-            typer.echo("(with the same options as before)", err=True)
+            echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
+            echo(f"  {escape.shell(again)}", err=True)
+            echo("(with the same options as before)", err=True)
             raise
     print_outcome(outcome, as_json=as_json)
     if not outcome.measured:
@@ -243,7 +252,7 @@ def _fresh(plan: Plan) -> Path:
 
 
 def _newest(plan: Plan) -> Path:
-    folders: list[Any] = sorted(Path("runs").glob(f"{plan.name}-*"))
+    folders: list[Any] = sorted(Path("runs").glob(f"{glob.escape(plan.name)}-*"))
     if not folders:
         raise SparsebenchError(
             f"There is no run of '{plan.name}' under runs/ to resume.", "Name it with --out."

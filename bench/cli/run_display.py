@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 
-from rich.console import Console
 from rich.progress import SpinnerColumn, TimeElapsedColumn
 
+from sparsebench.bench.cli.console import new_console
 from sparsebench.bench.cli.progress import LINE_EVERY_SECONDS, LiveProgress
+from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import render_tables
 from sparsebench.bench.run.run import Outcome
 
@@ -36,13 +36,14 @@ class RunDisplay(LiveProgress):
 
     def say(self, text: str) -> None:
         """What is being done now."""
+        text = escape.visible(text)
         self._progress.update(self._bar, description=text)
         since = time.monotonic() - self._last_line
         if not self._live and not self._quiet and since > LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             elapsed = time.monotonic() - self._started
             left = f", about {self._left():.0f} s left" if self._done else ""
-            print(f"[{self._done}/{self._steps}] {elapsed:.0f} s{left}: {text}", file=sys.stderr)
+            echo(f"[{self._done}/{self._steps}] {elapsed:.0f} s{left}: {text}", err=True)
 
     def step(self, count: int = 1) -> None:
         """So many trials ended."""
@@ -63,10 +64,10 @@ def print_outcome(outcome: Outcome, *, as_json: bool) -> None:
             "failed": outcome.failed,
             "comparisons": [item.to_json() for item in outcome.folder.comparisons()],
         }
-        print(json.dumps(facts, indent=1))
+        echo_json(facts)
         return
-    console = Console()
+    console = new_console()
     for renderable in render_tables(outcome.folder):
         console.print(renderable)
-    console.print(f"\nAll of it: {outcome.folder.path}/", highlight=False)
+    console.print(f"\nAll of it: {outcome.folder.path}/")
     console.print("  report.html, summary.md, summary.csv, speedup-accuracy.png, records.jsonl, …")

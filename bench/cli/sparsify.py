@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.options import AllowImageLoss, Json
+from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -127,7 +127,7 @@ def sparsify(
     if show_recipe:
         from sparsebench.models.sparsify.recipes import render_recipe
 
-        typer.echo(render_recipe(settings, recipe, execution))
+        echo(render_recipe(settings, recipe, execution))
         return
     _require(settings | _given(data=data, out=out), "epochs", "data", "out")
     assert data is not None
@@ -156,13 +156,13 @@ def _train(
 
     first, rest = stages(settings["method"], settings["epochs"], settings.get("start"))
     images = open_images(data, settings["reading"])
-    typer.echo(
+    echo(
         f"{images.name}: {len(images.train)} training and {len(images.test)} test images of "
         f"{len(images.classes)} classes",
         err=True,
     )
     for line in images.losses.lines():
-        typer.echo(f"  {line}", err=True)
+        echo(f"  {line}", err=True)
     if "size" not in settings:
         settings["size"] = _own_size(settings.get("start"))
     with TrainingDisplay(quiet=as_json) as display:
@@ -190,8 +190,8 @@ def _train(
             last = display.last
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
-            typer.echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
-            typer.echo(f"  {shlex.join(['sparsebench', *again])}", err=True)
+            echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
+            echo(f"  {escape.shell(['sparsebench', *again])}", err=True)
             raise
     _print(made, as_json)
 
@@ -266,16 +266,16 @@ def _print(made: Any, as_json: bool) -> None:
             "left_out": sparse.losses.to_json(),
             **sparse.facts,
         }
-        typer.echo(json.dumps(facts, indent=1))
+        echo_json(facts)
         return
     for line in sparse.skipped:
-        typer.echo(f"left out: {line}", err=True)
-    typer.echo(
+        echo(f"left out: {line}", err=True)
+    echo(
         f"{sparse.path}: sparsity {sparse.sparsity:.2%}, top-1 {sparse.accuracy:.1%} on the test "
         f"images ({len(sparse.classes)} classes, {sparse.preprocessing.size} px)"
     )
     for key, value in sparse.facts.items():
-        typer.echo(f"  {key.replace('_', ' ')}: {value}")
+        echo(f"  {key.replace('_', ' ')}: {value}")
     if made.dense_path:
-        typer.echo(f"  its dense partner: {made.dense_path}")
-    typer.echo(f"Look into it:  sparsebench inspect {shlex.quote(str(sparse.path))}")
+        echo(f"  its dense partner: {made.dense_path}")
+    echo(f"Look into it:  sparsebench inspect {escape.shell([str(sparse.path)])}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.cli.progress import LINE_EVERY_SECONDS, LiveProgress
+from sparsebench.bench.cli.say import echo
 
 if TYPE_CHECKING:
     from sparsebench.models.sparsify.resume import Progress
@@ -28,7 +28,7 @@ class TrainingDisplay(LiveProgress):
     def say(self, text: str) -> None:
         """A line that stays."""
         if not self._quiet:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def stage(self, name: str, index: int, count: int) -> None:
         """A training begins."""
@@ -58,11 +58,7 @@ class TrainingDisplay(LiveProgress):
         if not self._live and not self._quiet and (late or report.epoch_done):
             self._last_line = now
             left = self._left(report, now)
-            print(
-                f"[{self._title} {report.step}/{report.total_steps}] {text}{left}",
-                file=sys.stderr,
-                flush=True,
-            )
+            echo(f"[{self._title} {report.step}/{report.total_steps}] {text}{left}", err=True)
 
     def _left(self, report: Progress, now: float) -> str:
         assert self._first is not None

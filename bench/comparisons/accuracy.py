@@ -165,6 +165,7 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
         if _rank(other) is not None
         and other.workload != record.workload
         and other.backbone.name == record.backbone.name
+        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
         and other.accuracy is not None
         and not [
             key

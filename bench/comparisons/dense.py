@@ -11,15 +11,13 @@ from sparsebench.bench.records import Estimate, Record
 from sparsebench.bench.statistics import RatioEstimate
 
 REFERENCE_PRECISION = "fp32"
-FLOATS = (REFERENCE_PRECISION, "bf16")
 
 
-def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> list[Record]:
+def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
     """Measured dense records that a total may be taken against.
 
-    The baseline's backbone on any engine, on the same device, threads, batch size, task and
-    settings, in floating point or in `precision`: who trains in fp32 with zeros could train in
-    bf16 without them. Integers need a calibration that a dense baseline in floats has not had.
+    The baseline's backbone on any engine and in any precision, on the same device, threads, batch
+    size, task and settings: what an expert would run without zeros. Each has its own accuracy.
     """
     # Another precision is measured in the open division.
     free = (
@@ -35,13 +33,13 @@ def dense_peers(partner: Record, records: Sequence[Record], precision: str) -> l
         for record in records
         if record.status == "ok"
         and record.backbone.name == partner.backbone.name
-        and record.engine.precision in (*FLOATS, precision)
+        and record.task.name == partner.task.name  # one of the keys, and cheap: runs have many
         and not differing_keys(partner, record, ignore=free)
     ]
 
 
 def best_dense(
-    partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes], precision: str
+    partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes]
 ) -> Record | None:
     """The dense record with the highest throughput among the baseline's peers.
 
@@ -49,14 +47,13 @@ def best_dense(
         partner: the dense baseline (or any dense record) that asks.
         records: all of the run.
         times: record id -> times.
-        precision: of the sparse record, allowed beside floating point.
 
     Returns:
         None where no peer has a time.
     """
     peers = [
         record
-        for record in dense_peers(partner, records, precision)
+        for record in dense_peers(partner, records)
         if record.id in times and times[record.id].blocks
     ]
     return min(peers, key=lambda record: times[record.id].level().mid, default=None)
@@ -69,7 +66,7 @@ def dense_against_best(
 
     Also None without a common block.
     """
-    best = best_dense(record, records, times, record.engine.precision)
+    best = best_dense(record, records, times)
     if best is None or best.id == record.id:
         return None
     return ratio_of_cells(times[best.id], times[record.id])

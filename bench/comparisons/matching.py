@@ -106,9 +106,9 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
         record
         for record in records
         if record.backbone.is_dense
-        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
-        and record.workload == sparse.workload
         and record.task.name == sparse.task.name
+        and record.workload == sparse.workload
+        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
         and record.engine.name == sparse.engine.name
         and record.engine.device == sparse.engine.device
         and named in (None, record.backbone.name)

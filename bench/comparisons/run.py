@@ -192,7 +192,7 @@ def _total(
     sparse: Record, dense: Record, pairing: Pairing, speedup: RatioEstimate, run: _Run
 ) -> _Total:
     """The total against the best dense engine, factor by factor."""
-    best = _best_with_common_block(sparse, dense, pairing, run)
+    best = _best_with_common_block(dense, pairing, run)
     if best.id == dense.id:
         return _Total(speedup, UNITY, UNITY, best.id, ())
     notes: tuple[str, ...] = ()
@@ -222,17 +222,20 @@ def _total(
     return _Total(total, engine, precision, best.id, notes)
 
 
-def _best_with_common_block(sparse: Record, dense: Record, pairing: Pairing, run: _Run) -> Record:
-    """The best dense record of which at least one block can be paired; the baseline can."""
+def _best_with_common_block(dense: Record, pairing: Pairing, run: _Run) -> Record:
+    """The best dense record of which at least one block can be paired; the partner can."""
+    peers = dense_peers(dense, run.records)
     usable = {
-        key: times for key, times in run.times.items() if times.blocks.keys() & pairing.pairs.keys()
+        peer.id: run.times[peer.id]
+        for peer in peers
+        if peer.id in run.times and run.times[peer.id].blocks.keys() & pairing.pairs.keys()
     }
-    return best_dense(dense, run.records, usable, sparse.engine.precision) or dense
+    return best_dense(dense, peers, usable) or dense
 
 
 def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Record | None:
     """The dense cell on this engine in the best engine's precision."""
-    for record in dense_peers(dense, run.records, best.engine.precision):
+    for record in dense_peers(dense, run.records):
         if (
             record.engine.precision == best.engine.precision
             and record.engine.name == dense.engine.name

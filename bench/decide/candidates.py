@@ -16,7 +16,6 @@ from sparsebench.bench.comparisons import (
     run_times,
 )
 from sparsebench.bench.comparisons.accuracy import accuracy_of
-from sparsebench.bench.comparisons.dense import FLOATS
 from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
@@ -25,6 +24,8 @@ from sparsebench.bench.statistics.ratios import log_time
 
 Excluded = tuple[str, str]
 """A cell in words, and why it is not among the candidates."""
+
+FLOATS = ("fp32", "bf16")  # what the baseline computes in without a calibration
 
 
 @dataclass(frozen=True)

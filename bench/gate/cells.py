@@ -152,6 +152,7 @@ def _peers(
         other
         for other in records
         if other.engine.name != record.engine.name
+        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
         and other.backbone.name == record.backbone.name
         and (wanted is None or other.engine.name in wanted)
         and (wanted is not None or other.id in times)

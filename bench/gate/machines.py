@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from sparsebench.bench.gate.report import BLIND, CANNOT_TELL, GateReport
 from sparsebench.bench.gate.words import details, headline, line_of
+from sparsebench.bench.present import escape
 from sparsebench.bench.records.plain import plain
 
 
@@ -35,13 +36,13 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            classname=f"{key['workload']}.{key['task']}",
-            name=f"{key['backbone']} on {key['engine']}",
+            classname=escape.xml(f"{key['workload']}.{key['task']}"),
+            name=escape.xml(f"{key['backbone']} on {key['engine']}"),
         )
         line = line_of(verdict)
-        told = "\n".join(details(verdict, report, baseline))
+        told = escape.xml("\n".join(details(verdict, report, baseline)))
         if verdict in failing:
-            message = "; ".join((*verdict.reasons, *verdict.unknown)) or line.mark
+            message = escape.xml("; ".join((*verdict.reasons, *verdict.unknown))) or line.mark
             ElementTree.SubElement(
                 case, "failure", message=message, type=verdict.status
             ).text = told
@@ -64,12 +65,14 @@ def github_annotations(report: GateReport, baseline: Path) -> Iterator[str]:
     for verdict in report.verdicts:
         if verdict in report.failing:
             text = "\n".join(details(verdict, report, baseline))
-            yield f"::error title={_property(verdict.name)}::{_data(text)}"
+            title = escape.workflow_value(verdict.name)
+            yield f"::error title={title}::{escape.workflow_data(text)}"
         elif verdict.status == BLIND:
             text = "\n".join(details(verdict, report, baseline))
-            yield f"::warning title={_property(verdict.name)}::{_data(text)}"
+            title = escape.workflow_value(verdict.name)
+            yield f"::warning title={title}::{escape.workflow_data(text)}"
     level = {0: "notice", CANNOT_TELL: "warning"}.get(report.exit_code, "error")
-    yield f"::{level} title=sparsebench::{_data(headline(report))}"
+    yield f"::{level} title=sparsebench::{escape.workflow_data(headline(report))}"
 
 
 def report_json(report: GateReport) -> dict[str, Any]:
@@ -79,11 +82,3 @@ def report_json(report: GateReport) -> dict[str, Any]:
         line["name"] = verdict.name
         line["failing"] = verdict in report.failing
     return {**data, "headline": headline(report), "exit_code": report.exit_code}
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

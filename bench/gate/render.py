@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.bench.gate.report import CANNOT_TELL, GateReport
 from sparsebench.bench.gate.words import details, headline, line_of, spoken_of
+from sparsebench.bench.present import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +41,7 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
     items: list[RenderableType] = [Text(text, style="bold red") for text in report.settings.busy]
     group, table = None, _table("")
     for verdict in report.verdicts:
-        here = f"{verdict.key['workload']} on {verdict.key['task']}"
+        here = escape.visible(f"{verdict.key['workload']} on {verdict.key['task']}")
         if here != group:
             group, table = here, _table(here)
             items += [table, ""] if width >= WIDE else ["", Text(here, style="bold"), _narrow()]
@@ -49,16 +50,16 @@ def terminal_report(report: GateReport, baseline: Path, width: int = WIDE) -> li
         mark = Text(line.mark, style=_COLOURS.get(verdict.status, ""))
         cells = (line.before, line.now, change, spread.rstrip(")"), line.sees, line.accuracy)
         if width >= WIDE:
-            table.add_row(line.short, *cells, mark)
+            table.add_row(escape.visible(line.short), *cells, mark)
         else:
-            items += [Text(line.short), _narrow(cells) + mark]
+            items += [Text(escape.visible(line.short)), _narrow(cells) + mark]
     if width < WIDE:
         items.append("")
     for verdict in spoken_of(report):
-        items.append(Text(verdict.name, style="bold"))
-        items += [Text(f"  {line}") for line in details(verdict, report, baseline)]
+        items.append(Text(escape.visible(verdict.name), style="bold"))
+        items += [Text(f"  {escape.visible(line)}") for line in details(verdict, report, baseline)]
         items.append("")
-    items += [Text(f"Note: {note}", style="dim") for note in report.notes]
+    items += [Text(escape.visible(f"Note: {note}"), style="dim") for note in report.notes]
     style = {0: "bold green", CANNOT_TELL: "bold yellow"}.get(report.exit_code, "bold red")
     items.append(Text(f"{headline(report)}", style=style))
     return items
@@ -90,8 +91,8 @@ def markdown_report(report: GateReport, baseline: Path) -> str:
     lines = [
         f"### sparsebench: {headline(report)} {sign}",
         "",
-        *(line for text in report.settings.busy for line in (f"**{text}**", "")),
-        f"Baseline `{baseline}`: {report.reason}",
+        *(line for text in report.settings.busy for line in (f"**{escape.markdown(text)}**", "")),
+        f"Baseline {escape.markdown_code(str(baseline))}: {escape.markdown(report.reason)}",
         "",
         "| verdict | cell | baseline | now | change (95 % CI) | accuracy (pp) |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -99,13 +100,15 @@ def markdown_report(report: GateReport, baseline: Path) -> str:
     for verdict in report.verdicts:
         line = line_of(verdict)
         mark = f"**{line.mark}**" if verdict in report.failing else line.mark
-        cells = (mark, line.name, line.before, line.now, line.change, line.accuracy)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        cells = (line.name, line.before, line.now, line.change, line.accuracy)
+        lines.append(f"| {mark} {escape.markdown_row(cells)}")
     for verdict in spoken_of(report):
-        lines += ["", f"**{verdict.name}**", ""]
+        lines += ["", f"**{escape.markdown(verdict.name)}**", ""]
         for text in details(verdict, report, baseline):
             head, colon, command = text.partition("repeat: ")
-            lines.append(f"- repeat: `{command}`" if colon and not head else f"- {text}")
+            repeats = colon and not head
+            told = f"repeat: {escape.markdown_code(command)}" if repeats else escape.markdown(text)
+            lines.append(f"- {told}")
     if report.notes:
-        lines += ["", *(f"> {note}" for note in report.notes)]
+        lines += ["", *(f"> {escape.markdown(note)}" for note in report.notes)]
     return "\n".join(lines) + "\n"

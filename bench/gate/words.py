@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparsebench.bench.gate.report import BLIND, CellVerdict, GateReport
 from sparsebench.bench.plan.rerun_command import run_words
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.numbers import MINUS, share
 
 MARKS = {
@@ -101,7 +101,7 @@ def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> 
     words += ["--repeats", str(max(MORE_BLOCKS, 2 * blocks)), "--out", again]
     check = ["sparsebench", "check", again, "--baseline", str(baseline), "--only"]
     check.append(f"{key['workload']} .* {key['backbone']} · {key['engine']}$")
-    return f"{shlex.join(words)} && {shlex.join(check)}"
+    return f"{escape.shell(words)} && {escape.shell(check)}"
 
 
 def spoken_of(report: GateReport) -> list[CellVerdict]:

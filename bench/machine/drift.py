@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from sparsebench.bench.machine.facts import load_now
-from sparsebench.bench.records.jsonl import append_line, read_lines
+from sparsebench.bench.records.jsonl import Line, append_line, read_lines
 from sparsebench.models.cpus import usable_cpus
+from sparsebench.models.errors import SparsebenchError
 
 BLOCKS = "blocks.jsonl"
 KERNEL_CHANGE = 0.15
@@ -126,8 +127,36 @@ class Watch:
 
 
 def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Launch -> what was noted of it."""
-    return {line["launch"]: line for _, line in read_lines(folder / BLOCKS)}
+    """Launch -> what was noted of it: ``before`` and ``after`` as in :class:`Sentinel`.
+
+    Raises:
+        SparsebenchError: the file is damaged, or a line of it is no note of a launch.
+    """
+    path = folder / BLOCKS
+    return {one["launch"]: one for one in (_noted(line, path) for line in read_lines(path))}
+
+
+def _noted(line: Line, path: Path) -> dict[str, Any]:
+    """A line of ``blocks.jsonl`` whose keys are there and of their types."""
+    data = {"disturbed": None, "before": {}, "after": {}} | line.data
+    clocks = [data["before"], data["after"]]
+    right = (
+        isinstance(data.get("launch"), str)
+        and isinstance(data["disturbed"], str | None)
+        and all(isinstance(clock, dict) for clock in clocks)
+        and all(_is_number(value) for clock in clocks for value in clock.values())
+        and all(clock.get("at", 0.0) is not None for clock in clocks)
+    )
+    if not right:
+        raise SparsebenchError(
+            f"{path}, line {line.number} is no note of a launch.",
+            "Restore the file, or delete that line: nothing but notes on the machine is lost.",
+        )
+    return data
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _median_seconds(kernel: Any) -> float:

@@ -13,6 +13,7 @@ from sparsebench.bench.paper.cells import TRANSFERS
 from sparsebench.bench.paper.render import markdown
 from sparsebench.bench.paper.reproduction import Reproduction
 from sparsebench.bench.paper.sheets import sentences, sheets
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
 from sparsebench.bench.present.plots.data import RunData
 from sparsebench.models.errors import SparsebenchError
@@ -145,7 +146,9 @@ def _accuracy_csv(found: Reproduction) -> str:
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(
+        [escape.csv_cell(cell) for cell in row] for row in rows
+    )
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.paper.sheets import Sheet
+from sparsebench.bench.present import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,36 +21,30 @@ def terminal(sheets: Sequence[Sheet], sentences: Sequence[str]) -> Iterable[Rend
     for sheet in sheets:
         if sheet.wide:
             continue
-        yield Text(f"\n{sheet.title}", style="bold")
+        yield Text(f"\n{escape.visible(sheet.title)}", style="bold")
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for place, name in enumerate(sheet.header):
             table.add_column(
                 name, justify="left" if place < sheet.texts else "right", overflow="fold"
             )
         for row in sheet.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(escape.visible, row))
         yield table
         if sheet.note:
-            yield Text(sheet.note, style="dim")
-    yield Padding(Text("\n".join(sentences)), (1, 0, 0, 0))
+            yield Text(escape.visible(sheet.note), style="dim")
+    yield Padding(Text("\n".join(map(escape.visible, sentences))), (1, 0, 0, 0))
 
 
 def markdown(sheets: Sequence[Sheet], sentences: Sequence[str]) -> str:
     """All tables, the wide ones too."""
     lines = ["# Sparse transfer: the paper and ours", ""]
     for sentence in sentences:
-        lines += [f"- {sentence}"]
+        lines += [f"- {escape.markdown(sentence)}"]
     for sheet in sheets:
         rules = ["---"] * sheet.texts + ["---:"] * (len(sheet.header) - sheet.texts)
-        body = [_row(row) for row in sheet.rows]
-        lines += ["", f"## {sheet.title}", "", _row(sheet.header), _row(rules), *body]
+        body = [escape.markdown_row(row) for row in sheet.rows]
+        lines += ["", f"## {escape.markdown(sheet.title)}", ""]
+        lines += [escape.markdown_row(sheet.header), f"| {' | '.join(rules)} |", *body]
         if sheet.note:
-            lines += ["", sheet.note]
+            lines += ["", escape.markdown(sheet.note)]
     return "\n".join(lines) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    escaped = (
-        cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in cells
-    )
-    return f"| {' | '.join(escaped)} |"

@@ -81,7 +81,10 @@ def expand(plan: Plan) -> list[Cell]:
         for task in plan.tasks
         for card, dense in pairs
         for workload in plan.workloads
-        for engine, wanted in engines_for(workload, plan)
+        for engine, wanted in (
+            *engines_for(workload, plan),
+            *(dense_rivals(workload, plan) if card.name == dense.name else ()),
+        )
         for precision in _precisions(card, pairs, workload, wanted)
     ]
     return list({cell.id: cell for cell in cells}.values())
@@ -100,6 +103,13 @@ def _precisions(
     files = {sparse.precision for sparse, dense in pairs if dense.name == card.name}
     extracts = workload_of(workload).engines is None
     return list(dict.fromkeys([wanted, *(files - {USUAL} if extracts else ())]))
+
+
+def dense_rivals(workload: str, plan: Plan) -> list[tuple[str, str]]:
+    """Engines, with precision, on which only dense baselines are measured."""
+    if workload_of(workload).engines is not None:
+        return []  # it trains: its rivals are among its own engines
+    return [entry.resolved(plan.precision) for entry in present(plan.dense_engines, plan)]
 
 
 def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:

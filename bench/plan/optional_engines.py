@@ -24,6 +24,7 @@ def present(entries: Iterable[str], plan: Plan) -> list[EngineEntry]:
 def left_out(plan: Plan) -> list[str]:
     """A sentence for each entry of the plan's workloads that this machine is not asked for."""
     texts = [text for workload in plan.workloads for text in plan.engines_of(workload)]
+    texts += plan.dense_engines
     return [
         f"{entry} is left out: this processor has no instructions for bf16 and "
         f"would emulate them. `--engine {entry}` measures it all the same."

@@ -5,13 +5,13 @@ This module is imported by the command line at start: standard library only.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsebench.bench.plan.entries import PRECISIONS
+from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
 from sparsebench.bench.plan.sections import changed, engines_by_workload, known_keys
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.inference import Inference
@@ -52,6 +52,8 @@ class Plan:
         backbones: backbone names; dense baselines are added by themselves.
         engines: engine names; ``torch:bf16`` gives one a precision of its own, so that a run can
             hold several; ``torch:bf16?`` only where the processor has instructions for it.
+        dense_engines: entries on which only the dense baselines are measured, in workloads that run
+            on any engine: the rivals that an expert would pick, for "vs best dense engine".
         workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
         tasks: task names or paths of ImageFolder directories or tars.
@@ -85,7 +87,8 @@ class Plan:
     name: str = "custom"
     description: str = ""
     backbones: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ("deepsparse", "onnxruntime", "torch")
+    engines: tuple[str, ...] = ("native", "onnxruntime")
+    dense_engines: tuple[str, ...] = ()
     workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
     workloads: tuple[str, ...] = (Inference.name, LinearCached.name)
     tasks: tuple[str, ...] = ("digits",)
@@ -143,9 +146,12 @@ class Plan:
         """A validated copy; keys whose value is None or empty stay as they are.
 
         ``sections`` gives workload -> key -> value; a key from before there were sections goes
-        to all sections that have it.
+        to all sections that have it. Naming engines names all of them: the plan's own dense rivals
+        go, unless they are named too.
         """
         given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
+        if "engines" in given:
+            given.setdefault("dense_engines", ())
         return changed(self, given, "the changes")
 
 
@@ -161,20 +167,14 @@ def load_plan(name_or_path: str) -> Plan:
         SparsebenchError: no such preset or file, not TOML, an unknown key or a bad value.
     """
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".toml" or is_file(name_or_path):
+        if not is_file(name_or_path):
             raise SparsebenchError(f"There is no plan file {path}.")
     elif name_or_path in preset_names():
         path = PRESETS / f"{name_or_path}.toml"
     else:
         raise UnknownNameError("plan", name_or_path, preset_names())
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
-    return plan_from_dict({"name": path.stem, **data}, str(path))
+    return plan_from_dict({"name": path.stem, **read_plan_file(path)}, str(path))
 
 
 def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
@@ -188,6 +188,7 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
     for key in ("sections", "flat"):  # fields, but no keys
         if key in data:
             raise UnknownNameError(f"key of a plan ({where})", key, known_keys())
+    check_input(data, where)
     data["workload_engines"] = engines_by_workload(data.get("workload_engines", {}), where)
     settings = {}
     for name, table in dict(data.pop("engine_settings", {})).items():
@@ -205,18 +206,7 @@ def validate(plan: Plan) -> Plan:
     Raises:
         SparsebenchError: a value out of range, or more threads than CPUs.
     """
-    for key, value, least in (
-        ("batch_size", plan.batch_size, 1),
-        ("repeats", plan.repeats, 1),
-        ("threads", plan.threads, 0),
-        ("size", plan.size, 0),
-        ("limit", plan.limit, 0),
-        ("max_repeats", plan.max_repeats, 0),
-        ("budget_seconds", plan.budget_seconds, 0),
-        ("discards", plan.discards, 0),
-    ):
-        if not least <= value < INF:
-            raise SparsebenchError(f"'{key}' must be {least} or more, and finite, not {value}.")
+    check_ranges(plan)
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from sparsebench.bench.records.checksum import sealed
 from sparsebench.bench.records.comparison import Comparison
-from sparsebench.bench.records.jsonl import append_line, mend_end, read_lines
+from sparsebench.bench.records.jsonl import append_bytes, append_line, mend_end, read_lines
 from sparsebench.bench.records.lock import FolderLock
 from sparsebench.bench.records.outcomes import Outcomes, OutcomesFile, write_outcomes
 from sparsebench.bench.records.record import Record
@@ -117,15 +118,19 @@ class RunFolder:
         return [Comparison.from_json(line) for line in self._lines("comparison", COMPARISONS)]
 
     def replace_comparisons(self, comparisons: Sequence[Comparison]) -> None:
-        """Write all comparisons again: they follow from records and trials."""
-        temporary = self.path / f".{COMPARISONS}.new"
-        temporary.unlink(missing_ok=True)
-        temporary.touch()
+        """Write all comparisons anew: they follow from records and trials."""
+        lines = []
         for comparison in comparisons:
             line = comparison.to_json()
             validate("comparison", line, f"The comparison of {comparison.sparse}")
-            append_line(temporary, line)
-        temporary.replace(self.path / COMPARISONS)
+            lines.append(sealed(line))
+        temporary = self.path / f".{COMPARISONS}.new"
+        try:
+            temporary.unlink(missing_ok=True)
+            append_bytes(temporary, b"".join(lines))
+            temporary.replace(self.path / COMPARISONS)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a whole file of the run at once: a reader sees the old or the new one."""
@@ -169,7 +174,10 @@ class RunFolder:
 
     def _lines(self, kind: Kind, name: str) -> list[dict[str, object]]:
         path = self.path / name
-        return [upgraded(kind, line, f"{path}, line {number}") for number, line in read_lines(path)]
+        return [
+            upgraded(kind, line.data, f"{path}, line {line.number}", proven=line.proven)
+            for line in read_lines(path)
+        ]
 
     def _make(self, resume: bool) -> None:
         if self.path.exists() and not self.path.is_dir():

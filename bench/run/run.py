@@ -21,6 +21,7 @@ from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
 from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
@@ -96,7 +97,7 @@ def check(plan: Plan) -> None:
         WORKLOADS.target(name)
     with_partners(plan)
     named = [entry for entries in plan.workload_engines.values() for entry in entries]
-    for entry in (*plan.engines, *named, *plan.engine_settings):
+    for entry in (*plan.engines, *plan.dense_engines, *named, *plan.engine_settings):
         ENGINES.target(EngineEntry.parse(entry).name)
     _refuse_precisions(plan)
     distinct_names(plan.tasks, plan.data_dir)
@@ -375,8 +376,8 @@ class _Run:
 
 
 def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(escape.LogLines("%(asctime)s %(levelname)s %(message)s"))
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.INFO)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsebench.bench.present import escape
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sources import FILE_SUFFIXES
@@ -294,12 +295,11 @@ def _layer(
 
 def render(report: Inspection) -> Iterable[RenderableType]:
     """Facts, a table of layers, and totals, for the terminal."""
-    from rich.markup import escape
     from rich.table import Table
 
     for key, value in report.facts.items():
         if value is not None:
-            yield f"{key}: {escape(str(value))}"
+            yield escape.visible(f"{key}: {value}")
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer", overflow="fold")
     for title in ("shape", "sparsity", "dead filters", "MMACs", "non-zero"):
@@ -307,7 +307,7 @@ def render(report: Inspection) -> Iterable[RenderableType]:
     for layer in report.layers:
         known = layer.macs is not None and layer.nonzero_macs is not None
         table.add_row(
-            escape(layer.name),
+            escape.visible(layer.name),
             "×".join(map(str, layer.shape)),
             f"{layer.sparsity:.1%}",
             f"{layer.dead_filters}/{layer.shape[0]}" if layer.dead_filters else "",
@@ -320,4 +320,4 @@ def render(report: Inspection) -> Iterable[RenderableType]:
     dead = f", {report.dead_filters:.1%} of the convolutions' filters are all zero"
     yield f"in all: {report.sparsity:.2%} zeros over {len(report.layers)} layers{flops}{dead}"
     for missing in report.unknown:
-        yield f"could not tell: {missing}"
+        yield escape.visible(f"could not tell: {missing}")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.why.inspection import Inspection
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def _heads(labels: Sequence[str]) -> list[str]:
 
 def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
     """The two tables for the terminal."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -76,7 +76,7 @@ def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
         table.add_column(title, justify="right")
     for row in totals(reports):
         table.add_row(
-            escape(row["label"]),
+            escape.visible(row["label"]),
             f"{row['sparsity']:.2%}",
             "" if row["flops_ratio"] is None else f"{row['flops_ratio']:.3f}",
             f"{row['dead_filters']:.1%}",
@@ -88,9 +88,9 @@ def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
     names = list(dict.fromkeys(name for column in columns for name in column))
     layers = Table(box=None, header_style="bold", pad_edge=False)
     layers.add_column("dead filters in", overflow="fold")
-    for head in _heads([label(report) for report in reports]):
-        layers.add_column(escape(head), justify="right", overflow="fold")
+    for head in _heads([escape.visible(label(report)) for report in reports]):
+        layers.add_column(escape.lines(head), justify="right", overflow="fold")
     for name in names:
         cells = [f"{column[name]:.1%}" if name in column else "" for column in columns]
-        layers.add_row(escape(name), *cells)
+        layers.add_row(escape.visible(name), *cells)
     yield layers

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.why.findings import PAYS, Finding, bound_of
 from sparsebench.bench.why.measure import Measured, Whole
@@ -40,7 +41,7 @@ def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Render
     """The answer, the table of layers, then the reasons."""
     whole = measured.whole
     if whole is not None:
-        yield Text(_answer(whole, measured), style="bold")
+        yield Text(escape.visible(_answer(whole, measured)), style="bold")
         low, high = min(whole.ratios), max(whole.ratios)
         yield Text(
             f"{1000 * whole.sparse:.3g} ms a call of {whole.batch_size} as it is, "
@@ -57,11 +58,11 @@ def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Render
     if not findings:
         yield Text("Nothing holds it back that this measurement can see.")
     for number, one in enumerate(findings, 1):
-        yield Text(f"{number}. {one.what}", style="bold")
-        yield Padding(Text(one.evidence), (0, 0, 0, 3))
-        yield Padding(Text.assemble(("Fix: ", "bold"), one.mend), (0, 0, 0, 3))
+        yield Text(escape.visible(f"{number}. {one.what}"), style="bold")
+        yield Padding(Text(escape.visible(one.evidence)), (0, 0, 0, 3))
+        yield Padding(Text.assemble(("Mend: ", "bold"), escape.visible(one.mend)), (0, 0, 0, 3))
     for what in measured.skipped:
-        yield Text(f"Not measured: {what}.")
+        yield Text(escape.visible(f"Not measured: {what}."))
     yield Text(f"({measured.seconds:.0f} s)", style="dim")
 
 
@@ -86,13 +87,13 @@ def _layers(measured: Measured) -> RenderableType:
     total = sum(layer.sparse for layer in measured.layers) + measured.rest[1]
     for layer, kind in zip(measured.layers, kinds, strict=True):
         table.add_row(
-            Text(layer.name),
+            Text(escape.visible(layer.name)),
             f"{layer.sparsity:.0%}",
             f"{1000 * layer.dense:.3f}",
             f"{1000 * layer.sparse:.3f}",
             f"{layer.speedup:.2f}×",
             f"{layer.sparse / total:.0%}",
-            *([Text(kind)] if telling else []),
+            *([Text(escape.visible(kind))] if telling else []),
         )
     dense, sparse = measured.rest
     share = f"{sparse / total:.0%}"

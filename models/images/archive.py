@@ -48,6 +48,12 @@ _COMPRESSED: dict[bytes, Opener] = {
 _MOST_GROWTH = 100
 _ALWAYS_ALLOWED = 2**30
 _COPY = 2**20
+_MOST_HEADER = 2**20
+# What tarfile raises on headers that contradict themselves; chains of them end in recursion.
+_HOSTILE = (
+    tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, LookupError, RecursionError,
+    MemoryError, TypeError, AttributeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,13 @@ def _index(path: Path, shown: Path) -> Index:
     size = path.stat().st_size
     index = Index()
     try:
-        with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with (
+            open(path, "rb") as file,
+            tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar,
+        ):
             for member in tar:
+                if member.size < 0:
+                    raise tarfile.ReadError(f"a member of {member.size} bytes")
                 if member.isfile() and member.offset_data + member.size > size:
                     raise tarfile.ReadError("unexpected end of data")
                 _add(index, member)
@@ -163,7 +174,7 @@ def _index(path: Path, shown: Path) -> Index:
             rest = os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset)
             if rest.strip(b"\0"):
                 raise tarfile.ReadError("unexpected end of data")
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except _HOSTILE as error:
         if "end of data" in str(error) or "truncated" in str(error):
             raise _truncated(shown) from error
         raise SparsebenchError(
@@ -171,6 +182,24 @@ def _index(path: Path, shown: Path) -> Index:
             "Give a folder, a .tar or a .tar.gz.",
         ) from error
     return index
+
+
+class _Headers:
+    """An archive's file, of which no header is larger than :data:`_MOST_HEADER`.
+
+    Long names and pax headers state their own size, and tarfile reads what they state.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes."""
+        if not 0 <= size <= _MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
 
 
 def _add(index: Index, member: tarfile.TarInfo) -> None:

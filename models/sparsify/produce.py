@@ -27,7 +27,7 @@ from sparsebench.models.sparsify.data import MEAN, STD, decode_split
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.method import Method
-from sparsebench.models.sparsify.resume import Progress
+from sparsebench.models.sparsify.resume import Progress, remove_training
 from sparsebench.models.sparsify.settings import changed_recipe, check_settings, fitting
 from sparsebench.models.sparsify.start import first_weights
 from sparsebench.models.sparsify.train import Execution, train
@@ -128,7 +128,7 @@ def sparsify(
     )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
-        checkpoint.unlink(missing_ok=True)
+        remove_training(checkpoint)
 
     # All of it now, not after hours of training.
     images = open_images(data, reading or ReadOptions())
@@ -165,7 +165,7 @@ def sparsify(
     try:
         _check_reached(chosen, module, history[-1].total_steps if history else 0)
     except SparsebenchError:
-        checkpoint.unlink(missing_ok=True)  # going on from its end would help nobody
+        remove_training(checkpoint)  # going on from its end would help nobody
         raise
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
@@ -185,7 +185,7 @@ def sparsify(
         f"({len(images.test)} images, {len(names)} classes)",
     }
     exact, written, values = _write(module.to("cpu"), out, metadata, images, preprocessing)
-    checkpoint.unlink(missing_ok=True)
+    remove_training(checkpoint)
     return Produced(
         out,
         mask_sparsity(mask_of(module)),

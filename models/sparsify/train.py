@@ -150,9 +150,12 @@ def train(
         "recipe": asdict(recipe),
         **(said or {}),
     }
-    if checkpoint is not None and checkpoint.exists():
-        position = load_training(checkpoint, identity, module, optimizer, method, execution.device)
-    else:
+    position = None
+    if checkpoint is not None:
+        position = load_training(
+            checkpoint, identity, module, optimizer, method, execution.device, run.total_steps
+        )
+    if position is None:
         position = Position()
         method.on_start(run)
 

@@ -260,3 +260,22 @@ def test_processes_beside_each_other_are_refused(repository: Repository) -> None
 def test_lines_of_progress_are_shown_while_it_measures(repository: Repository) -> None:
     repository.write(MINE)
     assert "sparsebench: [3/6] 41 s" in repository.pytest().stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "outcome", "measured"),
+    [
+        ("--benchmark-only", "1 passed, 1 skipped", True),
+        ("--benchmark-skip", "1 passed, 1 skipped", False),
+        ("--benchmark-disable", "1 passed, 1 skipped", False),
+    ],
+)
+def test_options_of_pytest_benchmark_choose_its_tests_too(
+    repository: Repository, option: str, outcome: str, measured: bool
+) -> None:
+    """Nothing is measured before a test is skipped (pytest-benchmark#86, #183)."""
+    repository.write(MINE + "\ndef test_other():\n    pass\n")
+    told = repository.pytest(option)
+    assert told.returncode == 0, told.stdout
+    assert outcome in told.stdout
+    assert (repository.path / "calls").exists() == measured

@@ -12,6 +12,7 @@ from sparsebench.bench.decide import Advice, Candidate, Limits, Retraining
 from sparsebench.bench.decide.advice import Advised
 from sparsebench.bench.decide.answers import CALLS_WITHIN, INFERENCE
 from sparsebench.bench.decide.flips import Flip
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.decisions.amounts import milliseconds, odds, points
 from sparsebench.bench.present.decisions.sentences import Said, Sentence, headline, said
 from sparsebench.bench.present.tables import numbers
@@ -35,9 +36,12 @@ def advice_text(advice: Advice) -> list[RenderableType]:
     for one in advice.answers:
         parts += [Text(""), *_advised(one, words[one.answer.question])]
     for lacking in advice.missing:
-        parts += [Text(""), Text(f"For {lacking.workload} on {lacking.task}", style="bold")]
+        parts += [
+            Text(""),
+            Text(escape.visible(f"For {lacking.workload} on {lacking.task}"), style="bold"),
+        ]
         parts += [_line(f"{lacking.reason} To measure it:")]
-        parts.append(Text(f"    {lacking.measure}", no_wrap=True))
+        parts.append(Text(f"    {escape.visible(lacking.measure)}", no_wrap=True))
     if advice.excluded:
         parts += [Text(""), Text("Not among the candidates:", style="bold")]
         parts += [_item(f"{name}: {reason}") for name, reason in _grouped(advice)]
@@ -48,9 +52,8 @@ def advice_text(advice: Advice) -> list[RenderableType]:
 
 def _advised(one: Advised, words: Said) -> Iterator[RenderableType]:
     limits = one.answer.limits
-    yield Text(
-        f"For {words.title}, losing at most {points(limits.max_accuracy_loss)}", style="bold"
-    )
+    title = escape.visible(f"For {words.title}, losing at most {points(limits.max_accuracy_loss)}")
+    yield Text(title, style="bold")
     yield from _told(words)
     for candidate in filter(None, [one.answer.take or one.answer.dense]):
         yield from _facts(candidate, limits)
@@ -122,9 +125,9 @@ def _then(flip: Flip) -> str:
 def _retraining(found: Retraining) -> Iterator[RenderableType]:
     period, answer = _duration(found.period), found.answer
     yield Text("")
-    yield Text(f"Retrained every {period} ({found.workload})", style="bold")
+    yield Text(escape.visible(f"Retrained every {period} ({found.workload})"), style="bold")
     if answer.take is not None:
-        yield Text.assemble("  Take ", (answer.take.name, "bold green"), ".")
+        yield Text.assemble("  Take ", (escape.visible(answer.take.name), "bold green"), ".")
         yield _item(_way(found, answer.take))
         taken = answer.standing(answer.take)
         if taken is not None:
@@ -176,12 +179,20 @@ def _grouped(advice: Advice) -> list[tuple[str, str]]:
 
 
 def _text(sentence: Sentence) -> Text:
-    return Text.assemble(*((piece.text, "bold" if piece.strong else "") for piece in sentence))
+    return Text.assemble(
+        *((_piece(piece.text), "bold" if piece.strong else "") for piece in sentence)
+    )
+
+
+def _piece(text: str) -> str:
+    """A part of a sentence, which keeps the spaces at its ends."""
+    start = " " * text.startswith(" ")
+    return f"{start}{escape.visible(text).strip()}{' ' * text.endswith(' ')}"
 
 
 def _line(text: str) -> RenderableType:
-    return Padding(Text(text), (0, 0, 0, 2))
+    return Padding(Text(escape.visible(text)), (0, 0, 0, 2))
 
 
 def _item(text: str) -> RenderableType:
-    return Padding(Text(f"- {text}"), (0, 0, 0, 4))
+    return Padding(Text(escape.visible(f"- {text}")), (0, 0, 0, 4))

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import style
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -83,6 +84,7 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
         0.5, 0.5 * note_height / total, "\n".join(lines), fontsize=style.SMALL, color=style.QUIET,
         ha="center", va="center",
     )  # fmt: skip
+    _clean(figure)
     figure.draw_without_rendering()  # fixes the layout, on which labels are placed
 
 
@@ -96,6 +98,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
     Raises:
         SparsebenchError: the folder cannot be written.
     """
+    _clean(figure)
     written = []
     longest = max(float(inches) for inches in figure.get_size_inches())
     try:
@@ -113,3 +116,19 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
             "Choose another folder.",
         ) from error
     return written
+
+
+def _clean(figure: Figure) -> None:
+    """Take control characters out of every text: no font has them, and no SVG may hold them."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    for text in figure.findobj(Text):
+        plain = escape.xml(text.get_text())
+        if plain != text.get_text():
+            text.set_text(plain)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FixedFormatter):
+                formatter.seq = [escape.xml(str(label)) for label in formatter.seq]

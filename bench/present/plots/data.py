@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
@@ -142,7 +143,7 @@ def complete(
 def variant(record: Record) -> str:
     """The backbone's name without its architecture and the folders of its file."""
     head, at, source = record.backbone.name.partition("@")
-    return head.partition("/")[2] + at + source.rpartition("/")[2]
+    return escape.visible(head.partition("/")[2] + at + source.rpartition("/")[2])
 
 
 def change_words(points: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.bench.history.changepoints import ChangePoint
 from sparsebench.bench.history.series import History, Series
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
 
@@ -71,7 +72,7 @@ def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint]) -> None:
             xycoords=("data", "axes fraction"), textcoords="offset points", xytext=(6, -8),
             color=style.ink(colour), fontsize=style.SMALL + 1, fontweight="bold",
         )  # fmt: skip
-    axes.set_title(series.name, fontsize=style.SMALL + 1)
+    axes.set_title(escape.visible(series.name), fontsize=style.SMALL + 1)
     axes.set_ylabel(KINDS.get(series.kind, series.kind))
     axes.margins(y=0.25)
     from matplotlib.ticker import MaxNLocator

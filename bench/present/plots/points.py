@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsebench.bench.comparisons import best_dense, by_cell, dense_against_best, run_times
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots.data import ALL, Selection
 from sparsebench.bench.records import Comparison, Estimate, Record, Trial
 from sparsebench.bench.statistics import RatioEstimate
@@ -134,7 +135,7 @@ def _dense_points(
             continue
         if not selection.holds(record):
             continue
-        best = best_dense(record, records, times, record.engine.precision)
+        best = best_dense(record, records, times)
         ratio = UNITY if best is record else dense_against_best(record, records, times)
         if ratio is not None and ratio.ci95 is not None:
             stored = Estimate(ratio.median, ratio.ci95, ratio.blocks)
@@ -149,11 +150,11 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
     low, high = ratio.ci95 or (ratio.median, ratio.median)
     return Point(
         workload=record.workload,
-        task=record.task.name,
-        arch=record.backbone.arch,
-        method=record.backbone.method,
+        task=escape.visible(record.task.name),
+        arch=escape.visible(record.backbone.arch),
+        method=escape.visible(record.backbone.method),
         sparsity=record.backbone.zeros,
-        engine=" ".join([engine.label, *unusual]),
+        engine=escape.visible(" ".join([engine.label, *unusual])),
         speedup=(low, ratio.median, high),
         change=change,
         family=record.backbone.family,

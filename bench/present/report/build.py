@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from sparsebench.bench.decide.answers import Limits
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts, weights_of
 from sparsebench.bench.decide.study import Study
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.decisions.answer_json import answer_json
 from sparsebench.bench.present.decisions.sentences import Said, said
 from sparsebench.bench.present.report.cells import Cell, cells_of
@@ -95,7 +95,7 @@ class Report:
         """The command that repeats a whole run."""
         if run.plan is None:
             return None
-        return shlex.join(
+        return escape.shell(
             ["sparsebench", "run", str(run.path / "plan.toml"), "--out", f"{run.path}-again"]
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from sparsebench.bench.comparisons import best_dense
 from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.plan.rerun_command import run_words
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.present.tables import Row, Section, numbers
 from sparsebench.bench.present.tables.details import details_of
@@ -232,11 +232,11 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
             backbone=record.backbone.name,
             engines=engines,
         )
-        command = shlex.join([*words, "--out", f"{run.path}-again"])
+        command = escape.shell([*words, "--out", f"{run.path}-again"])
     return Cell(run.label, section, row, partner or f"{record.backbone.arch}/dense", command)
 
 
 def _best(run: RunFacts, record: Record) -> str | None:
     """The dense record that a dense cell's total was taken against."""
-    best = best_dense(record, run.records, run.times, record.engine.precision)
+    best = best_dense(record, run.records, run.times)
     return None if best is None else best.id

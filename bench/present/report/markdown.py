@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.decisions.amounts import points
 from sparsebench.bench.present.decisions.sentences import Sentence
+from sparsebench.bench.present.escape import markdown
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]|~#!])")
-_MENTION = re.compile(r"(?<!\w)@")  # would call somebody of that name
 _MOST_LINES = 60
 
 
@@ -21,18 +20,18 @@ def markdown_page(report: Report) -> str:
     lines = [f"# Which is fastest within {points(report.margin)}?", ""]
     for run in report.runs:
         machines = "; ".join(dict.fromkeys(map(describe_machine, run.machines.values())))
-        lines.append(f"Run {escaped(run.label)}: measured {run.when} on {escaped(machines)}.")
+        lines.append(f"Run {markdown(run.label)}: measured {run.when} on {markdown(machines)}.")
     lines += [
-        f"\n**Run {escaped(run.label)}: {escaped(run.busy.sentence)}**"
+        f"\n**Run {markdown(run.label)}: {markdown(run.busy.sentence)}**"
         for run in report.runs
         if run.busy
     ]
     for said in report.headlines(report.margin):
-        lines += ["", f"**{escaped(said.title)}**: {_sentence(said.headline)}"]
+        lines += ["", f"**{markdown(said.title)}**: {_sentence(said.headline)}"]
         lines += [""] if said.remarks else []
         lines += [f"- {_sentence(remark)}" for remark in said.remarks]
     lines += ["", report.within]
-    lines += [f"\n> **{escaped(one.warning)}**" for one in report.engines if one.warning]
+    lines += [f"\n> **{markdown(one.warning)}**" for one in report.engines if one.warning]
     every = [*grids.cell_grids(report), *grids.mean_grids(report), *grids.training_grids(report)]
     every += [*metadata_tables.small_grids(report), *metadata_tables.forecast_grids(report)]
     for grid in every:
@@ -56,37 +55,30 @@ def markdown_page(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def escaped(text: str) -> str:
-    """A name as text: no markup, no HTML, no table border, one line."""
-    plain = " ".join(text.split())
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", _MENTION.sub("&commat;", plain))
-
-
 def _sentence(pieces: Sentence) -> str:
-    return "".join(f"**{escaped(p.text)}**" if p.strong else _inside(p.text) for p in pieces)
+    return "".join(f"**{markdown(p.text)}**" if p.strong else _inside(p.text) for p in pieces)
 
 
 def _inside(text: str) -> str:
     """A piece keeps the spaces at its ends."""
     start = " " if text[:1].isspace() else ""
     end = " " if text[-1:].isspace() and text.strip() else ""
-    return f"{start}{escaped(text)}{end}"
+    return f"{start}{markdown(text)}{end}"
 
 
 def _grid(grid: grids.Grid) -> list[str]:
-    titles = [escaped(column.title) for column in grid.columns]
+    titles = [markdown(column.title) for column in grid.columns]
     marks = ["---:" if column.numeric else "---" for column in grid.columns]
     rows = [
-        [" ".join(filter(None, (escaped(e.text), escaped(e.spread)))) for e in line.entries]
+        [" ".join(filter(None, (markdown(e.text), markdown(e.spread)))) for e in line.entries]
         for line in grid.lines
     ]
     table = ["| " + " | ".join(cells) + " |" for cells in (titles, marks, *rows)]
     if len(rows) > _MOST_LINES:
         count = f"{len(rows)} rows"
         table = [f"<details><summary>{count}</summary>", "", *table, "", "</details>"]
-    notes = [line for note in grid.notes for line in ("", escaped(note))]
-    return ["", f"## {escaped(grid.title)}", "", *table, *notes]
+    notes = [line for note in grid.notes for line in ("", markdown(note))]
+    return ["", f"## {markdown(grid.title)}", "", *table, *notes]
 
 
 def _machines(report: Report) -> list[str]:
@@ -95,8 +87,8 @@ def _machines(report: Report) -> list[str]:
         packages = [f"{name} {version}" for name, version in run.packages.items()]
         prints = ", ".join(run.machines)
         lines.append(
-            f"- {escaped(run.label)}: {escaped(', '.join(packages))}; "
-            f"machine fingerprint {escaped(prints)}"
+            f"- {markdown(run.label)}: {markdown(', '.join(packages))}; "
+            f"machine fingerprint {markdown(prints)}"
         )
     return lines
 
@@ -106,11 +98,18 @@ def _commands(report: Report) -> list[str]:
     for run in report.runs:
         command = report.repeat(run)
         if command is None:
-            lines += [f"{escaped(run.label)} has no plan.toml, so no command repeats it.", ""]
+            lines += [
+                f"{markdown(run.label)} has no plan.toml, so no command repeats it.",
+                "",
+            ]
             continue
         cells = [c.command for c in report.cells if c.run == run.label and c.command]
         lines += _fenced([command])
-        lines += ["", f"<details><summary>each number of {escaped(run.label)}</summary>", ""]
+        lines += [
+            "",
+            f"<details><summary>each number of {markdown(run.label)}</summary>",
+            "",
+        ]
         lines += [*_fenced(dict.fromkeys(cells)), "", "</details>", ""]
     return lines[:-1] if lines[-1] == "" else lines
 

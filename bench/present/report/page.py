@@ -12,10 +12,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.decisions.amounts import points
+from sparsebench.bench.present.escape import lines
 from sparsebench.bench.present.report import grids, metadata_tables
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
@@ -35,6 +37,7 @@ def html_page(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finalized,
     )
     # BokehJS reads references in the order in which its JSON defines them.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
@@ -98,6 +101,11 @@ def _fact(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _finalized(value: Any) -> Any:
+    """Text without control characters; what is marked as HTML of ours stays."""
+    return lines(str(value)) if type(value) is str or isinstance(value, PurePath) else value
 
 
 def _asset(name: str) -> str:

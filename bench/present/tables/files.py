@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers, theory
 from sparsebench.bench.present.tables.forecasts import Total, forecast_lines
 from sparsebench.bench.present.tables.head import head_lines
@@ -48,16 +49,17 @@ def summary_markdown(
         closing: which variant to take (`sparsebench.bench.present.decisions.closing_lines`).
         busy: how busy its machine was, if it was.
     """
-    lines = [f"# {name}", ""]
+    lines = [f"# {escape.markdown(name)}", ""]
     if busy is not None:
-        lines += [f"**{busy.sentence}**", ""]
+        lines += [f"**{escape.markdown(busy.sentence)}**", ""]
     machines = dict.fromkeys(describe_machine(record.machine) for record in records)
-    lines += [f"Measured on {machine}." for machine in machines]
+    lines += [f"Measured on {escape.markdown(machine)}." for machine in machines]
     for section in found:
-        lines += ["", f"## {section.workload} on {section.task}", "", f"{section.settings}.", ""]
+        lines += ["", f"## {escape.markdown(f'{section.workload} on {section.task}')}", ""]
+        lines += [f"{escape.markdown(section.settings)}.", ""]
         if section.rows:
             lines += [*_table(section), "", caption(section)]
-            lines += [f"\n> {note}" for note in section.notes]
+            lines += [f"\n> {escape.markdown(note)}" for note in section.notes]
             lines += [*markdown_lines(section), *head_lines(section)]
             lines += resource_lines(section)
             lines += one_off_lines(section)
@@ -65,9 +67,13 @@ def summary_markdown(
             lines.append("Nothing was measured.")
         if section.missing:
             lines += ["", "Without numbers:", ""]
-            lines += [f"- `{name}`: {_one_line(reason)}" for name, reason in section.missing]
+            lines += [
+                f"- {escape.markdown_code(name)}: {escape.markdown(reason)}"
+                for name, reason in section.missing
+            ]
     if closing:
-        lines += ["", f"## {closing[0]}", "", *(f"- {line}" for line in closing[1:])]
+        lines += ["", f"## {escape.markdown(closing[0])}", ""]
+        lines += [f"- {escape.markdown(line)}" for line in closing[1:]]
     if any(section.rows for section in found):
         lines += ["", f"{how_to_read(found)} {theory.READING}"]
     lines += forecast_lines(found, total)
@@ -81,9 +87,9 @@ def _table(section: Section) -> list[str]:
         "backbone", "engine", "accuracy %", CHANGE, speed_header(section),
         SAME_ENGINE, BEST_ENGINE, "verdict", MINIMUM_EFFECT, *theory.HEADER,
     ]  # fmt: skip
-    lines = [header, ["---", "---", *["---:"] * 5, "---", *["---:"] * 4]]
-    lines += [_cells(row) for row in section.rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines]
+    marks = ["---", "---", *["---:"] * 5, "---", *["---:"] * 4]
+    rows = [escape.markdown_row(_cells(row)) for row in section.rows]
+    return [escape.markdown_row(header), f"| {' | '.join(marks)} |", *rows]
 
 
 def _cells(row: Row) -> list[str]:
@@ -108,7 +114,3 @@ def _cells(row: Row) -> list[str]:
 
 def _bracketed(pair: tuple[str, str] | None) -> str:
     return numbers.DASH if pair is None else f"{pair[0]} ({pair[1]})"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.records import Record
 
@@ -115,6 +116,7 @@ def forecast_lines(found: Sequence[Section], total: Total | None) -> list[str]:
     if not rows:
         return []
     marks = (*["---"] * 4, *["---:"] * 3, "---")
-    table = ["| " + " | ".join(cells) + " |" for cells in (HEADER, marks, *rows)]
+    head = [escape.markdown_row(HEADER), f"| {' | '.join(marks)} |"]
+    table = [*head, *map(escape.markdown_row, rows)]
     words = total.words() if total is not None else ""
     return ["", "## Forecast and measurement", "", *table, "", f"{CAPTION} {words}".rstrip()]

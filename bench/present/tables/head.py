@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.numbers import DASH
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.records import Record
@@ -57,5 +58,5 @@ def head_lines(section: Section) -> Sequence[str]:
     cells = head_cells(section)
     if not cells:
         return ()
-    rows = [HEADER, ("---", "---", "---:", "---:", "---"), *cells]
-    return ["", *("| " + " | ".join(row) + " |" for row in rows), "", CAPTION]
+    head = [escape.markdown_row(HEADER), "| --- | --- | ---: | ---: | --- |"]
+    return ["", *head, *map(escape.markdown_row, cells), "", CAPTION]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import Record
@@ -92,5 +93,5 @@ def one_off_lines(section: Section) -> Sequence[str]:
     cells = one_off_cells(section)
     if not cells:
         return ()
-    rows = [HEADER, ("---", "---", *["---:"] * 4), *cells]
-    return ["", *("| " + " | ".join(row) + " |" for row in rows), "", CAPTION]
+    head = [escape.markdown_row(HEADER), "| --- | --- |" + " ---: |" * 4]
+    return ["", *head, *map(escape.markdown_row, cells), "", CAPTION]

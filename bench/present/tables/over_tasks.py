@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsebench.bench.comparisons import by_cell, run_times
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, SAME_ENGINE
@@ -59,7 +60,7 @@ def markdown(found: Sequence[OverTasks]) -> str:
     """The aggregates as Markdown; empty where there are none."""
     lines: list[str] = []
     for one in found:
-        lines += ["", f"## {one.workload} over {len(one.tasks)} tasks", ""]
+        lines += ["", f"## {escape.markdown(one.workload)} over {len(one.tasks)} tasks", ""]
         lines += ["Geometric means of the tasks' ratios, 95 % interval over tasks.", ""]
         lines += [
             f"| backbone | engine | {SAME_ENGINE} | {BEST_ENGINE} |",
@@ -67,13 +68,13 @@ def markdown(found: Sequence[OverTasks]) -> str:
         ]
         for (backbone, engine), estimates in one.means.items():
             cells = [f"{point} ({spread})" for point, spread in map(numbers.ratio, estimates)]
-            lines.append(f"| {backbone} | {engine} | {cells[0]} | {cells[1]} |")
+            lines.append(escape.markdown_row((backbone, engine, *cells)))
         lines += ["", "Performance profile: share of tasks within a factor of the fastest.", ""]
         heads = " | ".join(f"{factor:g}×" for factor in FACTORS)
         lines += [f"| backbone on engine | {heads} |", "| --- |" + " ---: |" * len(FACTORS)]
         for profile in one.profiles:
             shares = " | ".join(f"{profile.within(factor):.0%}" for factor in FACTORS)
-            lines.append(f"| {profile.name} | {shares} |")
+            lines.append(f"| {escape.markdown(profile.name)} | {shares} |")
     return "\n".join(lines) + "\n" if lines else ""
 
 

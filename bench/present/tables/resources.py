@@ -12,6 +12,7 @@ from typing import Any
 
 from sparsebench.bench.comparisons.latency import QUANTILES, latency_of
 from sparsebench.bench.machine.energy import JOULES, NOT_READABLE
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.numbers import DASH, significant
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.records import MODEL_BYTES, PEAK_MEMORY, Record
@@ -116,8 +117,9 @@ def resource_lines(section: Section) -> Sequence[str]:
 def _markdown(header: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> Sequence[str]:
     if not cells:
         return ()
-    rows = [header, ("---", "---", *["---:"] * (len(header) - 2)), *cells]
-    return ["", *("| " + " | ".join(row) + " |" for row in rows), "", caption]
+    marks = "| --- | --- |" + " ---: |" * (len(header) - 2)
+    rows = map(escape.markdown_row, cells)
+    return ["", escape.markdown_row(header), marks, *rows, "", caption]
 
 
 def _latency(row: Row) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def _row(
     if comparison is not None:
         total, total_verdict = comparison.total, comparison.total_verdict
     elif record.backbone.is_dense:
-        best = best_dense(record, records, times, record.engine.precision) is record
+        best = best_dense(record, records, times) is record
         total, total_verdict = totals.get(record.id, (None, None))
     return Row(
         record=record,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
 from sparsebench.bench.present.tables.resources import RESOURCES, resources_of
 from sparsebench.bench.present.tables.rows import Row, Section
@@ -39,8 +40,8 @@ def summary_frame(found: Sequence[Section]) -> pd.DataFrame:
 
 
 def summary_csv(found: Sequence[Section]) -> str:
-    """The rows of :func:`summary_frame` as CSV."""
-    text: str = summary_frame(found).to_csv(index=False)
+    """The rows of :func:`summary_frame` as CSV; names are made safe for spreadsheets."""
+    text: str = summary_frame(found).map(escape.csv_cell).to_csv(index=False)
     return text
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench.bench.machine.busy import Busy
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.resources import (
     LATENCY_CAPTION,
@@ -67,7 +68,8 @@ def terminal_tables(
         renderables.append(Text(busy.sentence, style="bold red"))
     renderables += [_one(section) for section in found]
     if closing:
-        renderables.append(Padding(Text("\n".join(closing)), (1, 0, 0, 0)))
+        told = "\n".join(map(escape.visible, closing))
+        renderables.append(Padding(Text(told), (1, 0, 0, 0)))
     if any(section.rows for section in found):
         renderables.append(Padding(Text(how_to_read(found), style="dim"), (1, 0, 0, 0)))
     return renderables + [Text(text, style="bold") for text in warnings(records)]
@@ -75,12 +77,12 @@ def terminal_tables(
 
 def _one(section: Section) -> RenderableType:
     parts: list[RenderableType] = [
-        Text(f"{section.workload} on {section.task}", style="bold"),
-        Text(section.settings, style="dim"),
+        Text(escape.visible(f"{section.workload} on {section.task}"), style="bold"),
+        Text(escape.visible(section.settings), style="dim"),
     ]
     if section.rows:
         parts += [_Rows(section), Text(caption(section), style="dim")]
-        parts += [Text(f"Note: {note}", style="dim") for note in section.notes]
+        parts += [Text(escape.visible(f"Note: {note}"), style="dim") for note in section.notes]
         parts += _latency(section) + _training(section)
     else:
         parts.append(Text("Nothing was measured."))
@@ -88,7 +90,7 @@ def _one(section: Section) -> RenderableType:
         parts.append(Text("Without numbers:"))
         parts += [
             Padding(Text.assemble((name, "red"), f"  {reason}"), (0, 0, 0, 2))
-            for name, reason in section.missing
+            for name, reason in (map(escape.visible, pair) for pair in section.missing)
         ]
     return Padding(Group(*parts), (1, 0, 0, 0))
 
@@ -121,8 +123,8 @@ def _table(
             min_width=min(names, 32) if n == 0 else None,
         )
     for row in cells:
-        table.add_row(*(row[n] for n in told))
-    return [table, Text(caption, style="dim")]
+        table.add_row(*(escape.visible(row[n]) for n in told))
+    return [table, Text(escape.visible(caption), style="dim")]
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class _Rows:
         for name, rows in groupby(self.section.rows, key=lambda row: row.record.backbone.name):
             group = list(rows)
             trained = group[0].record.backbone.trained
-            yield Text.assemble((name, "bold"), "" if trained else f"  {UNTRAINED}")
+            yield Text.assemble((escape.visible(name), "bold"), "" if trained else f"  {UNTRAINED}")
             table = _grid(widths, options.max_width)
             for row in group:
                 table.add_row(*_cells(row, " " if wide else "\n"))
@@ -178,13 +180,13 @@ def _cells(row: Row, between: str) -> list[Text]:
     speedup = numbers.ratio(row.speedup) if row.speedup else None
     total = numbers.ratio(row.total) if row.total else None
     return [
-        Text(f" {row.engine}"),
+        Text(f" {escape.visible(row.engine)}"),
         _joined(accuracy, between),
         Text(BASELINE) if dense and trained else _joined(change, between),
         _joined(numbers.speed(row.speed), between),
         Text(BASELINE) if dense else _joined(speedup, between),
         Text(BEST_DENSE) if row.best else _joined(total, between, row.total_verdict),
-        Text(row.verdict or "", style=STYLES.get(row.verdict or "", "")),
+        Text(escape.visible(row.verdict or ""), style=STYLES.get(row.verdict or "", "")),
         Text(seen_words(row)),
     ]
 

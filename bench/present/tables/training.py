@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from sparsebench.bench.comparisons.training import ONLINE, best_epochs, curves_of
+from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.numbers import DASH
 from sparsebench.bench.present.tables.rows import Row, Section
@@ -156,6 +157,6 @@ def markdown_lines(section: Section) -> Sequence[str]:
         (DETAILS, detail_cells(section), DETAILS_CAPTION),
     ):
         marks = ("---", "---", *["---:"] * (len(header) - 2))
-        table = ["| " + " | ".join(row) + " |" for row in (header, marks, *rows)]
-        lines += ["", *table, "", caption]
+        head = [escape.markdown_row(header), f"| {' | '.join(marks)} |"]
+        lines += ["", *head, *map(escape.markdown_row, rows), "", escape.markdown(caption)]
     return lines

@@ -119,4 +119,4 @@ def test_best_dense_ignores_other_batch_sizes(run: SyntheticRun) -> None:
     larger = replace(best, id="large", engine=replace(best.engine, batch_size=256))
     records = [dense, larger]
     times = run_times(records, by_cell(run.trials)) | {"large": run_times([best], {})[best.id]}
-    assert best_dense(dense, records, times, "fp32") == dense
+    assert best_dense(dense, records, times) == dense

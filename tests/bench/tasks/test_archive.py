@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
@@ -163,3 +165,68 @@ def test_undecodable_members_are_skipped(tmp_path: Path) -> None:
     assert len(task.skipped) == 1
     assert task.skipped[0].startswith("train/ash/bad.jpg: ")
     assert task.ignored == 1
+
+
+def _header(name: bytes, kind: bytes, size: bytes) -> bytes:
+    block = bytearray(512)
+    block[: len(name)] = name
+    block[100:108], block[124:136] = b"0000644\0", size.ljust(12, b"\0")
+    block[156:157], block[257:265] = kind, b"ustar\x0000"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def _negative(value: int) -> bytes:
+    return b"\xff" + (256**11 + value).to_bytes(11, "big")
+
+
+LONG = _header(b"././@LongLink", b"L", b"00000000144") + b"a" * 100 + bytes(412)
+PAX = _header(b"x", b"x", b"00000000017") + b"15 path=aa/b.png\n"[:15].ljust(512, b"\0")
+HOSTILE_HEADERS = {
+    "negative size": _header(b"train/a/0.png", b"0", _negative(-512)) + bytes(1024),
+    "negative size, once around": _header(b"a", b"0", _negative(-1024)) + bytes(1024),
+    "negative long name": _header(b"././@LongLink", b"L", _negative(-5)) + bytes(1024),
+    "negative pax header": _header(b"x", b"x", _negative(-600)) + bytes(1024),
+    "huge long name": _header(b"././@LongLink", b"L", b"\x80" + b"\x7f" * 11) + bytes(1024),
+    "huge pax header": _header(b"x", b"x", b"77777777777") + bytes(1024),
+    "chain of long names": LONG * 3000,
+    "chain of long links": LONG.replace(b"L\0ustar", b"K\0ustar") * 3000,
+    "chain of pax headers": PAX * 3000,
+    "mixed chain": (LONG + PAX) * 1500,
+    "pax size": _header(b"x", b"x", b"00000000013")
+    + b"11 size=-5\n".ljust(512, b"\0")
+    + _header(b"b.png", b"0", b"0")
+    + bytes(1024),
+    "pax of digits": _header(b"x", b"x", b"00000010000") + b"9" * 4096,
+    "sparse of nothing": _header(b"s", b"S", b"00000000001") + bytes(1024),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_HEADERS)
+def test_headers_that_contradict_themselves_are_one_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(HOSTILE_HEADERS[name])
+    with pytest.raises(SparsebenchError):
+        open_task(str(path), cache=tmp_path / "cache")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_change_of_an_archive_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("tar")
+    path = write_tar(folder / "a.tar", picture_files(train=1, test=1))
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        # Mostly in headers, which stand at multiples of 512.
+        place = data.draw(st.integers(0, len(raw) // 512 - 1)) * 512 + data.draw(
+            st.integers(0, 511)
+        )
+        raw[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(raw)
+    try:
+        open_task(str(path), cache=folder / "cache")
+    except SparsebenchError:
+        pass

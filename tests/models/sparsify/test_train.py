@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import math
+import os
+import pickle
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,10 +107,72 @@ def test_an_interrupt_lets_the_step_end_and_saves(tmp_path: Path) -> None:
     assert again[1:] == history[1:]
 
 
-def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
-    (tmp_path / "training.ckpt").write_bytes(b"PK not a checkpoint")
-    with pytest.raises(SparsebenchError, match="damaged"):
-        run(fresh(), Method(), tmp_path / "training.ckpt")
+def _flipped(data: bytes, place: float) -> bytes:
+    at = int(len(data) * place)
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+class Runs:
+    """What a pickle can run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("ran",))
+
+
+def _changed(path: Path, **changes: Any) -> None:
+    state = torch.load(path)
+    torch.save({key: v for key, v in {**state, **changes}.items() if v is not None}, path)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "another file": lambda path: path.write_bytes(b"PK not a checkpoint"),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "a weight's bit": lambda path: path.write_bytes(_flipped(path.read_bytes(), 0.5)),
+    "the directory": lambda path: path.write_bytes(_flipped(path.read_bytes(), 0.995)),
+    "the head": lambda path: path.write_bytes(_flipped(path.read_bytes(), 0.0)),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "code": lambda path: path.write_bytes(pickle.dumps(Runs())),
+    "a list": lambda path: torch.save([1, 2], path),
+    "no network": lambda path: _changed(path, module=None),
+    "another network": lambda path: _changed(path, module={"weight": torch.zeros(3)}),
+    "no masks": lambda path: _changed(path, method={}),
+    "no momentum": lambda path: _changed(path, optimizer={"state": {}, "param_groups": []}),
+    "a step of text": lambda path: _changed(path, step="11"),
+    "a step behind the end": lambda path: _changed(path, step=10**9),
+    "sums": lambda path: _changed(path, sums=[math.nan, 0.0, 0.0]),
+    "history": lambda path: _changed(path, history=[{"epoch": 1}]),
+}
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["last", "both"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_loses_nothing_but_time(
+    damage: str,
+    both: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On from the one before, or anew; said either way, and the end is the same."""
+    monkeypatch.chdir(tmp_path)
+    whole = fresh()
+    history = run(whole, METHODS.load("acdc")(0.8), None)
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(Killed):
+        run(fresh(), METHODS.load("acdc")(0.8), checkpoint, 15)
+    files = sorted(tmp_path.glob("training.ckpt*"))
+    assert [file.name for file in files] == ["training.ckpt", "training.ckpt.before"]
+    for file in files if both else files[:1]:
+        DAMAGES[damage](file)
+    resumed = fresh()
+    again = run(resumed, METHODS.load("acdc")(0.8), checkpoint)
+    assert again == history
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+    assert ("starts anew" in caplog.text) == both
+    assert ("goes on from" in caplog.text) != both
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_can_be_learned_is_learned() -> None:

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
+from sparsebench.bench.present.escape import markdown
 from sparsebench.bench.present.report import Report, build_report
-from sparsebench.bench.present.report.markdown import escaped, markdown_page
+from sparsebench.bench.present.report.markdown import markdown_page
 from tests.bench.present.report.conftest import HOSTILE, QUICK, reference_rows, reference_winner
 
 
@@ -24,7 +25,7 @@ def test_it_opens_with_the_answer_and_has_every_cell() -> None:
     for workload in ("inference", "linear-cached"):
         row, sparse = reference_winner(workload, 1.0)
         answer = next(line for line in lines if line.startswith(f"**{workload} on digits**"))
-        assert f"**{escaped(row['backbone'])} on {row['engine']}**" in answer
+        assert f"**{markdown(row['backbone'])} on {row['engine']}**" in answer
         assert "accuracy **" in answer or not sparse
     # Ratios of cells have an interval; those of one-off costs are points.
     rows = [line for line in lines if line.startswith("| resnet18/") and "× (" in line]
@@ -49,7 +50,7 @@ def test_tables_keep_their_columns_whatever_the_names(hostile_text: str) -> None
 def test_names_stay_text(hostile_text: str) -> None:
     text = hostile_text
     outside = re.sub(r"^(`{3,})sh$.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
-    assert escaped(HOSTILE) in outside
+    assert markdown(HOSTILE) in outside
     assert "<script" not in outside and "<img" not in outside
     assert not re.search(r"(?<!\w)@you", outside)
     assert "**b**" not in outside

@@ -1,0 +1,66 @@
+"""A few of the harness's faults in every run of the tests; 200 behind ``-m faults``."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.injections import (
+    FullDisk,
+    fill_disk,
+    hit_process,
+    inject,
+    small_run,
+    spoil,
+    tear,
+    two_on_one_folder,
+    write_all,
+)
+from tests.faults.job import Job
+from tests.faults.pictures import write_pictures
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("faults") / "pictures")
+
+
+def writes_of_a_run(path: Path) -> int:
+    disk = FullDisk(0, once=True)
+    with disk.watching(path):
+        write_all(path, small_run())
+    return disk.count
+
+
+def test_a_full_disk_at_every_write_of_a_run(tmp_path: Path) -> None:
+    count = writes_of_a_run(tmp_path / "count")
+    assert count >= 12  # trials, records, comparisons, summaries, figures, report
+    for nth in range(1, count + 1):
+        assert fill_disk(nth, True, tmp_path / f"{nth}") == [], nth
+
+
+def test_a_disk_that_stays_full(tmp_path: Path) -> None:
+    for nth in (1, 3, 6, 8):
+        assert fill_disk(nth, False, tmp_path / f"{nth}") == [], nth
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_torn_and_changed_files(tmp_path: Path, seed: int) -> None:
+    assert tear(tmp_path / "torn", random.Random(seed)) == []
+    assert spoil(tmp_path / "changed", random.Random(seed)) == []
+
+
+def test_a_killed_worker_costs_no_trial(tmp_path: Path, pictures: Path) -> None:
+    assert hit_process("worker, SIGKILL", Job(tmp_path, pictures), random.Random(1)) == []
+
+
+def test_two_runs_on_one_folder(tmp_path: Path, pictures: Path) -> None:
+    assert two_on_one_folder(Job(tmp_path, pictures)) == []
+
+
+@pytest.mark.faults
+def test_two_hundred_faults(tmp_path: Path, pictures: Path) -> None:
+    tally = inject(200, 0, tmp_path, pictures, print)
+    assert tally.lost == {}, tally.table()

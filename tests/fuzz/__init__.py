@@ -1,0 +1,1 @@
+"""Fuzzing of every reader: targets, the corpus of what broke, and coverage-guided runs."""
