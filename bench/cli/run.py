@@ -50,7 +50,7 @@ def run(
     ] = None,
     dense_engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine for the dense baselines only, as a rival; once for each."),
+        typer.Option(help="Engine for the dense baselines only; once for each."),
     ] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
     task: Annotated[
@@ -180,7 +180,7 @@ def run(
             outcome = execute(chosen, folder, resume=resume, display=display)
         except KeyboardInterrupt:
             display.stop()
-            echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
             echo(f"  {escape.shell(again)}", err=True)
             echo("(with the same options as before)", err=True)

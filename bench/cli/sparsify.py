@@ -190,7 +190,7 @@ def _train(
             last = display.last
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
-            echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
+            echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
             echo(f"  {escape.shell(['sparsebench', *again])}", err=True)
             raise
     _print(made, as_json)

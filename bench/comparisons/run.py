@@ -223,7 +223,7 @@ def _total(
 
 
 def _best_with_common_block(dense: Record, pairing: Pairing, run: _Run) -> Record:
-    """The best dense record of which at least one block can be paired; the partner can."""
+    """The best dense record of which at least one block can be paired; the baseline can."""
     peers = dense_peers(dense, run.records)
     usable = {
         peer.id: run.times[peer.id]

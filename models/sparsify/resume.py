@@ -132,7 +132,7 @@ def load_training(
         if differing:
             raise SparsebenchError(
                 f"{one} belongs to another training: {', '.join(differing)} differ.",
-                "Give the same settings, or remove the file to start anew (or give --no-resume).",
+                "Give the same settings, or remove the file to start again (or give --no-resume).",
             )
         parts: tuple[Any, ...] = (module, optimizer, method)
         before = copy.deepcopy([part.state_dict() for part in parts])
@@ -147,7 +147,7 @@ def load_training(
                 part.load_state_dict(kept)
             log.warning("the checkpoint %s does not fit (%s)", one, _cause(error))
     if found:
-        log.warning("no checkpoint of %s can be used: the training starts anew", path)
+        log.warning("no checkpoint of %s can be used: the training starts again", path)
     return None
 
 
@@ -173,7 +173,7 @@ def _read(path: Path, device: str, total_steps: int) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(
         isinstance(state[key], dict) for key in ("identity", "module", "optimizer", "method")
     ):
-        raise ValueError("it is no checkpoint of a training")
+        raise ValueError("it is not a checkpoint of a training")
     step, sums = state["step"], [float(one) for one in state["sums"]]
     if type(step) is not int or not 0 <= step <= total_steps:
         raise ValueError(f"it stands at step {step} of {total_steps}")
