@@ -37,6 +37,8 @@ Examples:
   sparsebench plot runs/a --figure all --out figures/
 
   sparsebench plot runs/a --engine deepsparse --workload inference --margin 1
+
+  sparsebench plot runs/a --format pdf --columns 1 --out figures/
 """
 
 
@@ -62,22 +64,33 @@ def plot(
     ] = False,
     margin: Annotated[
         float,
-        typer.Option(min=0, help="speedup-accuracy: points lost that still count as no worse."),
+        typer.Option(min=0, help="speedup-accuracy: pp lost that still count as no worse."),
     ] = 0.5,
+    file_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="png, svg or pdf; may be repeated (default: png and svg)."),
+    ] = None,
+    columns: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="A paper's columns to fill: 1 is 3.3 inches wide, 2 is 7 inches."
+        ),
+    ] = 2,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder, or PNG or SVG file (default: both files, in the first run)."),
+        typer.Option(help="Folder, or a file's name (default: the first run's folder)."),
     ] = None,
 ) -> None:
     """Draw speed-up against accuracy change, with intervals both ways, or other figures."""
+    from sparsebench.bench.present.plots.canvas import PAGES
     from sparsebench.bench.present.plots.data import Selection
     from sparsebench.bench.present.plots.figures import DEFAULT, Wish, draw_figures
     from sparsebench.bench.records import RunFolder
 
     selection = Selection(tuple(workload or ()), tuple(task or ()), tuple(engine or ()))
-    wish = Wish(selection, "speedup" if same_engine else "total", margin)
+    wish = Wish(selection, "speedup" if same_engine else "total", margin, PAGES[columns])
     folders = [RunFolder.reading(run) for run in runs]
-    drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0])
+    drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0], file_format or ())
     for path in drawn.files:
         echo(str(path))
     for name, reason in drawn.missing:

@@ -57,10 +57,10 @@ def write_all(
 
 def _figures(
     found: Reproduction, runs: Sequence[RunData], backbones: Sequence[str]
-) -> dict[str, Callable[[], Figure]]:
+) -> dict[str, Callable[[], Figure | list[Figure]]]:
     from sparsebench.bench.present.plots import difficulty, epoch_time, error_increase, task_grid
 
-    figures: dict[str, Callable[[], Figure]] = {}
+    figures: dict[str, Callable[[], Figure | list[Figure]]] = {}
     for arch in found.archs:
         figures[f"error-increase-{arch}"] = partial(error_increase.draw, found.errors, arch)
         for transfer in TRANSFERS:
@@ -81,7 +81,7 @@ def _dead_filters(runs: Sequence[RunData], backbones: Sequence[str]) -> Figure:
     from sparsebench.bench.why.inspection import inspect_target
 
     if backbones:
-        return draw([inspect_target(name) for name in backbones])
+        return draw([inspect_target(name) for name in backbones], flops=False)
     measured = dict.fromkeys(
         record.backbone.name for run in runs for record in run.records if record.backbone.trained
     )
@@ -93,7 +93,7 @@ def _dead_filters(runs: Sequence[RunData], backbones: Sequence[str]) -> Figure:
             reasons.append(error.cause)
     if not reports:
         raise NothingToDrawError(" ".join(reasons), "Name them with --backbone.")
-    return draw(reports)
+    return draw(reports, flops=False)
 
 
 def _error_csv(found: Reproduction) -> str:

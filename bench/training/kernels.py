@@ -40,7 +40,8 @@ def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
         job: ``tune`` off keeps every layer sparse.
 
     Returns:
-        Layer -> ``execution``, ``density``, ``sparse_seconds``, ``dense_seconds``.
+        Layer -> ``execution``, ``density``, ``sparse_seconds``, ``dense_seconds``, ``forward``,
+        ``why_not``.
     """
     from sparsebench.exporters.kernels.training.choice import choose_executions
 

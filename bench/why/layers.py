@@ -8,7 +8,7 @@ same group.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ class LayerPair:
         sparse: seconds of a call as it is.
         kind: the engine's word for the sparse step.
         skips: whether that step skips zeros; None where the engine does not tell.
+        peak: share of the processor's peak that the sparse steps reach, 0-1; None: not told.
     """
 
     name: str
@@ -60,6 +61,7 @@ class LayerPair:
     sparse: float
     kind: str = ""
     skips: bool | None = None
+    peak: float | None = None
 
     @property
     def speedup(self) -> float:
@@ -154,6 +156,7 @@ def pair_layers(
                 sparse=sum(step.seconds for step in mine),
                 kind=biggest.kind,
                 skips=biggest.sparse,
+                peak=_peak(mine),
             )
         )
     outside = sum(step.seconds for step in rest_sparse if step.kind.startswith(_OUTSIDE))
@@ -168,8 +171,12 @@ def middle(rounds: Sequence[Sequence[LayerTime]]) -> list[LayerTime]:
         for step in one:
             times.setdefault((step.values, step.kind), []).append(step)
     return [
-        LayerTime(values, kind, float(np.median([s.seconds for s in steps])), steps[0].sparse)
-        for (values, kind), steps in times.items()
+        replace(
+            steps[0],
+            seconds=float(np.median([s.seconds for s in steps])),
+            peak=_median([s.peak for s in steps if s.peak is not None]),
+        )
+        for steps in times.values()
     ]
 
 
@@ -194,9 +201,25 @@ def _attributed(
         key = frozenset(members)
         if key in found:  # two steps of the same layers: their times add up
             old = found[key]
-            step = LayerTime(old.values, old.kind, old.seconds + step.seconds, old.sparse)
+            kinds = [old.kind] if step.kind in old.kind.split("+") else [old.kind, step.kind]
+            step = replace(
+                old,
+                kind="+".join(kinds),
+                seconds=old.seconds + step.seconds,
+                peak=_peak([old, step]),
+            )
         found[key] = step
     return found, rest
+
+
+def _peak(steps: Sequence[LayerTime]) -> float | None:
+    """Of all steps together: their work over what the peak would do in their time."""
+    told = [step.peak * step.seconds for step in steps if step.peak is not None]
+    return sum(told) / sum(step.seconds for step in steps) if len(told) == len(steps) else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def _indices(value: str, by_alias: Mapping[str, int]) -> list[int]:

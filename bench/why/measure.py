@@ -65,7 +65,8 @@ class Measured:
         rest: seconds of steps without weights: (dense, sparse).
         outside: seconds of steps that the engine leaves to another executor.
         supported_fraction: share of operators that the engine runs itself; None: not told.
-        lanes: images that the engine processes together; None: not told.
+        lanes: pictures that the engine processes together; None: not told.
+        no_code: why the native engine generated no code for the pattern; empty where it did.
         other: the same measurement at another batch size.
         refused: why the engine does not run it; empty where it does.
         skipped: what there was no time for.
@@ -83,6 +84,7 @@ class Measured:
     outside: float = 0.0
     supported_fraction: float | None = None
     lanes: int | None = None
+    no_code: str = ""
     other: Whole | None = None
     refused: str = ""
     skipped: tuple[str, ...] = field(default_factory=tuple)
@@ -152,6 +154,7 @@ def measure(
         outside=0.0 if paired is None else paired.outside,
         supported_fraction=None if fraction is None else float(fraction),
         lanes=None if lanes is None else int(lanes),
+        no_code=str(facts.get("why", "")),
         other=found,
         skipped=tuple(skipped),
         seconds=time.monotonic() - start,

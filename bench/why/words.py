@@ -55,6 +55,8 @@ def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Render
             yield Text("")
         else:
             yield Text(f"{measured.engine} does not tell the time of layers: timed as a whole.\n")
+    if measured.no_code:
+        yield Text(f"No code is generated for the pattern: {measured.no_code}\n")
     if not findings:
         yield Text("Nothing holds it back that this measurement can see.")
     for number, one in enumerate(findings, 1):
@@ -81,7 +83,10 @@ def _layers(measured: Measured) -> RenderableType:
     for name in ("zeros", "dense ms", "sparse ms", "faster", "share"):
         table.add_column(name, justify="right", no_wrap=True)
     kinds = [_KERNEL_NUMBER.sub("", layer.kind) for layer in measured.layers]
-    telling = len(set(kinds)) > 1
+    peaks = any(layer.peak is not None for layer in measured.layers)
+    telling = len(set(kinds)) > 1 or peaks
+    if peaks:
+        table.add_column("of peak", justify="right", no_wrap=True)
     if telling:
         table.add_column("kernel", overflow="fold", ratio=1)
     total = sum(layer.sparse for layer in measured.layers) + measured.rest[1]
@@ -93,12 +98,17 @@ def _layers(measured: Measured) -> RenderableType:
             f"{1000 * layer.sparse:.3f}",
             f"{layer.speedup:.2f}×",
             f"{layer.sparse / total:.0%}",
+            *([_percent(layer.peak)] if peaks else []),
             *([Text(escape.visible(kind))] if telling else []),
         )
     dense, sparse = measured.rest
     share = f"{sparse / total:.0%}"
     table.add_row("all else", "", f"{1000 * dense:.3f}", f"{1000 * sparse:.3f}", "", share)
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def _whole(whole: Whole | None) -> dict[str, Any] | None:

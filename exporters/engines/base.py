@@ -72,12 +72,14 @@ class LayerTime:
         kind: the engine's own word for the operation.
         seconds: of one call, the median over calls (the mean where only that is told).
         sparse: whether the step skips zeros; None where the engine does not tell.
+        peak: share of the processor's peak of multiply-adds that it reaches, 0-1; None: not told.
     """
 
     values: tuple[str, ...]
     kind: str
     seconds: float
     sparse: bool | None = None
+    peak: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of the fields."""

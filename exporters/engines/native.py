@@ -118,24 +118,36 @@ class NativeSession:
         return self._compiled.run(images)
 
     def profile(self, images: NDArray[np.float32], calls: int) -> list[LayerTime]:
-        """Median seconds of its steps, by a clock around each; convolutions skip every zero."""
-        import statistics
+        """Median seconds of its steps, by a clock around each; convolutions skip every zero.
 
-        found: dict[tuple[str, str], list[float]] = {}
+        A layer's kind is the path of its code, as in :meth:`describe`. Its share of the peak is
+        told where code can be generated, because only such code measures the peak.
+        """
+        import statistics
+        from collections import Counter
+
+        rounds: list[Counter[tuple[str, str]]] = []
         for _ in range(calls):
+            spent: Counter[tuple[str, str]] = Counter()
             self._compiled.run(
-                images,
-                lambda name, kind, seconds: found.setdefault((name, kind), []).append(seconds),
+                images, lambda name, kind, s, spent=spent: spent.update({(name, kind): s})
             )
-        return [
-            LayerTime(
-                (name,) if name else (),
-                kind,
-                statistics.median(seconds) * (len(seconds) // calls),
-                sparse=kind == "NormStep",
+            rounds.append(spent)
+        best = self._compiled.peak_seconds()
+        found = []
+        for name, kind in rounds[0]:
+            seconds = statistics.median(spent[name, kind] for spent in rounds)
+            count = self._compiled.multiply_adds.get((name, kind))
+            found.append(
+                LayerTime(
+                    (name,) if name else (),
+                    kind,
+                    seconds,
+                    sparse=count is not None,
+                    peak=count * best / seconds if count and best and seconds else None,
+                )
             )
-            for (name, kind), seconds in found.items()
-        ]
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Threads, instruction set, and which code runs each layer on which part of a batch.

@@ -1,11 +1,13 @@
-"""A figure's canvas: made in the suite's style, finished with a legend, saved as PNG and SVG."""
+"""A figure's canvas: panels on pages of a paper's width, a legend and a caption, saved as files."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -15,16 +17,59 @@ from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LINE_INCHES = 0.15  # a line of the footnote
-LEGEND_INCHES = 0.185  # a line of the legend
+LINE_INCHES = 0.125  # a line of the caption
+LEGEND_INCHES = 0.137  # a line of the legend
+FORMATS = ("png", "svg", "pdf")
+DEFAULT_FORMATS = ("png", "svg")
 
 
 class NothingToDrawError(NothingMeasuredError):
     """A figure for which the runs hold nothing."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The place in a paper that a figure fills at its own size, so that its fonts match.
+
+    Args:
+        width: inches.
+        panels: most panels in a row.
+        height: inches; what is taller goes on to a further figure.
+    """
+
+    width: float
+    panels: int
+    height: float = 9.0
+
+
+ONE_COLUMN, TWO_COLUMNS = Page(3.3, 1), Page(7.0, 3)
+PAGES = {1: ONE_COLUMN, 2: TWO_COLUMNS}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure.
+
+    Args:
+        title: above it.
+        fill: draws into its axes.
+        part: panels of a part (a workload) stay on one page where they fit.
+        group: panels of a group (its engines) stay in one row where they fit.
+        label: writes what must be placed on the final layout.
+        height: inches; 0 for the usual height of so many panels in a row.
+    """
+
+    title: str
+    fill: Callable[[Axes], object]
+    part: str = ""
+    group: str = ""
+    label: Callable[[Axes], object] | None = None
+    height: float = 0.0
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
@@ -51,46 +96,174 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def panels(
+    shown: Sequence[Panel],
+    page: Page,
+    legend: Sequence[Artist],
+    note: str,
+    most: int = 3,
+) -> list[Figure]:
+    """Lay panels out in rows and pages, each page with the whole legend and caption.
+
+    Args:
+        shown: the panels, by part and group.
+        page: where the figure goes.
+        legend: its handles, each with a label.
+        note: the caption.
+        most: panels in a row, at most; the page's own limit holds too.
+
+    Returns:
+        A figure a page. Axis labels that all panels of a row or column share stand once.
+    """
+    groups = [list(inside) for _, inside in groupby(shown, key=lambda one: (one.part, one.group))]
+    widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
+    columns = max(1, min(most, page.panels, widest))
+    usual = style.PANEL_HEIGHTS[columns] if page.panels > 1 else style.COLUMN_PANEL_HEIGHT
+    room = page.height - sum(_below(page.width, legend, note)[:2])
+
+    def height(rows: Sequence[Sequence[Panel]]) -> float:
+        return sum(max(one.height or usual for one in row) for row in rows)
+
+    pages: list[list[list[Panel]]] = [_rows(groups, columns)]
+    if height(pages[0]) > room:
+        pages = []
+        for _, part in groupby(groups, key=lambda group: group[0].part):
+            rows = _rows(list(part), columns)
+            if pages and height([*pages[-1], *rows]) <= room:
+                pages[-1] += rows
+                continue
+            pages.append([])
+            for row in rows:
+                if pages[-1] and height([*pages[-1], row]) > room:
+                    pages.append([])
+                pages[-1].append(row)
+    return [
+        _page(rows, columns, page.width, [height([row]) for row in rows], legend, note)
+        for rows in pages
+    ]
+
+
+def _rows(groups: Sequence[Sequence[Panel]], columns: int) -> list[list[Panel]]:
+    """Panels row by row; a group starts a row where it does not fit beside the one before."""
+    rows: list[list[Panel]] = []
+    for group in groups:
+        if not rows or len(rows[-1]) + min(len(group), columns) > columns:
+            rows.append([])
+        for one in group:
+            if len(rows[-1]) == columns:
+                rows.append([])
+            rows[-1].append(one)
+    return rows
+
+
+def _page(
+    rows: Sequence[Sequence[Panel]],
+    columns: int,
+    width: float,
+    heights: Sequence[float],
+    legend: Sequence[Artist],
+    note: str,
+) -> Figure:
+    figure = new_figure(width, sum(heights))
+    grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    letters = int(width / columns / 0.068)
+    for place, row in enumerate(rows):
+        for column, axes in enumerate(grid[place]):
+            if column >= len(row):
+                axes.set_axis_off()
+                continue
+            row[column].fill(axes)
+            lines = row[column].title.split("\n")
+            title = "\n".join(textwrap.fill(line, letters) for line in lines)
+            axes.set_title(title, fontweight="bold")
+            if column and axes.get_ylabel() == grid[place][0].get_ylabel():
+                axes.set_ylabel("")
+            above = grid[place - 1][column]
+            full = place and len(row) >= len(rows[place - 1])
+            if full and above.get_xlabel() == axes.get_xlabel():
+                above.set_xlabel("")
+    finish(figure, legend, note)
+    for place, row in enumerate(rows):
+        for axes, one in zip(grid[place], row, strict=False):
+            if one.label is not None:
+                one.label(axes)
+    return figure
+
+
+def key(
+    label: str,
+    colour: str = style.QUIET,
+    marker: str = "",
+    line: Any = "",
+    *,
+    hollow: bool = False,
+    size: float = 5.0,
+    **looks: Any,
+) -> Artist:
+    """An entry of a legend: a marker, a line (its style), or both."""
+    from matplotlib.lines import Line2D
+
+    face = "white" if hollow else colour
+    looks = {"markerfacecolor": face, "linewidth": 1.2, **looks}
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=size,
+                  label=label, **looks)  # fmt: skip
+
+
+def _below(
+    width: float, handles: Sequence[Artist], note: str
+) -> tuple[float, float, int, list[str]]:
+    """Inches of the legend and of the caption, the legend's columns, the caption's lines."""
+    lines = textwrap.wrap(note, int(width / 0.0535)) if note else []
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width / (0.42 + 0.058 * longest))))
+    rows = math.ceil(len(handles) / columns)
+    caption = LINE_INCHES * len(lines) + (0.08 if lines else 0.0)
+    return LEGEND_INCHES * rows + (0.1 if rows else 0.0), caption, columns, lines
+
+
 def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
-    """Put legend and footnote below the panels, which keep their size: the figure grows.
+    """Put legend and caption below the panels, which keep their size: the figure grows.
 
     Args:
         figure: with its panels.
         handles: of the legend, each with a label.
-        note: the footnote, wrapped to the figure's width.
+        note: the caption, wrapped to the figure's width.
     """
     width, height = (float(inches) for inches in figure.get_size_inches())
-    lines = textwrap.wrap(note, int(width / 0.063)) if note else []
-    note_height = LINE_INCHES * len(lines) + (0.08 if lines else 0.0)
-    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    columns = max(1, min(len(handles), int(width / (0.5 + 0.066 * longest))))
-    rows = math.ceil(len(handles) / columns)
-    below = LEGEND_INCHES * rows + (0.12 if rows else 0.0) + note_height
-    total = height + below
+    legend, caption, columns, lines = _below(width, handles, note)
+    total = height + legend + caption
     figure.set_size_inches(width, total)
     engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, below / total, 1, 1 - below / total), w_pad=0.08, h_pad=0.06)
+    below = (legend + caption) / total
+    engine.set(rect=(0, below, 1, 1 - below), w_pad=0.05, h_pad=0.05)
     if handles:
         figure.legend(
-            handles=list(handles),
-            loc="lower center",
-            bbox_to_anchor=(0.5, note_height / total),
-            ncols=columns,
-            handletextpad=0.5,
-            columnspacing=1.5,
-            borderaxespad=0.2,
-        )
+            handles=list(handles), loc="lower center", bbox_to_anchor=(0.5, caption / total),
+            ncols=columns, handletextpad=0.5, columnspacing=1.2, borderaxespad=0.2,
+            labelspacing=0.3,
+        )  # fmt: skip
     figure.text(
-        0.5, 0.5 * note_height / total, "\n".join(lines), fontsize=style.SMALL, color=style.QUIET,
-        ha="center", va="center",
+        0.04 / width, 0.5 * caption / total, "\n".join(lines), fontsize=style.SMALL,
+        color=style.QUIET, ha="left", va="center",
     )  # fmt: skip
     _clean(figure)
     figure.draw_without_rendering()  # fixes the layout, on which labels are placed
 
 
 @styled
-def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write a figure as PNG (300 dpi) and SVG; the same figure gives the same files.
+def save_figure(
+    figures: Figure | Sequence[Figure],
+    folder: Path,
+    stem: str,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+) -> list[Path]:
+    """Write a figure, PNG with 300 dpi; the same figure gives the same files.
+
+    Args:
+        figures: one, or its pages: the second is `STEM-2`, and so on.
+        folder: made where it is not there.
+        stem: of the files' names.
+        formats: of :data:`FORMATS`.
 
     Returns:
         The files written.
@@ -98,18 +271,21 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
     Raises:
         SparsebenchError: the folder cannot be written.
     """
-    _clean(figure)
     written = []
-    longest = max(float(inches) for inches in figure.get_size_inches())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix, options in (
-            ("png", {"dpi": min(style.PNG_DPI, style.MOST_PIXELS / longest)}),
-            ("svg", {"metadata": {"Date": None}}),
-        ):
-            path = folder / f"{stem}.{suffix}"
-            figure.savefig(path, format=suffix, **options)
-            written.append(path)
+        for number, figure in enumerate(figures if isinstance(figures, Sequence) else [figures], 1):
+            _clean(figure)
+            longest = max(float(inches) for inches in figure.get_size_inches())
+            options: dict[str, Any] = {
+                "png": {"dpi": min(style.PNG_DPI, style.MOST_PIXELS / longest)},
+                "svg": {"metadata": {"Date": None}},
+                "pdf": {"metadata": {"CreationDate": None}},
+            }
+            for suffix in dict.fromkeys(formats):
+                path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}"
+                figure.savefig(path, format=suffix, **options[suffix])
+                written.append(path)
     except OSError as error:
         raise SparsebenchError(
             f"The plot cannot be written to {folder}: {error.strerror or error}.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sparsebench.bench.present import escape
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
@@ -146,11 +147,54 @@ def variant(record: Record) -> str:
     return escape.visible(head.partition("/")[2] + at + source.rpartition("/")[2])
 
 
+def engine_label(record: Record) -> str:
+    """The engine, with device and precision where they are not cpu and fp32."""
+    engine = record.engine
+    unusual = [engine.device] if engine.device != "cpu" else []
+    unusual += [engine.precision] if engine.precision != "fp32" else []
+    return escape.visible(" ".join([engine.label, *unusual]))
+
+
+def caption(records: Iterable[Record]) -> str:
+    """Where and how records were measured: machine, network, engines, batch size and threads.
+
+    What is unknown is left out; several values are all named.
+    """
+    shown = list(records)
+    parts = [
+        " / ".join(sorted({_machine(record.machine) for record in shown} - {""})),
+        _named({record.backbone.arch for record in shown}),
+        _named({" ".join([r.engine.name, (r.engine.version or "").partition("+")[0]]).strip()
+                for r in shown}),
+        _counted("batch size ", {record.engine.batch_size for record in shown}),
+        _counted("", {record.engine.threads for record in shown}, " threads"),
+    ]  # fmt: skip
+    return escape.visible(f"{'; '.join(part for part in parts if part)}.") if any(parts) else ""
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    cpus = facts.get("usable_cpus")
+    words = [str(facts["cpu"])] if facts.get("cpu") else []
+    words += [f"{cpus} CPU{'' if cpus == 1 else 's'}"] if cpus else []
+    return ", ".join(words)
+
+
+def _named(values: set[str]) -> str:
+    """In order; a name alone is left out where it also stands with a version."""
+    bare = {value.partition(" ")[0] for value in values if " " in value}
+    return ", ".join(sorted(values - bare - {""}))
+
+
+def _counted(before: str, values: Iterable[int], after: str = "") -> str:
+    numbers = sorted({value for value in values if value})
+    return f"{before}{', '.join(map(str, numbers))}{after}" if numbers else ""
+
+
 def change_words(points: float | None) -> str:
-    """An accuracy change as it stands beside a speed-up: "+1.1 points"."""
+    """An accuracy change as it stands beside a speed-up: "+1.1 pp"."""
     if points is None:
         return "accuracy unknown"
-    return f"{points:+.1f} points".replace("-", "\N{MINUS SIGN}")
+    return f"{points:+.1f} pp".replace("-", "\N{MINUS SIGN}")
 
 
 def same_machine(runs: Sequence[RunData]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.paper.cells import TRANSFERS, label_of
-from sparsebench.bench.paper.measures import ErrorIncrease
 from sparsebench.bench.paper.reproduction import ErrorRow
-from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
+from sparsebench.bench.present.plots import canvas, style
+from sparsebench.bench.present.plots.marks import draw_mark, span
 from sparsebench.models.names import format_percent
 
 if TYPE_CHECKING:
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HIGHEST = 60.0
-"""Per cent; what lies above is an arrow with its number, so that the others stay apart."""
-WIDTH, HEIGHT = 9.2, 2.75
+LINEAR_UP_TO = 30.0
+"""Per cent; beyond it the axis is logarithmic, so that a collapse leaves the others apart."""
+TICKS = (-100, -30, -20, -10, 0, 10, 20, 30, 100, 300, 1000)
+HEIGHT = 2.3
 SPREAD = 0.78  # of a group of methods, in units of the axis
 SIDE = 0.26  # ours beside the paper's, as a share of a method's place
 
 
-@styled
-def draw(rows: Sequence[ErrorRow], arch: str) -> Figure:
+@canvas.styled
+def draw(rows: Sequence[ErrorRow], arch: str) -> list[Figure]:
     """Two panels, linear above full; hollow the paper's, filled ours.
 
     Args:
@@ -38,98 +39,67 @@ def draw(rows: Sequence[ErrorRow], arch: str) -> Figure:
     mine = [row for row in rows if row.model.arch == arch]
     transfers = [t for t in TRANSFERS if any(row.transfer == t for row in mine)]
     if not transfers:
-        raise NothingToDrawError(
+        raise canvas.NothingToDrawError(
             f"There is no relative error increase of {arch}.",
-            "Measure a sparse network of it and its dense partner.",
+            "Measure a sparse network of it and its dense baseline.",
         )
     methods = list(dict.fromkeys(row.model.method for row in mine))
-    colours = style.method_colours(methods)
-    figure = new_figure(WIDTH, HEIGHT * len(transfers))
-    grid = figure.subplots(len(transfers), 1, squeeze=False)[:, 0]
-    for axes, transfer in zip(grid, transfers, strict=True):
-        _panel(axes, [row for row in mine if row.transfer == transfer], methods, colours)
-        axes.set_title(f"{arch}, {transfer} fine-tuning", fontweight="bold")
-        axes.set_ylabel("mean relative error\nincrease, %")
-    grid[-1].set_xlabel("sparsity")
+    looks = style.method_looks(methods)
+    shown = [
+        canvas.Panel(f"{arch}, {transfer} fine-tuning",
+              partial(_panel, rows=[row for row in mine if row.transfer == transfer], looks=looks),
+              height=HEIGHT)
+        for transfer in transfers
+    ]  # fmt: skip
     tasks = sorted({len(row.ours.tasks) for row in mine if row.ours})
-    note = "Bars: 95% intervals over tasks. Below 0: fewer errors than dense."
+    note = "Whiskers: 95% confidence intervals over tasks. Below 0: fewer errors than dense. "
+    note += f"Logarithmic beyond \N{PLUS-MINUS SIGN}{LINEAR_UP_TO:g}%."
     if tasks:
         note += f" Ours over {' to '.join(map(str, sorted({tasks[0], tasks[-1]})))} tasks."
     if any(row.paper for row in mine):
         note += " The paper's over 12."
-    finish(figure, _legend(mine, methods, colours), note)
-    return figure
+    keys = [canvas.key(label_of(method), *looks[method]) for method in methods]
+    keys += whose(any(row.paper for row in mine), any(row.ours for row in mine))
+    return canvas.panels(shown, canvas.TWO_COLUMNS, keys, note, most=1)
 
 
-def _panel(
-    axes: Axes, rows: Sequence[ErrorRow], methods: Sequence[str], colours: dict[str, str]
-) -> None:
+def _panel(axes: Axes, rows: Sequence[ErrorRow], looks: dict[str, tuple[str, str]]) -> None:
+    from matplotlib.ticker import NullLocator
+
     sparsities = sorted({row.model.sparsity for row in rows})
+    methods = list(looks)
     step = SPREAD / len(methods)
     axes.axhline(0, color=style.DENSE, linewidth=0.9, zorder=1)
     both = any(row.paper for row in rows) and any(row.ours for row in rows)
+    ends = [0.0]
     for row in rows:
         centre = sparsities.index(row.model.sparsity) + step * (
             methods.index(row.model.method) - (len(methods) - 1) / 2
         )
         shift = SIDE * step if both else 0.0
-        colour = colours[row.model.method]
-        marker = style.MARKERS[methods.index(row.model.method) % len(style.MARKERS)]
-        if row.paper is not None:
-            _point(axes, centre - shift, row.paper, colour, marker, hollow=True)
-        if row.ours is not None:
-            _point(axes, centre + shift, row.ours, colour, marker, hollow=False)
+        for found, x, hollow in ((row.paper, centre - shift, True),
+                                 (row.ours, centre + shift, False)):  # fmt: skip
+            if found is not None:
+                value = span(found.value.mid, found.value.ci95)
+                draw_mark(axes, x, value, *looks[row.model.method], hollow=hollow)
+                ends += value
     for place in range(1, len(sparsities)):
         axes.axvline(place - 0.5, color=style.GUIDE, linewidth=0.6, zorder=0)
     axes.set_xticks(range(len(sparsities)), [f"{format_percent(s)}%" for s in sparsities])
     axes.set_xlim(-0.5, len(sparsities) - 0.5)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, -HIGHEST), min(top, 1.12 * HIGHEST))
-
-
-def _point(
-    axes: Axes, x: float, found: ErrorIncrease, colour: str, marker: str, *, hollow: bool
-) -> None:
-    value = found.value
-    if value.mid > HIGHEST:
-        axes.annotate(
-            f"{value.mid:+.0f}", (x, HIGHEST), xytext=(0, -17), textcoords="offset points",
-            ha="center", va="top", fontsize=style.SMALL, color=style.ink(colour), rotation=90,
-        )  # fmt: skip
-        axes.plot([x], [HIGHEST], marker=6, markersize=8, color=colour, linestyle="")  # a caret up
-        return
-    low, high = value.ci95 or (value.mid, value.mid)
-    axes.errorbar(
-        x, value.mid, yerr=[[value.mid - low], [high - value.mid]], color=colour, marker=marker,
-        markersize=5.5, markerfacecolor="white" if hollow else colour, elinewidth=1.0,
-        capsize=1.8, zorder=3,
-    )  # fmt: skip
-
-
-def _legend(
-    rows: Sequence[ErrorRow], methods: Sequence[str], colours: dict[str, str]
-) -> list[Artist]:
-    from matplotlib.lines import Line2D
-
-    handles: list[Artist] = [
-        Line2D(
-            [], [], linestyle="", marker=style.MARKERS[place % len(style.MARKERS)],
-            color=colours[method], label=label_of(method),
-        )
-        for place, method in enumerate(methods)
-    ]  # fmt: skip
-    return [*handles, *whose(any(row.paper for row in rows), any(row.ours for row in rows))]
+    low, high = 1.15 * min(ends) - 2, 1.15 * max(ends) + 2
+    if max(-low, high) > 2 * LINEAR_UP_TO:
+        axes.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=1.5)
+        axes.set_yticks([tick for tick in TICKS if low <= tick <= high])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(low, high)
+    axes.set_xlabel("sparsity")
+    axes.set_ylabel("mean relative error\nincrease (%)")
 
 
 def whose(paper: bool, ours: bool) -> list[Artist]:
     """Legend entries that tell the paper's hollow marks from our filled ones."""
-    from matplotlib.lines import Line2D
-
-    entries = [("white", "hollow: the paper")] if paper else []
-    entries += [(style.QUIET, "filled: ours")] if ours else []
-    return [
-        Line2D(
-            [], [], linestyle="", marker="o", color=style.QUIET, markerfacecolor=face, label=name
-        )
-        for face, name in entries
-    ]
+    entries = [(True, "hollow: the paper")] if paper else []
+    entries += [(False, "filled: ours")] if ours else []
+    return [canvas.key(name, marker="o", hollow=hollow) for hollow, name in entries]

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
+from sparsebench.bench.present.plots.canvas import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    TWO_COLUMNS,
+    NothingToDrawError,
+    Page,
+    save_figure,
+)
 from sparsebench.bench.present.plots.data import ALL, RunData, Selection
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
@@ -28,11 +35,13 @@ class Wish:
         selection: which cells.
         against: what a speed-up in the main figure is against: "total" or "speedup".
         margin: points below dense up to which an accuracy counts as no worse.
+        page: where the figures go: a paper's column or its full width.
     """
 
     selection: Selection = ALL
     against: Literal["total", "speedup"] = "total"
     margin: float = 0.5
+    page: Page = TWO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -43,50 +52,50 @@ class Drawn:
     missing: tuple[tuple[str, str], ...]
 
 
-def speedup_accuracy(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def speedup_accuracy(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Speed-up against accuracy change."""
     from sparsebench.bench.present.plots.speedup_accuracy import from_runs
 
     runs = _checked(folders, wish)
-    return from_runs(runs, wish.selection, against=wish.against, margin=wish.margin)
+    return from_runs(runs, wish.selection, against=wish.against, margin=wish.margin, page=wish.page)
 
 
-def stages(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def stages(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Where the time goes, dense beside sparse."""
     from sparsebench.bench.present.plots.stages import draw
 
-    return draw(_checked(folders, wish), wish.selection)
+    return draw(_checked(folders, wish), wish.selection, wish.page)
 
 
-def batch_size(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def batch_size(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Speed-up against batch size, off-grid cliffs marked."""
     from sparsebench.bench.present.plots.scaling import draw_batch_size
 
-    return draw_batch_size(_checked(folders, wish), wish.selection)
+    return draw_batch_size(_checked(folders, wish), wish.selection, wish.page)
 
 
-def threads(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def threads(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Speed-up against threads."""
     from sparsebench.bench.present.plots.scaling import draw_threads
 
-    return draw_threads(_checked(folders, wish), wish.selection)
+    return draw_threads(_checked(folders, wish), wish.selection, wish.page)
 
 
-def bound(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def bound(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Measured speed-up against what theory allows."""
     from sparsebench.bench.present.plots.bound import draw
 
-    return draw(_checked(folders, wish), wish.selection)
+    return draw(_checked(folders, wish), wish.selection, wish.page)
 
 
-def profile(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def profile(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """Performance profile over tasks."""
     from sparsebench.bench.present.plots.profiles import draw
 
-    return draw(_checked(folders, wish), wish.selection)
+    return draw(_checked(folders, wish), wish.selection, wish.page)
 
 
-def history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
+def history(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """One machine's ratios over several runs, with lasting changes."""
     from sparsebench.bench.history import change_points
     from sparsebench.bench.history.series import series_of
@@ -98,7 +107,7 @@ def history(folders: Sequence[RunFolder], wish: Wish) -> Figure:
             "A history needs several runs of one machine.", "Name them all, in any order."
         )
     found = series_of(folders)
-    return draw(found, change_points(found.series))
+    return draw(found, change_points(found.series), wish.page)
 
 
 FIGURES = Registry(
@@ -114,20 +123,27 @@ FIGURES = Registry(
         "history": f"{__name__}:history",
     },
 )
-"""Name -> a function of run folders and a :class:`Wish` that returns a matplotlib figure."""
+"""Name -> a function of run folders and a :class:`Wish` that returns
+matplotlib figures: one, or its pages."""
 
 
 def draw_figures(
-    folders: Sequence[RunFolder], names: Sequence[str], wish: Wish, out: Path
+    folders: Sequence[RunFolder],
+    names: Sequence[str],
+    wish: Wish,
+    out: Path,
+    formats: Sequence[str] = (),
 ) -> Drawn:
-    """Draw figures and write each as PNG and SVG.
+    """Draw figures and write each in every format.
 
     Args:
         folders: the runs.
         names: of :data:`FIGURES`, or "all".
         wish: what of the runs to show.
-        out: folder; for a single figure also a name ending in .png or .svg, whose stem is used
-            for both.
+        out: folder; for a single figure also a name ending in .png, .svg or .pdf, whose stem is
+            used for every format.
+        formats: of :data:`sparsebench.bench.present.plots.canvas.FORMATS`; by default PNG and
+            SVG, and that of `out`.
 
     Raises:
         UnknownNameError: there is no such figure, workload, task or engine.
@@ -138,7 +154,12 @@ def draw_figures(
         if name != EVERY and name not in FIGURES:
             raise UnknownNameError("figure", name, (*FIGURES, EVERY))
     chosen = list(FIGURES) if EVERY in names else list(dict.fromkeys(names))
-    alone = out.suffix in (".png", ".svg")
+    for one in formats:
+        if one not in FORMATS:
+            raise UnknownNameError("format", one, FORMATS)
+    alone = out.suffix.removeprefix(".") in FORMATS
+    if not formats:
+        formats = (*DEFAULT_FORMATS, *([out.suffix.removeprefix(".")] if alone else []))
     if alone and len(chosen) > 1:
         raise SparsebenchError(
             f"{len(chosen)} figures do not fit into one file '{out}'.", "Name a folder as --out."
@@ -153,7 +174,8 @@ def draw_figures(
                 raise
             missing.append((name, str(error)))
             continue
-        files += save_figure(figure, out.parent if alone else out, out.stem if alone else name)
+        place, stem = (out.parent, out.stem) if alone else (out, name)
+        files += save_figure(figure, place, stem, formats)
     return Drawn(tuple(files), tuple(missing))
 
 

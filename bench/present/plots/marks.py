@@ -18,13 +18,13 @@ Span = tuple[float, float, float]  # low, point, high
 
 @dataclass(frozen=True)
 class Mark:
-    """One point.
+    """One point, as labels see it.
 
     Args:
         x: low, point, high in data units.
         y: likewise.
         label: text beside it; empty for none.
-        colour: of marker, whiskers and (darker) label.
+        colour: of the label, which is darker.
     """
 
     x: Span
@@ -33,24 +33,41 @@ class Mark:
     colour: str = style.DENSE
 
 
-def draw_mark(axes: Axes, mark: Mark, shape: str, *, hollow: bool = False) -> None:
+def span(middle: float, ci95: tuple[float, float] | None = None, scale: float = 1.0) -> Span:
+    """A value and its interval, whole, as every figure's whiskers show it; none: no whisker."""
+    low, high = ci95 or (middle, middle)
+    return scale * low, scale * middle, scale * high
+
+
+def draw_mark(
+    axes: Axes,
+    x: Span | float,
+    y: Span | float,
+    colour: str,
+    marker: str = "o",
+    *,
+    hollow: bool = False,
+    size: float = 5.0,
+    **looks: Any,
+) -> None:
     """The marker with its whiskers; hollow ones lie below the others."""
-    axes.errorbar(
-        mark.x[1],
-        mark.y[1],
-        xerr=[[mark.x[1] - mark.x[0]], [mark.x[2] - mark.x[1]]],
-        yerr=[[mark.y[1] - mark.y[0]], [mark.y[2] - mark.y[1]]],
-        color=mark.colour,
-        marker=shape,
-        markersize=MARKER_SIZE,
-        markerfacecolor="white" if hollow else mark.colour,
-        markeredgecolor=mark.colour if hollow else "white",
-        markeredgewidth=1.1 if hollow else 0.6,
-        elinewidth=1.1,
-        capsize=2.2,
-        capthick=1.0,
-        zorder=3 if hollow else 4,
+    (left, across, right), (below, up, above) = (
+        one if isinstance(one, tuple) else span(one) for one in (x, y)
     )
+    looks = {
+        "markerfacecolor": "white" if hollow else colour,
+        "markeredgecolor": colour if hollow else "white",
+        "markeredgewidth": 1.0 if hollow else 0.5,
+        "zorder": 3 if hollow else 4,
+        **looks,
+    }
+    axes.errorbar(
+        across, up,
+        xerr=[[across - left], [right - across]] if isinstance(x, tuple) else None,
+        yerr=[[up - below], [above - up]] if isinstance(y, tuple) else None,
+        color=colour, marker=marker, markersize=size, elinewidth=0.9, capsize=1.8, capthick=0.8,
+        **looks,
+    )  # fmt: skip
 
 
 def label_marks(axes: Axes, marks: Sequence[Mark]) -> None:

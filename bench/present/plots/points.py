@@ -8,13 +8,13 @@ from typing import Literal
 
 from sparsebench.bench.comparisons import best_dense, by_cell, dense_against_best, run_times
 from sparsebench.bench.present import escape
-from sparsebench.bench.present.plots.data import ALL, Selection
+from sparsebench.bench.present.plots.data import ALL, LeftOut, Selection, engine_label
+from sparsebench.bench.present.plots.marks import Span, span
 from sparsebench.bench.records import Comparison, Estimate, Record, Trial
 from sparsebench.bench.statistics import RatioEstimate
 
 Against = Literal["total", "speedup"]
 UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
-Span = tuple[float, float, float]  # low, point, high
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class PointSet:
     """Points, and how many cells could not become one."""
 
     points: tuple[Point, ...] = ()
+    records: tuple[Record, ...] = ()
     untrained: int = 0
     incomplete: int = 0
     without_interval: int = 0
@@ -61,6 +62,7 @@ class PointSet:
     def __add__(self, other: PointSet) -> PointSet:
         return PointSet(
             self.points + other.points,
+            self.records + other.records,
             self.untrained + other.untrained,
             self.incomplete + other.incomplete,
             self.without_interval + other.without_interval,
@@ -68,14 +70,12 @@ class PointSet:
 
     def left_out(self) -> str:
         """In words, what is not shown and why; empty if nothing is."""
-        parts = []
-        if self.untrained:
-            parts.append(f"{_cells(self.untrained)} with generated weights (speed only)")
-        if self.incomplete:
-            parts.append(f"{_cells(self.incomplete)} without a speed-up or an accuracy change")
-        if self.without_interval:
-            parts.append(f"{_cells(self.without_interval)} without an interval (one block or seed)")
-        return ", ".join(parts)
+        reasons = {
+            "with generated weights (speed only)": self.untrained,
+            "without a speed-up or an accuracy change": self.incomplete,
+            "without a confidence interval (one block or seed)": self.without_interval,
+        }
+        return str(LeftOut({why: count for why, count in reasons.items() if count}))
 
 
 def points_of(
@@ -119,8 +119,8 @@ def _one(comparison: Comparison, sparse: Record, against: Against) -> PointSet:
         return PointSet(incomplete=1)
     if ratio.ci95 is None or change.ci95 is None:
         return PointSet(without_interval=1)
-    span = (change.ci95[0], change.mean, change.ci95[1])
-    return PointSet((_point(sparse, ratio, span),))
+    change_span = span(change.mean, change.ci95)
+    return PointSet((_point(sparse, ratio, change_span),), (sparse,))
 
 
 def _dense_points(
@@ -144,22 +144,14 @@ def _dense_points(
 
 
 def _point(record: Record, ratio: Estimate, change: Span) -> Point:
-    engine = record.engine
-    unusual = [engine.device] if engine.device != "cpu" else []
-    unusual += [engine.precision] if engine.precision != "fp32" else []
-    low, high = ratio.ci95 or (ratio.median, ratio.median)
     return Point(
         workload=record.workload,
         task=escape.visible(record.task.name),
         arch=escape.visible(record.backbone.arch),
         method=escape.visible(record.backbone.method),
-        sparsity=record.backbone.zeros,
-        engine=escape.visible(" ".join([engine.label, *unusual])),
-        speedup=(low, ratio.median, high),
+        sparsity=round(record.backbone.zeros, 3),
+        engine=engine_label(record),
+        speedup=span(ratio.median, ratio.ci95),
         change=change,
         family=record.backbone.family,
     )
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"

@@ -6,57 +6,68 @@ E. D. Dolan, J. J. Moré, Mathematical Programming 91 (2002); see `bench.statist
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
-from sparsebench.bench.present.plots.data import ALL, RunData, Selection, change_words, same_machine
+from sparsebench.bench.present.plots import canvas, data, style
+from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
+from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FARTHEST = 16.0
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
+DASHES: tuple[Any, ...] = (
+    "-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)),
+)  # fmt: skip
 
 
-@styled
-def draw(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
+@canvas.styled
+def draw(
+    runs: Sequence[data.RunData],
+    selection: data.Selection = data.ALL,
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
     """One panel a workload: the share of tasks within a factor of the fastest backbone and engine.
 
     Raises:
         NothingToDrawError: no workload was measured on two tasks.
         SparsebenchError: the runs come from several machines.
     """
-    same_machine(runs)
+    data.same_machine(runs)
     records = [record for run in runs for record in run.records if selection.holds(record)]
     trials = [trial for run in runs for trial in run.trials]
     comparisons = [comparison for run in runs for comparison in run.comparisons]
     found = over_tasks(records, trials, comparisons)
     if not found:
-        raise NothingToDrawError(
+        raise canvas.NothingToDrawError(
             "A performance profile needs a workload that was measured on two tasks with trained "
             "backbones.",
             "Name more tasks (--task for each) in a run, or several runs here.",
         )
-    columns = min(2, len(found))
-    rows = -(-len(found) // columns)
-    width, height = style.PANEL_INCHES if columns > 1 else (6.4, 3.8)
-    figure = new_figure(width * columns, height * rows)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     names = list(dict.fromkeys(profile.name for one in found for profile in one.profiles))
-    looks = _looks(names)
-    for axes, one in zip(grid, found, strict=False):
-        _panel(axes, one, looks)
-    for axes in grid[len(found) :]:
-        axes.set_axis_off()
-    note = "Left edge: how often it is the fastest. Height at the right: how often it ran at all."
-    finish(figure, _legend(looks, _changes(runs)), note)
-    return figure
+    looks, changes = _looks(names), _changes(runs)
+    keys = [
+        canvas.key(name + (f" ({data.change_words(changes[name])})" if name in changes else ""),
+            colour, line=dashes, linewidth=1.4)
+        for name, (colour, dashes) in looks.items()
+    ]  # fmt: skip
+    shown = [
+        canvas.Panel(
+            f"{one.workload}, {len(one.tasks)} tasks", partial(_panel, one=one, looks=looks)
+        )
+        for one in found
+    ]
+    note = (
+        f"{data.caption(records)} Left edge: how often it is the fastest. Height at the right: how "
+    )
+    note += "often it ran at all. In brackets: mean accuracy change."
+    return canvas.panels(shown, page, keys, note, most=2)
 
 
 def _looks(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
@@ -79,10 +90,6 @@ def _looks(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
 
 
 def _panel(axes: Axes, one: OverTasks, looks: dict[str, tuple[str, Any]]) -> None:
-    from matplotlib.ticker import NullLocator
-
-    from sparsebench.bench.present.plots.axes import nice_ticks, times_formatter
-
     finite = [f for profile in one.profiles for f in profile.factors if np.isfinite(f)]
     end = min(FARTHEST, max(1.25, 1.15 * max(finite, default=1.0)))
     for place, profile in enumerate(one.profiles):
@@ -91,41 +98,28 @@ def _panel(axes: Axes, one: OverTasks, looks: dict[str, tuple[str, Any]]) -> Non
         shares = [profile.within(factor) for factor in steps]
         colour, dashes = looks[profile.name]
         axes.step(
-            steps, shares, where="post", color=colour, linestyle=dashes, linewidth=1.5,
+            steps, shares, where="post", color=colour, linestyle=dashes, linewidth=1.3,
             zorder=3 + place / 100,
         )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(1, end)
-    axes.set_xticks(nice_ticks(1, end))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(times_formatter())
+    log_axis(axes, "x", 1, end)
     axes.set_ylim(-0.02, 1.04)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    axes.set_title(f"{one.workload}, {len(one.tasks)} tasks", fontweight="bold")
-    axes.set_xlabel("time over the fastest's time")
+    axes.set_xlabel("time relative to the fastest")
     axes.set_ylabel("share of tasks")
 
 
-def _changes(runs: Sequence[RunData]) -> dict[str, float]:
-    """ "backbone on engine" -> mean accuracy change over its cells, points."""
+def _changes(runs: Sequence[data.RunData]) -> dict[str, float]:
+    """ "backbone on engine" -> mean accuracy change over its cells, pp."""
+    records = [record for run in runs for record in run.records]
+    names: dict[str, str] = {}
+    for workload in dict.fromkeys(record.workload for record in records):
+        mine = [one for one in records if one.workload == workload and one.backbone.trained]
+        varying = varying_settings(mine)
+        names |= {one.id: f"{one.backbone.name} on {engine_label(one, varying)}" for one in mine}
     found: dict[str, list[float]] = {}
     for run in runs:
-        by_id = run.by_id
         for comparison in run.comparisons:
-            record = by_id[comparison.sparse]
-            if comparison.accuracy_delta is not None:
-                name = f"{record.backbone.name} on {record.engine.name}"
-                found.setdefault(name, []).append(comparison.accuracy_delta.mean)
-    return {name: sum(changes) / len(changes) for name, changes in found.items()}
-
-
-def _legend(looks: dict[str, tuple[str, Any]], changes: dict[str, float]) -> list[Artist]:
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D(
-            [], [], color=colour, linestyle=dashes, linewidth=1.5,
-            label=name + (f" ({change_words(changes[name])})" if name in changes else ""),
-        )
-        for name, (colour, dashes) in looks.items()
-    ]  # fmt: skip
+            if comparison.accuracy_delta is not None and comparison.sparse in names:
+                change = comparison.accuracy_delta.mean
+                found.setdefault(names[comparison.sparse], []).append(change)
+    return {name: fmean(changes) for name, changes in found.items()}

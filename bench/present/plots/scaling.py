@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
-from sparsebench.bench.present.plots.data import (
-    ALL,
-    LeftOut,
-    RunData,
-    Selection,
-    change_words,
-    complete,
-    same_machine,
-    variant,
-)
+from sparsebench.bench.present.plots import canvas, data, style
+from sparsebench.bench.present.plots.marks import draw_mark, span
 from sparsebench.bench.records import Estimate, Record
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -66,7 +56,11 @@ class Cliff:
     share: float
 
 
-def draw_batch_size(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
+def draw_batch_size(
+    runs: Sequence[data.RunData],
+    selection: data.Selection = data.ALL,
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
     """Speed-up over dense, same engine and batch size, against batch size.
 
     Of a cell that several runs measured, the run named last counts.
@@ -74,16 +68,20 @@ def draw_batch_size(runs: Sequence[RunData], selection: Selection = ALL) -> Figu
     Raises:
         NothingToDrawError: no backbone was measured at two batch sizes.
     """
-    return _draw(runs, selection, "batch_size")
+    return _draw(runs, selection, page, "batch_size")
 
 
-def draw_threads(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
+def draw_threads(
+    runs: Sequence[data.RunData],
+    selection: data.Selection = data.ALL,
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
     """Speed-up over dense, same engine and threads, against threads.
 
     Raises:
         NothingToDrawError: no backbone was measured with two numbers of threads.
     """
-    return _draw(runs, selection, "threads")
+    return _draw(runs, selection, page, "threads")
 
 
 def cliffs(points: Sequence[tuple[int, Estimate]]) -> list[Cliff]:
@@ -117,44 +115,41 @@ def _on_grid(size: int) -> bool:
     return size & (size - 1) == 0
 
 
-@styled
-def _draw(runs: Sequence[RunData], selection: Selection, setting: Setting) -> Figure:
-    same_machine(runs)
-    left_out = LeftOut()
+@canvas.styled
+def _draw(
+    runs: Sequence[data.RunData], selection: data.Selection, page: canvas.Page, setting: Setting
+) -> list[Figure]:
+    data.same_machine(runs)
+    left_out = data.LeftOut()
     series = _series(runs, selection, setting, left_out)
     if not series:
         word = "batch sizes" if setting == "batch_size" else "numbers of threads"
-        raise NothingToDrawError(
+        raise canvas.NothingToDrawError(
             f"No sparse backbone was measured at two {word}. {left_out}".strip(),
             f"Run the plan once for each ({OPTION[setting]} N) and name all the runs here.",
         )
-    panels: dict[str, list[Series]] = {}
+    grouped: dict[str, list[Series]] = {}
     for one in series:
-        panels.setdefault(one.panel, []).append(one)
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    width, height = style.PANEL_INCHES if columns > 1 else (6.4, 3.6)
-    figure = new_figure(width * columns, height * rows)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    labels = list(dict.fromkeys(one.label for one in series))
-    looks = _looks(series, labels)
-    marked = False
-    for axes, (title, inside) in zip(grid, panels.items(), strict=False):
-        marked |= _panel(axes, inside, looks, setting)
-        axes.set_title(title, fontweight="bold")
-        axes.set_xlabel(AXIS[setting])
-        axes.set_ylabel("speed-up over dense, same engine")
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    note = "Bars: 95% intervals. Behind a name: accuracy change against dense."
-    if marked:
+        grouped.setdefault(one.panel, []).append(one)
+    looks = _looks(series, list(dict.fromkeys(one.label for one in series)))
+    note = data.caption(r for run in runs for r in run.records if selection.holds(r))
+    note += " Whiskers: 95% confidence intervals. In brackets: accuracy change."
+    if setting == "batch_size" and any(not _on_grid(n) for one in series for n, _ in one.points):
         note += f" Hollow: off the grid of powers of two; ringed: below {CLIFF:.0%} of it."
-    finish(figure, _legend(labels, looks), f"{note} {left_out}".strip())
-    return figure
+    shown = [
+        canvas.Panel(title, partial(_panel, series=inside, looks=looks, setting=setting),
+              title.partition(" ")[0])
+        for title, inside in grouped.items()
+    ]  # fmt: skip
+    keys = [canvas.key(label, colour, marker, "-") for label, (colour, marker) in looks.items()]
+    return canvas.panels(shown, page, keys, f"{note} {left_out}".strip(), most=2)
 
 
 def _series(
-    runs: Sequence[RunData], selection: Selection, setting: Setting, left_out: LeftOut
+    runs: Sequence[data.RunData],
+    selection: data.Selection,
+    setting: Setting,
+    left_out: data.LeftOut,
 ) -> list[Series]:
     other: Callable[[Record], str] = (
         (lambda record: f"{record.engine.threads} threads")
@@ -164,12 +159,12 @@ def _series(
     found: dict[tuple[str, str, str], dict[int, tuple[Estimate, float]]] = {}
     methods: dict[tuple[str, str, str], str] = {}
     for run in runs:
-        for comparison, record in complete(run, selection, left_out):
+        for comparison, record in data.complete(run, selection, left_out):
             assert comparison.speedup is not None and comparison.accuracy_delta is not None
-            engine = record.engine
-            panel = f"{record.workload} on {record.task.name}\n{engine.name}, {other(record)}"
-            key = (panel, record.backbone.arch, variant(record))
-            value = getattr(engine, setting)
+            settings = f"{data.engine_label(record)}, {other(record)}"
+            panel = f"{record.workload} on {record.task.name}\n{settings}"
+            key = (panel, record.backbone.arch, data.variant(record))
+            value = getattr(record.engine, setting)
             found.setdefault(key, {})[value] = (
                 comparison.speedup,
                 comparison.accuracy_delta.mean,
@@ -193,8 +188,8 @@ def _changes(cells: object) -> str:
     changes = [change for _, change in cells]
     low, high = min(changes), max(changes)
     if f"{low:.1f}" == f"{high:.1f}":
-        return change_words(low)
-    return f"{change_words(low).split()[0]} to {change_words(high)}"
+        return data.change_words(low)
+    return f"{data.change_words(low).split()[0]} to {data.change_words(high)}"
 
 
 def _looks(series: Sequence[Series], labels: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -208,16 +203,11 @@ def _looks(series: Sequence[Series], labels: Sequence[str]) -> dict[str, tuple[s
 
 
 def _panel(
-    axes: Axes,
-    series: Sequence[Series],
-    looks: dict[str, tuple[str, str]],
-    setting: Setting,
-) -> bool:
-    """Draw the series; whether any point lies off the grid."""
+    axes: Axes, series: Sequence[Series], looks: dict[str, tuple[str, str]], setting: Setting
+) -> None:
     values = sorted({value for one in series for value, _ in one.points})
     place = {value: number for number, value in enumerate(values)}
     axes.axhline(1, color=style.GUIDE, linewidth=0.8, zorder=0)
-    off = False
     for one in series:
         colour, marker = looks[one.label]
         axes.plot(
@@ -225,15 +215,9 @@ def _panel(
             color=colour, linewidth=1.2, zorder=2,
         )  # fmt: skip
         for value, estimate in one.points:
-            low, high = estimate.ci95 or (estimate.median, estimate.median)
             hollow = setting == "batch_size" and not _on_grid(value)
-            off |= hollow
-            axes.errorbar(
-                place[value], estimate.median,
-                yerr=[[estimate.median - low], [high - estimate.median]], color=colour,
-                marker=marker, markersize=5.5, markerfacecolor="white" if hollow else colour,
-                elinewidth=1.0, capsize=2.2, zorder=3,
-            )  # fmt: skip
+            draw_mark(axes, place[value], span(estimate.median, estimate.ci95), colour, marker,
+                      hollow=hollow)  # fmt: skip
         for cliff in cliffs(one.points) if setting == "batch_size" else ():
             axes.plot(
                 [place[cliff.batch_size]], [cliff.speedup], marker="o", markersize=12,
@@ -249,13 +233,5 @@ def _panel(
     bottom, top = axes.get_ylim()
     room = 0.1 * (top - bottom)
     axes.set_ylim(max(0.0, bottom - room), top + room / 2)
-    return off
-
-
-def _legend(labels: Sequence[str], looks: dict[str, tuple[str, str]]) -> list[Artist]:
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], color=looks[label][0], marker=looks[label][1], markersize=5.5, label=label)
-        for label in labels
-    ]
+    axes.set_xlabel(AXIS[setting])
+    axes.set_ylabel("speed-up vs dense, same engine")

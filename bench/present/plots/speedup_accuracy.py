@@ -1,55 +1,72 @@
 """Speed-up against accuracy change: a panel for each workload and engine, intervals both ways.
 
-Methods by colour, families by marker, sparsity as a label. The best dense engine stands at
-(1, 0) in every panel; the Pareto front is that of all engines together.
+A colour, a marker and a label for each method, a size for each sparsity. The best dense engine
+stands at (1, 0) in every panel.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sparsebench.bench.present.plots import style
+from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import scale_axes
-from sparsebench.bench.present.plots.canvas import finish, new_figure, save_figure, styled
-from sparsebench.bench.present.plots.data import ALL, RunData, Selection
-from sparsebench.bench.present.plots.fronts import pareto_front
-from sparsebench.bench.present.plots.marks import MARKER_SIZE, Mark, draw_mark, label_marks
+from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks
 from sparsebench.bench.present.plots.points import Against, Point, PointSet, points_of
+from sparsebench.models.names import format_percent
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Looks = Mapping[str, tuple[str, str]]
+Sizes = Mapping[float, float]
 AXIS = {
-    "total": "speed-up over the best dense engine",
-    "speedup": "speed-up over dense, same engine",
-    "change": "accuracy change, points",
+    "total": "speed-up vs best dense engine",
+    "speedup": "speed-up vs dense, same engine",
+    "change": "accuracy change (pp)",
 }
 NO_WORSE_MARGIN = 0.5
 """Points below dense up to which an accuracy counts as no worse, unless another is stated."""
 CROWDED = 30
 ROOMY = 12
-PANELS = {1: (5.6, 4.2), 2: style.PANEL_INCHES, 3: (3.4, 3.1)}
 DASHED = (0, (4, 2))
-INTERVALS = "Whiskers: 95% intervals."
+
+
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points of which no other is at least as good in both coordinates and better in one.
+
+    Args:
+        points: (speed-up, accuracy change); more is better in both. Medians: a point whose
+            interval reaches over the front may belong to it all the same.
+
+    Returns:
+        The front, by rising speed-up and so by falling change; equal points once.
+    """
+    front: list[tuple[float, float]] = []
+    for point in sorted(set(points), reverse=True):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front[::-1]
 
 
 def from_runs(
-    runs: Sequence[RunData],
-    selection: Selection = ALL,
+    runs: Sequence[data.RunData],
+    selection: data.Selection = data.ALL,
     *,
     against: Against = "total",
     margin: float = NO_WORSE_MARGIN,
-) -> Figure:
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
     """The figure of one or several runs; their points share the panels."""
     found = PointSet()
     for run in runs:
         found += points_of(run.records, run.comparisons, run.trials, against, selection)
-    return draw(found, against, margin)
+    return draw(found, against, margin, page)
 
 
 def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -> list[Path]:
@@ -58,50 +75,46 @@ def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -
     Raises:
         SparsebenchError: the folder cannot be written.
     """
-    return save_figure(draw(found, against), folder, stem)
+    return canvas.save_figure(draw(found, against), folder, stem)
 
 
-@styled
-def draw(found: PointSet, against: Against = "total", margin: float = NO_WORSE_MARGIN) -> Figure:
-    """The figure of points; one that says why where there are none.
+@canvas.styled
+def draw(
+    found: PointSet,
+    against: Against = "total",
+    margin: float = NO_WORSE_MARGIN,
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
+    """The figure of points, a page each; one that says why where there are none.
 
     Args:
         found: what to show.
         against: what its speed-ups are against.
         margin: points below dense up to which an accuracy is no worse.
+        page: where the figure goes.
     """
-    groups = _groups(found.points)
-    if not groups:
-        figure = new_figure(*style.EMPTY_INCHES)
-        _nothing(figure, found.left_out())
-        return figure
-    columns, places = _places(groups)
-    rows = 1 + max(row for row, _ in places.values())
-    width, height = PANELS[columns]
-    figure = new_figure(width * columns, height * rows)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    colours = style.method_colours(p.method for p in found.points if not p.is_dense)
-    markers = style.family_markers(p.family for p in found.points if not p.is_dense)
-    for (title, engine), (row, column) in places.items():
-        axes, group = grid[row][column], groups[title]
-        _panel(axes, group, [p for p in group if p.engine == engine], colours, markers, margin)
-        axes.set_title(f"{title}\n{engine}" if columns == 3 else f"{title}, {engine}",
-                       fontweight="bold")  # fmt: skip
-        axes.set_xlabel(AXIS[against])
-        axes.set_ylabel(AXIS["change"] if column == 0 or columns < 3 else "")
-    for row in range(rows):
-        for column in range(columns):
-            if (row, column) not in places.values():
-                grid[row][column].set_axis_off()
-    note = found.left_out()
-    finish(
-        figure,
-        _legend(found.points, colours, markers, margin, against),
-        f"Not shown: {note}. {INTERVALS}" if note else INTERVALS,
-    )
-    for (title, engine), (row, column) in places.items():
-        _labels(grid[row][column], [p for p in groups[title] if p.engine == engine], colours)
-    return figure
+    sparse = [point for point in found.points if not point.is_dense]
+    if not sparse:
+        return [_nothing(found.left_out(), page)]
+    looks = style.method_looks(point.method for point in sparse)
+    sizes = style.sparsity_sizes(point.sparsity for point in sparse)
+    shown = []
+    engines = list(style.engine_markers(point.engine for point in found.points))
+    for title, group in _groups(found.points).items():
+        for engine in sorted({point.engine for point in group}, key=engines.index):
+            points = [point for point in group if point.engine == engine]
+            # Ratios to each engine's own dense baseline are no front over engines.
+            rivals = group if against == "total" else points
+            fill = partial(_panel, group=group, points=points, rivals=rivals, looks=looks,
+                           sizes=sizes, margin=margin, against=against)  # fmt: skip
+            label = partial(_labels, points=points, looks=looks)
+            shown.append(canvas.Panel(f"{title}\n{engine}", fill, group[0].workload, title, label))
+    crowd = max(sum(p.engine == e for p in sparse) for e in engines)
+    zeros = f" All sparse networks: {format_percent(next(iter(sizes)))}% zeros."
+    note = f"{data.caption(found.records)} Whiskers: 95% confidence intervals."
+    note += f"{zeros if len(sizes) == 1 else ''} {found.left_out()}"
+    legend = _legend(found.points, looks, sizes, margin, against)
+    return canvas.panels(shown, page, legend, note.strip(), most=3 if crowd <= ROOMY else 2)
 
 
 def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
@@ -109,8 +122,9 @@ def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
     found: dict[tuple[str, str], list[Point]] = {}
     for point in points:
         found.setdefault((point.workload, point.task), []).append(point)
+    order = list(dict.fromkeys(workload for workload, _ in found))
     titled: dict[str, list[Point]] = {}
-    for (workload, task), inside in found.items():
+    for (workload, task), inside in sorted(found.items(), key=lambda i: order.index(i[0][0])):
         sparse = [point.engine for point in inside if not point.is_dense]
         crowded = max(map(sparse.count, sparse), default=0) > CROWDED
         for point in inside:
@@ -119,117 +133,107 @@ def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
     return titled
 
 
-def _places(
-    groups: Mapping[str, Sequence[Point]],
-) -> tuple[int, dict[tuple[str, str], tuple[int, int]]]:
-    """How many columns, and (title, engine) -> (row, column): a row of engines a workload."""
-    order = style.engine_markers({p.engine for points in groups.values() for p in points})
-    engines = {
-        title: sorted({point.engine for point in points}, key=list(order).index)
-        for title, points in groups.items()
-    }
-    most = max(len(names) for names in engines.values())
-    if most == 1:
-        columns = min(2, len(groups))
-        spots = [(title, names[0]) for title, names in engines.items()]
-        return columns, {spot: divmod(number, columns) for number, spot in enumerate(spots)}
-    sparse = [p.engine for points in groups.values() for p in points if not p.is_dense]
-    columns = min(3 if max(map(sparse.count, sparse), default=0) <= ROOMY else 2, most)
-    places: dict[tuple[str, str], tuple[int, int]] = {}
-    row = 0
-    for title, names in engines.items():
-        for number, engine in enumerate(names):
-            places[title, engine] = (row + number // columns, number % columns)
-        row += math.ceil(len(names) / columns)
-    return columns, places
+def _series(points: Sequence[Point]) -> list[list[Point]]:
+    """Sparse points of one architecture and method, by rising sparsity."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    for point in sorted(points, key=lambda one: one.sparsity):
+        if not point.is_dense:
+            found.setdefault((point.arch, point.method), []).append(point)
+    return list(found.values())
+
+
+def _middle(point: Point) -> tuple[float, float]:
+    return point.speedup[1], point.change[1]
 
 
 def _panel(
     axes: Axes,
+    *,
     group: Sequence[Point],
     points: Sequence[Point],
-    colours: Mapping[str, str],
-    markers: Mapping[str, str],
+    rivals: Sequence[Point],
+    looks: Looks,
+    sizes: Sizes,
     margin: float,
+    against: Against,
 ) -> None:
     """One engine's points, in the frame of all engines of the workload."""
-    axes.axhline(0, color=style.GUIDE, linewidth=0.8, zorder=0.5)
-    axes.axvline(1, color=style.GUIDE, linewidth=0.8, zorder=0.5)
-    scale_axes(axes, group)
-    (left, _), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    axes.axhspan(-margin, max(top, 0.0), color=style.NO_WORSE, linewidth=0, zorder=0)
-    front = pareto_front([(1.0, 0.0), *((p.speedup[1], p.change[1]) for p in group)])
-    steps = [(left, front[0][1]), *front, (front[-1][0], bottom)]
-    axes.plot(
-        [x for x, _ in steps], [y for _, y in steps], drawstyle="steps-pre", color=style.QUIET,
-        linewidth=0.9, linestyle=DASHED, zorder=1,
-    )  # fmt: skip
-    axes.set_ylim(bottom, top)
-    axes.plot([1.0], [0.0], marker="+", markersize=9, markeredgewidth=1.3, linestyle="",
+    axes.axhline(0, color=style.GUIDE, linewidth=0.7, zorder=0.5)
+    axes.axvline(1, color=style.GUIDE, linewidth=0.7, zorder=0.5)
+    axes.axhspan(-margin, 0.0, color=style.NO_WORSE, linewidth=0, zorder=0)
+    scale_axes(axes, group, margin)
+    front = pareto_front([(1.0, 0.0), *map(_middle, rivals)])
+    mine = {*map(_middle, points), *([(1.0, 0.0)] if against == "speedup" else [])}
+    for (x, y), (beyond, below) in pairwise(front):
+        if {(x, y), (beyond, below)} <= mine:  # the front passes through this panel
+            axes.plot([x, beyond, beyond], [y, y, below], color=style.QUIET, linewidth=0.8,
+                      linestyle=DASHED, zorder=1)  # fmt: skip
+    axes.plot([1.0], [0.0], marker="+", markersize=8, markeredgewidth=1.2, linestyle="",
               color=style.DENSE, zorder=4.5)  # fmt: skip
+    for series in _series(points):
+        colour, marker = looks[series[0].method]
+        if _rising(series):
+            xs, ys = zip(*map(_middle, series), strict=True)
+            axes.plot(xs, ys, color=colour, linewidth=0.7, alpha=0.55, zorder=2)
+        for point in series:
+            edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 1.0}
+            draw_mark(axes, point.speedup, point.change, colour, marker,
+                      size=sizes[point.sparsity], **(edge if _middle(point) in front else {})
+                      )  # fmt: skip
     for point in points:
-        mark = Mark(point.speedup, point.change, "", colours.get(point.method, style.DENSE))
-        shape = "o" if point.is_dense else markers[point.family]
-        draw_mark(axes, mark, shape, hollow=point.is_dense)
+        if point.is_dense:
+            draw_mark(axes, point.speedup, point.change, style.DENSE, hollow=True)
+    axes.set_xlabel(AXIS[against])
+    axes.set_ylabel(AXIS["change"])
 
 
-def _labels(axes: Axes, points: Sequence[Point], colours: Mapping[str, str]) -> None:
-    """Each sparse point's sparsity, with the architecture where there are several."""
+def _rising(series: Sequence[Point]) -> bool:
+    """Whether it has one point a sparsity, so that a line through them means something."""
+    return len({point.sparsity for point in series}) == len(series)
+
+
+def _labels(axes: Axes, *, points: Sequence[Point], looks: Looks) -> None:
+    """Each method at its sparsest point, with the architecture where there are several."""
     several = len({point.arch for point in points}) > 1
-    marks = [
-        Mark(
-            point.speedup,
-            point.change,
-            "" if point.is_dense else _label(point, several),
-            style.DENSE if point.is_dense else colours[point.method],
-        )
-        for point in points
-    ]
-    label_marks(axes, [Mark((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), *marks])
-
-
-def _label(point: Point, several: bool) -> str:
-    sparsity = f"{round(point.sparsity * 100, 1):g}%"
-    return f"{point.arch} {sparsity}" if several else sparsity
+    marks = [Mark((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))]
+    marks += [Mark(point.speedup, point.change) for point in points if point.is_dense]
+    for series in _series(points):
+        for place, point in enumerate(series, 1):
+            named = place == len(series) or not _rising(series)
+            text = f"{point.arch} {point.method}" if several else point.method
+            colour = looks[point.method][0]
+            marks.append(Mark(point.speedup, point.change, text if named else "", colour))
+    label_marks(axes, marks)
 
 
 def _legend(
-    points: Sequence[Point],
-    colours: Mapping[str, str],
-    markers: Mapping[str, str],
-    margin: float,
-    against: Against,
+    points: Sequence[Point], looks: Looks, sizes: Sizes, margin: float, against: Against
 ) -> list[Artist]:
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     families = {point.method: point.family for point in points}
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=markers[families[method]], markersize=MARKER_SIZE,
-               markeredgecolor="white", markeredgewidth=0.6, linewidth=1.6, label=method)
-        for method, colour in colours.items()
+    handles = [
+        canvas.key(method if families[method] == "unknown" else f"{method} ({families[method]})",
+            colour, marker, markeredgecolor="white", markeredgewidth=0.5)
+        for method, (colour, marker) in looks.items()
     ]  # fmt: skip
-    handles += [
-        Line2D([], [], linestyle="", marker=marker, color=style.QUIET, label=family)
-        for family, marker in markers.items()
-    ]
-    one = "best dense engine" if against == "total" else "dense"
-    handles += [
-        Line2D([], [], linestyle="", marker="+", markersize=9, color=style.DENSE, label=one),
-        Line2D([], [], linestyle=DASHED, linewidth=0.9, color=style.QUIET, label="Pareto front"),
-        Patch(color=style.NO_WORSE, label=f"no worse: at most {margin:g} points lost"),
-    ]  # fmt: skip
+    named = list(sizes)[:: max(1, len(sizes) // 5)] if len(sizes) > 1 else []
+    handles += [canvas.key(f"{format_percent(s)}% zeros", marker="o", size=sizes[s]) for s in named]
     if against == "total":
-        hollow = Line2D(
-            [], [], linestyle="", marker="o", markerfacecolor="white", color=style.DENSE,
-            label="hollow: dense",
-        )  # fmt: skip
-        handles.insert(-2, hollow)
+        handles.append(canvas.key("best dense engine", style.DENSE, "+", size=8))
+        handles.append(canvas.key("dense, this engine", style.DENSE, "o", hollow=True))
+    else:
+        handles.append(canvas.key("dense baseline", style.DENSE, "+", size=8))
+    handles.append(canvas.key("Pareto front", marker="o", line=DASHED, linewidth=0.8,
+                       markeredgecolor="black"))  # fmt: skip
+    handles.append(Patch(color=style.NO_WORSE, label=f"no worse: at most {margin:g} pp lost"))
     return handles
 
 
-def _nothing(figure: Figure, note: str) -> None:
+def _nothing(note: str, page: canvas.Page) -> Figure:
     """What there would have been, a reason a line."""
-    reasons = note.split(", ") if note else ["the run has no sparse backbone"]
-    text = "nothing to plot:\n" + "\n".join(reasons)
+    figure = canvas.new_figure(page.width, 1.6)
+    reasons = note.replace(", ", "\n") or "the run has no sparse backbone"
+    text = f"nothing to plot:\n{reasons}"
     figure.text(0.5, 0.5, text, ha="center", va="center", color="#333333", linespacing=1.6)
+    return figure

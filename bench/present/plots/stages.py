@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.comparisons.accuracy import accuracy_of
-from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
-from sparsebench.bench.present.plots.data import ALL, LeftOut, RunData, Selection, variant
+from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Estimate, Record
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 SMALL_SHARE = 0.01
-BAR_INCHES = 0.24
+BAR_INCHES = 0.165
+WORDS_INCHES = 1.5  # behind the longest bar
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Bar:
 
     Args:
         panel: workload and task.
-        engine: with its architecture where a panel has several.
+        engine: with device and precision, and with its architecture where there are several.
         label: the backbone and its accuracy.
         sparsity: 0-1; 0 for dense.
         stages: stage -> seconds, the mean over the trials; they sum to the trial's time.
-        speedup: over its dense partner; None for dense.
+        speedup: over its dense baseline; None for dense.
     """
 
     panel: str
@@ -49,46 +49,51 @@ class Bar:
         return sum(self.stages.values())
 
 
-@styled
-def draw(runs: Sequence[RunData], selection: Selection = ALL) -> Figure:
+@canvas.styled
+def draw(
+    runs: Sequence[data.RunData],
+    selection: data.Selection = data.ALL,
+    page: canvas.Page = canvas.TWO_COLUMNS,
+) -> list[Figure]:
     """One panel a workload and task, one group of bars an engine, dense first.
 
     Raises:
         NothingToDrawError: no cell with stages and an accuracy.
     """
-    left_out = LeftOut()
+    left_out = data.LeftOut()
     bars = _bars(runs, selection, left_out)
     if not bars:
-        raise NothingToDrawError(
+        raise canvas.NothingToDrawError(
             f"No cell has stages to draw. {left_out}".strip(),
             "Training workloads have them: `sparsebench run PLAN --workload linear-cached`.",
         )
-    panels: dict[str, dict[str, list[Bar]]] = {}
+    grouped: dict[str, dict[str, list[Bar]]] = {}
     for bar in bars:
-        panels.setdefault(bar.panel, {}).setdefault(bar.engine, []).append(bar)
+        grouped.setdefault(bar.panel, {}).setdefault(bar.engine, []).append(bar)
     small = _small(bars)
     names = {OTHER if name in small else name for bar in bars for name in bar.stages}
     colours = style.stage_colours(names)
-    heights = [sum(len(group) + 1.2 for group in engines.values()) for engines in panels.values()]
-    figure = new_figure(9.2, BAR_INCHES * sum(heights) + 0.75 * len(panels))
-    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (title, engines) in zip(grid, panels.items(), strict=True):
-        _panel(axes, engines, colours, small)
-        axes.set_title(title, fontweight="bold")
-    grid[-1].set_xlabel("seconds end to end, mean of the trials")
+    words = WORDS_INCHES / (page.width - 1.0)
+    fill = partial(_panel, colours=colours, small=small, words=words)
+    shown = [
+        canvas.Panel(title, partial(fill, engines=engines), title.partition(" ")[0],
+                     height=BAR_INCHES * sum(len(g) + 1.2 for g in engines.values()) + 0.55)
+        for title, engines in sorted(grouped.items(), key=lambda item: item[0].partition(" ")[0])
+    ]  # fmt: skip
     from matplotlib.patches import Patch
 
-    note = (
-        "Behind a name: accuracy. Behind a bar: seconds; dense over sparse with its 95% interval. "
-    )
+    note = data.caption(r for run in runs for r in run.records if r.trials and selection.holds(r))
+    note += " Behind a name: accuracy. Behind a bar: seconds, and the speed-up over dense on the "
+    note += "same engine with its 95% confidence interval. "
     if small - {OTHER}:
         note += f"Below {SMALL_SHARE:.0%} of every bar, so in other: {', '.join(sorted(small))}. "
-    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    finish(figure, handles, note + str(left_out))
-    return figure
+    keys = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    return canvas.panels(shown, page, keys, note + str(left_out), most=1)
 
 
-def _bars(runs: Sequence[RunData], selection: Selection, left_out: LeftOut) -> list[Bar]:
+def _bars(
+    runs: Sequence[data.RunData], selection: data.Selection, left_out: data.LeftOut
+) -> list[Bar]:
     bars = []
     several = len(runs) > 1
     archs = {record.backbone.arch for run in runs for record in run.records}
@@ -110,8 +115,8 @@ def _bars(runs: Sequence[RunData], selection: Selection, left_out: LeftOut) -> l
                     Bar(
                         f"{record.workload} on {record.task.name}"
                         + (f", {run.name}" if several else ""),
-                        record.engine.name + arch + settings,
-                        f"{variant(record)}  {known[0].mean:.1%}",
+                        data.engine_label(record) + arch + settings,
+                        f"{data.variant(record)}  {known[0].mean:.1%}",
                         record.backbone.zeros,
                         {name: fmean(s.get(name, 0.0) for s in timed) for name in timed[0]},
                         speedups.get(record.id),
@@ -120,7 +125,7 @@ def _bars(runs: Sequence[RunData], selection: Selection, left_out: LeftOut) -> l
     return sorted(bars, key=lambda bar: bar.sparsity)
 
 
-def _varies(run: RunData, record: Record) -> bool:
+def _varies(run: data.RunData, record: Record) -> bool:
     return len({r.engine.threads for r in run.records if r.workload == record.workload}) > 1
 
 
@@ -139,22 +144,24 @@ def _panel(
     engines: Mapping[str, Sequence[Bar]],
     colours: Mapping[str, str],
     small: set[str],
+    words: float,
 ) -> None:
+    """One workload's bars; words behind the longest take so large a share of the width."""
     place = 0.0
     ticks, labels = [], []
     longest = max(bar.total for group in engines.values() for bar in group)
     for engine, group in engines.items():
         axes.text(
-            0.0, place - 0.15, f"{engine}", fontsize=style.SMALL + 0.5, fontweight="bold",
+            0.0, place - 0.15, f"{engine}", fontsize=style.SMALL, fontweight="bold",
             va="center", color="#333333", transform=axes.get_yaxis_transform(),
         )  # fmt: skip
         for bar in group:
             place += 1.0
             _one(axes, bar, place, colours, small)
-            words = f"{numbers.significant(bar.total)} s"
+            text = f"{numbers.significant(bar.total)} s"
             if bar.speedup is not None:
-                words += "   {} ({})".format(*numbers.ratio(bar.speedup))
-            axes.text(bar.total + 0.01 * longest, place, words, va="center", fontsize=style.SMALL)
+                text += "   {} ({})".format(*numbers.ratio(bar.speedup))
+            axes.text(bar.total + 0.01 * longest, place, text, va="center", fontsize=style.SMALL)
             ticks.append(place)
             labels.append(bar.label)
         place += 1.2
@@ -162,7 +169,8 @@ def _panel(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(place - 0.4, -0.6)
-    axes.set_xlim(0, 1.24 * longest)
+    axes.set_xlim(0, longest / (1 - words))
+    axes.set_xlabel("mean seconds, end to end")
 
 
 def _one(axes: Axes, bar: Bar, place: float, colours: Mapping[str, str], small: set[str]) -> None:

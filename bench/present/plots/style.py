@@ -19,12 +19,12 @@ STAGE_COLOURS = (
 DENSE = "#000000"
 GUIDE = "#B8B8B8"
 QUIET = "#555555"  # footnotes, and markers that stand for a shape alone
-NO_WORSE = "#E6F0F8"  # the band in which an accuracy counts as no worse than dense
+NO_WORSE = "#D3E6F4"  # the band in which an accuracy counts as no worse than dense
 
 # A method and an engine look the same in every figure; others take what is left.
 METHODS = (
-    "acdc", "magnitude", "magnitude_uniform", "gmp", "rigl", "str", "woodfisher", "lth", "lth_t",
-    "mfac", "rigl_erk_1x", "rigl_erk_5x",
+    "acdc", "gmp", "rigl", "gmp_uniform", "str", "magnitude", "woodfisher", "magnitude_uniform",
+    "lth", "lth_t", "mfac", "rigl_erk_1x", "rigl_erk_5x",
 )  # fmt: skip
 ENGINES = ("deepsparse", "onnxruntime", "openvino", "torch", "torch-compile", "native")
 FAMILIES = (
@@ -39,27 +39,29 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "8")
 
 PNG_DPI = 300
 MOST_PIXELS = 20_000  # along one side; a figure of very many panels gets fewer dots an inch
-PANEL_INCHES = (4.6, 3.6)
-EMPTY_INCHES = (5.0, 1.6)
-SMALL = 7.5  # labels and footnotes, points
+PANEL_HEIGHTS = {1: 2.8, 2: 2.5, 3: 2.05}  # inches, by panels in a row of two columns' width
+COLUMN_PANEL_HEIGHT = 2.3
+SMALL = 6.5  # labels and captions, points; the smallest that venues ask for
+SIZES = (3.8, 7.0)  # markers of the least and the most sparse network, points
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
     "axes.titlelocation": "left",
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 7.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
     "axes.axisbelow": True,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "text.parse_math": False,  # a dollar in the name of a task is a dollar
     "svg.hashsalt": "sparsebench",  # the same figure gives the same file
+    "pdf.fonttype": 42,  # letters, not outlines, as venues ask
     "figure.dpi": 100,
 }
 
@@ -74,9 +76,21 @@ def engine_markers(engines: Iterable[str]) -> dict[str, str]:
     return _assign(engines, ENGINES, MARKERS)
 
 
-def family_markers(families: Iterable[str]) -> dict[str, str]:
-    """A marker for each family of methods."""
-    return _assign(families, FAMILIES, MARKERS)
+def method_looks(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for each method, so that grey prints tell methods apart too."""
+    colours = method_colours(methods := list(methods))
+    markers = _assign(methods, METHODS, MARKERS)
+    return {name: (colour, markers[name]) for name, colour in colours.items()}
+
+
+def sparsity_sizes(sparsities: Iterable[float]) -> dict[float, float]:
+    """Sparsity, 0-1 -> size of its marker, points, by rising sparsity."""
+    found = sorted(set(sparsities))
+    low, high = SIZES
+    if len(found) == 1:
+        return {found[0]: (low + high) / 2}
+    step = (high - low) / (found[-1] - found[0]) if found else 0.0
+    return {sparsity: low + (sparsity - found[0]) * step for sparsity in found}
 
 
 def stage_colours(stages: Iterable[str]) -> dict[str, str]:
@@ -95,7 +109,8 @@ def ink(colour: str) -> str:
 def _assign(names: Iterable[str], known: tuple[str, ...], looks: tuple[str, ...]) -> dict[str, str]:
     """Known names by their place; the others, sorted, take the looks that are free."""
     wanted = sorted(set(names))
-    taken = {name: looks[known.index(name) % len(looks)] for name in wanted if name in known}
+    fixed = dict(zip(known, looks, strict=False))
+    taken = {name: fixed[name] for name in wanted if name in fixed}
     free = [look for look in looks if look not in taken.values()] or list(looks)
-    others = [name for name in wanted if name not in known]
+    others = [name for name in wanted if name not in fixed]
     return taken | {name: free[place % len(free)] for place, name in enumerate(others)}

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.paper.cells import DENSE, Cell, Transfer, in_order, label_of
-from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, finish, new_figure, styled
+from sparsebench.bench.present.plots import canvas, style
 from sparsebench.bench.present.plots.error_increase import whose
+from sparsebench.bench.present.plots.marks import Span, draw_mark
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = 4
-PANEL = (2.3, 1.85)
+HEIGHT = 1.6
+THEIRS, OURS = (0, (4, 2)), (0, (1, 1.2))  # lines of dense
 FAR_BELOW = 15.0
-"""Points below dense at which a line leaves its panel, so that the others stay apart."""
+"""Percentage points below dense at which a line leaves its panel, so that the others stay apart."""
 
 
-@styled
-def draw(paper: Sequence[Cell], ours: Sequence[Cell], arch: str, transfer: Transfer) -> Figure:
+@canvas.styled
+def draw(
+    paper: Sequence[Cell], ours: Sequence[Cell], arch: str, transfer: Transfer
+) -> list[Figure]:
     """The grid of one architecture and kind of fine-tuning.
 
     Args:
@@ -41,74 +42,51 @@ def draw(paper: Sequence[Cell], ours: Sequence[Cell], arch: str, transfer: Trans
     )
     tasks = sorted({cell.task for cell in (*theirs, *mine)})
     if not tasks:
-        raise NothingToDrawError(
+        raise canvas.NothingToDrawError(
             f"There is no accuracy of {arch} after {transfer} fine-tuning.", "Measure one."
         )
     models = in_order(cell.model for cell in (*theirs, *mine))
     methods = list(dict.fromkeys(m.method for m in models if m.method != DENSE))
-    colours = style.method_colours(methods)
-    columns = min(COLUMNS, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    width = PANEL[0] if columns == COLUMNS else 3.4
-    figure = new_figure(width * columns, PANEL[1] * rows + 0.3)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for place, (axes, task) in enumerate(zip(grid, tasks, strict=False)):
-        _panel(
-            axes,
-            [cell for cell in theirs if cell.task == task],
-            [cell for cell in mine if cell.task == task],
-            methods,
-            colours,
-        )
-        axes.set_title(task, fontweight="bold")
-        if place % columns == 0:
-            axes.set_ylabel("accuracy, %")
-        if place + columns >= len(tasks):
-            axes.set_xlabel("sparsity, %")
-    for axes in grid[len(tasks) :]:
-        axes.set_axis_off()
-    figure.suptitle(f"{arch}, {transfer} fine-tuning", fontweight="bold", fontsize=10)
-    note = f"What lies more than {FAR_BELOW:g} points below dense leaves its panel."
-    finish(figure, _legend(methods, colours, bool(theirs), bool(mine)), note)
-    return figure
+    looks = style.method_looks(methods)
+    shown = []
+    for task in tasks:
+        cells = [[cell for cell in found if cell.task == task] for found in (theirs, mine)]
+        fill = partial(_panel, paper=cells[0], ours=cells[1], looks=looks)
+        shown.append(canvas.Panel(task, fill, height=HEIGHT))
+    note = f"{arch}, {transfer} fine-tuning. Bars: standard deviation over seeds. "
+    note += f"What lies more than {FAR_BELOW:g} pp below dense leaves its panel."
+    keys = [canvas.key(label_of(method), *looks[method], "-", size=4.5) for method in methods]
+    keys += [canvas.key("dense, the paper", style.DENSE, line=THEIRS)] if theirs else []
+    keys += [canvas.key("dense, ours", style.DENSE, line=OURS)] if mine else []
+    keys += whose(bool(theirs), bool(mine))
+    return canvas.panels(shown, canvas.TWO_COLUMNS, keys, note)
 
 
 def _panel(
-    axes: Axes,
-    paper: Sequence[Cell],
-    ours: Sequence[Cell],
-    methods: Sequence[str],
-    colours: dict[str, str],
+    axes: Axes, paper: Sequence[Cell], ours: Sequence[Cell], looks: dict[str, tuple[str, str]]
 ) -> None:
     for cells, hollow in ((paper, True), (ours, False)):
-        dense = [cell.mean for cell in cells if cell.model.method == DENSE]
-        for level in dense:
-            axes.axhline(
-                level, color=style.DENSE, linewidth=1.0, zorder=1,
-                linestyle=(0, (4, 2)) if hollow else (0, (1, 1.2)),
-            )  # fmt: skip
-        for place, method in enumerate(methods):
+        for cell in cells:
+            if cell.model.method == DENSE:
+                axes.axhline(cell.mean, color=style.DENSE, linewidth=0.9, zorder=1,
+                             linestyle=THEIRS if hollow else OURS)  # fmt: skip
+        for method, (colour, marker) in looks.items():
             mine = sorted(
                 (cell for cell in cells if cell.model.method == method),
                 key=lambda cell: cell.model.sparsity,
             )
-            if not mine:
-                continue
-            axes.errorbar(
-                [100 * cell.model.sparsity for cell in mine], [cell.mean for cell in mine],
-                yerr=[cell.std or 0.0 for cell in mine], color=colours[method],
-                marker=style.MARKERS[place % len(style.MARKERS)],
-                markersize=4.0 if hollow else 5.0,
-                markerfacecolor="white" if hollow else colours[method],
-                linewidth=1.0 if hollow else 0.0, elinewidth=0.8, zorder=2 if hollow else 4,
-            )  # fmt: skip
+            at = [100 * cell.model.sparsity for cell in mine]
+            if hollow:
+                axes.plot(at, [cell.mean for cell in mine], color=colour, linewidth=0.9, zorder=2)
+            for x, cell in zip(at, mine, strict=True):
+                draw_mark(axes, x, _bar(cell), colour, marker, hollow=hollow,
+                          size=3.5 if hollow else 4.5)  # fmt: skip
     everyone = [*paper, *ours]
     levels = [cell.mean for cell in everyone if cell.model.method == DENSE]
-    top = max(cell.mean for cell in everyone)
-    floor = (min(levels) if levels else top) - FAR_BELOW
-    inside = [cell.mean for cell in everyone if cell.mean >= floor]
-    room = max(0.08 * (top - min(inside)), 0.3)
-    axes.set_ylim(min(inside) - room, top + room)
+    floor = min(levels, default=max(cell.mean for cell in everyone)) - FAR_BELOW
+    ends = [end for cell in everyone if cell.mean >= floor for end in _bar(cell)]
+    room = max(0.08 * (max(ends) - min(ends)), 0.3)
+    axes.set_ylim(min(ends) - room, max(ends) + room)
     sparse = sorted({100 * c.model.sparsity for c in everyone if c.model.method != DENSE})
     if sparse:
         axes.set_xlim(sparse[0] - 2, sparse[-1] + 2)
@@ -116,25 +94,10 @@ def _panel(
         apart = [s for place, s in enumerate(sparse) if place == 0 or s - sparse[place - 1] > 1.5]
         axes.set_xticks(apart, [f"{value:g}" for value in apart])
 
+    axes.set_xlabel("sparsity (%)")
+    axes.set_ylabel("accuracy (%)")
 
-def _legend(
-    methods: Sequence[str], colours: dict[str, str], paper: bool, ours: bool
-) -> list[Artist]:
-    from matplotlib.lines import Line2D
 
-    handles: list[Artist] = [
-        Line2D(
-            [], [], marker=style.MARKERS[place % len(style.MARKERS)], markersize=4.5,
-            color=colours[method], linewidth=1.0, label=label_of(method),
-        )
-        for place, method in enumerate(methods)
-    ]  # fmt: skip
-    if paper:
-        handles.append(
-            Line2D([], [], color=style.DENSE, linestyle=(0, (4, 2)), label="dense, the paper")
-        )
-    if ours:
-        handles.append(
-            Line2D([], [], color=style.DENSE, linestyle=(0, (1, 1.2)), label="dense, ours")
-        )
-    return [*handles, *whose(paper, ours)]
+def _bar(cell: Cell) -> Span:
+    deviation = cell.std or 0.0
+    return cell.mean - deviation, cell.mean, cell.mean + deviation

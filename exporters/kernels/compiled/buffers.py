@@ -48,7 +48,8 @@ class Buffers:
             return tensor
         size = numel * self._item
         room = size + (_HUGE if size >= _HUGE else 64)
-        memory = mmap.mmap(-1, room)
+        # Shared memory, Python's default, would not get huge pages.
+        memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         whole = torch.frombuffer(memory, dtype=torch.uint8)

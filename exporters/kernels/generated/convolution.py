@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from ctypes import Structure, c_int64, c_void_p
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class CGenerated(Structure):
 
 @dataclass(frozen=True)
 class Planes:
-    """Where the vectors of a pixel-major tensor lie; the channels of a place are neighbours.
+    """Where the vectors of a pixel-major tensor lie; the channels of a place mostly side by side.
 
     Attributes:
         height: places that hold pixels.
@@ -52,6 +53,7 @@ class Planes:
             skipped where they see no pixel.
         blocks: number of planes of other images.
         block: distance of two of them, vectors.
+        channel: distance of two channels, vectors.
     """
 
     height: int
@@ -61,10 +63,98 @@ class Planes:
     borders: bool
     blocks: int
     block: int
+    channel: int = 1
 
 
-class GeneratedConvolution:
-    """``y = act(conv(x) + bias + residual)`` for tensors of pixel-major layout.
+class GeneratedPattern:
+    """``y = act(sums + bias + residual)``; each sum is over the non-zeros of one output channel.
+
+    Args:
+        entries: (output channel, input channel, tap) of the non-zeros, arrays of one length.
+        channels: how many (outputs, inputs).
+        shifts: (rows, columns) from where a place looks to each tap's input.
+        step: (rows, columns) that this moves with each place of the output.
+        inp: shape of the input.
+        out: shape of the output and of a residual.
+        act: activation, see :mod:`exporters.kernels.library`.
+        residual: whether there is one.
+
+    Attributes:
+        functions: machine code.
+        channels: as given.
+        multiply_adds: of vectors, for one call.
+        code: what the functions were made of.
+        stream: the weights as the code reads them, see :meth:`Code.stream`; zeros until filled.
+
+    Raises:
+        SparsebenchError: a tensor or the window is larger than the code can address.
+    """
+
+    def __init__(
+        self,
+        entries: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+        channels: tuple[int, int],
+        shifts: Sequence[tuple[int, int]],
+        step: tuple[int, int],
+        inp: Planes,
+        out: Planes,
+        act: int,
+        residual: bool,
+    ) -> None:
+        self.channels = channels
+        count, taps = len(entries[0]), len(shifts)
+        sizes = ((inp, channels[1]), (out, channels[0]))
+        ends = [p.blocks * p.block + (c * p.channel if p.channel > 1 else 0) for p, c in sizes]
+        if VECTOR * max(ends) > _FAR:
+            raise SparsebenchError(
+                f"Tensors of more than {_FAR} bytes are too large for generated code.",
+                "Take smaller images.",
+            )
+        offsets = tuple(VECTOR * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
+        self._places, seen = _places(shifts, step, inp, out)
+        bits = not (inp.borders or seen.all())
+        if bits and taps > _BITS:
+            raise SparsebenchError(
+                f"A kernel has more than {_BITS} taps: {taps}.", "Take a smaller kernel."
+            )
+        if bits:
+            tap_bits = np.uint64(1) << np.arange(taps, dtype=np.uint64)
+            self._places["bits"] = (seen * tap_bits).sum(1, dtype=np.uint64)
+        size = count * _BYTES
+        together = taps == 1 and channels[1] <= _NEAR_CHANNELS and size <= _NEAR_CODE
+        blocks = 1
+        if not together and len(self._places) >= _LEAST_PLACES:
+            unit = size // (len(groups_of(channels[0])) - 1)
+            blocks = max(1, min(-(-unit // _UNIT_CODE), channels[1]))
+        far = (inp.channel * VECTOR, out.channel * VECTOR)
+        self.code = emit(*entries, Shape(*channels, offsets, bits, residual, act, blocks, *far))
+        units = len(self.code.starts) - 1
+        if together:
+            self.functions = [self.code.function(0, units)]
+        else:  # all blocks of a group in turn
+            order = np.arange(units).reshape(blocks, -1).T.reshape(-1)
+            self.functions = [self.code.function(u, u + 1) for u in order.tolist()]
+        self._addresses = np.zeros(len(self.functions), np.uint64)
+        self.stream = self.code.stream(np.zeros(count, np.float32), None)
+        self.c = CGenerated(
+            self._addresses.ctypes.data,
+            len(self._addresses),
+            self.stream.ctypes.data,
+            self._places.ctypes.data,
+            len(self._places),
+            blocks,
+        )
+        per_tap = np.bincount(entries[2], minlength=taps)
+        places = seen.sum(0) if bits else len(self._places)
+        self.multiply_adds = int((per_tap * places).sum())
+
+    def place(self, addresses: tuple[int, ...]) -> None:
+        """Say where the functions lie."""
+        self._addresses[:] = addresses
+
+
+class GeneratedConvolution(GeneratedPattern):
+    """``y = act(conv(x) + bias + residual)``.
 
     Args:
         weight: float32 ``[O, C / groups, kh, kw]``; its zeros cost nothing.
@@ -74,10 +164,6 @@ class GeneratedConvolution:
         out: shape of the output and of a residual.
         act: activation, see :mod:`exporters.kernels.library`.
         residual: whether there is one.
-
-    Attributes:
-        functions: machine code.
-        multiply_adds: of vectors, for one call.
 
     Raises:
         SparsebenchError: a tensor or the kernel's window is larger than the code can address.
@@ -94,70 +180,29 @@ class GeneratedConvolution:
         residual: bool,
     ) -> None:
         pattern = Pattern.of(weight != 0, geometry.groups)
-        bits = not inp.borders and any(geometry.padding)
-        kh, kw = geometry.kernel
-        if bits and kh * kw > _BITS:
-            raise SparsebenchError(
-                f"A kernel of {kh}x{kw} has more than {_BITS} taps.", "Take a smaller kernel."
-            )
-        if VECTOR * max(inp.blocks * inp.block, out.blocks * out.block) > _FAR:
-            raise SparsebenchError(
-                f"Tensors of more than {_FAR} bytes are too large for generated code.",
-                "Take smaller images.",
-            )
-        shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
-        row, column = inp.row * VECTOR, inp.column * VECTOR
-        taps = tuple(dy * row + dx * column for dy in shifts[0] for dx in shifts[1])
-        self._places = _places(geometry, inp, out, bits)
-        size = len(pattern) * _BYTES
-        together = kh * kw == 1 and geometry.in_channels <= _NEAR_CHANNELS and size <= _NEAR_CODE
-        blocks = 1
-        if not together and len(self._places) >= _LEAST_PLACES:
-            unit = size // (len(groups_of(geometry.out_channels)) - 1)
-            blocks = max(1, min(-(-unit // _UNIT_CODE), geometry.in_channels))
-        shape = Shape(
-            geometry.out_channels, geometry.in_channels, taps, bits, residual, act, blocks
+        rows, columns = (geometry.forward_axis(axis, 1, 1).shifts for axis in range(2))
+        super().__init__(
+            (pattern.out, pattern.inp, pattern.ky * geometry.kernel[1] + pattern.kx),
+            (geometry.out_channels, geometry.in_channels),
+            list(itertools.product(rows, columns)),
+            geometry.stride,
+            inp,
+            out,
+            act,
+            residual,
         )
-        tap = pattern.ky * kw + pattern.kx
-        code = emit(pattern.out, pattern.inp, tap, shape)
-        self._stream = code.stream(weight[weight != 0], bias)
-        units = len(code.starts) - 1
-        if together:
-            self.functions = [code.function(0, units)]
-        else:  # all blocks of a group in turn
-            order = np.arange(units).reshape(blocks, -1).T.reshape(-1)
-            self.functions = [code.function(u, u + 1) for u in order.tolist()]
-        self._addresses = np.zeros(len(self.functions), np.uint64)
-        self.c = CGenerated(
-            self._addresses.ctypes.data,
-            len(self._addresses),
-            self._stream.ctypes.data,
-            self._places.ctypes.data,
-            len(self._places),
-            blocks,
-        )
-        if bits:
-            per_tap = np.bincount(tap, minlength=kh * kw)
-            shown = self._places["bits"][:, None] >> np.arange(kh * kw, dtype=np.uint64) & 1
-            self.multiply_adds = int((shown.astype(np.int64) * per_tap).sum())
-        else:
-            self.multiply_adds = len(self._places) * len(pattern)
-
-    def place(self, addresses: tuple[int, ...]) -> None:
-        """Say where the functions lie."""
-        self._addresses[:] = addresses
+        self.code.fill(self.stream, weight[weight != 0], bias)
 
 
-def _places(geometry: Geometry, inp: Planes, out: Planes, bits: bool) -> NDArray[np.void]:
-    """Where each place of the output reads and writes (bytes), and which taps it sees."""
+def _places(
+    shifts: Sequence[tuple[int, int]], step: tuple[int, int], inp: Planes, out: Planes
+) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
+    """Where each place of the output reads and writes (bytes); which taps it sees."""
     block, y, x = np.mgrid[: out.blocks, : out.height, : out.width].reshape(3, -1)
     places = np.zeros(len(y), PLACE)
     places["out"] = VECTOR * (block * out.block + y * out.row + x * out.column)
-    y, x = y * geometry.stride[0], x * geometry.stride[1]
+    y, x = y * step[0], x * step[1]
     places["inp"] = VECTOR * (block * inp.block + y * inp.row + x * inp.column)
-    if bits:
-        shifts = [geometry.forward_axis(axis, 1, 1).shifts for axis in range(2)]
-        for tap, (dy, dx) in enumerate(itertools.product(*shifts)):
-            seen = (y + dy >= 0) & (y + dy < inp.height) & (x + dx >= 0) & (x + dx < inp.width)
-            places["bits"] |= seen.astype(np.uint64) << np.uint64(tap)
-    return places
+    dy, dx = np.array(shifts, np.int64).reshape(-1, 2).T
+    y, x = y[:, None] + dy, x[:, None] + dx
+    return places, (y >= 0) & (y < inp.height) & (x >= 0) & (x < inp.width)

@@ -9,6 +9,7 @@ their values: these are a stream of floats beside it, each read as an embedded b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ TOTALS = 28  # accumulators; the other registers hold what is loaded
 _INPUTS = 4
 _REACH = 256  # vectors or floats that one base register reaches by 8-bit displacements
 _MIDDLE = 128
+_NEXT = 64  # bytes between channels that lie side by side
 _SIX, _ZERO = 30, 31  # once the sums are done
 
 Indices = NDArray[np.int64]
@@ -38,6 +40,8 @@ class Shape:
         residual: whether the outputs are added to.
         act: activation, see :mod:`exporters.kernels.library`.
         blocks: of input channels.
+        inp_channel: bytes between two channels of the input.
+        out_channel: the same of the output.
     """
 
     out_channels: int
@@ -47,6 +51,8 @@ class Shape:
     residual: bool
     act: int
     blocks: int = 1
+    inp_channel: int = _NEXT
+    out_channel: int = _NEXT
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,20 @@ class Code:
         room = np.zeros(self.size + 16, np.float32)
         first = -room.ctypes.data % 64 // 4
         stream = room[first : first + self.size]
-        stream[self.values_at] = values[self.order]
         stream[self.six_at] = 6
+        self.fill(stream, values, bias)
+        return stream
+
+    def fill(
+        self,
+        stream: NDArray[np.float32],
+        values: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+    ) -> None:
+        """Put other values into a stream."""
+        stream[self.values_at] = values[self.order]
         if bias is not None:
             stream[self.bias_at] = bias
-        return stream
 
     def function(self, first: int, end: int) -> bytes:
         """The code of units ``first .. end`` as one loop over places."""
@@ -134,7 +149,9 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     # Slots in front of each multiply-add: those that open a segment, a new base of the input, a
     # new base of the weights, a load.
     loads = _changes(vector)
-    bases = _changes(segment * -(-shape.in_channels // _REACH) + channel // _REACH)
+    # Channels apart have a base each.
+    reach, middle = (_REACH, _MIDDLE) if shape.inp_channel == _NEXT else (1, 0)
+    bases = _changes(segment * -(-shape.in_channels // reach) + channel // reach)
     moves = (rank % _REACH == 0) & ~opens
     own = 1 + loads + moves + bases + opens * (3 if shape.bits else 1)
     frames = [_frame(shape, bounds, u, int(begins[u])) for u in range(units)]
@@ -146,10 +163,10 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     slots = np.empty((int(starts[-1]), x86.SLOT), np.uint8)
     register = TOTALS + (np.cumsum(loads) - 1) % _INPUTS
     slots[at] = x86.fma_broadcast(total, register, x86.R10, rank % _REACH - _MIDDLE)
-    slots[at[loads] - 1] = x86.load(register[loads], x86.RAX, channel[loads] % _REACH - _MIDDLE)
+    slots[at[loads] - 1] = x86.load(register[loads], x86.RAX, channel[loads] % reach - middle)
     slots[at[moves] - 1 - loads[moves]] = x86.address(x86.R10, x86.R10, 4 * _REACH)
     offsets = np.array(shape.taps, np.int64)[segment[bases] % taps]
-    offsets += (channel[bases] // _REACH * _REACH + _MIDDLE) * 64
+    offsets += channel[bases] // reach * reach * shape.inp_channel + middle * _NEXT
     slots[at[bases] - 2 - moves[bases]] = x86.address(x86.RAX, x86.RBX, offsets)
     first = at[opens] - 3  # a segment's place in the stream; its base and a load follow
     slots[first] = x86.address(x86.R10, x86.RCX, 4 * (values_at[opens] + _MIDDLE))
@@ -185,20 +202,31 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
     first, count = int(bounds[group]), int(bounds[group + 1] - bounds[group])
     totals, places = np.arange(count), np.arange(count) - _MIDDLE
     stream = x86.address(x86.R10, x86.RCX, 4 * (begin + _MIDDLE))
-    output = x86.address(x86.RAX, x86.R11, 64 * (first + _MIDDLE))
+
+    def outputs(what: Callable[..., x86.Slots], residual: bool = False) -> list[x86.Slots]:
+        """An instruction for the vector of each channel, behind those that find it."""
+        move = [x86.add_register(x86.RAX, x86.RDX)] if residual else []
+        if shape.out_channel == _NEXT:
+            base = x86.address(x86.RAX, x86.R11, _NEXT * (first + _MIDDLE))
+            return [base, *move, what(totals, x86.RAX, places)]
+        found = []
+        for total in range(count):
+            found.append(x86.address(x86.RAX, x86.R11, (first + total) * shape.out_channel))
+            found += [*move, what(total, x86.RAX, 0)]
+        return found
+
     if block == 0:
         head = [stream, x86.broadcast(totals, x86.R10, places)]
     else:
-        head = [output, x86.load(totals, x86.RAX, places)]
+        head = outputs(x86.load)
     tail = []
     last = block == shape.blocks - 1
     if last and shape.residual:
-        tail += [output, x86.add_register(x86.RAX, x86.RDX)]
-        tail.append(x86.add_vector(totals, x86.RAX, places))
+        tail += outputs(x86.add_vector, residual=True)
     if last and shape.act != NONE:
         tail += [x86.clear(_ZERO), x86.maximum(totals, _ZERO)]
     if last and shape.act == RELU6:
         tail += [stream, x86.broadcast(_SIX, x86.R10, count - _MIDDLE)]
         tail.append(x86.minimum(totals, _SIX))
-    tail += [output, x86.store(totals, x86.RAX, places)]
+    tail += outputs(x86.store)
     return np.concatenate(head), np.concatenate(tail)

@@ -96,6 +96,7 @@ class PartCalls:
         names: (layer or nothing, kind) of each.
         slots: of the table of addresses.
         bytes: memory of each worker.
+        multiply_adds: of vectors in each convolution.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class PartCalls:
         self._offset: dict[int, int] = {}  # of the values that are held
         self.names: list[tuple[str, str]] = []
         self.slots = Slots()
+        self.multiply_adds: dict[str, int] = {}
         last = {v: i for i, step in enumerate(part.steps) for v in (step.inp, step.residual)}
         for i, step in enumerate(part.steps):
             self._prepare(step)
@@ -202,6 +204,7 @@ class PartCalls:
             most_alike=self._kernels.most_alike,
         )
         plan.entries["weight"] = weight[weight != 0][plan.order]
+        self.multiply_adds[step.layer] = plan.multiply_adds
         own = None
         if bias is not None:  # one for each row of the plan: of a place, where they are unrolled
             own = np.repeat(bias, plan.c.rows // len(bias)).astype(self._dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,9 @@ class FoldedNetwork:
         input_shape: ``(3, H, W)``.
         kernels: the compiled library, float32 or float64.
         threads: to share the work.
+
+    Attributes:
+        multiply_adds: of vectors in each convolution, of one call.
     """
 
     def __init__(
@@ -83,6 +87,10 @@ class FoldedNetwork:
             for first in range(0, batch_size, self._share)
             for part, group in zip(parts, self._grouping.parts, strict=True)
         ]
+        self.multiply_adds: Counter[str] = Counter()
+        for one in self._rounds:
+            for layer, count in one.part.multiply_adds.items():
+                self.multiply_adds[layer] += count * one.groups
 
     def _group(self, network: OnnxNetwork, input_shape: tuple[int, int, int]) -> Grouping:
         lanes = self.kernels.lanes

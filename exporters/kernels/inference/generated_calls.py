@@ -56,6 +56,7 @@ class GeneratedCalls(PartCalls):
             weight, bias, geometry, _planes(inp), _planes(out), step.act, residual >= 0
         )
         self.convolutions.append(layer)
+        self.multiply_adds[step.layer] = layer.multiply_adds
         y = self._new(step.out, out)
         self._add(step.layer, "NormStep", GENERATED, layer.c, x, y, residual)
 

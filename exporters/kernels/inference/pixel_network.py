@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,9 @@ class PixelNetwork:
         kernels: the compiled library, float32 or float64.
         threads: to share the work.
 
+    Attributes:
+        multiply_adds: of vectors in each convolution, of one call.
+
     Raises:
         SparsebenchError: a step does not fit what it reads.
     """
@@ -61,6 +65,7 @@ class PixelNetwork:
         self._images = torch.zeros(batch_size, *input_shape, dtype=self._dtype)
         self._given: NDArray[Any] = self._images.numpy()  # the same memory
         self._kept_alive: list[object] = []
+        self.multiply_adds: Counter[str] = Counter()
         self._steps: list[tuple[str, str, list[Call]]] = []
         self._tensors: dict[int, torch.Tensor] = {}
         self._shapes: dict[int, Pixels] = {}
@@ -139,6 +144,7 @@ class PixelNetwork:
             most=kernels.most_forward,
             most_alike=kernels.most_alike,
         )
+        self.multiply_adds[step.layer] += plan.multiply_adds
         plan.entries["weight"] = weight[weight != 0][plan.order]
         if layer.phases is not None:
             x = self._phases(step.inp, given, layer, calls)

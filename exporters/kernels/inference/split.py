@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.compiled.steps import NormStep
+from sparsebench.exporters.kernels.generated.memory import refusal
+from sparsebench.exporters.kernels.generated.peak import peak_seconds
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.generated_network import GeneratedNetwork, why_not
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
@@ -21,6 +26,8 @@ Array = NDArray[np.float32]
 
 
 class _Compiled(Protocol):
+    multiply_adds: Counter[str]
+
     def run(self, images: Array, tell: Tell | None = None) -> Array: ...
 
 
@@ -33,6 +40,7 @@ class SplitNetwork:
         layers: names of the convolutions.
         why_not: why no code is generated for blocks, or nothing.
         code_bytes: of generated code.
+        multiply_adds: of vectors, of one call, by layer and path.
     """
 
     def __init__(
@@ -69,24 +77,44 @@ class SplitNetwork:
             compiled[count, layout] = FoldedNetwork(*what)
         named = {GeneratedNetwork: "generated", FoldedNetwork: "compiled", PixelNetwork: "pixels"}
         self.paths = [named[type(compiled[part])] for part in self.parts]
-        self._compiled = [(count, compiled[count, layout]) for count, layout in self.parts]
+        self._compiled = [
+            (count, compiled[count, layout], path)
+            for (count, layout), path in zip(self.parts, self.paths, strict=True)
+        ]
+        self.multiply_adds: Counter[tuple[str, str]] = Counter()
+        for _, part, path in self._compiled:
+            self.multiply_adds.update({(n, path): m for n, m in part.multiply_adds.items()})
 
     def run(self, images: Array, tell: Tell | None = None) -> Array:
         """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
 
         Args:
             images: float32.
-            tell: is given the layer's name (or nothing), the kind and the seconds of each step.
+            tell: is given the layer's name (or nothing), its path, or the step's kind where there
+                is no layer, and the seconds of each step.
 
         Raises:
             SparsebenchError: the pictures are not those that it is compiled for.
         """
         images = checked_pictures(images, self._shape, self._dtype)
         found, first = [], 0
-        for count, part in self._compiled:
-            found.append(part.run(images[first : first + count], tell))
+        for count, part, path in self._compiled:
+            named: Tell | None = None
+            if tell:
+                named = partial(_named, tell, path)
+            found.append(part.run(images[first : first + count], named))
             first += count
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def peak_seconds(self) -> float | None:
+        """Of a vector multiply-add on all threads at best; None where no code can be generated."""
+        if (self.kernels.isa, self.kernels.dtype) != ("avx512", "float32") or refusal():
+            return None
+        return peak_seconds() / self.threads
+
+
+def _named(tell: Tell, path: str, name: str, kind: str, seconds: float) -> None:
+    tell(name, path if name and kind == NormStep.__name__ else kind, seconds)
 
 
 def split_batch(batch_size: int, lanes: int) -> list[tuple[int, str]]:

@@ -35,6 +35,9 @@ class Choice:
         density: share of weights that are kept.
         sparse_seconds: forward and backward, each round.
         dense_seconds: as above.
+        forward: which code the sparse forward pass is: ``generated`` for the pattern, or the
+            ``compiled`` kernels that read it.
+        why_not: why it is not generated, or nothing.
     """
 
     layer: str
@@ -42,6 +45,8 @@ class Choice:
     density: float
     sparse_seconds: tuple[float, ...]
     dense_seconds: tuple[float, ...]
+    forward: str = "compiled"
+    why_not: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of the fields."""
@@ -81,7 +86,11 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
         faster = statistics.median(dense) * MARGIN < statistics.median(sparse)
         layer.execution = "dense" if faster else "sparse"
         density = layer.values.numel() / max(1, layer.kept.numel())
-        choices.append(Choice(name, layer.execution, density, tuple(sparse), tuple(dense)))
+        why = layer.why_not()
+        path = "compiled" if why else "generated"
+        choices.append(
+            Choice(name, layer.execution, density, tuple(sparse), tuple(dense), path, why)
+        )
     with torch.no_grad():
         for name, buffer in module.named_buffers():
             buffer.copy_(buffers[name])

@@ -15,11 +15,14 @@ from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import NONE, CBackward, CForward, Library
 from sparsebench.exporters.kernels.compiled.plan import Pattern, backward_plan, forward_plan
+from sparsebench.exporters.kernels.training.generated import Generated, why_not
+from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass
 class _Plans:
-    forward: Plan
+    generated: Generated | None  # the output, where nothing is added to it
+    forward: Plan | None = None
     backward: Plan | None = None
     weights: Plan | None = None
 
@@ -32,6 +35,9 @@ class Convolution:
         geometry: of the convolution.
         kernels: the compiled library; its data type is that of every tensor here.
         threads: to share the work.
+
+    Attributes:
+        why_not: why the last forward pass that was compiled is no generated code, or nothing.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Convolution:
         self.pattern = Pattern.of(kept, geometry.groups)
         self._kernels = kernels
         self._threads = threads
+        self.why_not = why_not(kernels, self.pattern)
         self._plans: dict[tuple[int, ...], _Plans] = {}
 
     def __len__(self) -> int:
@@ -76,7 +83,12 @@ class Convolution:
             residual: of ``y``'s shape.
             act: activation, see :mod:`sparsebench.exporters.kernels.compiled.library`.
         """
-        plan = self._of(inp).forward
+        plans = self._of(inp)
+        if plans.generated and residual is None and act == NONE:
+            plans.generated.fill(values, bias)
+            plans.generated.run(self._kernels, x, y, self._threads)
+            return
+        plan = plans.forward = plans.forward or self._plan(inp)
         if values is not None:
             self._pack(plan, values)
         call = CForward(
@@ -156,8 +168,18 @@ class Convolution:
             # Trainings have one shape of batch, and last ones when they train and evaluate.
             if len(self._plans) >= 6:
                 del self._plans[next(iter(self._plans))]
-            self._plans[key] = _Plans(self._plan(inp))
+            self._plans[key] = _Plans(self._generated(inp))
         return self._plans[key]
+
+    def _generated(self, inp: Blocked) -> Generated | None:
+        self.why_not = why_not(self._kernels, self.pattern)
+        if self.why_not:
+            return None
+        try:
+            return Generated(self.pattern, self.geometry, inp, self.output(inp))
+        except SparsebenchError as error:  # this shape cannot be had, or no memory
+            self.why_not = error.cause
+            return None
 
     def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
         return forward_plan(

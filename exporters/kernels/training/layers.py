@@ -85,6 +85,11 @@ class SparseConv2d(nn.Module):
             )
         return self._compiled[geometry]
 
+    def why_not(self) -> str:
+        """Why the forward pass is not generated code, or nothing, see :class:`Convolution`."""
+        found = list(self._compiled.values())
+        return found[-1].why_not if found else "It is not compiled yet."
+
     def dense_weight(self) -> Tensor:
         """``[O, C / groups, kh, kw]``, zeros where nothing is kept; differentiable."""
         weight = torch.zeros(self.kept.shape, dtype=self.values.dtype)
@@ -160,6 +165,10 @@ class SparseLinear(nn.Module):
         self.execution = _SPARSE
         self._kernels, self._threads = kernels, threads
         self._compiled: Convolution | None = None
+
+    def why_not(self) -> str:
+        """As :meth:`SparseConv2d.why_not`."""
+        return self._pattern().why_not
 
     def dense_weight(self) -> Tensor:
         """``[O, I]``, zeros where nothing is kept; differentiable."""

@@ -55,6 +55,8 @@ def test_the_native_kernels_say_which_layers_ran_sparse(job: Job) -> None:
     layers = answers.facts["layers"]
     assert "layer1.0.conv1" in layers and len(layers) == 20  # all convolutions of ResNet-18
     assert {layer["execution"] for layer in layers.values()} <= {"sparse", "dense"}
+    for layer in layers.values():
+        assert (layer["forward"] == "generated") is not bool(layer["why_not"])
     assert answers.trained[0].facts["execution"]["kernels"]
     assert answers.trained[0].facts["compile_seconds"] > 0  # reported apart, outside of the clock
 

@@ -11,7 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sparsebench.exporters.kernels.compiled.build import supported_isas
+from sparsebench.exporters.kernels.generated.memory import refusal
 from tests.bench.conftest import Result
+from tests.exporters.engines.test_engines import skip_if_it_cannot_be_here
 
 Cli = Callable[..., Result]
 
@@ -60,6 +63,22 @@ def test_a_bare_onnx_file_is_explained_layer_by_layer(cli: Cli, bare: Path) -> N
     assert layer["dense"] > 0 and layer["sparse"] > 0
     assert facts["whole"]["batch_size"] == 2 and len(facts["whole"]["ratios"]) == 2
     assert facts["findings"]
+
+
+def test_native_names_the_path_and_the_share_of_the_peak_of_each_layer(
+    cli: Cli, bare: Path
+) -> None:
+    skip_if_it_cannot_be_here("native")
+    result = cli("inspect", bare, "--why", "--engine", "native", "--batch-size", 17,
+                 "--threads", 1, "--json")  # fmt: skip
+    assert result.code == 0, result.err
+    facts = json.loads(result.out)
+    (layer,) = facts["layers"]
+    generates = "avx512" in supported_isas() and not refusal()
+    assert layer["kind"] == ("generated+pixels" if generates else "compiled+pixels")
+    assert bool(facts["no_code"]) is not generates
+    if generates:
+        assert 0 < layer["peak"] < 1.1
 
 
 def test_the_words_fit_80_columns(cli: Cli, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

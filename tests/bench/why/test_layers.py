@@ -34,6 +34,19 @@ def test_steps_are_found_by_any_alias_and_the_rest_is_kept() -> None:
     assert [one.skips for one in found.layers] == [True, True, False]
 
 
+def test_steps_of_one_layer_add_up_with_their_share_of_the_peak() -> None:
+    steps = [
+        LayerTime(("a_out",), "generated", 3.0, True, 0.8),
+        LayerTime(("a_out",), "pixels", 1.0, True, 0.4),
+        LayerTime(("b_out",), "generated", 1.0, True, 0.9),
+        LayerTime(("b_out",), "pixels", 1.0, True),
+    ]
+    both, one = pair_layers(LAYERS, steps, middle([steps, steps])).layers
+    assert (both.kind, both.sparse) == ("generated+pixels", 4.0)
+    assert both.peak == pytest.approx((3 * 0.8 + 1 * 0.4) / 4)
+    assert one.peak is None  # a part of it is not known
+
+
 def test_what_either_side_fuses_is_compared_as_one() -> None:
     dense = [LayerTime(("a_out", "b_out"), "pyramid", 6.0), LayerTime(("c_out",), "x", 1.0)]
     sparse = [

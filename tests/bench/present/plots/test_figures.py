@@ -19,7 +19,7 @@ from sparsebench.bench.cli.plot import FIGURES as NAMED
 from sparsebench.bench.present.plots import bound, profiles, scaling, stages, style
 from sparsebench.bench.present.plots.axes import nice_ticks
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, new_figure, save_figure
-from sparsebench.bench.present.plots.data import RunData, Selection
+from sparsebench.bench.present.plots.data import RunData, Selection, caption
 from sparsebench.bench.present.plots.figures import FIGURES
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
 from sparsebench.bench.records import Estimate
@@ -41,7 +41,7 @@ def ends_of_whiskers(axes: Any) -> list[tuple[float, float]]:
 
 def test_stages_stack_to_the_whole_time_dense_first() -> None:
     run = data(make_run(backbones=TRAINED, engines=["deepsparse"], iteration=0.0, process=0.0))
-    figure = stages.draw([run])
+    (figure,) = stages.draw([run])
     (axes,) = figure.axes
     ends: dict[float, float] = {}
     for bar in axes.patches:
@@ -64,6 +64,32 @@ def test_stages_carry_accuracies_and_leave_generated_weights_out() -> None:
     assert "Not shown: 1 cell with generated weights (speed only)." in shown
 
 
+def test_stages_tell_precisions_apart() -> None:
+    run = make_run(backbones=TRAINED[:2], engines=["torch"], workloads=["linear-cached"])
+    half = with_setting(run, "half", precision="bf16")
+    both = RunData.of([*run.records, *half.records], [*run.trials, *half.trials])
+    (figure,) = stages.draw([both])
+    headings = [text.get_text() for text in figure.axes[0].texts]
+    assert "torch" in headings and "torch bf16" in headings
+    names = [label.get_text().split()[0] for label in figure.axes[0].get_yticklabels()]
+    assert names == ["dense", "magnitude-50"] * 2
+
+
+def test_whiskers_of_a_bound_are_inside_the_frame() -> None:
+    run = data(make_run(backbones=TRAINED, engines=["torch"], workloads=["linear-cached"]))
+    wide = [replace(one, speedup=Estimate(1.0, (0.02, 50.0), 3)) for one in run.comparisons]
+    (axes,) = bound.draw([replace(run, comparisons=tuple(wide))])[0].axes
+    assert axes.get_ylim()[0] < 0.02 and axes.get_ylim()[1] > 50
+
+
+def test_a_caption_names_what_was_measured_and_leaves_the_unknown_out() -> None:
+    one = make_run(backbones=TRAINED[:1], engines=["torch"]).records[0]
+    known = replace(one, engine=replace(one.engine, version="2.9.0+cpu"))
+    assert caption([known]) == "Test CPU, 2 CPUs; resnet18; torch 2.9.0; batch size 64; 2 threads."
+    bare = replace(one, machine={}, engine=replace(one.engine, version=None))
+    assert caption([bare]) == "resnet18; torch; batch size 64; 2 threads."
+
+
 def estimates(*pairs: tuple[int, float]) -> list[tuple[int, Estimate]]:
     return [(size, Estimate(v, (0.98 * v, 1.02 * v), 5)) for size, v in pairs]
 
@@ -81,7 +107,7 @@ def test_a_cliff_is_off_the_grid_and_below_both_neighbours() -> None:
 
 
 def test_speedup_against_batch_size_rings_the_cliffs() -> None:
-    figure = scaling.draw_batch_size(sweep_of_batch_sizes((8, 15, 16, 32)))
+    (figure,) = scaling.draw_batch_size(sweep_of_batch_sizes((8, 15, 16, 32)))
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "15", "16", "32"]
     rings = [line for line in axes.get_lines() if line.get_markersize() == 12]
@@ -94,14 +120,14 @@ def test_speedup_against_batch_size_rings_the_cliffs() -> None:
     ):
         truth = true_speedup("inference", backbone, "deepsparse") / (1.5 if place == 1 else 1)
         assert speedup == pytest.approx(truth, rel=0.12)
-    assert "points)" in texts(figure)  # the accuracy change stands beside each speed-up
+    assert " pp)" in texts(figure)  # the accuracy change stands beside each speed-up
 
 
 def test_speedup_against_threads() -> None:
     runs = [
         data(with_setting(make_run(seed=n, backbones=TRAINED), f"t{n}", threads=n)) for n in (1, 2)
     ]
-    figure = scaling.draw_threads(runs, Selection(engines=("torch",), workloads=("inference",)))
+    (figure,) = scaling.draw_threads(runs, Selection(engines=("torch",), workloads=("inference",)))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
     with pytest.raises(NothingToDrawError, match="two batch sizes"):
@@ -118,7 +144,7 @@ def test_times_of_two_machines_never_share_a_figure() -> None:
 
 def test_measured_against_bound() -> None:
     run = make_run(backbones=TRAINED, engines=["deepsparse"], workloads=["linear-cached"])
-    (axes,) = bound.draw([data(run)]).axes
+    (axes,) = bound.draw([data(run)])[0].axes
     for (limit, speedup), backbone, flops in zip(
         ends_of_whiskers(axes), TRAINED[1:], (0.55, 0.16), strict=True
     ):
@@ -131,7 +157,7 @@ def test_measured_against_bound() -> None:
 
 
 def test_performance_profile_is_the_table_s() -> None:
-    (axes, _) = profiles.draw([data(three_tasks())]).axes
+    (axes, _) = profiles.draw([data(three_tasks())])[0].axes
     curves = {line.get_label(): np.asarray(line.get_xydata()) for line in axes.get_lines()}
     fastest = max(curves.values(), key=lambda curve: curve[0][1])
     assert fastest[0][1] == 1.0  # acdc-90 on deepsparse wins every task
@@ -169,6 +195,13 @@ def test_the_command_draws_what_is_asked_for(
         for suffix in ("png", "svg")
     )
     assert "not drawn: batch-size: No sparse backbone was measured at two" in done.err
+    paper = cli("plot", tmp_path / "run", "--figure", "bound", "--format", "pdf", "--format", "png",
+                "--columns", "1", "--out", tmp_path / "paper")  # fmt: skip
+    assert paper.code == 0, paper.err
+    assert {path.name for path in (tmp_path / "paper").iterdir()} == {"bound.pdf", "bound.png"}
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", (tmp_path / "paper" / "bound.pdf").read_bytes())
+    assert box and float(box[1]) == pytest.approx(3.3 * 72, abs=0.1)  # a column, in points
+    assert cli("plot", tmp_path / "run", "--format", "jpg").code == 2
     one = cli("plot", tmp_path / "run", "--figure", "bound", "--engine", "torch",
               "--out", tmp_path / "mine.svg")  # fmt: skip
     assert one.code == 0, one.err

@@ -19,11 +19,11 @@ from PIL import Image
 
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.present.plots import style
+from sparsebench.bench.present.plots.canvas import ONE_COLUMN, TWO_COLUMNS, Page
 from sparsebench.bench.present.plots.data import RunData, Selection
-from sparsebench.bench.present.plots.fronts import pareto_front
 from sparsebench.bench.present.plots.labels import Box, place
 from sparsebench.bench.present.plots.points import Point, PointSet, points_of
-from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, save
+from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, pareto_front, save
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.present.plots.sweeps import thirty_points
 from tests.bench.synthetic import SyntheticRun, make_run, true_total
@@ -40,8 +40,10 @@ def all_points(run: SyntheticRun) -> PointSet:
     return points_of(run.records, compare_run(run.records, run.trials), run.trials)
 
 
-def texts(figure: Any) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
+def texts(figures: Any) -> str:
+    """All that stands in a figure, or in its pages."""
+    pages = figures if isinstance(figures, list) else [figures]
+    return "\n".join(text.get_text() for figure in pages for text in figure.findobj(Text))
 
 
 def test_points_are_trained_cells_with_both_intervals(run: SyntheticRun) -> None:
@@ -76,7 +78,7 @@ def test_cells_without_accuracy_or_interval_are_counted_not_drawn(run: Synthetic
 
 
 def test_a_panel_for_each_workload_and_engine_with_whiskers_both_ways(run: SyntheticRun) -> None:
-    figure = draw(all_points(run))
+    (figure,) = draw(all_points(run))
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     titles = [axes.get_title(loc="left") for axes in panels]
     assert titles == [
@@ -91,30 +93,44 @@ def test_a_panel_for_each_workload_and_engine_with_whiskers_both_ways(run: Synth
     assert panels[0].get_xscale() == "log"  # from 0.6 to 3.6 times
     assert len({axes.get_xlim() for axes in panels[:3]}) == 1  # engines can be compared by eye
     shown = texts(figure)
-    for word in ("acdc", "magnitude", "one-shot", "regularization", "90%", "50%", "hollow: dense"):
+    for word in (
+        "acdc",
+        "magnitude",
+        "one-shot",
+        "regularization",
+        "90% zeros",
+        "50% zeros",
+        "dense, this engine",
+        "Test CPU, 2 CPUs",
+        "batch size 64",
+        "2 threads",
+        "resnet18",
+    ):
         assert word in shown
-    assert "no worse: at most 0.5 points lost" in shown and "Pareto front" in shown
+    assert "no worse: at most 0.5 pp lost" in shown and "Pareto front" in shown
     assert "Not shown: 6 cells with generated weights (speed only)." in shown
 
 
 def test_the_best_dense_engine_stands_at_one_and_zero_in_every_panel(run: SyntheticRun) -> None:
-    for axes in draw(all_points(run)).axes:
+    for axes in draw(all_points(run))[0].axes:
         marks = [line for line in axes.get_lines() if line.get_marker() == "+"]
         assert [np.asarray(line.get_xydata()).tolist() for line in marks] == [[[1.0, 0.0]]]
 
 
 def test_the_band_of_no_worse_ends_at_the_stated_margin(run: SyntheticRun) -> None:
-    figure = draw(all_points(run), margin=1.5)
+    (figure,) = draw(all_points(run), margin=1.5)
     band = next(p for p in figure.axes[0].patches if isinstance(p, Rectangle))
-    assert band.get_y() == pytest.approx(-1.5)
-    assert "no worse: at most 1.5 points lost" in texts(figure)
+    assert (band.get_y(), band.get_height()) == pytest.approx((-1.5, 1.5))
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < -3 and band.get_height() < 0.5 * (top - bottom)  # it does not fill the panel
+    assert "no worse: at most 1.5 pp lost" in texts(figure)
 
 
 def test_one_engine_and_workload_can_be_chosen(run: SyntheticRun) -> None:
     chosen = Selection(workloads=("inference",), engines=("deepsparse",))
     data = RunData.of(run.records, run.trials)
-    (axes,) = from_runs([data], chosen).axes
-    assert axes.get_title(loc="left") == "inference on digits, deepsparse"
+    (axes,) = from_runs([data], chosen)[0].axes
+    assert axes.get_title(loc="left") == "inference on digits\ndeepsparse"
     # Ratios are against the best dense engine of the run, which is not shown.
     shown = sorted(c[0].get_xdata()[0] for c in axes.containers if isinstance(c, ErrorbarContainer))
     backbones = ("resnet18/dense", "resnet18/magnitude-50", "resnet18/acdc-90")
@@ -134,14 +150,14 @@ def test_the_front_holds_what_nothing_beats(points: list[tuple[int, int]]) -> No
 
 def test_labels_of_thirty_points_do_not_collide() -> None:
     for engines in (1, 2, 3):
-        figure = draw(thirty_points(engines))
+        (figure,) = draw(thirty_points(engines))
         figure.draw_without_rendering()  # puts annotations where they will stand
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         for axes in figure.axes:
-            labels = [text for text in axes.texts if text.get_text().endswith("%")]
+            labels = [text for text in axes.texts if text.get_text()]
             if not axes.axison:
                 continue
-            assert len(labels) == 30
+            assert len(labels) == 10  # each method once; the sizes tell sparsities apart
             # Of the letters alone: an annotation's own box holds its leader line too.
             boxes = [Text.get_window_extent(text, renderer) for text in labels]
             for index, box in enumerate(boxes):
@@ -150,17 +166,80 @@ def test_labels_of_thirty_points_do_not_collide() -> None:
 
 def test_narrow_range_has_a_linear_axis(run: SyntheticRun) -> None:
     points = [p for p in all_points(run).points if p.engine == "onnxruntime"]
-    assert draw(PointSet(tuple(points))).axes[0].get_xscale() == "linear"
+    assert draw(PointSet(tuple(points)))[0].axes[0].get_xscale() == "linear"
 
 
-def test_endless_whisker_does_not_squeeze_the_points() -> None:
+def test_an_interval_is_never_clipped() -> None:
+    """However wide: a frame that cut it would show a narrower one."""
     wild = Point("inference", "digits", "a", "acdc", 0.9, "torch", (1e-4, 2.0, 1e5), (-90, -1, 80))
-    axes = draw(PointSet((wild,))).axes[0]
+    axes = draw(PointSet((wild,)))[0].axes[0]
     left, right = axes.get_xlim()
-    assert 0.1 < left < 0.5 and 4 < right < 20
-    assert 3 <= len(axes.get_xticks()) <= 7
+    assert left < 1e-4 and right > 1e5
+    assert 2 <= len(axes.get_xticks()) <= 7
     bottom, top = axes.get_ylim()
-    assert bottom > -10 and top < 10
+    assert bottom < -90 and top > 80
+
+
+def front_lines(axes: Any) -> list[list[list[float]]]:
+    """The corners of each dashed line, which is the front."""
+    return [np.asarray(line.get_xydata()).tolist() for line in axes.get_lines()
+            if line.get_linestyle() == "--"]  # fmt: skip
+
+
+def test_the_front_is_drawn_only_where_its_points_are() -> None:
+    def at(engine: str, method: str, speed: float, change: float) -> Point:
+        spans = (0.9 * speed, speed, 1.1 * speed), (change - 0.1, change, change + 0.1)
+        return Point("inference", "digits", "a", method, 0.9, engine, *spans)
+
+    fast = at("deepsparse", "acdc", 3.0, -1.0), at("deepsparse", "gmp", 2.0, 1.0)
+    slow = at("torch", "acdc", 0.8, -1.0), at("torch", "gmp", 0.7, 1.0)
+    (figure,) = draw(PointSet((*fast, *slow)))
+    with_front, without = figure.axes
+    assert front_lines(with_front) == [[[2.0, 1.0], [3.0, 1.0], [3.0, -1.0]]]
+    assert front_lines(without) == []
+
+
+def many_tasks(count: int) -> PointSet:
+    """Two workloads on so many tasks, three engines each."""
+    spans = (1.9, 2.0, 2.1), (-0.2, 0.0, 0.2)
+    return PointSet(tuple(
+        Point(workload, f"task{task}", "a", "acdc", 0.9, engine, *spans)
+        for task in range(count) for workload in ("inference", "full")
+        for engine in ("deepsparse", "onnxruntime", "torch")
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "across"), [(ONE_COLUMN, 1), (TWO_COLUMNS, 3)])
+def test_a_page_is_as_wide_as_the_column_and_no_higher(page: Page, across: int) -> None:
+    figures = draw(many_tasks(2), page=page)
+    seen = []
+    for figure in figures:
+        width, height = figure.get_size_inches()
+        assert width == page.width and height <= page.height
+        shown = [axes for axes in figure.axes if axes.axison]
+        assert max(sum(a.get_position().y0 == b.get_position().y0 for b in shown)
+                   for a in shown) <= across  # fmt: skip
+        seen.append([axes.get_title(loc="left") for axes in shown])
+    titles = [title for page_titles in seen for title in page_titles]
+    assert len(titles) == len(set(titles)) == 12
+
+
+def test_what_is_too_high_for_a_page_is_split_by_workload() -> None:
+    pages = [[axes.get_title(loc="left").split()[0] for axes in figure.axes if axes.axison]
+             for figure in draw(many_tasks(3))]  # fmt: skip
+    assert pages == [["inference"] * 9, ["full"] * 9]
+
+
+def test_no_text_is_smaller_than_print_can_bear_or_outside_the_page() -> None:
+    for page in (ONE_COLUMN, TWO_COLUMNS):
+        (figure,) = draw(many_tasks(1), page=page)[:1]
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            if text.get_text() and text.get_visible():
+                assert float(text.get_fontsize()) >= 6
+        box = figure.legends[0].get_window_extent(renderer)
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
 def test_dense_cells_with_generated_weights_are_not_drawn(run: SyntheticRun) -> None:
@@ -188,10 +267,10 @@ def test_crowded_panel_is_split_by_architecture() -> None:
         for arch in ("resnet18", "resnet50")
         for number in range(16)
     ]
-    titles = [axes.get_title(loc="left") for axes in draw(PointSet(tuple(points))).axes]
+    titles = [axes.get_title(loc="left") for axes in draw(PointSet(tuple(points)))[0].axes]
     assert titles == [
-        "inference on digits, resnet18, torch",
-        "inference on digits, resnet50, torch",
+        "inference on digits, resnet18\ntorch",
+        "inference on digits, resnet50\ntorch",
     ]
 
 
@@ -240,15 +319,37 @@ def test_same_method_and_engine_look_the_same_in_every_figure() -> None:
     assert len(set(style.engine_markers(["torch", "torch cuda", "deepsparse"]).values())) == 3
 
 
-def test_colours_stay_apart_for_colour_blind_readers() -> None:
-    """Deuteranopia after Vienot et al. (1999): every pair stays distinguishable."""
+def test_methods_differ_in_colour_and_marker() -> None:
+    looks = style.method_looks(["acdc", "gmp", "gmp_uniform", "rigl", "magnitude", "mine"])
+    colours, markers = zip(*looks.values(), strict=True)
+    assert len(set(colours)) == len(set(markers)) == 6
+
+
+def test_the_paper_s_methods_and_ours_all_differ() -> None:
+    """Up to twelve do; one that is known by name may not take another's look."""
+    looks = style.method_looks([*style.METHODS[:2], *style.METHODS[-9:]])
+    assert len(set(looks.values())) == len(looks) == 11
+
+
+def test_sizes_rise_with_sparsity() -> None:
+    sizes = style.sparsity_sizes([0.9, 0.5, 0.98, 0.9])
+    assert list(sizes) == [0.5, 0.9, 0.98] and list(sizes.values()) == sorted(sizes.values())
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [[[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]],
+     [[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]],
+    ids=["deuteranopia", "protanopia"],
+)  # fmt: skip
+def test_colours_stay_apart_for_colour_blind_readers(blind: list[list[float]]) -> None:
+    """Viénot et al. (1999): every pair stays distinguishable."""
     to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714],
                        [0.0299566, 0.184309, 1.46709]])  # fmt: skip
-    blind = np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]])
     seen = []
     for colour in style.COLOURS[:6]:
         rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-        seen.append(np.linalg.inv(to_lms) @ blind @ to_lms @ rgb**2.2)
+        seen.append(np.linalg.inv(to_lms) @ np.array(blind) @ to_lms @ rgb**2.2)
     distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
     assert min(distances) > 0.05
 
