@@ -65,7 +65,7 @@ class Measured:
         rest: seconds of steps without weights: (dense, sparse).
         outside: seconds of steps that the engine leaves to another executor.
         supported_fraction: share of operators that the engine runs itself; None: not told.
-        lanes: pictures that the engine processes together; None: not told.
+        lanes: images that the engine processes together; None: not told.
         no_code: why the native engine generated no code for the pattern; empty where it did.
         other: the same measurement at another batch size.
         refused: why the engine does not run it; empty where it does.
