@@ -223,7 +223,7 @@ def _training_grid(
     columns = [Column(name, place > 1) for place, name in enumerate(TRAINING_HEADER)]
     return Grid(
         title=f"{title}, {run.label}" if several else title,
-        columns=(*columns, Column("change, points", True)),
+        columns=(*columns, Column(CHANGE, True)),
         lines=tuple(lines),
         notes=(training_caption(section),),
     )
