@@ -21,9 +21,10 @@ from sparsebench.bench.workloads import described
 USES = 100
 HEADER = ("backbone", "engine", "export s", "compile s", "first run", f"over {USES} runs")
 CAPTION = (
-    "One-off costs, excluded from the times above: export (loading, exporting, checking) "
-    "and compilation or start of the engine, medians in seconds. 'First run': dense over sparse with "
-    f"all of them paid by one run; 'over {USES} runs': amortized over {USES}. Points without interval."
+    "One-off costs, excluded from the times above: export (loading, exporting, checking) and "
+    "compilation or start of the engine, medians in seconds. 'First run': dense over sparse with "
+    f"all of them paid by one run; 'over {USES} runs': amortized over {USES} runs. Points without "
+    "interval."
 )
 
 
