@@ -124,15 +124,16 @@ class NativeSession:
         told where code can be generated, because only such code measures the peak.
         """
         import statistics
-        from collections import Counter
+        from collections import defaultdict
 
-        rounds: list[Counter[tuple[str, str]]] = []
+        rounds: list[dict[tuple[str, str], float]] = []
         for _ in range(calls):
-            spent: Counter[tuple[str, str]] = Counter()
-            self._compiled.run(
-                images, lambda name, kind, s, spent=spent: spent.update({(name, kind): s})
-            )
-            rounds.append(spent)
+            rounds.append(defaultdict(float))
+
+            def tell(name: str, kind: str, seconds: float) -> None:
+                rounds[-1][name, kind] += seconds
+
+            self._compiled.run(images, tell)
         best = self._compiled.peak_seconds()
         found = []
         for name, kind in rounds[0]:

@@ -90,17 +90,21 @@ def own_index(root: Path, seconds: dict[str, float], monkeypatch: pytest.MonkeyP
 
 
 def network(path: Path) -> None:
-    """A convolution of one pixel, then the mean over the plane: a mean, then a product."""
+    """A convolution of one pixel, the mean over the plane, and a classifier that is cut off."""
     graph = helper.make_graph(
         [
             helper.make_node("Conv", ["pictures", "w"], ["planes"]),
             helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
             helper.make_node("Flatten", ["means"], ["features"]),
+            helper.make_node("Gemm", ["features", "classes"], ["logits"]),
         ],
         "tiny",
         [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, 16, 16])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 4])],
-        [numpy_helper.from_array(WEIGHT.reshape(4, 3, 1, 1), "w")],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [
+            numpy_helper.from_array(WEIGHT.reshape(4, 3, 1, 1), "w"),
+            numpy_helper.from_array(np.ones((4, 2), np.float32), "classes"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8

@@ -29,7 +29,7 @@ ENGINES = ("deepsparse", "torch")
 def few_resamples() -> Iterator[None]:
     """The bootstrap only widens an interval; fewer of its draws save most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        few = {"seed": 0, "resamples": 100}
+        few = {"seed": 0, "resamples": 100, "confidence": 0.95}
         patch.setattr(sparsebench.bench.statistics.ratios.estimate_ratio, "__kwdefaults__", few)
         yield
 

@@ -73,7 +73,7 @@ def test_they_run_and_what_is_said_of_them_is_true(
     summary = (folder / "summary.md").read_text()
     report = (folder / "report.html").read_text()
     for text in (done.out, summary, report):
-        assert "seconds: one engine call on one full batch." in " ".join(text.split())
+        assert "seconds: one engine call on one full batch" in " ".join(text.split())
     for text in (done.out, summary):
         assert "own-engine" in text and "single-call" in text
         for wrong in ("end to end", "images/s", "pictures/s", "first run", "0 ms"):

@@ -17,6 +17,7 @@ from sparsebench.exporters.kernels.generated import memory
 from sparsebench.exporters.kernels.training import generated
 from sparsebench.exporters.kernels.training.convolution import Convolution
 from sparsebench.exporters.kernels.training.functional import from_blocked, to_blocked
+from sparsebench.models.errors import SparsebenchError
 from tests.exporters.kernels.generated.guarded import Guarded
 
 pytestmark = pytest.mark.skipif(
@@ -111,7 +112,7 @@ def test_it_reads_and_writes_its_tensors_only(data: st.DataObject) -> None:
 
 def test_where_code_may_not_run_the_compiled_kernels_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(start: int, size: int) -> None:
-        raise memory.SparsebenchError("This system does not run generated code.", "")
+        raise SparsebenchError("This system does not run generated code.", "")
 
     layer, kept, images = a_layer()
     monkeypatch.setattr(memory, "_protect", refused)
