@@ -1,4 +1,4 @@
-"""Check a run's folder from outside: schemas, accuracy beside every speed-up, the picture."""
+"""Check a run's folder from outside: schemas, accuracy beside every speed-up, the image."""
 
 from __future__ import annotations
 

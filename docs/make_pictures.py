@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation from the committed reference run.
+"""Draw the images of the documentation from the committed reference run.
 
 uv run --no-sync python docs/make_pictures.py
 """
@@ -26,7 +26,7 @@ OUT = ROOT / "docs" / "pictures"
 
 
 def make(out: Path = OUT) -> list[Path]:
-    """Write all pictures into a folder; returns their paths."""
+    """Write all images into a folder; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder.reading(RUN)
     records, trials = folder.records(), folder.trials()

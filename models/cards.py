@@ -25,7 +25,7 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the network's input.
+    """How an image becomes the network's input.
 
     The short side is resized to `resize` pixels, the middle `size` x `size` pixels are
     cut out, values are scaled to 0..1 and become ``(x - mean) / std`` per RGB channel.

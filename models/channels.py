@@ -1,7 +1,7 @@
 """Channels: which of them are constant and which of them nobody reads, over a network.
 
 A network is traced once (torch.fx). Forwards, each channel of each intermediate value is
-found constant (the same number at every pixel of every picture, as a filter of zeros
+found constant (the same number at every pixel of every image, as a filter of zeros
 makes it) or varying; backwards, needed or not. Channels that must have one width
 together, because they are added or filtered one by one, share an identity.
 
@@ -136,7 +136,7 @@ def trace_channels(module: nn.Module, size: int, kept: str) -> ChannelGraph:
 
 
 def padded(layer: nn.Conv2d) -> bool:
-    """Whether a convolution mixes zeros of its own into the picture's border."""
+    """Whether a convolution mixes zeros of its own into the image's border."""
     if all(k == 1 for k in layer.kernel_size):
         return layer.padding not in ((0, 0), "same", "valid")
     # Subclasses pad on their own account (timm's "SAME").

@@ -1,6 +1,6 @@
 """Dead-channel removal: a sparse network in the smaller dense shape that it really has.
 
-A filter of zeros gives the same number at every pixel, whatever the picture shows. It can
+A filter of zeros gives the same number at every pixel, whatever the image shows. It can
 go, and with it its column in every layer that reads it, if that layer's share of the
 number is put elsewhere: into the reader's bias or batch-norm mean. A reader that pads its
 input with zeros sees something else at the border, so a bias would be wrong there; then

@@ -23,7 +23,7 @@ LayerKind = Literal["conv", "depthwise", "linear"]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer at one input size, for one picture.
+    """One layer at one input size, for one image.
 
     Args:
         name: dotted name of the layer.
@@ -55,7 +55,7 @@ class TotalCost:
 def count_costs(
     module: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)
 ) -> list[LayerCost]:
-    """Costs of each layer for one picture of the given size, in the network's order.
+    """Costs of each layer for one image of the given size, in the network's order.
 
     The network is run once, in eval mode and without gradients, on its own device; its
     training flags are put back. A layer that is run several times counts each time.
@@ -82,7 +82,7 @@ def count_costs(
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise SparsebenchError(
-            f"The network does not accept pictures of {input_size}: {first}",
+            f"The network does not accept images of {input_size}: {first}",
             "Choose a larger input size.",
         ) from None
     finally:
@@ -120,9 +120,9 @@ def bytes_ratio(costs: Sequence[LayerCost]) -> float:
 
 
 def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of an architecture in its full, dense shape, for one picture.
+    """Multiply-accumulates of an architecture in its full, dense shape, for one image.
 
-    What a network with removed channels is held against. Only shapes are computed.
+    What a network with removed channels is compared with. Only shapes are computed.
 
     Raises:
         UnknownNameError: no architecture has this name.

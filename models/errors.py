@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one sentence of cause, one of mending, an exit code.
+"""Errors that a user can fix: one sentence of cause, one of fixing, an exit code.
 
 Whatever is raised as a :class:`SparsebenchError` is printed without a traceback
 by the command line; every other exception is a bug of ours and keeps its traceback.
@@ -14,16 +14,16 @@ class SparsebenchError(Exception):
     """Something the user can put right.
 
     Args:
-        cause: what is wrong, as a sentence without a closing mend.
-        mend: what to do about it, as a sentence; may be empty.
+        cause: what is wrong, as a sentence without the fix.
+        fix: what to do about it, as a sentence; may be empty.
     """
 
     exit_code = 2
 
-    def __init__(self, cause: str, mend: str = "") -> None:
-        super().__init__(f"{cause} {mend}".strip())
+    def __init__(self, cause: str, fix: str = "") -> None:
+        super().__init__(f"{cause} {fix}".strip())
         self.cause = cause
-        self.mend = mend
+        self.fix = fix
 
 
 class UnknownNameError(SparsebenchError):
@@ -33,12 +33,12 @@ class UnknownNameError(SparsebenchError):
         choices = sorted(known)
         close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
         if close:
-            mend = "Did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
+            fix = "Did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
         elif len(choices) <= 12:
-            mend = "Known: " + ", ".join(choices) + "."
+            fix = "Known: " + ", ".join(choices) + "."
         else:
-            mend = f"`sparsebench list {kind}s` shows all {len(choices)}."
-        super().__init__(f"There is no {kind} named '{name}'.", mend)
+            fix = f"`sparsebench list {kind}s` shows all {len(choices)}."
+        super().__init__(f"There is no {kind} named '{name}'.", fix)
         self.kind = kind
         self.name = name
 

@@ -3,7 +3,7 @@
 They cost as much to run as trained ones and predict nothing. All backbones of an
 architecture come from the same random numbers, whose seed is the architecture's name:
 within each layer the largest magnitudes stay, so that a sparser backbone's mask lies
-inside a less sparse one's of the same method, and inside the dense partner. Kept weights
+inside a less sparse one's of the same method, and inside the dense baseline. Kept weights
 are scaled per layer, and batch norm's variances are set, so that activations keep their
 size from layer to layer.
 """
@@ -101,7 +101,7 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
 def settle_batch_norm(module: nn.Module, size: int) -> None:
     """Give each batch norm a variance that keeps activations near unit size.
 
-    One picture of noise runs through the network; a batch norm's variance becomes the
+    One image of noise runs through the network; a batch norm's variance becomes the
     power of two nearest to the mean square of what arrives. The rounding makes the result
     the same on machines whose sums differ in the last bits.
 

@@ -62,7 +62,7 @@ class BackboneName:
         recipe, plus, variant = recipe.partition("+")
         wrong = (at and not source) or (plus and not _VARIANT.fullmatch(variant))
         if not slash or not _ARCH.fullmatch(arch) or wrong:
-            raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+            raise SparsebenchError(f"'{text}' is not a valid backbone name.", _GRAMMAR)
         method, sparsity = _parse_recipe(text, recipe)
         return cls(arch, method, sparsity, source or None, variant or None)
 
@@ -109,10 +109,10 @@ def _parse_recipe(text: str, recipe: str) -> tuple[str, float]:
                 f"'{text}' does not say how sparse it is.",
                 f"Write the sparsity in percent, like {recipe}-90.",
             )
-        raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+        raise SparsebenchError(f"'{text}' is not a valid backbone name.", _GRAMMAR)
     method, percent_text = match["method"], match["percent"]
     if not _METHOD.fullmatch(method) or not _PERCENT.fullmatch(percent_text):
-        raise SparsebenchError(f"'{text}' is no backbone name.", _GRAMMAR)
+        raise SparsebenchError(f"'{text}' is not a valid backbone name.", _GRAMMAR)
     if method == DENSE:
         raise SparsebenchError(f"'{text}': a dense backbone has no sparsity.", "Write just dense.")
     percent = float(percent_text)

@@ -9,7 +9,7 @@
 It imports nothing of the suite, whose packages (`models`, ...) would clash with folders of a
 user's repository: it runs the command ``sparsebench`` as a process. The times in
 pytest-benchmark's table and JSON are those of the worker's clock, taken in turns with the dense
-partner in fresh processes; the speed-up's interval is over those blocks.
+baseline in fresh processes; the speed-up's interval is over those blocks.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, words in (
         ("repeats", "blocks of fresh processes (default: 3)"),
         ("threads", "CPU threads (default: all)"),
-        ("batch-size", "pictures per engine call"),
-        ("limit", "at most so many pictures of a task"),
+        ("batch-size", "images per engine call"),
+        ("limit", "at most so many images of a task"),
         ("epochs", "epochs of the linear head"),
     ):
         group.addoption(f"--sparsebench-{name}", type=int, default=None, help=words)

@@ -15,7 +15,7 @@ KEY = "sparsebench"
 
 @pytest.fixture
 def sparse_benchmark(request: pytest.FixtureRequest) -> SparseBenchmark:
-    """Measure a sparse backbone against its dense partner; see `SparseBenchmark`."""
+    """Measure a sparse backbone against its dense baseline; see `SparseBenchmark`."""
     if not request.config.pluginmanager.hasplugin("benchmark"):
         pytest.fail("sparse_benchmark needs pytest-benchmark: pip install pytest-benchmark", False)
     if hasattr(request.config, "workerinput"):
@@ -54,7 +54,7 @@ class SparseBenchmark:
         min_speedup: float | None = None,
         **options: Any,
     ) -> SparseResult:
-        """Measure one cell and its dense partner, and hold the limits of the test.
+        """Measure one cell and its dense baseline, and hold the limits of the test.
 
         A limit is passed where the whole 95 % interval lies within it, and fails the test where
         the whole interval lies beyond. What lies between is neither: an error of the test, or
@@ -62,11 +62,11 @@ class SparseBenchmark:
 
         Args:
             backbone: name, ``ARCH/METHOD-PERCENT@FILE``, or the path of an ONNX file.
-            dense: its dense partner, where not the usual one; an ONNX file names none itself.
+            dense: its dense baseline, where not the usual one; an ONNX file names none itself.
             engine: engine name.
             task: task name, or a folder with train/CLASS/*.jpg and test/CLASS/*.jpg.
             workload: workload name.
-            max_accuracy_loss: percentage points that may be lost against the dense partner.
+            max_accuracy_loss: percentage points that may be lost against the dense baseline.
             min_speedup: least speed-up.
             options: further options of ``sparsebench run``: batch_size, size, repeats, ...
         """
@@ -164,27 +164,27 @@ def judged(
         change, ends = info["accuracy_change"], info["accuracy_change_ci95"]
         asked = f"{max_accuracy_loss:g} are allowed"
         if change is None:
-            broken.append(f"{name}: its accuracy change against a dense partner is not known")
+            broken.append(f"{name}: its accuracy change against a dense baseline is not known")
         elif ends is None:
-            unknown.append(f"{name}: cannot tell, its accuracy change has no interval; {asked}")
+            unknown.append(f"{name}: inconclusive, its accuracy change has no interval; {asked}")
         elif ends[1] < -max_accuracy_loss:
             broken.append(f"{name} loses {-change:.2f} points of accuracy; {asked}")
         elif ends[0] < -max_accuracy_loss:
             unknown.append(
-                f"{name}: cannot tell, its accuracy changes by {change:+.2f} points "
+                f"{name}: inconclusive, its accuracy changes by {change:+.2f} points "
                 f"({ends[0]:+.2f} to {ends[1]:+.2f}); {asked}"
             )
     if min_speedup is not None:
         speedup, ends = info["speedup"], info["speedup_ci95"]
         asked = f"at least {min_speedup:g}x is asked for"
         if speedup is None:
-            broken.append(f"{name}: its speed-up over a dense partner is not known")
+            broken.append(f"{name}: its speed-up over a dense baseline is not known")
         elif ends is None:
-            unknown.append(f"{name}: cannot tell, its speed-up has no interval; {asked}")
+            unknown.append(f"{name}: inconclusive, its speed-up has no interval; {asked}")
         elif ends[0] < min_speedup:
-            told = f"{speedup:.2f}x as fast as its dense partner ({ends[0]:.2f} to {ends[1]:.2f})"
+            told = f"{speedup:.2f}x as fast as its dense baseline ({ends[0]:.2f} to {ends[1]:.2f})"
             if ends[1] < min_speedup:
                 broken.append(f"{name} is {told}; {asked}")
             else:
-                unknown.append(f"{name}: cannot tell, it is {told}; {asked}")
+                unknown.append(f"{name}: inconclusive, it is {told}; {asked}")
     return broken, unknown

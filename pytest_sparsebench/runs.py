@@ -31,13 +31,13 @@ class SparseResult:
 
     @property
     def speedup(self) -> float | None:
-        """Dense partner's time over this one's; None for a dense cell."""
+        """Dense baseline's time over this one's; None for a dense cell."""
         value: float | None = self.info["speedup"]
         return value
 
     @property
     def accuracy_change(self) -> float | None:
-        """Percentage points against the dense partner; None for a dense cell."""
+        """Percentage points against the dense baseline; None for a dense cell."""
         value: float | None = self.info["accuracy_change"]
         return value
 

@@ -132,5 +132,5 @@ def _print_error(error: SparsebenchError) -> None:
     console = new_console(stderr=True)
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
-    if error.mend:
-        console.print(Text(error.mend), soft_wrap=True)
+    if error.fix:
+        console.print(Text(error.fix), soft_wrap=True)

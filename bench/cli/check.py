@@ -95,7 +95,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run by a baseline, a commit or an engine's version by another: ratios, accuracies."""
+    """Check a run for regressions against a baseline, or compare two commits or engine versions."""
     from sparsebench.bench.gate import Settings
     from sparsebench.bench.gate.report import INCONCLUSIVE
 

@@ -1,4 +1,4 @@
-"""``sparsebench doctor`` and ``sparsebench engines``: what runs here, and the mend if not."""
+"""``sparsebench doctor`` and ``sparsebench engines``: what works here, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what runs on this machine; for what does not: why, and the mend."""
+    """Show which engines work on this machine, and how to fix the rest."""
     from sparsebench.bench.cli.console import new_console
     from sparsebench.bench.gate.noise import stored_noise
     from sparsebench.bench.machine.facts import machine_facts
@@ -73,8 +73,8 @@ def doctor(
             console.print(f"       licence: {item.licence}; support: {item.support}")
         else:
             console.print(Text.assemble("  ", ("no", "red"), f"   {name}{home}: {item.reason}"))
-            if item.mend:
-                console.print(f"       mend: {item.mend}")
+            if item.fix:
+                console.print(f"       fix: {item.fix}")
 
 
 @engines_app.command("list")

@@ -41,13 +41,13 @@ def inspect(
         bool, typer.Option("--compare", help="Put several side by side, and draw them.")
     ] = False,
     plot: Annotated[
-        Path, typer.Option(help="With --compare: the picture's file (.png, .svg or .pdf).")
+        Path, typer.Option(help="With --compare: the image's file (.png, .svg or .pdf).")
     ] = Path("inspect-compare.png"),
     why: Annotated[
         bool, typer.Option("--why", help="Measure for a minute why it is (not) faster.")
     ] = False,
     engine: Annotated[str, typer.Option(help="With --why: the engine (see `list engines`).")] = "",
-    batch_size: Annotated[int, typer.Option(help="With --why: pictures per call.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="With --why: images per call.")] = 16,
     threads: Annotated[int, typer.Option(help="With --why: CPU threads (0: all).")] = 0,
     as_json: Json = False,
 ) -> None:

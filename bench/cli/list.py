@@ -168,7 +168,7 @@ def _tasks(data_dir: Path | None = None) -> Rows:
     rows.append(
         [
             *(f"{HUB}OWNER/NAME", None, None, None, "top1", library, "Hugging Face"),
-            "Any of its data sets of pictures and classes; needs the extra 'hub'.",
+            "Any of its data sets of images and classes; needs the extra 'hub'.",
         ]
     )
     rows.append(

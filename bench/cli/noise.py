@@ -23,7 +23,7 @@ def noise(
     engine: Annotated[str, typer.Option(help="Engine to run against itself.")] = "onnxruntime",
     blocks: Annotated[int, typer.Option(help="Pairs of fresh processes.")] = 8,
     threads: Annotated[int, typer.Option(help="CPU threads (0: all).")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Pictures per engine call.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Images per engine call.")] = 64,
     min_seconds: Annotated[float, typer.Option(help="Least time of a visit, seconds.")] = 0.4,
     as_json: Json = False,
 ) -> None:

@@ -40,5 +40,7 @@ def fraction(text: str, option: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1:
-        raise SparsebenchError(f"'{option} {text}' is no share.", "Write it as 5% or 0.05.")
+        raise SparsebenchError(
+            f"'{option} {text}' is not a valid share.", "Write it as 5% or 0.05."
+        )
     return value

@@ -50,7 +50,7 @@ def run(
     ] = None,
     dense_engine: Annotated[
         list[str] | None,
-        typer.Option(help="Engine for the dense baselines only, as a rival; once for each."),
+        typer.Option(help="Engine for the dense baselines only; once for each."),
     ] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Workload; once for each.")] = None,
     task: Annotated[
@@ -88,7 +88,7 @@ def run(
         bool, typer.Option("--prepared", help="linear-cached starts from decoded images.")
     ] = False,
     tune: Annotated[
-        str | None, typer.Option(help="on: full runs the fastest way found here; off: plainly.")
+        str | None, typer.Option(help="on: autotune the full workload; off: do not.")
     ] = None,
     deterministic: Annotated[
         bool | None,
@@ -112,7 +112,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
     dense: Annotated[
-        list[str] | None, typer.Option(help="Dense partner, as SPARSE=DENSE; once for each.")
+        list[str] | None, typer.Option(help="Dense baseline, as SPARSE=DENSE; once for each.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
@@ -127,7 +127,7 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure time and accuracy of sparse backbones against their dense partners."""
+    """Measure time and accuracy of sparse backbones against their dense baselines."""
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),
@@ -180,7 +180,7 @@ def run(
             outcome = execute(chosen, folder, resume=resume, display=display)
         except KeyboardInterrupt:
             display.stop()
-            echo(f"\nStopped; every finished trial is in {folder}. To go on:", err=True)
+            echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
             echo(f"  {escape.shell(again)}", err=True)
             echo("(with the same options as before)", err=True)

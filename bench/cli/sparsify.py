@@ -15,18 +15,18 @@ from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
 
-  sparsebench sparsify resnet18 --method acdc --sparsity 0.9 --data pictures --epochs 12 --out x.safetensors
+  sparsebench sparsify resnet18 --method acdc --sparsity 0.9 --data images --epochs 12 --out x.safetensors
 
-  sparsebench sparsify resnet18 --method gmp --sparsity 0.95 --data pictures --epochs 10 --start resnet18/dense --teacher resnet18/dense --out y.safetensors
+  sparsebench sparsify resnet18 --method gmp --sparsity 0.95 --data images --epochs 10 --start resnet18/dense --teacher resnet18/dense --out y.safetensors
 
-  sparsebench sparsify --plan models/zoo/plans/resnet18-acdc-90.toml --data pictures --out z.safetensors
+  sparsebench sparsify --plan models/zoo/plans/resnet18-acdc-90.toml --data images --out z.safetensors
 
   sparsebench sparsify resnet18 --method rigl --sparsity 0.9 --show-recipe
 
 Images: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg (or val). Ctrl-C loses nothing: the
-same command goes on. Measure what came out:
+same command resumes. Measure what came out:
 
-  sparsebench run quick --backbone x.safetensors --task pictures
+  sparsebench run quick --backbone x.safetensors --task images
 """  # noqa: E501
 
 
@@ -190,7 +190,7 @@ def _train(
             last = display.last
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
-            echo(f"\nStopped{where}; nothing is lost. To go on:", err=True)
+            echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
             echo(f"  {escape.shell(['sparsebench', *again])}", err=True)
             raise
     _print(made, as_json)
@@ -212,14 +212,14 @@ def _require(settings: dict[str, Any], *names: str) -> None:
     if not missing:
         return
     missing = ["ARCH" if n == "arch" else n for n in missing]
-    mend = "Give it, or a --plan that says it."
+    fix = "Give it, or a --plan that says it."
     if "--method" in missing:
-        mend += " `sparsebench list methods` shows the methods."
-    raise SparsebenchError(f"{' and '.join(missing)} must be given.", mend)
+        fix += " `sparsebench list methods` shows the methods."
+    raise SparsebenchError(f"{' and '.join(missing)} must be given.", fix)
 
 
 def _own_size(start: str | None) -> int:
-    """The picture size of the network that is started from; 64 where it is not known."""
+    """The image size of the network that is started from; 64 where it is not known."""
     if start is None:
         return 64
     from sparsebench.models.zoo import find_card

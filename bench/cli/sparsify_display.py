@@ -20,7 +20,7 @@ class TrainingDisplay(LiveProgress):
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        super().__init__("sparsify", "reading the pictures", quiet=quiet)
+        super().__init__("sparsify", "reading the images", quiet=quiet)
         self._title = "sparsify"
         self._first: tuple[int, float] | None = None
         self.last: Progress | None = None
@@ -36,7 +36,7 @@ class TrainingDisplay(LiveProgress):
         self._first = None
         self.last = None
         self._progress.reset(self._bar, total=None, title=self._title)
-        self._progress.update(self._bar, description="reading the pictures")
+        self._progress.update(self._bar, description="reading the images")
 
     def progress(self, report: Progress) -> None:
         """A few steps further."""

@@ -85,7 +85,7 @@ class StageClock:
             self._busy[name] = self._busy.get(name, 0.0) + seconds
 
     def deal_anew(self, weights: Mapping[str, float], before: Mapping[str, float]) -> None:
-        """Deal out what some stages were charged with since a moment anew among them.
+        """Deal out what some stages were charged with since a moment again among them.
 
         For work that is done beside this thread, which can only tell afterwards what it waited
         for. The sum stays as it is; where all weights are 0, so does everything.

@@ -33,7 +33,7 @@ SEEDS_ONLY = (
 
 @dataclass(frozen=True)
 class AccuracyChange:
-    """Change against the dense partner; see `Comparison` for the fields."""
+    """Change against the dense baseline; see `Comparison` for the fields."""
 
     delta: Delta | None = None
     error_increase: float | None = None

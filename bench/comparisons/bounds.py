@@ -4,7 +4,7 @@
 
 *linear-cached*, *linear-online*: 1 / ((1-p) + p/s). Where the run measured the `inference` of the
 same backbone on the same engine, s is its speed-up, else the FLOP ratio. p is the share of the
-dense partner's end-to-end time that a faster engine can shorten:
+dense baseline's end-to-end time that a faster engine can shorten:
 
 - *linear-cached* decodes while it extracts. Threads that decode share the cores with the engine,
   so the stage `extract` holds part of the decoding, which no engine shortens. With a measured
@@ -18,7 +18,7 @@ dense partner's end-to-end time that a faster engine can shorten:
 *full*: the same with the stages ``forward`` and ``backward`` for p, and the FLOP ratio for s: what
 a training would gain whose arithmetic skipped every zero. Plain PyTorch skips none.
 
-All shares are medians over the dense partner's trials.
+All shares are medians over the dense baseline's trials.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def bound_of(
 
     Args:
         sparse: the sparse record.
-        dense: its dense partner.
+        dense: its dense baseline.
         trials: record id -> trials.
         inference: sparse record id -> the run's inference comparisons.
         records: all of the run.
@@ -78,7 +78,7 @@ def bound_of(
     else:
         fraction = _fraction(dense, trials, _STEPS)
     if fraction is None:
-        return Bound(None, note="No bound: the dense partner's stages are not known.")
+        return Bound(None, note="No bound: the dense baseline's stages are not known.")
     if measured is not None and measured.speedup is not None:
         own = _engine_fraction(dense, str(measured.dense), trials)
         share = fraction if own is None else own

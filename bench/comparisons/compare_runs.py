@@ -1,7 +1,7 @@
 """`sparsebench compare A B`: two runs, or two cells of one run.
 
 Two runs are compared by their *speed-ups*, each measured inside its own run against its own
-dense partner, so that a machine that was slower on the second day cancels. Times of different
+dense baseline, so that a machine that was slower on the second day cancels. Times of different
 runs are never divided.
 """
 

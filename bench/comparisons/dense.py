@@ -41,10 +41,10 @@ def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
 def best_dense(
     partner: Record, records: Sequence[Record], times: Mapping[str, CellTimes]
 ) -> Record | None:
-    """The dense record with the highest throughput among the partner's peers.
+    """The dense record with the highest throughput among the baseline's peers.
 
     Args:
-        partner: the dense partner (or any dense record) that asks.
+        partner: the dense baseline (or any dense record) that asks.
         records: all of the run.
         times: record id -> times.
 

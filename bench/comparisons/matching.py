@@ -1,4 +1,4 @@
-"""Which records may be compared: must-match keys and dense partners."""
+"""Which records may be compared: must-match keys and dense baselines."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def describe(record: Record) -> str:
 
 
 def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
-    """The dense partner of a sparse record in the same run, whatever its status.
+    """The dense baseline of a sparse record in the same run, whatever its status.
 
     By the name in `backbone.dense_partner`; without one, by architecture and then by source.
     Of several (two batch sizes, say) the one with the fewest differing must-match keys.
@@ -116,7 +116,7 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
     if not near:
         wanted = named or f"{base_architecture(sparse.backbone.arch)}/dense"
         raise SparsebenchError(
-            f"{describe(sparse)} has no dense partner in this run: {wanted} was not measured "
+            f"{describe(sparse)} has no dense baseline in this run: {wanted} was not measured "
             f"on {sparse.engine.name}.",
             "Add it to the plan.",
         )
@@ -127,7 +127,7 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
             names = ", ".join(sorted({record.backbone.name for record in near}))
             raise SparsebenchError(
                 f"{describe(sparse)} could be compared with any of {names}.",
-                "Name its dense partner in the card or in the plan.",
+                "Name its dense baseline in the card or in the plan.",
             )
         near = same
     return min(near, key=lambda record: len(differing_keys(sparse, record)))

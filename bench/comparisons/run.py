@@ -1,7 +1,7 @@
-"""compare_run: every sparse record of a run against its dense partner.
+"""compare_run: every sparse record of a run against its dense baseline.
 
 Effects multiply to the total exactly. For each block b the logs of the times of the best dense
-engine A, of the dense partner D and of the sparse cell S give
+engine A, of the dense baseline D and of the sparse cell S give
 
     engine_b = A_b - R_b,  precision_b = R_b - D_b,  sparsity_b = D_b - S_b,
 
@@ -118,7 +118,7 @@ def _compare(sparse: Record, run: _Run, inference: Mapping[str, Comparison]) -> 
     except SparsebenchError as error:
         return _impossible(sparse, None, "failed", str(error))
     if dense.status != "ok":
-        reason = f"The dense partner {describe(dense)}: {dense.reason}"
+        reason = f"The dense baseline {describe(dense)}: {dense.reason}"
         return _impossible(sparse, dense, dense.status, reason)
     try:
         refuse_differences(sparse, dense)
@@ -223,7 +223,7 @@ def _total(
 
 
 def _best_with_common_block(dense: Record, pairing: Pairing, run: _Run) -> Record:
-    """The best dense record of which at least one block can be paired; the partner can."""
+    """The best dense record of which at least one block can be paired; the baseline can."""
     peers = dense_peers(dense, run.records)
     usable = {
         peer.id: run.times[peer.id]

@@ -1,6 +1,6 @@
 """What step-by-step training adds to a comparison: time to a target, epochs, break-even.
 
-The target is the dense partner's mean validation accuracy after its last epoch, minus a stated
+The target is the dense baseline's mean validation accuracy after its last epoch, minus a stated
 margin; validation data choose it, never the test set. A training that never reaches it counts
 as infinite, and is counted as missed.
 
@@ -54,7 +54,7 @@ def best_epochs(record: Record) -> list[int]:
 def own_training(record: Record, records: Sequence[Record]) -> dict[str, Any] | None:
     """As :func:`training_comparison` of a record with itself: a dense one sets its own target.
 
-    A sparse one without a partner has no target; None where nothing was trained step by step.
+    A sparse one without a baseline has no target; None where nothing was trained step by step.
     """
     found = training_comparison(record, record, records)
     if found is None or record.backbone.is_dense:
@@ -67,7 +67,7 @@ def target_of(dense: Record, margin: float) -> float | None:
     """Validation accuracy (0-1) to reach; None where nothing was validated.
 
     Args:
-        dense: the dense partner's record.
+        dense: the dense baseline's record.
         margin: percentage points below its mean.
     """
     ends = [curve[-1].validation for curve in curves_of(dense) if curve]
@@ -82,7 +82,7 @@ def training_comparison(
 
     Args:
         sparse: the sparse record.
-        dense: its dense partner.
+        dense: its dense baseline.
         records: all of the run, for the break-even.
 
     Returns:

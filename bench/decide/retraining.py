@@ -1,11 +1,11 @@
 """Training and inference weighed together, for a model that is retrained in every period.
 
 One machine trains and serves. In a period of P seconds, a training of T seconds leaves P - T for
-inference, which at t seconds a picture serves
+inference, which at t seconds an image serves
 
-    served = (P - T) / t      pictures in a period,
+    served = (P - T) / t      images in a period,
 
-so the best variant has the smallest t * P / (P - T), its effective seconds a picture; one with
+so the best variant has the smallest t * P / (P - T), its effective seconds an image; one with
 T >= P cannot be had. A faster variant A that trains longer than B is ahead only for periods
 above P* = (T_A * t_B - T_B * t_A) / (t_B - t_A), where both serve equally many.
 
@@ -129,7 +129,7 @@ def equal_period(t_a: float, train_a: float, t_b: float, train_b: float) -> floa
     """Period (s) at which two variants serve equally many; None where there is none.
 
     Args:
-        t_a: seconds a picture of the one, and `t_b` of the other.
+        t_a: seconds an image of the one, and `t_b` of the other.
         train_a: seconds of training of the one, and `train_b` of the other.
     """
     if t_a == t_b:
@@ -165,7 +165,7 @@ def seconds_of(text: str, option: str) -> float:
     if factor is None or not 0 < value < math.inf:
         known = ", ".join(_UNITS)
         raise SparsebenchError(
-            f"'{option} {text}' is no time.",
+            f"'{option} {text}' is not a valid time.",
             f"Write a number with its unit ({known}), such as 20ms, or {', '.join(PERIODS)}.",
         )
     return value * factor

@@ -92,20 +92,20 @@ class FeatureCache:
 
         Args:
             key: what the features depend on.
-            task: the pictures.
+            task: the images.
             split: ``train`` or ``test``.
             preprocessing: of the backbone, at the runner's input size.
             runner_factory: gives the engine, entered and left as a context manager; not
                 called when the cache has the features.
             workers: decoding threads; None for the cores this process may use.
             clock: of the calling thread.
-            progress: told (pictures done, pictures in all) after every batch.
+            progress: told (images done, images in all) after every batch.
             fresh: extract even if the features are there (to time the extraction).
-            source: the split's pictures, decoded already; None decodes them.
+            source: the split's images, decoded already; None decodes them.
 
         Raises:
             SparsebenchError: no room or no permission to write (nothing half-written is
-                left), an unreadable picture, features that are not finite.
+                left), an unreadable image, features that are not finite.
         """
         clock = clock or StageClock()
         rows = len(task.split(split))

@@ -1,7 +1,7 @@
-"""Extraction: pictures are decoded while the engine computes; memory stays flat.
+"""Extraction: images are decoded while the engine computes; memory stays flat.
 
 Decoding threads fill a ring of buffers, the engine has up to two batches in flight, and
-finished features are handed on as they come. Nothing grows with the number of pictures.
+finished features are handed on as they come. Nothing grows with the number of images.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ def extract_batches(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Features of a split, batch by batch, in order.
 
-    Stages of the calling thread: ``decode`` (waiting for pictures), ``extract`` (handing
+    Stages of the calling thread: ``decode`` (waiting for images), ``extract`` (handing
     batches over, waiting for the engine). Busy: ``decode`` (CPU seconds of the decoding
     threads), ``engine`` (seconds inside the engine).
 
     Args:
-        task: the pictures.
+        task: the images.
         split: ``train`` or ``test``.
         preprocessing: of the backbone, at the runner's input size.
         runner: the engine.
         workers: decoding threads; None for the cores this process may use.
         clock: of the calling thread; None measures nothing.
-        source: the split's pictures, decoded already; None decodes them.
+        source: the split's images, decoded already; None decodes them.
 
     Yields:
         Positions ``[n]`` and features ``[n, D]``.
 
     Raises:
-        SparsebenchError: an unreadable picture, features of another shape or not finite.
+        SparsebenchError: an unreadable image, features of another shape or not finite.
     """
     clock = clock or StageClock()
     shape = (3, preprocessing.size, preprocessing.size)
     if tuple(runner.input_shape) != shape:
-        raise ValueError(f"the engine takes {runner.input_shape}, the pictures are {shape}")
+        raise ValueError(f"the engine takes {runner.input_shape}, the images are {shape}")
     size = min(runner.batch_size, max(1, len(task.split(split))))
     buffers = [np.empty((size, *shape), np.float32) for _ in range(_BUFFERS)]
     if source is None:
@@ -90,14 +90,14 @@ def extract_features(
     """Extract a split into an array.
 
     Args:
-        task: the pictures.
+        task: the images.
         split: ``train`` or ``test``.
         preprocessing: of the backbone, at the runner's input size.
         runner: the engine.
         out: ``[n, D]``, float32; filled.
         workers: decoding threads; None for the cores this process may use.
         clock: of the calling thread.
-        progress: told (pictures done, pictures in all) after every batch.
+        progress: told (images done, images in all) after every batch.
 
     Raises:
         SparsebenchError: as :func:`extract_batches`.
@@ -122,6 +122,6 @@ def _check(
         row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
         item = task.split(split).items[int(indices[row])]
         raise SparsebenchError(
-            f"The engine's features of the {split} picture {item} are not finite.",
+            f"The engine's features of the {split} image {item} are not finite.",
             "Check the backbone's weights and the engine's precision.",
         )

@@ -182,7 +182,7 @@ def read_features(
     """
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise DamagedEntryError("it is no feature file")
+            raise DamagedEntryError("it is not a valid feature file")
         length = int.from_bytes(file.read(8), "little")
         size = os.fstat(file.fileno()).st_size
         if not 0 < length < size:

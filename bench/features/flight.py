@@ -52,10 +52,10 @@ def through_engine(
 
     Args:
         runner: the engine.
-        batches: positions ``[n]`` and pictures ``[n, 3, H, W]``.
+        batches: positions ``[n]`` and images ``[n, 3, H, W]``.
         clock: of the calling thread. Stages: the one named by ``waiting_for``, and ``extract``
             (handing batches over, waiting for the engine). Busy: ``engine``, seconds inside it.
-        waiting_for: name of the stage that waits for pictures, ``"decode"`` or ``"augment"``.
+        waiting_for: name of the stage that waits for images, ``"decode"`` or ``"augment"``.
 
     Yields:
         Positions ``[n]`` and features ``[n, D]``.

@@ -23,7 +23,7 @@ class FeatureKey:
     Attributes:
         weights_sha256: of the backbone's weights.
         mask_sha256: of its mask.
-        preprocessing: what pictures go through, the input's size included.
+        preprocessing: what images go through, the input's size included.
         task_sha256: of the task's content.
         split: ``train`` or ``test``.
         engine: name of the engine.

@@ -50,9 +50,9 @@ class BaselineCell:
 
     Args:
         key: what identifies the cell (`sparsebench.bench.gate.cells.KEY`).
-        kind: "speedup" (dense partner's time over this one's) or "engines" (geometric mean of
+        kind: "speedup" (dense baseline's time over this one's) or "engines" (geometric mean of
             the dense times on other engines over this one's).
-        against: the dense partner, or the other engines.
+        against: the dense baseline, or the other engines.
         ratio: as measured.
         accuracy_per_seed: fractions 0-1.
         seeds: of the accuracies.

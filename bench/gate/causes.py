@@ -57,7 +57,7 @@ def what_moved(before: Mapping[str, Any], cell: GatedCell) -> tuple[str, ...]:
             ("supported_fraction", "engine", "fraction of operators that it supports"),
             ("measured_sparsity", "export", "measured sparsity"),
             ("torch", "export", "written by torch"),
-            ("skipped_pictures", "data", "unreadable pictures"),
+            ("skipped_pictures", "data", "unreadable images"),
         )
         if key in before and key in now and before[key] != now[key]
     ]

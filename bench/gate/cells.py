@@ -2,7 +2,7 @@
 
 Each cell has one ratio, taken inside its own run, so that a machine that is slower today cancels:
 
-- a sparse cell: its dense partner's time over its own, on the same engine;
+- a sparse cell: its dense baseline's time over its own, on the same engine;
 - a dense cell: the geometric mean of the same dense backbone's times on the *other* engines over
   its own. A slowdown of a whole engine leaves the first ratio alone and shows here.
 """
@@ -51,7 +51,7 @@ class GatedCell:
     Args:
         record: the cell, whatever its status.
         kind: "speedup" or "engines".
-        against: the dense partner's name, or the other engines; empty where there is none.
+        against: the dense baseline's name, or the other engines; empty where there is none.
         ratio: None where it could not be had.
         accuracy: its own or its training workload's.
         stages: stage -> seconds in units of the reference's whole time.
@@ -98,7 +98,7 @@ def gated_cells(
     Args:
         records: one a cell.
         trials: of the run; a cell without any uses those of its record.
-        against: key's values -> the other engines that a dense cell is to be held against;
+        against: key's values -> the other engines that a dense cell is compared with;
             without it, all that the run has.
     """
     times = run_times(records, by_cell(trials))
@@ -132,7 +132,7 @@ def _gated(
     names = tuple(r.backbone.name if sparse else r.engine.name for r in references)
     usable = [reference for reference in references if reference.id in times]
     if not usable or len(usable) < len(references):
-        missing = "its dense partner was not measured" if sparse else "no other engine to judge by"
+        missing = "its dense baseline was not measured" if sparse else "no other engine to judge by"
         return GatedCell(record, kind, names, None, accuracy, {}, missing)
     pairs = _pairs([times[reference.id] for reference in usable], times[record.id])
     if not pairs:

@@ -237,7 +237,9 @@ def _chosen(cells: Sequence[BaselineCell], only: str) -> list[BaselineCell]:
     try:
         pattern = re.compile(only)
     except re.error as error:
-        raise SparsebenchError(f"--only '{only}' is no regular expression: {error}.") from error
+        raise SparsebenchError(
+            f"--only '{only}' is not a valid regular expression: {error}."
+        ) from error
     chosen = [cell for cell in cells if pattern.search(name_of(cell.key))]
     if not chosen:
         raise SparsebenchError(

@@ -47,7 +47,7 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
                 case, "failure", message=message, type=verdict.status
             ).text = told
         elif verdict.status == BLIND:
-            message = "cannot tell: " + "; ".join(verdict.unknown)
+            message = "inconclusive: " + "; ".join(verdict.unknown)
             ElementTree.SubElement(case, open_is, message=message).text = told
         output = ElementTree.SubElement(case, "system-out")
         output.text = f"{line.kind}: {line.before} -> {line.now} {line.change}".strip()

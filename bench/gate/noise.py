@@ -82,7 +82,7 @@ def measure_noise(
         engine: engine name.
         blocks: pairs of fresh processes.
         threads: CPU threads of each.
-        batch_size: pictures per call.
+        batch_size: images per call.
         min_seconds: least time of a visit.
         say: receives what is being done.
 

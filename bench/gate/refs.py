@@ -59,7 +59,7 @@ def check_out(repository: Path, ref: str, where: Path) -> Side:
 def _checked(side: Side) -> Side:
     # Without it, Python would find the installed suite and measure that on both sides.
     if not (side.folder / "bench" / "__init__.py").is_file():
-        raise SparsebenchError(f"'{side.name}' is no checkout of sparsebench.")
+        raise SparsebenchError(f"'{side.name}' is not a checkout of sparsebench.")
     return side
 
 

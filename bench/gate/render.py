@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDE = 110
 """Columns from which on a cell takes one line."""
-_HEADERS = ("before", "now", "change", "95 %", "sees", "accuracy")
+_HEADERS = ("before", "now", "change", "95 % CI", "MDE", "accuracy")
 _COLOURS = {
     "regressed": "bold red",
     "failed": "bold red",
@@ -94,7 +94,7 @@ def markdown_report(report: GateReport, baseline: Path) -> str:
         *(line for text in report.settings.busy for line in (f"**{escape.markdown(text)}**", "")),
         f"Baseline {escape.markdown_code(str(baseline))}: {escape.markdown(report.reason)}",
         "",
-        "| verdict | cell | baseline | now | change (95 %) | accuracy, points |",
+        "| verdict | cell | baseline | now | change (95 % CI) | accuracy (pp) |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for verdict in report.verdicts:

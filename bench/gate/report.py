@@ -57,7 +57,7 @@ class CellVerdict:
             hold nor to be broken), "regressed", "failed",
             "missing" or "new".
         kind: what its ratio is, see `sparsebench.bench.gate.cells`.
-        against: the dense partner, or the other engines.
+        against: the dense baseline, or the other engines.
         before: the ratio of the baseline.
         now: the ratio of the run.
         change: now over before; below 1 is slower.

@@ -76,7 +76,7 @@ def baseline_from(
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out[:3])
         raise NothingMeasuredError(
             f"{run} has no cell that could be gated{': ' + reasons if reasons else ''}.",
-            "A gated cell needs two blocks, a dense partner or a second engine, and an accuracy.",
+            "A gated cell needs two blocks, a dense baseline or a second engine, and an accuracy.",
         )
     history = previous.history if previous else ()
     if previous:

@@ -13,7 +13,7 @@ from sparsebench.bench.present.tables.numbers import MINUS, share
 MARKS = {
     "same": "no change",
     "better": "better",
-    "blind": "cannot tell",
+    "blind": "inconclusive",
     "regressed": "REGRESSED",
     "failed": "FAILED",
     "missing": "MISSING",
@@ -74,7 +74,7 @@ def interval(verdict: CellVerdict) -> str:
 
 def details(verdict: CellVerdict, report: GateReport, baseline: Path) -> list[str]:
     """What to say below the table about a cell that fails: why, what moved, how to repeat."""
-    lines = [*verdict.reasons, *(f"cannot tell: {what}" for what in verdict.unknown)]
+    lines = [*verdict.reasons, *(f"inconclusive: {what}" for what in verdict.unknown)]
     lines += [f"moved: {what}" for what in verdict.moved]
     if verdict.status != "new":
         again = verdict.repeat or repeat_command(verdict, report, baseline)
@@ -115,13 +115,13 @@ def headline(report: GateReport) -> str:
     blind = len(report.blind)
     if failing:
         counted = report.settings.inconclusive == "fail"
-        unseen = f"; cannot tell in {blind} more" if blind and not counted else ""
+        unseen = f"; inconclusive in {blind} more" if blind and not counted else ""
         return f"{failing} of {total} cells failed{unseen}"
     if not blind:
         return f"no regression in {total} cells"
     rest = f"; no regression in the other {total - blind}" if blind < total else ""
     let = ", which --inconclusive pass lets through" if report.exit_code == 0 else ""
     return (
-        f"cannot tell in {blind} of {total} cells{let} (more blocks, seeds or images tell "
+        f"inconclusive in {blind} of {total} cells{let} (more blocks, seeds or images tell "
         f"more){rest}"
     )

@@ -6,7 +6,7 @@ It is fast because
   is no autograd;
 - one gather and two batched matrix products serve all seeds, into buffers that are made
   once;
-- classes come before pictures in memory (``[S, C, B]``): both products then have long rows,
+- classes come before images in memory (``[S, C, B]``): both products then have long rows,
   which halves their time for few classes, and the softmax runs along vectors;
 - the bias is a column of the weights and ones a column of the features.
 """
@@ -59,13 +59,13 @@ class BatchedTraining(Training):
         )
 
     def _epoch(self, epoch: int, rate: float) -> NDArray[np.float64]:
-        """One pass over the pictures; the mean training loss of each seed."""
+        """One pass over the images; the mean training loss of each seed."""
         recipe = self.recipe
         weights, velocity, features = self.weights, self.velocity, self.features
         decays = self.decays.view(-1, 1, 1)
         kept: list[torch.Tensor] = []
         for buffers, pictures, targets in self._batches():
-            # `kept` holds each picture's probability of its own class, for the loss.
+            # `kept` holds each image's probability of its own class, for the loss.
             hits = torch.empty(targets.shape)
             for indices, places, hit in zip(pictures, targets, hits, strict=True):
                 torch.index_select(features, 0, indices, out=buffers.rows)
@@ -90,9 +90,9 @@ class BatchedTraining(Training):
     def _batches(
         self,
     ) -> Iterator[tuple[_Buffers, Sequence[torch.Tensor], torch.Tensor]]:
-        """Buffers, picture numbers and target positions of an epoch's full, then last batches.
+        """Buffers, image numbers and target positions of an epoch's full, then last batches.
 
-        Picture numbers and targets are ``[steps, S * B]``, in the order of each seed.
+        Image numbers and targets are ``[steps, S * B]``, in the order of each seed.
         """
         orders = self._orders(1)[0]
         done = 0
@@ -139,7 +139,7 @@ class _Buffers:
         self.probabilities = torch.empty(seeds, classes, size)
         self.flat = self.probabilities.view(-1)
         self.minus_one = torch.full((seeds * size,), -1.0)
-        # Position of (seed, class 0, picture) in `flat`; the class adds `size` each.
+        # Position of (seed, class 0, image) in `flat`; the class adds `size` each.
         seed_start = torch.arange(seeds)[:, None] * (classes * size)
         self.starts = seed_start + torch.arange(size)
         self.size = size

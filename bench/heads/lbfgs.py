@@ -63,7 +63,7 @@ def train_lbfgs(
     weights, bias = problem.solution()
     if not np.isfinite(weights).all() or not np.isfinite(bias).all():
         raise SparsebenchError(
-            "L-BFGS did not find a head: the loss is no finite number.",
+            "L-BFGS did not find a head: the loss is not finite.",
             'Take `solver = "sgd"`, or a larger weight decay.',
         )
     heads = len(recipe.seeds)
@@ -148,7 +148,7 @@ class _Problem:
         rows /= self.scale
         self.rows = rows
         self.l2 = l2 / self.scale**2
-        # Where each picture's own class lies in the flat scores [C, n].
+        # Where each image's own class lies in the flat scores [C, n].
         self.places = torch.tensor(labels) * self.count + torch.arange(self.count)
         self.minus_one = torch.full((self.count,), -1.0)
         self.scores = torch.empty(classes, self.count)

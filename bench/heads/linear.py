@@ -33,7 +33,7 @@ class LinearHeads:
     trained_by: str = "torch"
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The class each head gives each picture, ``[S, n]``; `features` are ``[n, D]``."""
+        """The class each head gives each image, ``[S, n]``; `features` are ``[n, D]``."""
         heads, classes, width = self.weights.shape
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"features {features.shape} do not fit heads on {width} features")
@@ -59,14 +59,14 @@ def check_training_set(
         classes: number of classes.
 
     Raises:
-        SparsebenchError: labels out of range, features that are not finite, no pictures.
+        SparsebenchError: labels out of range, features that are not finite, no images.
     """
     if features.ndim != 2 or labels.shape != (len(features),):
         raise ValueError(f"features {features.shape} and labels {labels.shape} do not match")
     if len(features) == 0 or classes < 2:
         raise SparsebenchError(
-            f"A head cannot be trained on {len(features)} pictures of {classes} classes.",
-            "Take a task with two classes or more, and pictures of each.",
+            f"A head cannot be trained on {len(features)} images of {classes} classes.",
+            "Take a task with two classes or more, and images of each.",
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:

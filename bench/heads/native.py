@@ -1,6 +1,6 @@
 """SGD on heads in one fused C++ kernel: gather, scores, softmax, gradient, update.
 
-A step of one head stays in the first two caches from its pictures' rows to its updated
+A step of one head stays in the first two caches from its images' rows to its updated
 weights, and no call of a library lies between. Threads share the heads: each takes the one
 that is furthest behind for an epoch. When there are many more threads than heads and a step is
 long, they share its classes instead.
@@ -18,7 +18,7 @@ from sparsebench.bench.heads.kernel import LINE, CBlock, HeadKernel
 from sparsebench.bench.heads.linear import LinearHeads
 from sparsebench.bench.heads.training import Problem, Training
 
-# Orders of pictures that are drawn ahead, in bytes.
+# Orders of images that are drawn ahead, in bytes.
 _AHEAD = 1 << 24
 # Threads share a step's classes from this many operations on; below, waking them costs more.
 _LONG_STEP = 10_000_000

@@ -25,8 +25,8 @@ class LinearRecipe:
     """Settings of head training.
 
     Attributes:
-        epochs: passes over the training pictures (``sgd``).
-        batch_size: pictures a step (``sgd``); the last batch of an epoch may be smaller.
+        epochs: passes over the training images (``sgd``).
+        batch_size: images a step (``sgd``); the last batch of an epoch may be smaller.
         lr: learning rate of the first epochs (``sgd``).
         momentum: of SGD, without dampening or Nesterov (``sgd``).
         weight_decay: added to the gradient of weights and bias as ``weight_decay * w``
@@ -35,7 +35,7 @@ class LinearRecipe:
         milestones: epochs (from 0) that begin with the rate times `gamma`; None for the
             paper's, in proportion when there are fewer or more than 150 epochs.
         gamma: see `milestones`.
-        seeds: of initial weights and of the order of pictures; one head each (``sgd``).
+        seeds: of initial weights and of the order of images; one head each (``sgd``).
         solver: ``sgd`` or ``lbfgs`` (the optimum; seeds do not matter to it).
         max_iterations: most steps of ``lbfgs``.
         tolerance: ``lbfgs`` stops at this largest gradient, in units of scaled features.

@@ -10,7 +10,7 @@ The result is that of one plain PyTorch loop a seed::
             loss = cross_entropy(head(features[batch]), labels[batch])
             optimizer.zero_grad(); loss.backward(); optimizer.step()
 
-with the same initial weights and the same order of pictures, up to float32 rounding (a test
+with the same initial weights and the same order of images, up to float32 rounding (a test
 holds it to that). A fused kernel does it where there are AVX2 and a C++ compiler, PyTorch
 elsewhere; the heads say which of them it was.
 """

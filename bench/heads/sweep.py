@@ -28,18 +28,18 @@ def sweep(
     metric: str,
     threads: int | None = None,
 ) -> dict[float, float]:
-    """Accuracy of every strength on pictures that were held out from the training set.
+    """Accuracy of every strength on images that were held out from the training set.
 
     Under ``sgd`` all strengths are one batched problem; under ``lbfgs`` each is a problem of
     its own, which takes no longer.
 
     Args:
-        features: of the training pictures ``[n, D]``.
+        features: of the training images ``[n, D]``.
         labels: ``[n]``.
         classes: number of classes.
         recipe: settings; its first seed is used.
         weight_decays: strengths to try.
-        share: of the pictures that validates, above 0.
+        share: of the images that validates, above 0.
         metric: ``top1`` or ``mean_per_class``.
         threads: PyTorch's threads.
 
@@ -52,8 +52,8 @@ def sweep(
     train, held = validation_split(labels, share)
     if not len(held):
         raise SparsebenchError(
-            "There are no pictures to choose the regularization on.",
-            "Set `validation` above 0, and take a task with two pictures a class.",
+            "There are no images to choose the regularization on.",
+            "Set `validation` above 0, and take a task with two images a class.",
         )
     seen, wanted = features[train], labels[train]
     found: list[LinearHeads]

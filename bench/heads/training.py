@@ -42,7 +42,7 @@ class Training(ABC):
     Attributes:
         name: what runs the steps.
         recipe: settings.
-        count: pictures n.
+        count: images n.
         width: features D.
         classes: C.
         decays: weight decay of each head.
@@ -88,7 +88,7 @@ class Training(ABC):
         return 1
 
     def _orders(self, epochs: int) -> torch.Tensor:
-        """The order of pictures in the next epochs, ``[epochs, S, n]``."""
+        """The order of images in the next epochs, ``[epochs, S, n]``."""
         orders = torch.empty(epochs, len(self.seeds), self.count, dtype=torch.int64)
         for row, generator in zip(
             orders.flatten(0, 1).unbind(0), self._generators * epochs, strict=True
@@ -110,7 +110,7 @@ class Training(ABC):
         """The error that names where a head's loss was no finite number any more."""
         recipe = self.recipe
         return SparsebenchError(
-            "Training the head diverged: the loss is no finite number "
+            "Training the head diverged: the loss is not finite "
             f"(seed {self.seeds[head]}, epoch {epoch}, step {step}, "
             f"learning rate {recipe.rates()[epoch]:g}).",
             f"Take a smaller learning rate than {recipe.lr:g}.",

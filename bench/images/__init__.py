@@ -1,4 +1,4 @@
-"""Pictures in memory for training: decoded once, cut and mirrored anew in every epoch."""
+"""Images in memory for training: decoded once, cut and mirrored again in every epoch."""
 
 from sparsebench.bench.images.augment import Crop, random_crops
 from sparsebench.bench.images.batches import Source, augmented_batches, centred_batches

@@ -1,8 +1,8 @@
 """Random crops and mirror images: the augmentation of the paper's training.
 
 RandomResizedCrop as torchvision does it (Szegedy et al. 2015, "Going Deeper with
-Convolutions", section 6): an area of 8-100 % of the picture, a ratio of the sides of 3/4-4/3,
-both drawn anew for each picture and epoch, resized to the network's input; then mirrored
+Convolutions", section 6): an area of 8-100 % of the image, a ratio of the sides of 3/4-4/3,
+both drawn again for each image and epoch, resized to the network's input; then mirrored
 with probability 1/2. All draws depend on seed, epoch and position alone.
 """
 
@@ -37,12 +37,12 @@ def random_crops(
     scale: tuple[float, float] = SCALE,
     ratio: tuple[float, float] = RATIO,
 ) -> list[Crop]:
-    """One crop for each picture.
+    """One crop for each image.
 
     Args:
         shapes: height and width ``[n, 2]``.
         generator: where the draws come from.
-        scale: smallest and largest share of the picture's area.
+        scale: smallest and largest share of the image's area.
         ratio: smallest and largest width over height.
     """
     count = len(shapes)
@@ -70,7 +70,7 @@ def random_crops(
 
 
 def cut(pixels: NDArray[np.uint8], crop: Crop, size: int, interpolation: str) -> NDArray[np.uint8]:
-    """The crop of a picture ``[H, W, 3]`` at ``[size, size, 3]``, uint8."""
+    """The crop of an image ``[H, W, 3]`` at ``[size, size, 3]``, uint8."""
     part = pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if part.shape[:2] != (size, size):
         part = resample(np.ascontiguousarray(part), size, size, interpolation)

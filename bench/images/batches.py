@@ -1,4 +1,4 @@
-"""Batches of network input from pictures in memory, made in threads ahead of the consumer."""
+"""Batches of network input from images in memory, made in threads ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AHEAD = 2
 
 
 class Source(Protocol):
-    """Pictures by position: :class:`ResizedPictures` or some of them."""
+    """Images by position: :class:`ResizedPictures` or some of them."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -31,7 +31,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture ``[H, W, 3]``, uint8."""
+        """One image ``[H, W, 3]``, uint8."""
         ...
 
 
@@ -45,19 +45,19 @@ def augmented_batches(
     workers: int = 1,
     clock: StageClock | None = None,
 ) -> Iterator[Batch]:
-    """One epoch in random order, each picture cut and mirrored at random.
+    """One epoch in random order, each image cut and mirrored at random.
 
     Args:
-        source: the pictures.
+        source: the images.
         preprocessing: size, interpolation, mean and standard deviation.
-        batch_size: pictures a batch; the last one may have fewer.
+        batch_size: images a batch; the last one may have fewer.
         seed: of order and crops, with `epoch`.
         epoch: number of the epoch.
         workers: threads.
         clock: gets the threads' CPU seconds as busy ``augment``.
 
     Yields:
-        Positions ``[n]`` in `source` and pictures ``[n, 3, size, size]``, float32.
+        Positions ``[n]`` in `source` and images ``[n, 3, size, size]``, float32.
     """
     drawn = drawn_parts(len(source), batch_size, seed=seed, epoch=epoch)
     streams = [generator for _, generator in drawn]
@@ -86,7 +86,7 @@ def centred_batches(
     clock: StageClock | None = None,
     into: Sequence[NDArray[np.float32]] | None = None,
 ) -> Iterator[Batch]:
-    """All pictures in order, each cut in the middle: what the evaluation sees.
+    """All images in order, each cut in the middle: what the evaluation sees.
 
     Arguments and yield as :func:`augmented_batches`; busy ``decode``. `into` as in
     :func:`sparsebench.bench.images.decode.decoded_batches`.
@@ -110,8 +110,8 @@ def drawn_parts(
     Crops belong to batches, not to threads or devices: whoever makes them makes the same.
 
     Args:
-        count: pictures of the epoch.
-        batch_size: pictures a batch; the last one may have fewer.
+        count: images of the epoch.
+        batch_size: images a batch; the last one may have fewer.
         seed: of the training.
         epoch: its number.
     """

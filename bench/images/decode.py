@@ -1,12 +1,12 @@
-"""Pictures to network input: decode, resize, crop, normalise; in threads, ahead of the engine.
+"""Images to network input: decode, resize, crop, normalise; in threads, ahead of the engine.
 
-Decoding shares the machine's cores with the engine, so what counts is CPU time a picture:
+Decoding shares the machine's cores with the engine, so what counts is CPU time an image:
 
 - The resize is PyTorch's uint8 kernel: exactly what torchvision's transforms give on
   tensors, in less than half of the time of Pillow, from which a few values in a hundred
   differ by one step of 255 (a test holds it to both).
 - Pixels are normalised with one multiplication and one addition, straight into their place
-  in the batch; no float picture exists in between.
+  in the batch; no float image exists in between.
 - JPEGs at least 4 times larger than needed are shrunk by the decoder
   (``sparsebench.models.images.decoding``).
 """
@@ -48,10 +48,10 @@ def decoded_batches(
     """Batches of a split, in order, decoded in threads ahead of the consumer.
 
     Args:
-        task: the pictures.
+        task: the images.
         split: ``train`` or ``test``.
         preprocessing: see :class:`sparsebench.models.cards.Preprocessing`.
-        batch_size: pictures in a batch; the last one may have fewer.
+        batch_size: images in a batch; the last one may have fewer.
         workers: threads; None for the cores this process may use.
         into: at least 2 buffers ``[batch_size, 3, size, size]``, float32, C-contiguous,
             that batches are written to in turn, one of them with the consumer and the
@@ -61,11 +61,11 @@ def decoded_batches(
         lookahead: batches being decoded while the consumer has one (without `into`).
 
     Yields:
-        Positions in the split ``[n]`` and pictures ``[n, 3, size, size]``, C-contiguous.
+        Positions in the split ``[n]`` and images ``[n, 3, size, size]``, C-contiguous.
 
     Raises:
-        SparsebenchError: a picture that can no longer be read; a crop larger than the
-            resized picture.
+        SparsebenchError: an image that can no longer be read; a crop larger than the
+            resized image.
     """
     workers = workers or usable_cpus()
     _check(preprocessing, batch_size, workers, into)
@@ -118,10 +118,10 @@ def decoded_batches(
 
 
 class PictureWriter:
-    """Writes prepared pictures into their places; safe to use from several threads.
+    """Writes prepared images into their places; safe to use from several threads.
 
     Args:
-        preprocessing: what to do to a picture.
+        preprocessing: what to do to an image.
 
     Attributes:
         factor: what values 0-255 are multiplied with ``[3, 1, 1]``, float32.
@@ -148,7 +148,7 @@ class PictureWriter:
         self.write_pixels(resized_pixels(picture, self.resize, self.interpolation), out)
 
     def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-        """Cut out the middle and normalise a picture that is resized already.
+        """Cut out the middle and normalise an image that is resized already.
 
         Args:
             pixels: ``[H, W, 3]``, uint8, its short side :attr:`resize`.
@@ -168,7 +168,7 @@ class PictureWriter:
 
 
 def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:
-    """A picture whose short side has `short` pixels, as ``[H, W, 3]``, uint8.
+    """An image whose short side has `short` pixels, as ``[H, W, 3]``, uint8.
 
     Args:
         picture: RGB.
@@ -196,7 +196,7 @@ def resample(
 
 
 def _without_far_ends(picture: Image.Image) -> Image.Image:
-    """The middle of a picture that is all length: its ends would fill the memory unseen."""
+    """The middle of an image that is all length: its ends would fill the memory unseen."""
     width, height = picture.size
     most = _MOST_ASPECT * min(width, height)
     if max(width, height) <= most:
@@ -220,7 +220,7 @@ def _check(
 ) -> None:
     if preprocessing.resize < preprocessing.size or preprocessing.size < 1:
         raise SparsebenchError(
-            f"A crop of {preprocessing.size} px cannot be cut from pictures whose short side "
+            f"A crop of {preprocessing.size} px cannot be cut from images whose short side "
             f"is {preprocessing.resize} px.",
             "Make `resize` at least `size`.",
         )

@@ -1,8 +1,8 @@
-"""Pictures on a device: kept there as they were decoded, cut and mirrored there in every epoch.
+"""Images on a device: kept there as they were decoded, cut and mirrored there in every epoch.
 
 The order, the crops and the mirror images are drawn on the host from the same streams as those of
 :func:`bench.images.augmented_batches`, so that a training sees the same crops with and without
-this; only a few numbers a picture travel. The centre crops are the host's exactly, the resized
+this; only a few numbers an image travel. The centre crops are the host's exactly, the resized
 ones but for a step of 255 in a few values of a hundred (see :mod:`bench.images.resample`).
 """
 
@@ -31,11 +31,11 @@ _PIECE = 1 << 26
 
 @dataclass(frozen=True, eq=False)
 class DevicePictures:
-    """Decoded pictures on a device, or some of them; a :class:`bench.images.Source` too.
+    """Decoded images on a device, or some of them; a :class:`bench.images.Source` too.
 
     Attributes:
-        pixels: all pictures one after another, RGB ``[pixels, 3]``, uint8, on the device.
-        starts: first row of each picture in `pixels` ``[n]``, int64, on the host.
+        pixels: all images one after another, RGB ``[pixels, 3]``, uint8, on the device.
+        starts: first row of each image in `pixels` ``[n]``, int64, on the host.
         shapes: height and width of each ``[n, 2]``, int32, on the host.
         labels: class numbers ``[n]``, int64, on the host.
     """
@@ -47,7 +47,7 @@ class DevicePictures:
 
     @classmethod
     def copied(cls, pictures: ResizedPictures, device: str) -> DevicePictures:
-        """A copy of decoded pictures on a device.
+        """A copy of decoded images on a device.
 
         Raises:
             RuntimeError: they do not fit there.
@@ -61,7 +61,7 @@ class DevicePictures:
         return cls(flat.view(-1, 3), starts, pictures.shapes, pictures.labels)
 
     def subset(self, indices: NDArray[np.int64]) -> DevicePictures:
-        """Some of the pictures, in the given order; nothing is copied."""
+        """Some of the images, in the given order; nothing is copied."""
         return replace(
             self,
             starts=self.starts[indices],
@@ -73,7 +73,7 @@ class DevicePictures:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture ``[H, W, 3]``, uint8, on the host."""
+        """One image ``[H, W, 3]``, uint8, on the host."""
         height, width = self.shapes[index].tolist()
         start = int(self.starts[index])
         picture = self.pixels[start : start + height * width].view(height, width, 3)
@@ -83,12 +83,12 @@ class DevicePictures:
     def boxes(
         self, which: NDArray[np.int64], corners: NDArray[np.int64], rows: int, columns: int
     ) -> Tensor:
-        """A box of each of some pictures.
+        """A box of each of some images.
 
         Args:
-            which: positions of the pictures ``[n]``.
+            which: positions of the images ``[n]``.
             corners: first row and column of each box ``[n, 2]``.
-            rows: of a box; where it passes the picture's end, its last row is repeated.
+            rows: of a box; where it passes the image's end, its last row is repeated.
             columns: of a box, likewise.
 
         Returns:
@@ -113,18 +113,18 @@ def device_augmented_batches(
     epoch: int,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[DeviceBatch]:
-    """One epoch in random order, each picture cut and mirrored at random, on the device.
+    """One epoch in random order, each image cut and mirrored at random, on the device.
 
     Args:
-        source: the pictures.
+        source: the images.
         preprocessing: size, interpolation, mean and standard deviation.
-        batch_size: pictures a batch; the last one may have fewer.
+        batch_size: images a batch; the last one may have fewer.
         seed: of order and crops, with `epoch`.
         epoch: number of the epoch.
         memory_format: of the batches.
 
     Yields:
-        Positions ``[n]`` in `source` and pictures ``[n, 3, size, size]``, float32, on the device.
+        Positions ``[n]`` in `source` and images ``[n, 3, size, size]``, float32, on the device.
     """
     scale = _Scale(preprocessing, source.pixels.device)
     device = str(source.pixels.device)
@@ -151,7 +151,7 @@ def device_centred_batches(
     *,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[DeviceBatch]:
-    """All pictures in order, each cut in the middle: what the evaluation sees, bit for bit.
+    """All images in order, each cut in the middle: what the evaluation sees, bit for bit.
 
     Arguments and yield as :func:`device_augmented_batches`.
     """

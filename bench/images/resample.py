@@ -1,7 +1,7 @@
 """Many crops of different sizes brought to one size in two matrix products.
 
 The antialiased filters of PyTorch's uint8 kernel (:func:`bench.images.decode.resample`), which are
-Pillow's: a triangle, or Keys' cubic with a = -0.5, stretched where the picture shrinks. A filter
+Pillow's: a triangle, or Keys' cubic with a = -0.5, stretched where the image shrinks. A filter
 is separable, so a crop is resized by a product with a weight matrix for its columns, then one for
 its rows; a batch of crops by two batched products, whatever their sizes. As the kernel does,
 values are rounded to whole steps of 255 after each of the two; that kernel's weights have 16 bits,
@@ -66,7 +66,7 @@ def filter_weights(
     place = torch.arange(size, device=sides.device)
     place = torch.where(mirrored[:, None], size - 1 - place, place)[:, :, None]
     pixel = torch.arange(longest, device=sides.device) + 0.5
-    # Where the picture grows the filter keeps the width that it has between pixels.
+    # Where the image grows the filter keeps the width that it has between pixels.
     distance = ((pixel - (place + 0.5) * scale) / scale.clamp(min=1)).abs_()
     weights = _triangle(distance) if interpolation == "bilinear" else _cubic(distance)
     weights.masked_fill_(pixel > side, 0)

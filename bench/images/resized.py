@@ -1,10 +1,10 @@
-"""Pictures of a split, decoded once and kept at the network's scale.
+"""Images of a split, decoded once and kept at the network's scale.
 
-A picture is decoded and resized so that its short side has the length that the
+An image is decoded and resized so that its short side has the length that the
 preprocessing asks for; the whole of it is kept, as uint8. From that the centre crop of the
-evaluation is cut exactly as from the file, and random crops are cut anew in every epoch
-without decoding again. (A random crop then shows at most the resized picture's detail; the
-published code decodes every picture in every epoch instead.)
+evaluation is cut exactly as from the file, and random crops are cut again in every epoch
+without decoding again. (A random crop then shows at most the resized image's detail; the
+published code decodes every image in every epoch instead.)
 
 What does not fit in memory goes to a file that is mapped, so memory stays flat.
 """
@@ -30,20 +30,20 @@ from sparsebench.models.cards import Preprocessing
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
-# Up to this share of the free memory is used before the pictures go to a file.
+# Up to this share of the free memory is used before the images go to a file.
 MEMORY_SHARE = 0.25
 _JOB = 16
-# The mean picture of a task is seldom longer than this times its short side.
+# The mean image of a task is seldom longer than this times its short side.
 _USUAL_ASPECT = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class ResizedPictures:
-    """Decoded pictures of one split, in its order.
+    """Decoded images of one split, in its order.
 
     Attributes:
-        pixels: all pictures one after another ``[bytes]``, uint8; in memory or mapped.
-        starts: first byte of each picture and the end of the last ``[n + 1]``, int64.
+        pixels: all images one after another ``[bytes]``, uint8; in memory or mapped.
+        starts: first byte of each image and the end of the last ``[n + 1]``, int64.
         shapes: height and width of each ``[n, 2]``, int32.
         labels: class numbers ``[n]``, int64.
     """
@@ -57,21 +57,21 @@ class ResizedPictures:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture ``[H, W, 3]``, uint8, a view."""
+        """One image ``[H, W, 3]``, uint8, a view."""
         height, width = self.shapes[index]
         return self.pixels[self.starts[index] : self.starts[index + 1]].reshape(height, width, 3)
 
     def subset(self, indices: NDArray[np.int64]) -> Subset:
-        """Some of the pictures, in the given order."""
+        """Some of the images, in the given order."""
         return Subset(self, indices)
 
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some pictures of a :class:`ResizedPictures`; nothing is copied.
+    """Some images of a :class:`ResizedPictures`; nothing is copied.
 
     Attributes:
-        whole: the pictures.
+        whole: the images.
         indices: positions in it ``[n]``, int64.
     """
 
@@ -87,7 +87,7 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture ``[H, W, 3]``, uint8."""
+        """One image ``[H, W, 3]``, uint8."""
         return self.whole[int(self.indices[index])]
 
 
@@ -102,20 +102,20 @@ def decode_resized(
     memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ResizedPictures:
-    """Decode and resize every picture of a split.
+    """Decode and resize every image of a split.
 
     Args:
-        task: the pictures.
+        task: the images.
         split: ``train`` or ``test``.
         preprocessing: ``resize`` and ``interpolation`` count here.
         workers: threads; None for the cores this process may use.
         clock: gets the stage ``decode``, and the threads' seconds as busy ``decode``.
         folder: where a file goes if memory does not suffice; the system's by default.
         memory: bytes that may be used; None for a quarter of what is free.
-        progress: told (pictures decoded, pictures to decode) in this thread.
+        progress: told (images decoded, images to decode) in this thread.
 
     Raises:
-        SparsebenchError: a picture that can no longer be read, no room for the file.
+        SparsebenchError: an image that can no longer be read, no room for the file.
     """
     clock = clock or StageClock()
     labels = task.split(split).labels
@@ -156,7 +156,7 @@ def _in_file(
             pixels: NDArray[np.uint8] = np.memmap(file, np.uint8, "r")
     except OSError as error:
         raise SparsebenchError(
-            f"The decoded pictures of '{name}' cannot be kept ({error.strerror or error}).",
+            f"The decoded images of '{name}' cannot be kept ({error.strerror or error}).",
             "Free some disk, or set TMPDIR to a folder with room.",
         ) from error
     return _indexed(pixels, shapes, labels)
@@ -179,7 +179,7 @@ def _decoded(
     clock: StageClock,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pictures ``[H, W, 3]`` in order, decoded in threads some way ahead."""
+    """Images ``[H, W, 3]`` in order, decoded in threads some way ahead."""
     count = len(task.split(split))
     workers = workers or usable_cpus()
 

@@ -1,6 +1,6 @@
 """Prepared pictures: decoded and resized once, kept in a file from run to run.
 
-What a split's pictures look like at the network's scale depends on the task's content, the
+What a split's images look like at the network's scale depends on the task's content, the
 length of the short side and the interpolation alone, so every backbone of that preprocessing
 shares them. A file is written to a temporary name, then renamed; it carries a checksum of its
 index and of its pixels, and a truncated or altered one is noticed and made again.
@@ -41,7 +41,7 @@ class _Key:
 
 
 class PictureStore:
-    """A folder of prepared pictures.
+    """A folder of prepared images.
 
     Args:
         root: the folder; made when first written to.
@@ -51,7 +51,7 @@ class PictureStore:
         self.root = root
 
     def path(self, task: Task, split: str, preprocessing: Preprocessing) -> Path:
-        """Where the pictures of a split lie."""
+        """Where the images of a split lie."""
         key = json.dumps(asdict(_key(task, split, preprocessing)), sort_keys=True)
         return self.root / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.pictures"
 
@@ -64,12 +64,12 @@ class PictureStore:
         workers: int | None = None,
         clock: StageClock | None = None,
     ) -> ResizedPictures:
-        """The pictures of a split, from the store or else from their files.
+        """The images of a split, from the store or else from their files.
 
         Stages: ``load`` (opening and checking), ``decode`` and ``store`` where they are missing.
 
         Raises:
-            SparsebenchError: an unreadable picture, no room to keep them.
+            SparsebenchError: an unreadable image, no room to keep them.
         """
         clock = clock or StageClock()
         path = self.path(task, split, preprocessing)
@@ -104,7 +104,7 @@ class PictureStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("prepared pictures %s are made again: %s", path, error)
+            log.warning("prepared images %s are made again: %s", path, error)
             return None
         return ResizedPictures(pixels, starts, shapes, labels)
 
@@ -123,7 +123,7 @@ class PictureStore:
             temporary.replace(path)
         except OSError as error:
             raise SparsebenchError(
-                f"Prepared pictures cannot be kept in {self.root} ({error.strerror or error}).",
+                f"Prepared images cannot be kept in {self.root} ({error.strerror or error}).",
                 "Free some disk, or set SPARSEBENCH_CACHE to a folder with room.",
             ) from error
         finally:

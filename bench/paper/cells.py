@@ -54,7 +54,7 @@ class Cell:
         mean: test accuracy over the trainings, per cent.
         std: standard deviation over them (n - 1), per cent; None for a single one.
         trainings: how many.
-        dense: mean of the dense partner on the same task, per cent; None where it is missing.
+        dense: mean of the dense baseline on the same task, per cent; None where it is missing.
         source: where a cell of ours is from: run, engine and record.
     """
 

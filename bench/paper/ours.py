@@ -90,7 +90,7 @@ def _task(record: Record, accuracy: Accuracy) -> str:
 
 
 def _dense_mean(record: Record, run: RunData) -> float | None:
-    """The partner's accuracy in the same run and on the same engine, per cent."""
+    """The baseline's accuracy in the same run and on the same engine, per cent."""
     partner = record if record.backbone.is_dense else _partner(record, run.records)
     if partner is None or partner.accuracy is None or not partner.backbone.trained:
         return None
@@ -98,7 +98,7 @@ def _dense_mean(record: Record, run: RunData) -> float | None:
 
 
 def _partner(record: Record, records: Sequence[Record]) -> Record | None:
-    """By its name: the paper's RigL networks differ from their dense partner in architecture."""
+    """By its name: the paper's RigL networks differ from their dense baseline in architecture."""
     named = [
         other
         for other in records

@@ -26,14 +26,14 @@ class Cell:
     Attributes:
         id: stable short identity.
         backbone: full backbone name.
-        dense: name of the dense partner; equals ``backbone`` for a dense backbone.
+        dense: name of the dense baseline; equals ``backbone`` for a dense backbone.
         engine: engine name.
         workload: workload name.
         task: task name or path as the plan gives it.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: CPU threads, resolved.
-        batch_size: pictures per engine call.
+        batch_size: images per engine call.
         size: side of the input in pixels, resolved.
         settings: engine settings.
         card: of the backbone, looked up once.
@@ -70,7 +70,7 @@ class Cell:
 
 
 def expand(plan: Plan) -> list[Cell]:
-    """All cells of a plan, dense partners first, in the plan's order.
+    """All cells of a plan, dense baselines first, in the plan's order.
 
     Raises:
         UnknownNameError: a backbone that does not exist.
@@ -95,8 +95,8 @@ def _precisions(
 ) -> list[str]:
     """A backbone's precisions on an engine: its file's own, where that has one, or the plan's.
 
-    The dense partner of an INT8 file is measured in INT8 too (quantized here where its own file
-    is in float): what sparsity gives and what the precision gives are then told apart.
+    The dense baseline of an INT8 file is measured in INT8 too (quantized here where its own file
+    is in float): what sparsity gives and what the precision gives are then separate.
     """
     if card.precision != USUAL:
         return [card.precision]
@@ -131,12 +131,12 @@ def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
 
 
 def with_partners(plan: Plan) -> dict[str, str]:
-    """Backbone name -> its dense partner's name; partners not in the plan are added."""
+    """Backbone name -> its dense baseline's name; baselines not in the plan are added."""
     return {card.name: dense.name for card, dense in _pairs(plan)}
 
 
 def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
-    """Cards of backbones and of their dense partners, dense ones first; each looked up once."""
+    """Cards of backbones and of their dense baselines, dense ones first; each looked up once."""
     cards: dict[str, Card] = {}
 
     def look_up(name: str) -> Card:
@@ -165,18 +165,18 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
     """Say at once what a graph without a name leaves open, before anything is measured.
 
     Raises:
-        SparsebenchError: no dense partner is known, or what is named cannot be one.
+        SparsebenchError: no dense baseline is known, or what is named cannot be one.
     """
     if card.family == "dense":
         if plan.dense.get(card.name, card.name) != card.name:
             raise SparsebenchError(
-                f"'{card.name}' holds hardly any zeros: it counts as dense, and has no partner.",
+                f"'{card.name}' holds hardly any zeros: it counts as dense, and has no baseline.",
                 "Leave its --dense out; or name its method in a card file beside it.",
             )
         return
     if not partner:
         raise SparsebenchError(
-            f"'{card.name}' does not say which dense network it is to be held against.",
+            f"'{card.name}' does not say which dense network it is compared with.",
             f"Name it: --dense {card.name}=dense.onnx.",
         )
     dense = look_up(partner)
@@ -184,13 +184,13 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
         return  # it fails with the reason
     if dense.method != "dense":
         raise SparsebenchError(
-            f"'{partner}' cannot be the dense partner of '{card.name}': {dense.sparsity:.1%} of "
+            f"'{partner}' cannot be the dense baseline of '{card.name}': {dense.sparsity:.1%} of "
             "its weights are zero.",
             "Name another; or call it dense in a card file beside it.",
         )
     if dense.arch != card.arch:
         raise SparsebenchError(
-            f"'{card.name}' ({card.arch}) and its partner '{partner}' ({dense.arch}) do not say "
+            f"'{card.name}' ({card.arch}) and its baseline '{partner}' ({dense.arch}) do not say "
             "that they are of one architecture.",
             "Name both by ONNX files, or put a card file beside each that has none.",
         )

@@ -1,4 +1,4 @@
-"""Rivals that only some machines have: ``torch:bf16?`` in a plan.
+"""Engines that only some machines have: ``torch:bf16?`` in a plan.
 
 A processor without bf16 instructions computes bf16 in emulation: on one of them (Intel Xeon, Ice
 Lake) a training took 1.6 times as long as in fp32, and a plan that races the two took twice its

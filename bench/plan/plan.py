@@ -49,7 +49,7 @@ class Plan:
     Attributes:
         name: preset name or file stem.
         description: one line for ``list plans``.
-        backbones: backbone names; dense partners are added by themselves.
+        backbones: backbone names; dense baselines are added by themselves.
         engines: engine names; ``torch:bf16`` gives one a precision of its own, so that a run can
             hold several; ``torch:bf16?`` only where the processor has instructions for it.
         dense_engines: entries on which only the dense baselines are measured, in workloads that run
@@ -60,7 +60,7 @@ class Plan:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: CPU threads of everything; 0 stands for all CPUs this process may use.
-        batch_size: pictures per engine call, and per step of ``full`` and ``linear-online``
+        batch_size: images per engine call, and per step of ``full`` and ``linear-online``
             (the paper's: 64).
         size: side of the square input in pixels; 0 stands for each backbone's own.
         repeats: blocks; with ``half_width``, the least number of them.
@@ -72,11 +72,11 @@ class Plan:
         seeds: seeds of the trained heads.
         order_seed: seed of the order of cells inside blocks.
         data_dir: where downloadable data sets lie or go.
-        limit: at most so many pictures of a task (0 for all), stratified.
+        limit: at most so many images of a task (0 for all), stratified.
         metric: ``top1`` or ``mean_per_class``; empty for each task's own.
         strict: an image that cannot be read fails the task instead of being left out.
         allow_image_loss: measure even where a class loses most of its images.
-        dense: sparse backbone name -> name of its dense partner, where not the usual one.
+        dense: sparse backbone name -> name of its dense baseline, where not the usual one.
         engine_settings: per-engine settings.
         sections: workload -> its own settings, where they are not the defaults; see
             :meth:`section`.

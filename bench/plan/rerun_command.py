@@ -12,7 +12,7 @@ PLAN = "plan.toml"
 def run_words(
     folder: Path, *, workload: str, task: str, backbone: str, engines: Iterable[str]
 ) -> list[str]:
-    """`sparsebench run PLAN …` for one cell, without `--out`; its dense partner comes by itself.
+    """`sparsebench run PLAN …` for one cell, without `--out`; its dense baseline comes by itself.
 
     Args:
         folder: the run, for its resolved plan.

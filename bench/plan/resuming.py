@@ -13,7 +13,7 @@ from sparsebench.models.errors import SparsebenchError
 def same_plan(plan: Plan, folder: Path) -> None:
     """Refuse to mix two plans in one folder; more repeats are welcome.
 
-    Unless they deal the seeds of a training anew: block 0 of 3 seeds trains two of them with 2
+    Unless they deal the seeds of a training again: block 0 of 3 seeds trains two of them with 2
     repeats, and one with 3 or more.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the command line calls to turn a run's folder into tables, files and pictures."""
+"""What the command line calls to turn a run's folder into tables, files and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison: a sparse record against its dense partner, a line of comparisons.jsonl."""
+"""Comparison: a sparse record against its dense baseline, a line of comparisons.jsonl."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class EffectIntervals:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sparse record against its dense partner; what could not be had is None.
+    """A sparse record against its dense baseline; what could not be had is None.
 
     Args:
         run: id of the run.
         workload: of both records.
         sparse: id of the sparse record.
-        dense: id of its dense partner on the same engine.
+        dense: id of its dense baseline on the same engine.
         trained: False where one side has generated weights.
         status: "ok", "failed" (a side did not run) or "refused" (not comparable).
         reason: why it is not ok.

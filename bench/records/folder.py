@@ -118,7 +118,7 @@ class RunFolder:
         return [Comparison.from_json(line) for line in self._lines("comparison", COMPARISONS)]
 
     def replace_comparisons(self, comparisons: Sequence[Comparison]) -> None:
-        """Write all comparisons anew: they follow from records and trials."""
+        """Write all comparisons again: they follow from records and trials."""
         lines = []
         for comparison in comparisons:
             line = comparison.to_json()

@@ -177,7 +177,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     else:
         line = json.loads(raw)
     if not isinstance(line, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not a JSON object")
     return _whole_text(line) if _SURROGATE.search(raw) else line
 
 
@@ -210,7 +210,7 @@ def _number(text: str) -> float:
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"it holds {text}, which is no JSON")
+    raise ValueError(f"it holds {text}, which is not valid JSON")
 
 
 def _whole_text(value: Any) -> Any:

@@ -21,7 +21,7 @@ MEAN_PER_CLASS = "mean_per_class"
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """The downstream data set: counts of classes and pictures, metric, hash of the split."""
+    """The downstream data set: counts of classes and images, metric, hash of the split."""
 
     name: str
     classes: int | None = None
@@ -43,7 +43,7 @@ class BackboneInfo:
     Args:
         name: ``<arch>/<method>-<sparsity>[@<source>]``.
         arch: e.g. "resnet18".
-        method: "dense" for the dense partner.
+        method: "dense" for the dense baseline.
         family: "progressive", ..., "generated", "dense".
         sparsity: nominal, fraction 0-1 of the prunable weights.
         measured_sparsity: zeros over all prunable weights, fraction 0-1.
@@ -68,7 +68,7 @@ class BackboneInfo:
 
     @property
     def is_dense(self) -> bool:
-        """Whether it is a dense partner itself."""
+        """Whether it is a dense baseline itself."""
         return self.method == DENSE
 
     @property
@@ -79,7 +79,7 @@ class BackboneInfo:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What executes the backbone, and its settings; `threads` of compute, `batch_size` pictures."""
+    """What executes the backbone, and its settings; `threads` of compute, `batch_size` images."""
 
     name: str
     device: str
@@ -197,7 +197,7 @@ class Proof:
         onnx_mask: of the ONNX initializers.
         after_training_mask: after training.
         max_abs_error: largest difference between the engine's and PyTorch's features.
-        argmax_agreement: pictures whose predicted class agrees, fraction 0-1.
+        argmax_agreement: images whose predicted class agrees, fraction 0-1.
     """
 
     checkpoint_mask: str | None = None
@@ -228,8 +228,8 @@ class Record:
         packages: distribution name -> version.
         division: "closed" (same checkpoint, preprocessing, batch, threads and precision on both
             sides) or "open" (anything).
-        settings: what else defines the cell (recipe, seeds, picture size, real or synthetic
-            input); all of it must match between partners.
+        settings: what else defines the cell (recipe, seeds, image size, real or synthetic
+            input); all of it must match between baselines.
         extra: what no key above holds; nothing compares it.
     """
 

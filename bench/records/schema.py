@@ -38,7 +38,7 @@ def validate(kind: Kind, line: Mapping[str, Any], where: str) -> None:
         place = "/".join(str(step) for step in error.absolute_path) or "the object"
         message = error.message if len(error.message) < 200 else error.message[:200] + " ..."
         raise SparsebenchError(
-            f"{where} is no valid {kind}: {place}: {message}.",
+            f"{where} is not a valid {kind}: {place}: {message}.",
             f"results/schema/{kind}.v{version}.json describes the format.",
         )
 
@@ -71,7 +71,7 @@ def version_of(kind: Kind, line: Mapping[str, Any], where: str) -> int:
     match = re.fullmatch(rf"{kind}\.v([1-9]\d*)", stated) if isinstance(stated, str) else None
     if match is None:
         raise SparsebenchError(
-            f"{where} is no {kind}: its 'schema' is {stated!r} instead of '{kind}.v"
+            f"{where} is not a valid {kind}: its 'schema' is {stated!r} instead of '{kind}.v"
             f"{CURRENT[kind]}'.",
             "Point to a folder that `sparsebench run` has written.",
         )

@@ -9,7 +9,7 @@ from typing import Any
 from sparsebench.bench.records.plain import floats, optional_floats, plain
 
 SCHEMA = "trial.v1"
-# In a trial's `extra`: pictures that went through the engine in one sample of a training.
+# In a trial's `extra`: images that went through the engine in one sample of a training.
 ENGINE_PICTURES = "engine_pictures"
 # Likewise, and in a record's: peak resident bytes of the process that ran the network.
 PEAK_MEMORY = "peak_memory_bytes"
@@ -28,7 +28,7 @@ class TimedBlock:
         warmup: seconds of the warm-up samples, in measured order; they enter no statistic.
         seconds: raw samples in measured order. `inference`: one full batch each;
             `linear-cached`: one element, end to end.
-        items: pictures in one sample.
+        items: images in one sample.
         stages: stage name -> seconds; they sum to the trial's seconds within 1 %.
     """
 

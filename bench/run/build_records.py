@@ -227,7 +227,7 @@ def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
 
 
 def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:
-    """Where a user's ONNX file was cut, what it was held against, what was assumed of it."""
+    """Where a user's ONNX file was cut, what it was compared with, what was assumed of it."""
     if prepared is None or not isinstance(prepared.backbone, OnnxBackbone):
         return None
     facts = prepared.artifact.facts
@@ -288,10 +288,10 @@ def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> P
 
 
 def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
-    """What else must match between partners."""
+    """What else must match between baselines."""
     settings: dict[str, Any] = {
         "size": cell.size,
-        "input": "real pictures",
+        "input": "real pictures",  # must match older records
         **workload_of(cell.workload).recorded(plan, cell),
     }
     if plan.limit:

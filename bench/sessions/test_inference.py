@@ -1,4 +1,4 @@
-"""Inference: seconds of an engine call on a full batch of real pictures."""
+"""Inference: seconds of an engine call on a full batch of real images."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:
 
     Args:
         sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.
-        dense: the same for its dense partner, in the same order of seeds.
+        dense: the same for its dense baseline, in the same order of seeds.
 
     Returns:
         Mean and t-interval of (sparse - dense) * 100. The interval is about the seeds of the
@@ -39,12 +39,12 @@ def relative_error_increase(
 
     Args:
         sparse: accuracies of the sparse backbone, fractions 0-1, one a seed.
-        dense: the same for its dense partner, in the same order of seeds.
+        dense: the same for its dense baseline, in the same order of seeds.
         change: interval of the change in points; by default `accuracy_delta` of the two.
 
     Returns:
         r as a fraction (0.1: ten per cent more errors), with the interval of the paired
-        difference over the dense mean error; None where the dense partner makes no error.
+        difference over the dense mean error; None where the dense baseline makes no error.
     """
     change = change or accuracy_delta(sparse, dense)
     error = POINTS * (1 - math.fsum(dense) / len(dense))

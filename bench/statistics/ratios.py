@@ -113,7 +113,7 @@ def estimate_ratio(
 ) -> RatioEstimate:
     """Time of the numerators over time of the denominators, with a 95 % interval.
 
-    A speed-up has the slower side (the dense partner) as numerator.
+    A speed-up has the slower side (the dense baseline) as numerator.
 
     Args:
         pairs: one for each block, at least one; times positive and finite.

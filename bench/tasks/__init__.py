@@ -1,4 +1,4 @@
-"""Tasks: named data sets, data sets of the Hugging Face hub, any folder or tar of pictures.
+"""Tasks: named data sets, data sets of the Hugging Face hub, any folder or tar of images.
 
 A builder takes :class:`~sparsebench.bench.tasks.base.TaskOptions` and returns a
 :class:`~sparsebench.bench.tasks.base.Task`; the first line of its docstring is its description. The
@@ -70,7 +70,7 @@ def open_task(
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Task:
-    """Open a task by its name, or a directory or tar of pictures by its path.
+    """Open a task by its name, or a directory or tar of images by its path.
 
     ``hf:…`` is a data set of the Hugging Face hub (``bench.tasks.hub``). A registered name
     wins over a folder of that name (``./digits`` means the folder). A path is looked up as it
@@ -80,13 +80,13 @@ def open_task(
         name: registered name or path.
         data_dir: where downloadable data sets lie or go, and paths are looked up.
         metric: ``top1`` or ``mean_per_class`` instead of the task's own.
-        limit: at most so many pictures (``sparsebench.bench.tasks.subset``).
+        limit: at most so many images (``sparsebench.bench.tasks.subset``).
         strict: fail when an image cannot be read, instead of leaving it out.
         allow_image_loss: go on even where a class loses most of its images.
-        workers: threads that check pictures; None for the cores this process may use.
+        workers: threads that check images; None for the cores this process may use.
         cache: folder for what is remembered; None for the suite's own.
         download: whether a missing data set may be fetched.
-        progress: told (pictures checked, pictures to check).
+        progress: told (images checked, images to check).
         say: told in words what takes time, such as a download; None for the log.
 
     Raises:

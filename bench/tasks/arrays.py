@@ -1,4 +1,4 @@
-"""Tasks whose pictures are arrays in memory."""
+"""Tasks whose images are arrays in memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sparsebench.models.images.labelled import DigestRow, Split, split_digest
 
 @dataclass(frozen=True, eq=False)
 class ArrayPictures:
-    """Pictures ``[n, H, W]`` or ``[n, H, W, 3]``, uint8; items are positions."""
+    """Images ``[n, H, W]`` or ``[n, H, W, 3]``, uint8; items are positions."""
 
     pixels: NDArray[np.uint8]
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; array pictures are small and never shrunk."""
+        """One RGB image; array images are small and never shrunk."""
         return Image.fromarray(self.pixels[cast(int, item)]).convert("RGB")
 
 
@@ -35,15 +35,15 @@ def array_task(
     test: NDArray[np.int64],
     metric: Metric = "top1",
 ) -> Task:
-    """A task from pictures in memory.
+    """A task from images in memory.
 
     Args:
         name: of the task.
         classes: class names.
         pixels: ``[n, H, W]`` or ``[n, H, W, 3]``.
         labels: ``[n]``.
-        train: positions of the training pictures, in order.
-        test: positions of the test pictures, in order.
+        train: positions of the training images, in order.
+        test: positions of the test images, in order.
         metric: of the task.
 
     Raises:

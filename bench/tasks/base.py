@@ -54,7 +54,7 @@ class Task(LabelledImages):
         return replace(self, metric=known_metric(metric))
 
     def with_notes(self) -> Task:
-        """The same task, with notes on classes of which a side has a single picture."""
+        """The same task, with notes on classes of which a side has a single image."""
         notes = []
         for side, split in (("train", self.train), ("test", self.test)):
             counts = class_counts(split.labels, len(self.classes), self.name)

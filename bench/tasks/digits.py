@@ -1,4 +1,4 @@
-"""``digits``: real pictures that every installation has, hence the offline default."""
+"""``digits``: real images that every installation has, hence the offline default."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def fetch(remote: Remote, folder: Path, say: Say) -> Path:
                 raise SparsebenchError(
                     f"The download of {remote.url} broke off ({_why(error)}); "
                     f"{_size(part) >> 20} MiB are kept.",
-                    "Start again: it goes on from there.",
+                    "Start again: it resumes from there.",
                 ) from error
             say(f"{remote.name}: the connection broke, going on")
             time.sleep(PAUSE_SECONDS)

@@ -3,9 +3,9 @@
 The twelve data sets of "How Well Do Sparse ImageNet Models Transfer?" (Iofinova, Peste,
 Kurtz, Alistarh, CVPR 2022): class counts, pixel statistics and learning rates are those of
 the paper's published code. Its raw results show the metric: every accuracy of Birdsnap, Cars
-and DTD is a whole number of test pictures (top-1); those of Aircraft, Caltech, Flowers and
+and DTD is a whole number of test images (top-1); those of Aircraft, Caltech, Flowers and
 Pets are not (mean per class). The sizes of the splits are stated by torchvision's
-documentation, follow from the code (30 or 60 pictures a class) or from those raw results;
+documentation, follow from the code (30 or 60 images a class) or from those raw results;
 a side in `unverified` is only reported for the paper's split.
 """
 
@@ -24,8 +24,8 @@ class TaskFacts:
 
     Attributes:
         classes: number of classes.
-        train: training pictures.
-        test: test pictures.
+        train: training images.
+        test: test images.
         metric: what its accuracy means.
         mean: of the pixels, RGB in 0..1: the paper's normalisation in fine-tuning with
             augmentation (its cached-linear runs use ImageNet's instead); None: no figure.

@@ -2,7 +2,7 @@
 
 ``hf:OWNER/NAME``, ``hf:OWNER/NAME@REVISION``, ``hf:OWNER/NAME#CONFIGURATION`` or a local
 folder that the library reads, ``hf:path/to/folder``. The data set needs a side to train on
-and one to test on, one column of pictures and one of classes. Code that comes with a data
+and one to test on, one column of images and one of classes. Code that comes with a data
 set is never run.
 """
 
@@ -31,7 +31,7 @@ INSTALL = "Install it (uv pip install datasets), or the suite with its extra 'hu
 
 
 class HubImages:
-    """Pictures in the library's tables; items are ``SIDE/ROW``."""
+    """Images in the library's tables; items are ``SIDE/ROW``."""
 
     def __init__(self, name: str, sides: dict[str, Any], column: str) -> None:
         self.name = name
@@ -39,11 +39,11 @@ class HubImages:
         self.column = column
 
     def read_bytes(self, name: str) -> bytes:
-        """The picture's file as it came."""
+        """The image's file as it came."""
         side, _, row = name.partition("/")
         cell = self.sides[side][int(row)][self.column]
         if cell is None:
-            raise OSError("there is no picture")
+            raise OSError("there is no image")
         data = cell["bytes"]
         if data is None:
             with open(cell["path"], "rb") as file:
@@ -53,7 +53,7 @@ class HubImages:
         return cast(bytes, data)
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        """One RGB picture; see :class:`sparsebench.models.images.labelled.ImageStore`."""
+        """One RGB image; see :class:`sparsebench.models.images.labelled.ImageStore`."""
         name = str(item)
         try:
             return decode_image(self.read_bytes(name), at_least)
@@ -71,7 +71,7 @@ def open_hub(name: str, options: TaskOptions) -> Task:
 
     Raises:
         SparsebenchError: the library is not installed; there is no such data set, or it
-            cannot be had; it has no two sides, or its columns are no pictures and classes;
+            cannot be had; it has no two sides, or its columns are no images and classes;
             a label out of range.
     """
     table = _load(name, options)
@@ -110,7 +110,8 @@ def _load(name: str, options: TaskOptions) -> Any:
     match = re.fullmatch(r"(?P<path>[^@#]+)(@(?P<revision>[^#]+))?(#(?P<config>.+))?", name)
     if match is None:
         raise SparsebenchError(
-            f"'hf:{name}' is no name of a data set.", "Give hf:OWNER/NAME[@REVISION][#CONFIG]."
+            f"'hf:{name}' is not a valid name of a data set.",
+            "Give hf:OWNER/NAME[@REVISION][#CONFIG].",
         )
     why = None
     if options.download and not Path(match["path"]).exists():
@@ -127,7 +128,7 @@ def _load(name: str, options: TaskOptions) -> Any:
         reason = f"the hub cannot be reached from here, {why}" if why else str(error)
         raise SparsebenchError(
             f"'hf:{name}' cannot be had: {' '.join(reason.split())[:300]}.",
-            "Check the name and the network; what broke off goes on when you start again.",
+            "Check the name and the network; what broke off resumes when you start again.",
         ) from error
 
 
@@ -153,7 +154,7 @@ def _side(table: Any, names: Sequence[str], name: str) -> Any:
 
 
 def _columns(features: Any, name: str) -> tuple[str, str]:
-    """The one column of pictures and the one of classes; ``label`` wins among several."""
+    """The one column of images and the one of classes; ``label`` wins among several."""
     from datasets import ClassLabel
     from datasets import Image as HubImage
 
@@ -166,7 +167,7 @@ def _columns(features: Any, name: str) -> tuple[str, str]:
         found = ", ".join(f"{key} ({type(kind).__name__})" for key, kind in features.items())
         raise SparsebenchError(
             f"'hf:{name}' has the columns {found}.",
-            "A task needs one column of pictures (Image) and one of classes (ClassLabel).",
+            "A task needs one column of images (Image) and one of classes (ClassLabel).",
         )
     return images[0], labels[0]
 

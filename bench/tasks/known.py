@@ -1,4 +1,4 @@
-"""The paper's data sets of picture files: how each may lie on disk, and where it is fetched.
+"""The paper's data sets of image files: how each may lie on disk, and where it is fetched.
 
 Each may have the form that the paper's published code reads or its owners' (which is also
 torchvision's), below the data folder under one of a few usual names, or be the data folder
@@ -40,7 +40,7 @@ class Form:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """A data set of picture files.
+    """A data set of image files.
 
     Attributes:
         folders: names its folder goes by, below the data folder; the last word on where a

@@ -1,4 +1,4 @@
-"""Pictures named by lists: from the rows of annotation files to a checked split.
+"""Images named by lists: from the rows of annotation files to a checked split.
 
 Whatever a data set's own format is, its reader ends here: rows of (path, class name) for
 each side. A list that contradicts itself or its folder is an error, never a smaller task.
@@ -19,7 +19,7 @@ from sparsebench.models.images.text import shortened
 
 Row = tuple[str, str]
 """Path below the data set's folder, and class name."""
-MEND = "Unpack the data set anew; part of it is missing or altered."
+FIX = "Unpack the data set again; part of it is missing or altered."
 
 
 def listed_layout(
@@ -34,7 +34,7 @@ def listed_layout(
         classes: the names that may occur, where the data set says so.
 
     Raises:
-        SparsebenchError: a class that is not among `classes` or only on one side, a picture
+        SparsebenchError: a class that is not among `classes` or only on one side, an image
             that is listed twice or lies outside the folder.
     """
     sides = {"train": list(train), "test": list(test)}
@@ -43,7 +43,7 @@ def listed_layout(
     if classes is not None and (unknown := sorted(set(names) - set(classes))):
         raise SparsebenchError(
             f"The lists of '{where}' name classes that it does not have: {shortened(unknown)}.",
-            MEND,
+            FIX,
         )
     one_sided = [
         f"only in {side}: {shortened(sorted(found[side] - found[other]))}"
@@ -51,18 +51,18 @@ def listed_layout(
         if found[side] - found[other]
     ]
     if one_sided:
-        raise SparsebenchError(f"The classes of '{where}' differ: {'; '.join(one_sided)}.", MEND)
+        raise SparsebenchError(f"The classes of '{where}' differ: {'; '.join(one_sided)}.", FIX)
     counts = Counter(path for rows in sides.values() for path, _ in rows)
     if outside := [path for path in counts if ".." in path.split("/") or path.startswith("/")]:
         raise SparsebenchError(
-            f"The lists of '{where}' lead out of its folder: {shortened(outside)}.", MEND
+            f"The lists of '{where}' lead out of its folder: {shortened(outside)}.", FIX
         )
     if twice := [path for path, count in counts.items() if count > 1]:
-        raise SparsebenchError(f"The lists of '{where}' name twice: {shortened(twice)}.", MEND)
+        raise SparsebenchError(f"The lists of '{where}' name twice: {shortened(twice)}.", FIX)
     labels = {name: label for label, name in enumerate(names)}
 
     def rows(side: str) -> tuple[tuple[str, str, int], ...]:
-        # The second name is what an ImageFolder of the same pictures would call them, so
+        # The second name is what an ImageFolder of the same images would call them, so
         # that either form gives the same digest.
         return tuple(
             sorted(
@@ -80,7 +80,7 @@ def listed_layout(
 def open_listed(
     name: str, root: Path, layout: Layout, metric: Metric, options: TaskOptions
 ) -> Task:
-    """The task of a split whose pictures lie below a folder.
+    """The task of a split whose images lie below a folder.
 
     Args:
         name: of the task.
@@ -90,7 +90,7 @@ def open_listed(
         options: see :class:`TaskOptions`.
 
     Raises:
-        SparsebenchError: listed pictures that are not there, and what
+        SparsebenchError: listed images that are not there, and what
             :func:`sparsebench.models.images.scan.readable_images` and :class:`Task` raise.
     """
     stamps: dict[str, Stamp] = {}
@@ -104,9 +104,9 @@ def open_listed(
         stamps[path] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     if missing:
         raise SparsebenchError(
-            f"{len(missing)} of the {len(missing) + len(stamps)} pictures that '{root}' lists "
+            f"{len(missing)} of the {len(missing) + len(stamps)} images that '{root}' lists "
             f"are not there: {shortened(missing, 3)}.",
-            MEND,
+            FIX,
         )
     images = readable_images(name, layout, FolderImages(root), stamps, root, options)
     return Task.of(images, metric=metric)

@@ -39,7 +39,7 @@ def distinct_names(tasks: Sequence[str], data_dir: str | Path | None = None) -> 
 
 
 def renamed(task: Task, name: str, limit: int) -> Task:
-    """The task under this name; what a limit (pictures; 0 for none) appended to its own stays."""
+    """The task under this name; what a limit (images; 0 for none) appended to its own stays."""
     suffix = f":{limit}"
     return replace(task, name=name + suffix if limit and task.name.endswith(suffix) else name)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.tasks.listed import MEND, Row, listed_layout
+from sparsebench.bench.tasks.listed import FIX, Row, listed_layout
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.layout import Layout
 from sparsebench.models.images.text import shortened
@@ -65,7 +65,7 @@ def read_pets(root: Path) -> Layout:
                 raise SparsebenchError(
                     f"{path}, line {number}: '{name}' is class {parts[1]} here and "
                     f"{numbers[name]} elsewhere.",
-                    MEND,
+                    FIX,
                 )
             yield f"images/{parts[0]}.jpg", name
 
@@ -73,7 +73,7 @@ def read_pets(root: Path) -> Layout:
 
 
 def read_food(root: Path) -> Layout:
-    """Food-101: ``meta/{train,test}.json``, class -> pictures."""
+    """Food-101: ``meta/{train,test}.json``, class -> images."""
 
     def rows(side: str) -> Iterator[Row]:
         path = root / f"meta/{side}.json"
@@ -97,9 +97,9 @@ def read_flowers(root: Path) -> Layout:
             for picture in _numbers(root / "setid.mat", key):
                 if not 1 <= picture <= len(labels):
                     raise SparsebenchError(
-                        f"{root / 'setid.mat'} names picture {picture}, but "
+                        f"{root / 'setid.mat'} names image {picture}, but "
                         f"{len(labels)} have a label.",
-                        MEND,
+                        FIX,
                     )
                 yield f"jpg/image_{picture:05d}.jpg", f"{labels[picture - 1]:03d}"
 
@@ -120,7 +120,7 @@ def read_cars(root: Path) -> Layout:
             if not 1 <= label <= len(names):
                 raise SparsebenchError(
                     f"{path} has the label {label}, but there are {len(names)} classes.",
-                    f"Labels go from 1 to {len(names)}. {MEND}",
+                    f"Labels go from 1 to {len(names)}. {FIX}",
                 )
             yield f"{folder}/{picture}", names[label - 1]
 
@@ -169,11 +169,11 @@ def first_files(root: Path, folder: str, train: int, leave_out: tuple[str, ...] 
     Args:
         root: the data set's folder.
         folder: what holds the class folders.
-        train: training pictures of each class.
+        train: training images of each class.
         leave_out: class folders that are no classes.
 
     Raises:
-        SparsebenchError: a class with too few pictures to test on any.
+        SparsebenchError: a class with too few images to test on any.
     """
     sides: tuple[list[Row], list[Row]] = ([], [])
     short = []
@@ -189,9 +189,9 @@ def first_files(root: Path, folder: str, train: int, leave_out: tuple[str, ...] 
             sides[number >= train].append((f"{folder}/{place.name}/{name}", place.name))
     if short:
         raise SparsebenchError(
-            f"Classes of '{root / folder}' have {train} pictures or fewer: {shortened(short)}. "
+            f"Classes of '{root / folder}' have {train} images or fewer: {shortened(short)}. "
             f"The first {train} of each class train, the others test.",
-            MEND,
+            FIX,
         )
     return listed_layout(*sides, root)
 
@@ -224,11 +224,9 @@ def _mat(path: Path, key: str) -> Any:
 
 
 def _bad_line(path: Path, number: int, line: str) -> SparsebenchError:
-    return SparsebenchError(
-        f"{path}, line {number} makes no sense: {shortened([line[:80]])}.", MEND
-    )
+    return SparsebenchError(f"{path}, line {number} makes no sense: {shortened([line[:80]])}.", FIX)
 
 
 def _unreadable(path: Path, error: Exception) -> SparsebenchError:
     why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return SparsebenchError(f"{path} cannot be read ({why}).", MEND)
+    return SparsebenchError(f"{path} cannot be read ({why}).", FIX)

@@ -11,7 +11,7 @@ from sparsebench.bench.tasks.torchvision_sets import ON_DISK
 
 
 def origin(name: str) -> str:
-    """Where the pictures of a registered task come from.
+    """Where the images of a registered task come from.
 
     ``download``: from where torchvision fetches them; ``your copy``: there is no such place.
     """

@@ -1,4 +1,4 @@
-"""The paper's data sets of picture files, opened; fetched where they are missing."""
+"""The paper's data sets of image files, opened; fetched where they are missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("sparsebench")
 
 
 def open_set(name: str, options: TaskOptions) -> Task:
-    """Open one of the paper's data sets of picture files, fetching it where it is missing.
+    """Open one of the paper's data sets of image files, fetching it where it is missing.
 
     Args:
         name: one of `SETS`.
@@ -75,7 +75,7 @@ def _no_other_layout(name: str, root: Path) -> None:
             # A folder of the same name may stand around the real one ("dtd/dtd").
             shown = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if there[5:] else "")
             raise SparsebenchError(
-                f"'{place}' is no '{name}' that can be read; it holds {shown}.", _expected(name)
+                f"'{place}' cannot be read as '{name}'; it holds {shown}.", _expected(name)
             )
 
 
@@ -118,7 +118,7 @@ def _compared(task: Task, facts: TaskFacts, place: Path) -> Task:
         if (found := len(task.split(side))) != known:
             report = "is reported to have" if side in facts.unverified else "has"
             notes.append(
-                f"{found:,} {side} pictures; the paper's split {report} {known:,}: accuracies "
+                f"{found:,} {side} images; the paper's split {report} {known:,}: accuracies "
                 "may not compare with the paper's"
             )
     return replace(task, notes=(*task.notes, *notes))
@@ -135,12 +135,12 @@ def open_birdsnap(options: TaskOptions) -> Task:
 
 
 def open_caltech101(options: TaskOptions) -> Task:
-    """Caltech-101: 101 kinds of things; the first 30 pictures of each train."""
+    """Caltech-101: 101 kinds of things; the first 30 images of each train."""
     return open_set("caltech101", options)
 
 
 def open_caltech256(options: TaskOptions) -> Task:
-    """Caltech-256: 257 kinds of things; the first 60 pictures of each train."""
+    """Caltech-256: 257 kinds of things; the first 60 images of each train."""
     return open_set("caltech256", options)
 
 

@@ -1,4 +1,4 @@
-"""Fewer pictures of a task, every class in proportion: for quick runs."""
+"""Fewer images of a task, every class in proportion: for quick runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SUBSET_SEED = 0
 
 
 def limited(task: Task, limit: int) -> Task:
-    """At most `limit` pictures of a task, train and test together, in proportion.
+    """At most `limit` images of a task, train and test together, in proportion.
 
     The choice is fixed (`SUBSET_SEED`) and recorded: the name becomes ``NAME:LIMIT`` and
     the digest is its own. A task that is small enough is returned as it is.
 
     Raises:
-        SparsebenchError: fewer pictures than one a class on either side.
+        SparsebenchError: fewer images than one a class on either side.
     """
     least = 2 * len(task.classes)
     if limit < least:
         raise SparsebenchError(
-            f"A limit of {limit} pictures is too small for the {len(task.classes)} classes "
+            f"A limit of {limit} images is too small for the {len(task.classes)} classes "
             f"of '{task.name}'.",
-            f"Take {least} or more: one picture of each class for training, one for testing.",
+            f"Take {least} or more: one image of each class for training, one for testing.",
         )
     total = len(task.train) + len(task.test)
     if limit >= total:
@@ -53,7 +53,7 @@ def limited(task: Task, limit: int) -> Task:
 
 
 def stratified_choice(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Positions of `count` pictures, sorted; every class in proportion, none left out.
+    """Positions of `count` images, sorted; every class in proportion, none left out.
 
     Args:
         labels: class numbers ``[n]``.

@@ -32,7 +32,7 @@ def open_cifar100(options: TaskOptions) -> Task:
 
 
 def open_fashion_mnist(options: TaskOptions) -> Task:
-    """Fashion-MNIST: grey pictures of 10 kinds of clothes, 28 x 28 pixels."""
+    """Fashion-MNIST: grey images of 10 kinds of clothes, 28 x 28 pixels."""
     from torchvision.datasets import FashionMNIST
 
     remotes = [

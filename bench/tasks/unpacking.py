@@ -83,7 +83,7 @@ def _unpack(remote: Remote, archive: Path, into: Path) -> None:
         raise SparsebenchError(
             f"{remote.name} from {remote.url} cannot be unpacked "
             f"({' '.join(str(error).split()) or type(error).__name__}) and is removed.",
-            "Start again; it is fetched anew.",
+            "Start again to fetch it again.",
         ) from error
 
 

@@ -65,7 +65,7 @@ def fastest(
 
     Args:
         network: to train; in memory in the plain format.
-        data: pictures.
+        data: images.
         recipe: its batch size counts.
         plain: the execution without anything special; device, precision, threads and
             compilation stay as they are.
@@ -117,7 +117,7 @@ def cost_of_determinism(
 
     Args:
         network: to train, in the memory format of `execution`; left as it was.
-        data: pictures.
+        data: images.
         recipe: its batch size counts.
         execution: how it trains, with deterministic kernels.
         beat: told of every step that is tried out.

@@ -3,7 +3,7 @@
 On a GPU a stage of the host is over when its work is ordered; the device does it later, and the
 host's seconds go to whatever it happens to be doing when the queue is full or when it waits for
 a result. So an event is put into the queue before and after every stage. Once the device has
-passed them, the seconds that these stages were charged with on the host are dealt out anew, in
+passed them, the seconds that these stages were charged with on the host are dealt out again, in
 proportion to the time that the device spent between the events of each, idle or not: idle time
 belongs to the stage whose work did not come sooner. Other stages keep theirs, and the sum is what
 it was.

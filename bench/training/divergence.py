@@ -54,7 +54,7 @@ class LossWatch:
         """
         self._last = (epoch, step, rate)
         if not math.isfinite(loss):
-            raise self._diverged("the loss is no finite number", self._last)
+            raise self._diverged("the loss is not finite", self._last)
         if self._first is None:
             self._first = loss
         self._epoch.append(loss)

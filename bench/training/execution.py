@@ -19,7 +19,7 @@ class Execution:
     Attributes:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16`` (autocast; weights and updates stay float32).
-        channels_last: memory format of weights and pictures.
+        channels_last: memory format of weights and images.
         kernels: compute with the suite's own sparse kernels instead of PyTorch's layers.
         compile: fuse the network with ``torch.compile``.
         accumulate: pieces a batch is computed in, where it does not fit into memory as one;
@@ -55,7 +55,7 @@ class Execution:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of the pictures."""
+        """Of the images."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self) -> Any:

@@ -1,4 +1,4 @@
-"""Batches of a training on its device, wherever the pictures lie."""
+"""Batches of a training on its device, wherever the images lie."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def training_batches(
     epoch: int,
     clock: StageClock | None = None,
 ) -> Iterator[Fed]:
-    """One epoch in random order, each picture cut and mirrored at random.
+    """One epoch in random order, each image cut and mirrored at random.
 
     Args:
-        source: the pictures, in the host's memory or on the device.
+        source: the images, in the host's memory or on the device.
         preprocessing: of them.
-        batch_size: pictures a batch; the last one may have fewer.
+        batch_size: images a batch; the last one may have fewer.
         execution: device, memory format and threads.
         seed: of order and crops, with `epoch`.
         epoch: its number.
         clock: gets the CPU seconds of threads as busy ``augment``.
 
     Yields:
-        Positions ``[n]`` and pictures ``[n, 3, size, size]``, float32, on the device.
+        Positions ``[n]`` and images ``[n, 3, size, size]``, float32, on the device.
     """
     if isinstance(source, DevicePictures):
         yield from device_augmented_batches(
@@ -74,7 +74,7 @@ def training_batches(
 def evaluation_batches(
     source: Source, preprocessing: Preprocessing, batch_size: int, execution: Execution
 ) -> Iterator[Fed]:
-    """All pictures in order, each cut in the middle; otherwise as :func:`training_batches`."""
+    """All images in order, each cut in the middle; otherwise as :func:`training_batches`."""
     if isinstance(source, DevicePictures):
         yield from device_centred_batches(
             source, preprocessing, batch_size, memory_format=execution.memory_format
@@ -87,6 +87,6 @@ def evaluation_batches(
 
 
 def on_device(images: Tensor, execution: Execution) -> Tensor:
-    """Pictures in the execution's memory format, on its device."""
+    """Images in the execution's memory format, on its device."""
     # A GPU changes the format in less time than the host.
     return send(images, execution.device).contiguous(memory_format=execution.memory_format)

@@ -2,7 +2,7 @@
 
 Small kernels take a GPU less time than the host needs to order them. A graph orders all of them
 at once, forwards with one call and backwards with another. It knows one shape of batch and one
-mode of the network, so the smaller last batch and the evaluation run as ever, with the same
+mode of the network, so the smaller last batch and the evaluation run as usual, with the same
 weights and buffers. (``torch.cuda.make_graphed_callables``; Paszke et al., PyTorch's notes on
 CUDA graphs, "partial-network capture".)
 """

@@ -22,7 +22,7 @@ class Job:
         preprocessing: at the cell's size.
         recipe: of the optimizer.
         seeds: one training each.
-        validation: share of the training pictures that validates.
+        validation: share of the training images that validates.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16``.
         threads: of everything on the CPU.

@@ -36,7 +36,7 @@ def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
 
     Args:
         network: on the kernels; left as it is, but for the choice.
-        data: pictures.
+        data: images.
         job: ``tune`` off keeps every layer sparse.
 
     Returns:
@@ -77,7 +77,7 @@ def compare_whole(
     Args:
         dense: the network in PyTorch; left as it is.
         layers: how its layers would run on the kernels.
-        data: pictures.
+        data: images.
         job: its recipe and threads count.
         execution: on the kernels.
         beat: told of every step that is tried out.

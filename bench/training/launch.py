@@ -61,7 +61,7 @@ def run_job(job: Job, *, timeout: float, say: Callable[[str], None]) -> Answers:
             answers = _attempt(replace(job, accumulate=pieces), timeout, say)
         except _OutOfMemoryError as error:
             pieces *= 2
-            if pieces > min(MOST_PIECES, job.recipe.batch_size // 2):  # two pictures in each
+            if pieces > min(MOST_PIECES, job.recipe.batch_size // 2):  # two images in each
                 raise SparsebenchError(
                     f"The training ran out of memory ({error}), in pieces of a batch too.",
                     "Take a smaller --size or --batch-size, or a machine with more memory.",

@@ -37,15 +37,15 @@ def train_network(
 ) -> Trained:
     """Train, choose, evaluate.
 
-    Stages of the clock: ``augment`` (waiting for pictures), ``forward``, ``backward``,
+    Stages of the clock: ``augment`` (waiting for images), ``forward``, ``backward``,
     ``optimizer``, ``evaluate``, and ``capture`` with CUDA graphs.
 
     Args:
         network: trained in place; its mask stays as it is.
-        data: pictures.
+        data: images.
         recipe: of the optimizer.
         execution: how it runs.
-        seed: order of the pictures and crops.
+        seed: order of the images and crops.
         clock: that began with the loading; a new one by default.
         say: told after every epoch.
         beat: told after every step and every batch of an evaluation.

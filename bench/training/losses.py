@@ -94,7 +94,7 @@ class LossLedger:
             self._total += loss * step.pictures
 
     def mean(self, pictures: int) -> float:
-        """The mean loss over the epoch's pictures, as far as it is fetched."""
+        """The mean loss over the epoch's images, as far as it is fetched."""
         return self._total / pictures
 
 

@@ -21,7 +21,7 @@ def restart_peak(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
-        gc.collect()  # graphs that were tried out hold their pictures and gradients in a cycle
+        gc.collect()  # graphs that were tried out hold their images and gradients in a cycle
         torch.cuda.reset_peak_memory_stats()
 
 

@@ -80,7 +80,7 @@ def load_network(
         classes: number of outputs.
         seed: of the classifier's first weights (``torch.nn.Linear``'s usual ones).
         device: ``cpu`` or ``cuda``.
-        channels_last: memory format of weights and pictures.
+        channels_last: memory format of weights and images.
 
     Raises:
         SparsebenchError: the backbone cannot be had.

@@ -95,15 +95,15 @@ def train_online(
 ) -> Trained:
     """Train one head through the engine, choose, evaluate.
 
-    Stages: ``augment`` (waiting for pictures), ``extract`` (the engine), ``head``, ``evaluate``.
+    Stages: ``augment`` (waiting for images), ``extract`` (the engine), ``head``, ``evaluate``.
 
     Args:
         runner: the engine; its compiled batch is the batch of a step.
-        data: pictures.
+        data: images.
         recipe: of the optimizer.
         classes: number of classes.
         seed: of the head, the order and the crops.
-        threads: that make the pictures.
+        threads: that make the images.
         clock: that began with the decoding.
         say: told after every epoch.
 

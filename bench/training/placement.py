@@ -1,4 +1,4 @@
-"""Pictures of a training beside its network, in the GPU's memory, where they fit."""
+"""Images of a training beside its network, in the GPU's memory, where they fit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FREE_SHARE = 0.5
 def placed(
     data: TrainingData, device: str, *, free: int | None = None
 ) -> tuple[TrainingData, dict[str, Any]]:
-    """The pictures on the device if they take up at most half of what is free there.
+    """The images on the device if they take up at most half of what is free there.
 
     Args:
-        data: decoded pictures in the host's memory, or mapped from a file.
+        data: decoded images in the host's memory, or mapped from a file.
         device: where they are to be.
         free: bytes; None for what the GPU has.
 
     Returns:
-        The pictures, there or as they were, and the facts ``data_on_device`` and
+        The images, there or as they were, and the facts ``data_on_device`` and
         ``data_bytes``.
     """
     splits = (data.train, data.validation, data.test)
@@ -37,7 +37,7 @@ def placed(
         return data, facts
     if size > FREE_SHARE * (_free(device) if free is None else free):
         return data, facts
-    # Training and validation are parts of the same pictures, which are copied once.
+    # Training and validation are parts of the same images, which are copied once.
     there = {key: DevicePictures.copied(whole, device) for key, whole in wholes.items()}
 
     def on_device(source: Source) -> DevicePictures:

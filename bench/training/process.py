@@ -30,7 +30,7 @@ def main() -> None:
     try:
         _work(Job.from_json(sys.stdin.read()), answers)
     except SparsebenchError as error:
-        _answer(answers, error=error.cause, mend=error.mend)
+        _answer(answers, error=error.cause, mend=error.fix)
         sys.exit(error.exit_code)
     except MemoryError:
         _answer(answers, error="out of memory", mend="Take a smaller --batch-size.", memory=True)
@@ -60,7 +60,7 @@ def _work(job: Job, answers: TextIO) -> None:
         job.task,
         **job.task_options,
         say=say,
-        progress=lambda done, all_: beat(f"checking pictures {done}/{all_}"),
+        progress=lambda done, all_: beat(f"checking images {done}/{all_}"),
     )
     tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts))
     with configured(tuning.asked):

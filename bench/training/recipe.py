@@ -38,9 +38,9 @@ class TrainRecipe:
 
     Attributes:
         name: ``paper`` or ``short``.
-        epochs: passes over the training pictures.
+        epochs: passes over the training images.
         lr: the largest learning rate.
-        batch_size: pictures a step; the last batch of an epoch may be smaller.
+        batch_size: images a step; the last batch of an epoch may be smaller.
         momentum: without dampening.
         nesterov: momentum looks ahead.
         weight_decay: added to the gradient, of every parameter, as ``weight_decay * w``.
@@ -83,7 +83,7 @@ def training_recipe(
             is named by its path, whatever its last part is called.
         epochs: instead of the recipe's; 0 for its own (paper 150, short 5).
         lr: instead of the recipe's; 0 for its own.
-        batch_size: pictures a step; the paper's are 64.
+        batch_size: images a step; the paper's are 64.
 
     Raises:
         UnknownNameError: no such recipe.
@@ -128,7 +128,7 @@ def recipe_of(plan: Plan, cell: Cell) -> TrainRecipe:
 def training_preprocessing(
     preprocessing: Preprocessing, recipe: TrainRecipe, task: str
 ) -> Preprocessing:
-    """What the pictures of step-by-step training go through.
+    """What the images of step-by-step training go through.
 
     The paper's script normalises with the data set's own mean and standard deviation when it
     augments; every other task and recipe keeps the backbone's.

@@ -1,4 +1,4 @@
-"""What is compiled for a size of batch is compiled before the clock runs, and told apart."""
+"""What is compiled for a size of batch is compiled before the clock runs, and timed apart."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def rehearse(
 ) -> float:
     """Run every size of batch of a training once, at a learning rate of 0.
 
-    The suite's kernels compile the pattern of each layer for a number of pictures,
+    The suite's kernels compile the pattern of each layer for a number of images,
     ``torch.compile`` the whole network, and on a GPU the libraries load what they need with the
     first call of each size; in eager PyTorch on a CPU there is nothing to compile, and nothing
     is run. Weights and batch norm's statistics are afterwards what they were.
 
     Args:
         network: to be trained, in the memory format of `execution`.
-        data: pictures.
+        data: images.
         recipe: its batch size counts.
         execution: how the training will run.
         beat: told of every size.
@@ -53,14 +53,14 @@ def rehearse(
     module.train()
     for size in sizes(len(data.train), recipe.batch_size):
         beat(f"preparing for batches of {size}")
-        if size > 1:  # batch norm cannot be trained on a single picture
+        if size > 1:  # batch norm cannot be trained on a single image
             runner.step(images[:size], targets[:size], 0.0)
     module.eval()
     with torch.inference_mode(), execution.autocast():
         for source in (data.validation, data.test):
             for size in sizes(len(source), recipe.batch_size):
                 beat(f"preparing for batches of {size}")
-                # Any pictures do, and the evaluation may have larger batches than the training.
+                # Any images do, and the evaluation may have larger batches than the training.
                 module(torch.zeros_like(images[:1]).expand(size, -1, -1, -1).contiguous())
     for parameter in module.parameters():
         parameter.grad = None
@@ -78,6 +78,6 @@ def needs_rehearsal(execution: Execution) -> bool:
 
 
 def sizes(pictures: int, batch_size: int) -> tuple[int, ...]:
-    """Of the batches that so many pictures make: whole ones and the rest."""
+    """Of the batches that so many images make: whole ones and the rest."""
     whole, rest = divmod(pictures, batch_size)
     return ((batch_size,) if whole else ()) + ((rest,) if rest else ())

@@ -1,4 +1,4 @@
-"""Pictures of one training: decoded, and split into training, validation and test."""
+"""Images of one training: decoded, and split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparsebench.models.cards import Preprocessing
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Pictures of one training.
+    """Images of one training.
 
     Attributes:
         train: to train on.
@@ -43,15 +43,15 @@ def decode_task(
     """Decode a task once, for all epochs of a training.
 
     Args:
-        task: the pictures.
+        task: the images.
         preprocessing: at the size of the training.
-        share: of the training pictures that validates.
+        share: of the training images that validates.
         threads: that decode.
         clock: gets the stage ``decode``.
-        progress: told (pictures decoded, pictures to decode) of a split.
+        progress: told (images decoded, images to decode) of a split.
 
     Raises:
-        SparsebenchError: a picture that can no longer be read, no room for what memory does
+        SparsebenchError: an image that can no longer be read, no room for what memory does
             not hold.
     """
     train, test = (

@@ -11,12 +11,12 @@ Indices = NDArray[np.int64]
 def validation_split(labels: NDArray[np.int64], share: float) -> tuple[Indices, Indices]:
     """Positions to train on, and to validate on, the same for every seed and backbone.
 
-    Every class gives its part, but never its last picture; a class with one picture gives
+    Every class gives its part, but never its last image; a class with one image gives
     none.
 
     Args:
         labels: class numbers ``[n]``.
-        share: of the pictures that validate, 0 (none) to below 1.
+        share: of the images that validate, 0 (none) to below 1.
 
     Returns:
         Sorted positions: training, validation.
@@ -25,7 +25,7 @@ def validation_split(labels: NDArray[np.int64], share: float) -> tuple[Indices, 
     generator = np.random.default_rng(len(labels))
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        # At least one picture of a class that can spare it.
+        # At least one image of a class that can spare it.
         count = min(len(members) - 1, max(1, round(share * len(members)))) if share > 0 else 0
         chosen[members[:count]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -41,7 +41,7 @@ class StepRunner:
 
     Args:
         network: trained in place.
-        data: pictures.
+        data: images.
         recipe: of the optimizer.
         execution: how it runs; the network is in its memory format.
         clock: gets the stages ``augment``, ``forward``, ``backward``, ``optimizer``, on a GPU
@@ -112,7 +112,7 @@ class StepRunner:
                 targets = send(labels[torch.from_numpy(indices)], execution.device)
             rate = recipe.rate(number, step / steps)
             if len(indices) == 1 and step:
-                continue  # batch norm cannot be trained on a single picture
+                continue  # batch norm cannot be trained on a single image
             self.prepare(images)
             self.noted_step(images, targets, rate, step, losses)
             with self.clock.stage("backward"):
@@ -213,13 +213,13 @@ class StepRunner:
             answers = []
             for indices, images in batches:
                 answers.append((indices, module(images).argmax(1)))
-                self.beat(f"evaluating, picture {int(indices[-1]) + 1}/{len(source)}")
+                self.beat(f"evaluating, image {int(indices[-1]) + 1}/{len(source)}")
         for indices, classes in answers:  # not before all is ordered
             found[indices] = classes.cpu().numpy()
         return found
 
     def some_batch(self) -> tuple[Tensor, Tensor]:
-        """Pictures (where the source has them) and labels (on the device) of a first batch."""
+        """Images (where the source has them) and labels (on the device) of a first batch."""
         source, size = self.data.train, self.recipe.batch_size
         card = self.data.preprocessing
         if isinstance(source, DevicePictures):
@@ -230,7 +230,7 @@ class StepRunner:
         return images, torch.from_numpy(source.labels[indices]).to(self.execution.device)
 
     def to_device(self, images: Tensor) -> Tensor:
-        """Pictures in the execution's memory format, on its device."""
+        """Images in the execution's memory format, on its device."""
         return on_device(images, self.execution)
 
     def _watch_of(self, seed: int) -> LossWatch:

@@ -70,7 +70,7 @@ class Tuning:
 
         Args:
             network: as loaded.
-            data: pictures.
+            data: images.
             clock: of the training; stands still while things are tried out and compiled.
 
         Returns:

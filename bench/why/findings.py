@@ -1,4 +1,4 @@
-"""From what was measured to reasons, each with its evidence and its mend.
+"""From what was measured to reasons, each with its evidence and its fix.
 
 A pure function over `Measured`. A reason is given only where the measurement shows it; what is
 a rule and not measured here says so, with its source.
@@ -216,9 +216,9 @@ def _off_grid(measured: Measured) -> Finding | None:
     if lanes and whole.batch_size % lanes > lanes // 2:
         paid = math.ceil(whole.batch_size / lanes) * lanes
         return Finding(
-            f"Batch {whole.batch_size} is no multiple of {lanes}.",
-            f"The kernels take {lanes} pictures at once (the engine says so): a call costs what "
-            f"{paid} pictures cost.",
+            f"Batch {whole.batch_size} is not a multiple of {lanes}.",
+            f"The kernels take {lanes} images at once (the engine says so): a call costs what "
+            f"{paid} images cost.",
             f"Take --batch-size {paid}, or another multiple of {lanes}.",
         )
     grid = near_grid(whole.batch_size) if measured.engine == "deepsparse" else None
@@ -238,7 +238,7 @@ def _off_grid(measured: Measured) -> Finding | None:
     return Finding(
         f"Batch {whole.batch_size} is off the engine's grid.",
         f"The zeros made it {whole.speedup:.2f} times as fast at batch {whole.batch_size} and "
-        f"{other.speedup:.2f} times at batch {other.batch_size}; a picture took "
+        f"{other.speedup:.2f} times at batch {other.batch_size}; an image took "
         f"{1000 * whole.sparse / whole.batch_size:.3g} ms and "
         f"{1000 * other.sparse / other.batch_size:.3g} ms.",
         f"Collect (or pad) calls to --batch-size {other.batch_size}.",

@@ -31,7 +31,7 @@ class Layer:
         shape: of the weight, ``[out, in, ...]``.
         sparsity: share of zeros, 0-1.
         dead_filters: output channels whose weights are all zero.
-        macs: dense multiply-accumulates for one picture, None where unknown.
+        macs: dense multiply-accumulates for one image, None where unknown.
         nonzero_macs: those with a non-zero weight.
     """
 

@@ -33,7 +33,7 @@ class Whole:
     """Whole calls at one batch size.
 
     Attributes:
-        batch_size: pictures of a call.
+        batch_size: images of a call.
         dense: seconds of a call with the zeros filled, median over the turns.
         sparse: the same as it is.
         ratios: dense over sparse, one for each turn of both.
@@ -65,7 +65,7 @@ class Measured:
         rest: seconds of steps without weights: (dense, sparse).
         outside: seconds of steps that the engine leaves to another executor.
         supported_fraction: share of operators that the engine runs itself; None: not told.
-        lanes: pictures that the engine processes together; None: not told.
+        lanes: images that the engine processes together; None: not told.
         no_code: why the native engine generated no code for the pattern; empty where it did.
         other: the same measurement at another batch size.
         refused: why the engine does not run it; empty where it does.
@@ -99,7 +99,7 @@ def measure(
     Args:
         target: the network.
         engine: name; its environment is built if it must be.
-        batch_size: pictures of a call.
+        batch_size: images of a call.
         threads: CPU threads.
         say: is told what is being done.
     """

@@ -29,7 +29,7 @@ class Target:
     Attributes:
         name: as it was asked for.
         artifact: what engines read.
-        preprocessing: of its pictures.
+        preprocessing: of its images.
         sparsity: share of zeros over all weights, 0-1.
         dead_filters: share of the convolutions' filters that are all zero, 0-1.
     """
@@ -81,7 +81,7 @@ def bare_artifact(path: Path, size: int | None) -> Artifact:
     """An artifact around an ONNX file of an unknown architecture.
 
     Raises:
-        SparsebenchError: it does not take pictures and return one row for each.
+        SparsebenchError: it does not take images and return one row for each.
     """
     graph = onnx.load(str(path)).graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -89,12 +89,12 @@ def bare_artifact(path: Path, size: int | None) -> Artifact:
     dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if inputs else []
     if len(inputs) != 1 or len(dims) != 4 or dims[1] not in (0, 3):
         raise SparsebenchError(
-            f"{path} does not take one batch of pictures [N, 3, H, W].",
+            f"{path} does not take one batch of images [N, 3, H, W].",
             "Only vision networks can be timed.",
         )
     side = dims[2] or size or IMAGENET_PREPROCESSING.size
     if size is not None and dims[2] and size != dims[2]:
-        raise SparsebenchError(f"{path} takes pictures of {dims[2]} px.", f"--size {dims[2]}")
+        raise SparsebenchError(f"{path} takes images of {dims[2]} px.", f"--size {dims[2]}")
     fixed = dims[0] or 1
     columns = _columns(path, np.zeros((fixed, 3, side, side), np.float32))
     return Artifact(str(path.parent), str(path), (3, side, side), columns, "logits")
@@ -106,7 +106,7 @@ def _columns(path: Path, images: np.ndarray) -> int:
     output = run_session(session, [session.get_outputs()[0].name], images, path)[0]
     if output.ndim != 2:
         raise SparsebenchError(
-            f"{path} returns an array {output.shape}, not one row for each picture.",
+            f"{path} returns an array {output.shape}, not one row for each image.",
             "Only classifiers and feature extractors can be timed.",
         )
     return int(output.shape[1])

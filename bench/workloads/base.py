@@ -29,7 +29,7 @@ class Ready:
 
     Attributes:
         cell: what is measured.
-        prepared: the backbone's artifact, pictures and proofs.
+        prepared: the backbone's artifact, images and proofs.
         facts: one-off costs and what the engine reported, for the trial's ``extra``.
     """
 

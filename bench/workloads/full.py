@@ -1,7 +1,7 @@
 """``full``: every non-zero weight trains with a new dense classifier; the mask stays.
 
-One training is the whole thing, end to end: load the weights, decode the pictures once, cut
-them anew in every epoch, forward, backward, update, evaluate. Each cell's trainings of a
+One training is the whole thing, end to end: load the weights, decode the images once, cut
+them again in every epoch, forward, backward, update, evaluate. Each cell's trainings of a
 block run in a fresh process that has the machine for itself; the cells take turns in a random
 order. The seeds are dealt over the blocks.
 """

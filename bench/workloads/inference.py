@@ -1,4 +1,4 @@
-"""``inference``: seconds of an engine call on a full batch of real pictures.
+"""``inference``: seconds of an engine call on a full batch of real images.
 
 Inside a block all cells are alive at once, each in its own fresh process, and take turns:
 one random order forwards, the same order backwards (ABBA for two cells), several times, so

@@ -1,4 +1,4 @@
-"""``linear-cached``: extract every picture's features once, then train a linear head on them.
+"""``linear-cached``: extract every image's features once, then train a linear head on them.
 
 One trial is the whole thing, end to end: read, decode, extract, train the head for all seeds
 at once, evaluate. Cells of a block take their turns in a random order; each has a fresh

@@ -26,7 +26,7 @@ class Fitted:
 
     Attributes:
         clock: the stopped stage clock of the whole.
-        accuracy: one a seed, fractions 0-1, on the test pictures.
+        accuracy: one a seed, fractions 0-1, on the test images.
         outcomes: which test images each seed got right.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
         how: what trained the head, for the trial's ``extra``.
@@ -47,7 +47,7 @@ def fit_and_score(
     fresh: bool = False,
     prepared: bool = False,
 ) -> Fitted:
-    """Features through the engine, heads for all seeds, accuracy on the test pictures.
+    """Features through the engine, heads for all seeds, accuracy on the test images.
 
     Args:
         one: cell at work; its worker extracts.
@@ -58,7 +58,7 @@ def fit_and_score(
 
     Raises:
         WorkerFailed: the engine died.
-        SparsebenchError: unreadable pictures, a full disk, a diverging head.
+        SparsebenchError: unreadable images, a full disk, a diverging head.
     """
     if prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock

@@ -1,7 +1,7 @@
 """``linear-online``: augment and extract in every epoch, as the paper timed it.
 
-One training is the whole thing, end to end: decode the pictures once, cut and mirror them
-anew in every epoch, extract through the engine, train the head step by step, evaluate through
+One training is the whole thing, end to end: decode the images once, cut and mirror them
+again in every epoch, extract through the engine, train the head step by step, evaluate through
 the engine. The seeds are dealt over the blocks.
 """
 

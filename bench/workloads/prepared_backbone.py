@@ -44,8 +44,8 @@ class Prepared:
     Attributes:
         backbone: card, mask, and the network as a module or an ONNX graph.
         artifact: the exported feature extractor.
-        preprocessing: what the pictures go through, at the cell's size.
-        images: one full batch of real test pictures ``[B, 3, H, W]``, float32.
+        preprocessing: what the images go through, at the cell's size.
+        images: one full batch of real test images ``[B, 3, H, W]``, float32.
         reference: the right outputs for ``images`` and the mask's proof.
         measured_sparsity: share of zeros (0-1) over Conv2d and Linear weights.
         flops_ratio: non-zero FLOPs over those of the full dense architecture (0-1) at this
@@ -105,9 +105,9 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
 
     Args:
         name: backbone name.
-        task: whose test pictures serve for verification and timing.
+        task: whose test images serve for verification and timing.
         size: side of the input, pixels.
-        batch_size: pictures in ``Prepared.images``.
+        batch_size: images in ``Prepared.images``.
 
     Raises:
         SparsebenchError: the backbone cannot be had, or not at this size.
@@ -157,7 +157,7 @@ def _flops_ratio(backbone: Backbone | OnnxBackbone, size: int) -> float:
 
 
 def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:
-    """The first ``count`` test pictures, preprocessed; repeated when there are fewer.
+    """The first ``count`` test images, preprocessed; repeated when there are fewer.
 
     Raises:
         SparsebenchError: there is not enough memory for batches of this size.
@@ -167,7 +167,7 @@ def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDAr
     if needed > free:
         # Asked beforehand: the kernel grants what it does not have, and kills later.
         raise SparsebenchError(
-            f"Batches of {count} pictures of {side} px need about {needed / 1e9:.1f} GB; "
+            f"Batches of {count} images of {side} px need about {needed / 1e9:.1f} GB; "
             f"{free / 1e9:.1f} GB are free.",
             "Take a smaller --batch-size.",
         )

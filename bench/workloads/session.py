@@ -26,7 +26,7 @@ def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dic
     """
     available = worker.answer_available()
     if not available.ok:
-        raise WorkerFailed("engine", f"{available.reason} {available.mend}".strip())
+        raise WorkerFailed("engine", f"{available.reason} {available.fix}".strip())
     request = CompileRequest(
         batch_size=cell.batch_size,
         threads=worker.threads,

@@ -70,7 +70,7 @@ class Stepwise(Workload):
 
 
 def dealt_over(plan: Plan) -> int:
-    """Blocks among which the seeds are dealt; further blocks begin anew with the first seed."""
+    """Blocks among which the seeds are dealt; further blocks begin again with the first seed."""
     return min(plan.repeats, len(plan.seeds))
 
 
@@ -78,7 +78,7 @@ def seeds_of_block(plan: Plan, block: int) -> tuple[int, ...]:
     """The seeds that step-by-step training takes in a block: all are dealt over the blocks.
 
     So every block is one more seed as well as one more time. With more blocks than seeds they
-    begin anew.
+    begin again.
     """
     dealt = plan.seeds[block :: plan.repeats]
     return dealt or (plan.seeds[block % len(plan.seeds)],)

@@ -27,7 +27,7 @@ class Availability:
         version: the library's version, or an empty string.
         licence: what its licence allows, in a few words.
         support: whether it is still maintained, in a few words.
-        mend: what would make it available, or an empty string.
+        fix: what would make it available, or an empty string.
     """
 
     ok: bool
@@ -35,11 +35,12 @@ class Availability:
     version: str = ""
     licence: str = ""
     support: str = ""
-    mend: str = ""
+    fix: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of the fields."""
-        return asdict(self)
+        """A dictionary of the fields; the fix under its older key, `mend`."""
+        fields = asdict(self)
+        return {**fields, "mend": fields.pop("fix")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class CompileRequest:
     """The settings a session is compiled for.
 
     Attributes:
-        batch_size: pictures per call; every call has exactly this many.
+        batch_size: images per call; every call has exactly this many.
         threads: CPU threads the engine may use.
         precision: ``fp32``, ``bf16`` or ``int8``.
         device: ``cpu`` or ``cuda``.
@@ -143,6 +144,6 @@ def library_failed(name: str, error: BaseException, install: str) -> Availabilit
     """The availability of an engine whose library did not import."""
     if isinstance(error, ModuleNotFoundError):
         reason = f"{name} is not installed ({error.name} not found)."
-        return Availability(False, reason, mend=install)
+        return Availability(False, reason, fix=install)
     reason = f"{name} is installed but does not import: {type(error).__name__}: {error}"
-    return Availability(False, reason, mend=f"Reinstall it: {install}")
+    return Availability(False, reason, fix=f"Reinstall it: {install}")

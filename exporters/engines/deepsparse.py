@@ -56,7 +56,7 @@ class DeepSparseEngine:
         return Availability(True, version=version, licence=LICENCE, support=SUPPORT)
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> DeepSparseSession:
-        """Compile for exactly ``request.batch_size`` pictures."""
+        """Compile for exactly ``request.batch_size`` images."""
         os.environ["NM_DISABLE_ANALYTICS"] = "1"
         import deepsparse
 

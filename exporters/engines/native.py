@@ -56,13 +56,13 @@ class NativeEngine:
             isa = chosen_isa()
             usable = find_compiler() is not None or find_built(isa, "float32") is not None
         except SparsebenchError as error:  # a setting, not the installation
-            return Availability(False, error.cause, version=VERSION, mend=error.mend)
+            return Availability(False, error.cause, version=VERSION, fix=error.fix)
         if not usable:
             return Availability(
                 False,
                 "The native engine needs a C++ compiler and none is on the PATH.",
                 version=VERSION,
-                mend="Install g++ (Debian: apt-get install g++) or clang++.",
+                fix="Install g++ (Debian: apt-get install g++) or clang++.",
             )
         return Availability(
             True, version=f"{VERSION}-{isa}", licence=self.licence, support=self.support
@@ -113,7 +113,7 @@ class NativeSession:
         """One forward pass.
 
         Raises:
-            SparsebenchError: not the pictures that it is compiled for.
+            SparsebenchError: not the images that it is compiled for.
         """
         return self._compiled.run(images)
 

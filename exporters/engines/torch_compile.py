@@ -30,7 +30,7 @@ class TorchCompileEngine:
                 False,
                 "torch.compile needs a C++ compiler and none is on the PATH.",
                 version=found.version,
-                mend="Install g++ (Debian: apt-get install g++).",
+                fix="Install g++ (Debian: apt-get install g++).",
             )
         return found
 

@@ -22,7 +22,7 @@ class Artifact:
     Attributes:
         folder: where the files lie.
         onnx: path of the ONNX file.
-        input_shape: ``(3, H, W)`` of one picture.
+        input_shape: ``(3, H, W)`` of one image.
         output_dim: D of the output ``[N, D]``.
         output: ``"features"`` (pooled penultimate) or ``"logits"``.
         weights: path of the dense state dict, or None for a bare ONNX file.

@@ -132,7 +132,7 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
             module(example)
     except RuntimeError as error:
         raise SparsebenchError(
-            f"The network does not accept pictures of {size} px: {error}",
+            f"The network does not accept images of {size} px: {error}",
             "Take a larger size.",
         ) from error
     by_size = pads_by_size(module)

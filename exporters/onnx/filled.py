@@ -1,7 +1,7 @@
 """A copy of an artifact whose zeros are filled: the same network, dense.
 
 What an engine's time owes to the zeros is the time of this copy over its own: same operators,
-same shapes, nearly the same values. It needs no dense partner, which a file from elsewhere may
+same shapes, nearly the same values. It needs no dense baseline, which a file from elsewhere may
 not have.
 """
 

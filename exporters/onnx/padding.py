@@ -74,7 +74,7 @@ def fold_constants(path: Path) -> None:
     """What an ONNX file computes from constants alone becomes a constant: the pads above.
 
     Args:
-        path: of the file, which is written anew.
+        path: of the file, which is written again.
     """
     model = onnx.load(str(path))
     graph = model.graph

@@ -1,6 +1,6 @@
 """Export of an ONNX file that is run as it is: cut to its features, its batch axis made free.
 
-Every node stays as its author left it. What the cut file computes is held against the whole
+Every node stays as its author left it. What the cut file computes is compared with the whole
 file before anything is measured with it, image by image: a graph in which an image's result
 hangs on its neighbours is refused, one that is written for a single batch size keeps it.
 """

@@ -2,9 +2,9 @@
 the same network, with the same zeros, as the checkpoint.
 
 Checked are: the mask in the ONNX file against the checkpoint's, the engine's outputs
-against PyTorch's on real pictures, the upstream classifier's decisions on both, and the
+against PyTorch's on real images, the upstream classifier's decisions on both, and the
 threads that the engine reports. A user's ONNX file, of which there is no PyTorch network, is
-held against ONNX Runtime on the whole file, every node as it stands.
+compared with ONNX Runtime on the whole file, every node as it stands.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from sparsebench.models.zoo.load import Backbone
 # Largest error allowed, relative to the largest reference value. fp32 engines reorder sums
 # (observed 1e-6 to 1e-5); bf16 keeps 8 bits of mantissa through some fifty layers.
 TOLERANCE = {"fp32": 1e-3, "bf16": 1e-1, "int8": 5e-1}
-# Share of pictures on which the upstream classifier must decide as before: in fp32 one
-# near-tie in 64 pictures may fall the other way, no more.
+# Share of images on which the upstream classifier must decide as before: in fp32 one
+# near-tie in 64 images may fall the other way, no more.
 AGREEMENT = {"fp32": 0.98, "bf16": 0.9, "int8": 0.8}
 CHUNK = 32
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The right outputs of an artifact on real pictures, and the mask's proof.
+    """The right outputs of an artifact on real images, and the mask's proof.
 
     Attributes:
         outputs: ``[n, D]`` float32.
@@ -84,7 +84,7 @@ def reference(
     Args:
         backbone: the loaded backbone.
         artifact: its export.
-        images: real, preprocessed pictures ``[n, 3, H, W]``, float32.
+        images: real, preprocessed images ``[n, 3, H, W]``, float32.
     """
     if isinstance(backbone, OnnxBackbone):
         return _reference_of_file(backbone, artifact, images)
@@ -134,7 +134,7 @@ def check_outputs(
     """Compare an engine's outputs ``[n, D]`` with the reference.
 
     The error is relative to the largest absolute reference value; agreement counts the
-    pictures on which the upstream classifier's first choice is the same.
+    images on which the upstream classifier's first choice is the same.
     """
     difference = float(np.abs(outputs - expected.outputs).max())
     scale = float(np.abs(expected.outputs).max())

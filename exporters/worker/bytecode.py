@@ -1,7 +1,7 @@
 """Compiled modules for the processes that the suite starts, also where Python may not keep any.
 
 Containers like to set ``PYTHONDONTWRITEBYTECODE``. A run starts dozens of processes, and each
-would compile all of PyTorch's sources anew: seen, 16 s instead of 6 s before a training begins.
+would compile all of PyTorch's sources again: seen, 16 s instead of 6 s before a training begins.
 What the variable asks for, no files beside the sources, still holds: they lie in the cache.
 """
 

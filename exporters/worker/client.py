@@ -214,11 +214,11 @@ class EngineWorker:
     def submit(self, images: NDArray[np.float32]) -> None:
         """Hand over a batch ``[n, 3, H, W]``, n at most the batch size; does not wait.
 
-        A partial batch is padded to the compiled size with its own first picture, so
+        A partial batch is padded to the compiled size with its own first image, so
         that it costs what a full one costs and computes on real values.
 
         Raises:
-            ValueError: too many pictures or a wrong shape.
+            ValueError: too many images or a wrong shape.
             RuntimeError: both slots are in flight.
         """
         count = len(images)

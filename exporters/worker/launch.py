@@ -76,10 +76,10 @@ def probe(name: str, *, build: bool = False, python: str | None = None) -> Avail
             return Availability(
                 False,
                 "Its environment is not built yet; the first plan that needs it does that.",
-                mend=f"sparsebench engines install {name}",
+                fix=f"sparsebench engines install {name}",
             )
     try:
         with start_worker(name, threads=1, python=python) as worker:
             return worker.available()
     except WorkerFailed as failure:
-        return Availability(False, failure.reason, mend="sparsebench doctor")
+        return Availability(False, failure.reason, fix="sparsebench doctor")

@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import numpy as np
@@ -72,7 +73,7 @@ class Worker:
 
     def available(self, message: dict[str, Any]) -> dict[str, Any]:
         """Availability of the engine under this interpreter."""
-        return {"availability": self._engine.available().to_json()}
+        return {"availability": asdict(self._engine.available())}
 
     def compile(self, message: dict[str, Any]) -> dict[str, Any]:
         """Compile a session and map the shared memory that the parent has sized."""

@@ -1,6 +1,6 @@
 """SqueezeNet 1.0: fire modules, no batch norm, the classifier inside the pooling.
 
-Logits are the means over the picture of rectified class maps, so the classifier is applied
+Logits are the means over the image of rectified class maps, so the classifier is applied
 to every pixel, not to the pooled features; what a new head reads are the means of the last
 maps, [N, 512]. Layers and names are torchvision's; its classifier, a 1x1 convolution, is
 the same matrix as a Linear layer, ``classifier``.

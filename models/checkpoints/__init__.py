@@ -115,7 +115,7 @@ def load_checkpoint(path: str | Path, entry: str | None = None) -> LoadedCheckpo
             said = read.said if read is not None else {}
             return replace(loaded, metadata={**loaded.metadata, **said}, entry=entry)
     raise SparsebenchError(
-        f"'{path}' is no checkpoint of a known format ({', '.join(FORMATS)}).",
+        f"'{path}' is not a checkpoint of a known format ({', '.join(FORMATS)}).",
         "Give a PyTorch state dict (.pth, .pt) or a .safetensors file.",
     )
 

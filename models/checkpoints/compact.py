@@ -124,7 +124,7 @@ def _recognises(opened: OpenedFile) -> bool:
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path = opened.path
     if opened.kind != "safetensors":
-        raise damaged(path, "it is no safetensors file")
+        raise damaged(path, "it is not a safetensors file")
     entries, metadata = read_safetensors(path)
     described = _description(path, metadata)
     _check_sizes(path, described)
@@ -267,7 +267,7 @@ def _from_bitmask(path: Path, name: str, count: int, bits: Tensor) -> Tensor:
 
 def _from_indices(path: Path, name: str, count: int, indices: Tensor) -> Tensor:
     if indices.dtype != torch.int32 or indices.dim() != 1:
-        raise damaged(path, f"the positions of '{name}' are no list of int32")
+        raise damaged(path, f"the positions of '{name}' are not a list of int32")
     positions = indices.to(torch.int64)
     if positions.numel():
         increasing = bool((positions[1:] > positions[:-1]).all())

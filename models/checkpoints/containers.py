@@ -155,7 +155,7 @@ def read_pickle(path: Path) -> Any:
     except Exception as error:
         # Others than these say a byte's number or a name that tells nobody anything.
         told = isinstance(error, RuntimeError | EOFError | OSError)
-        raise damaged(path, error if told else "it is no pickle") from None
+        raise damaged(path, error if told else "it is not a pickle") from None
 
 
 def _refuse_zip_bomb(path: Path) -> None:

@@ -1,7 +1,7 @@
 """RigL's ResNet-50, converted from TensorFlow, as a bare state dict.
 
 Tensors are named ``initial_conv.conv``, ``layer1.block.0.conv1.conv``, ``...shortcut.bn``;
-the network pads its max pool like TensorFlow and was trained on pictures that were resized
+the network pads its max pool like TensorFlow and was trained on images that were resized
 bicubically: the architecture ``resnet50_rigl``. (Inside the common format, the same names
 are read by ``sparse_transfer``.)
 """

@@ -73,7 +73,7 @@ def load_plain(path: Path) -> Any:
                 "where it comes from.",
             ) from None
         raise SparsebenchError(
-            f"'{path}' is no file that torch.save wrote, or it was altered since.",
+            f"'{path}' is not a file that torch.save wrote, or it was altered since.",
             "Get it again, or save a state dict with torch.save(model.state_dict(), FILE).",
         ) from None
     _refuse_odd_tensors(path, payload)

@@ -137,7 +137,7 @@ def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
         raise SparsebenchError(
             f"{len(index.refused)} member(s) of '{path}' are left out: "
             f"{shortened(index.refused, 3)}.",
-            "Make the archive anew without them, or leave out --strict.",
+            "Make the archive again without them, or leave out --strict.",
         )
     store = TarImages(plain, index.places)
     layout = find_layout(
@@ -178,7 +178,7 @@ def _index(path: Path, shown: Path) -> Index:
         if "end of data" in str(error) or "truncated" in str(error):
             raise _truncated(shown) from error
         raise SparsebenchError(
-            f"{shown} is no tar archive that can be read ({error}).",
+            f"{shown} is not a readable tar archive ({error}).",
             "Give a folder, a .tar or a .tar.gz.",
         ) from error
     return index
@@ -218,7 +218,7 @@ def _add(index: Index, member: tarfile.TarInfo) -> None:
         else:
             index.places[name] = target
     elif not member.isreg() or member.issparse():
-        reason = "it is a link" if member.issym() else "it is no ordinary file"
+        reason = "it is a link" if member.issym() else "it is not an ordinary file"
     else:
         index.places[name] = (member.offset_data, member.size)
     if reason and is_image_name(member.name):

@@ -29,7 +29,7 @@ class FolderImages:
         """The whole file."""
         path = self.root / name
         if not S_ISREG(path.stat().st_mode):
-            raise OSError("it is no ordinary file")  # opening a pipe would wait for ever
+            raise OSError("it is not an ordinary file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise OSError(f"larger than {MAX_BYTES >> 20} MiB")

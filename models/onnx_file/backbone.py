@@ -122,8 +122,8 @@ class OnnxBackbone:
             if self.file.head is not None and sum(n > 1 for n in parts[-1].tail) > 1:
                 raise SparsebenchError(
                     f"'{self.file.path}': its output '{names[-1]}' of shape "
-                    f"{list(arrays[-1].shape)} is no row of scores for each image: the network "
-                    "is no classifier.",
+                    f"{list(arrays[-1].shape)} is not a row of scores for each image: the network "
+                    "is not a classifier.",
                     "Export its backbone alone, with one row of features for each image.",
                 )
             self._parts[side, "features"] = tuple(parts[:-1])

@@ -42,7 +42,7 @@ class ImagesInput:
         name: of the input, float32 ``[N, 3, H, W]``.
         batch: N where the file fixes it, else None.
         side: H and W in pixels where the file fixes them, else None.
-        own_scaling: (mean, std) on the 0..1 scale that are left for the pictures to go through
+        own_scaling: (mean, std) on the 0..1 scale that are left for the images to go through
             where the graph scales them itself: 0 and 1, or 0 and 1/255; None where it does not.
     """
 

@@ -1,6 +1,6 @@
 """An ONNX file alone as a backbone: ``my.onnx``, of any architecture, run as it is.
 
-It has no architecture's name, so files are held against each other by the path of the dense one.
+It has no architecture's name, so files are compared with each other by the path of the dense one.
 A card file beside it (``my.json``) tells what a graph cannot: preprocessing, method, licence.
 Without one the preprocessing is ImageNet's usual one at the file's own size (or plain 0..1 or
 0..255, where the graph scales its input itself), and a file with few zeros counts as dense.
@@ -87,7 +87,7 @@ def _card(name: str, path: Path) -> Card:
     stamp = path.stat()
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
-        raise SparsebenchError(seen.cause, seen.mend)
+        raise SparsebenchError(seen.cause, seen.fix)
     zeros, side, own_scaling, most, precision = seen
     described = card_of(path)
     if described is not None:
@@ -147,7 +147,7 @@ def precision_of(path: Path) -> str:
     stamp = path.stat()
     seen = _seen(path, stamp.st_mtime_ns, stamp.st_size)
     if isinstance(seen, SparsebenchError):
-        raise SparsebenchError(seen.cause, seen.mend)
+        raise SparsebenchError(seen.cause, seen.fix)
     return seen[-1]
 
 

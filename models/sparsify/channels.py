@@ -27,7 +27,7 @@ class ChannelGroup:
         depthwise: depthwise convolutions that keep them apart.
         consumers: layers that read them.
         norms: batch norms on the way.
-        fixed: the picture, the logits, or something that was not understood.
+        fixed: the image, the logits, or something that was not understood.
     """
 
     size: int
@@ -40,7 +40,7 @@ class ChannelGroup:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Subclasses of the layers that are told apart are not looked into."""
+        """Subclasses of the layers that are distinguished are not looked into."""
         known = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
         return known or not any(True for _ in m.children()) or super().is_leaf_module(m, "")
 
@@ -129,7 +129,7 @@ def _follow(
         groups.at(made).producers.append(name)
         return made
     if isinstance(layer, nn.Linear):
-        # Flattened pictures larger than one pixel would spread a channel over columns.
+        # Flattened images larger than one pixel would spread a channel over columns.
         if groups.at(source).size == layer.in_features:
             groups.at(source).consumers.append(name)
         else:

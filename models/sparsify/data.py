@@ -1,8 +1,8 @@
-"""Training pictures, decoded once into bytes on disk, augmented in batches.
+"""Training images, decoded once into bytes on disk, augmented in batches.
 
 Decoding JPEGs in every epoch would cost a CPU as much as the training of a small
 network, so a split is decoded once into one file of bytes that is memory-mapped
-afterwards. Augmentation works on whole batches of tensors, one affine map a picture.
+afterwards. Augmentation works on whole batches of tensors, one affine map an image.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def decode_split(
     Args:
         images: what :func:`sparsebench.models.images.open_images` opened.
         split: ``train`` or ``test``.
-        size: side of the square pictures, in pixels.
+        size: side of the square images, in pixels.
         options: whose cache folder keeps the decoded bytes; the suite's own by default.
 
     Raises:
@@ -112,7 +112,7 @@ def epoch_batches(
 
     Args:
         pictures: the training split.
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         seed: of the whole training.
         epoch: counted from 0.
         first: batches of this epoch to leave out at its start.
@@ -142,12 +142,12 @@ def augment(
     """Random resized crop and horizontal flip of a whole batch, normalised.
 
     Area, aspect ratio and position are drawn as in torchvision's ``RandomResizedCrop``,
-    except that a side longer than the picture is shortened to it instead of drawn again.
+    except that a side longer than the image is shortened to it instead of drawn again.
 
     Args:
         images: uint8 ``[N, 3, H, W]``.
         generator: on the CPU; the only source of randomness.
-        scale: smallest and largest share of the picture's area.
+        scale: smallest and largest share of the image's area.
         side: of the result, in pixels; H and W by default.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Dense training: the partner that every sparse backbone is measured against."""
+"""Dense training: the baseline that every sparse backbone is measured against."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Distillation:
 
     Attributes:
         teacher: classifier in eval mode, on the device of the training.
-        preprocessing: that the teacher was trained with; pictures come with ImageNet's mean
+        preprocessing: that the teacher was trained with; images come with ImageNet's mean
             and deviation.
         hardness: share of the teacher in the loss, 0 to 1.
         temperature: that both outputs are divided by.
@@ -80,7 +80,7 @@ def load_teacher(name: str, classes: Sequence[str], device: str) -> Distillation
 
     Args:
         name: of a backbone, or path of a file that ``sparsify`` wrote.
-        classes: names of the classes that the pictures show.
+        classes: names of the classes that the images show.
         device: of the training.
 
     Raises:
@@ -92,7 +92,7 @@ def load_teacher(name: str, classes: Sequence[str], device: str) -> Distillation
     rows = imagenet_rows(classes) if outputs == IMAGENET_CLASSES else None
     if outputs != len(classes) and rows is None:
         raise SparsebenchError(
-            f"The teacher {name} tells {outputs} classes apart, the pictures have {len(classes)}.",
+            f"The teacher {name} tells {outputs} classes apart, the images have {len(classes)}.",
             "Give a teacher that was trained on the same classes.",
         )
     module = backbone.module.to(device).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """Upstream accuracy by a plain loop that shares nothing with training.
 
-Every picture is decoded from its file again, in order, and evaluated in float32: no
+Every image is decoded from its file again, in order, and evaluated in float32: no
 cached bytes, no augmentation, no autocast. What a card says is measured here.
 """
 
@@ -32,7 +32,7 @@ def evaluate(
             eval mode and left in it.
         images: whose test split counts.
         preprocessing: resize of the short side, centre crop, mean and deviation.
-        batch_size: pictures a forward pass.
+        batch_size: images a forward pass.
         device: where the module is.
 
     Raises:

@@ -1,6 +1,6 @@
 """The empirical Fisher matrix as a curvature: gradients, and its inverse in two forms.
 
-``F = damp I + 1/m sum_i g_i g_i^T`` over the gradients g_i of m groups of pictures. Neither
+``F = damp I + 1/m sum_i g_i g_i^T`` over the gradients g_i of m groups of images. Neither
 form ever holds a matrix of the weights' number squared:
 
 - :class:`BlockInverse`: one block after the other along the diagonal (WoodFisher). The paper
@@ -28,7 +28,7 @@ _CHUNK = 2**18  # columns of the gradients that are worked on at once
 def collect_gradients(
     run: Run, masks: Mapping[str, Tensor], count: int, pictures: int
 ) -> tuple[Tensor, int]:
-    """Gradients of the loss by all prunable weights, each a mean over a group of pictures.
+    """Gradients of the loss by all prunable weights, each a mean over a group of images.
 
     The network is in eval mode meanwhile. Removed weights have gradient 0: they are no part
     of the problem any more.
@@ -36,7 +36,7 @@ def collect_gradients(
     Args:
         run: the training; its gradients are cleared.
         masks: of the weights kept; empty for all.
-        count: of gradients wanted; an epoch of few pictures yields fewer.
+        count: of gradients wanted; an epoch of few images yields fewer.
         pictures: in a group, at most.
 
     Returns:

@@ -30,9 +30,9 @@ class Recipe:
         momentum: of the gradient.
         nesterov: momentum looks ahead.
         weight_decay: of every parameter.
-        batch_size: pictures a step.
-        min_area: smallest share of a picture that the random crop keeps.
-        sides: pairs (share of the training, side in pixels): from that share on pictures
+        batch_size: images a step.
+        min_area: smallest share of an image that the random crop keeps.
+        sides: pairs (share of the training, side in pixels): from that share on images
             are trained at that side, which is cheaper early on; empty for the full size.
             The last one should be the size that the network is evaluated at.
     """
@@ -46,7 +46,7 @@ class Recipe:
     sides: tuple[tuple[float, int], ...] = ()
 
     def side(self, progress: float, size: int) -> int:
-        """Side of the training pictures at a share of the training, in pixels."""
+        """Side of the training images at a share of the training, in pixels."""
         return next((s for share, s in reversed(self.sides) if progress >= share), size)
 
 

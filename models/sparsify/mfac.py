@@ -4,7 +4,7 @@ Frantar, Kurtic & Alistarh 2021, "M-FAC: Efficient Matrix-Free Approximations of
 Second-Order Information", arXiv:2107.03356, section 3 (the static algorithm). The same costs
 and updates as WoodFisher, but by the inverse of the whole empirical Fisher matrix of all
 layers together, which is never formed. Within a pruning the density falls in several equal
-ratios, with new gradients for each. As in the authors' code: 64 gradients over 32 pictures
+ratios, with new gradients for each. As in the authors' code: 64 gradients over 32 images
 each, dampening 1e-5, all convolutions and the classifier ranked together.
 
 Departs from the authors' code: one block, as in the paper, where theirs takes blocks of 128 unless

@@ -2,7 +2,7 @@
 
 A plan has the keys ``arch``, ``method``, ``sparsity``, ``epochs``, ``size``, ``seed`` and,
 if any, ``start`` and ``teacher`` at its top, a table ``[recipe]`` with what differs from the
-method's recipe and a table ``[execution]``. Where the pictures are and where the file goes
+method's recipe and a table ``[execution]``. Where the images are and where the file goes
 is said when it is run. ``note`` and ``sparseml`` (the equivalent SparseML recipe, see
 ``--show-recipe``) are for readers.
 """
@@ -34,7 +34,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise SparsebenchError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"The plan {path} is no TOML: {error}.") from error
+        raise SparsebenchError(f"The plan {path} is not valid TOML: {error}.") from error
     missing = [k for k in REQUIRED if k not in plan]
     unknown = [k for k in plan if k not in REQUIRED + OPTIONAL]
     unknown += [f"execution.{k}" for k in plan.get("execution", {}) if k not in EXECUTION]

@@ -47,7 +47,7 @@ class Produced:
         accuracy_before_rounding: of the float32 weights.
         values: ``"float16"`` or ``"float32"``.
         preprocessing: that the accuracy was measured with.
-        classes: of the pictures, in the order of the outputs.
+        classes: of the images, in the order of the outputs.
         skipped: images that cannot be decoded, each ``"name: reason"``.
         losses: of each class what was left out, these among them.
         images: how many were trained on and how many tested on.
@@ -92,7 +92,7 @@ def sparsify(
 ) -> Produced:
     """Train a network to a sparsity and write it in the compact format.
 
-    A folder with few pictures is trained in smaller batches than the recipe says, at a
+    A folder with few images is trained in smaller batches than the recipe says, at a
     learning rate as much smaller, unless ``recipe`` gives a batch size.
 
     Beside ``out`` a file ``*.ckpt`` holds the training while it lasts; calling this
@@ -113,7 +113,7 @@ def sparsify(
         block: input channels that are pruned together (``models/blocks.py``); the method's
             name in the file says so, like ``gmp_block4``.
         size: side of the input in pixels, in training and evaluation.
-        seed: of the first weights, the order of pictures and augmentation.
+        seed: of the first weights, the order of images and augmentation.
         recipe: fields of the method's recipe that shall differ.
         execution: precision, compilation, how often to save; its device is ``device``.
         reading: how images are read: cache folder, strictness, consent to losses.
@@ -218,7 +218,7 @@ def _check_reached(method: Method, module: nn.Module, steps: int) -> None:
         raise SparsebenchError(
             f"The training ended with {reached:.2%} zeros instead of {wanted:.2%}, after "
             f"{steps} steps; nothing was written.",
-            "Give more epochs or pictures, or another sparsity.",
+            "Give more epochs or images, or another sparsity.",
         )
 
 

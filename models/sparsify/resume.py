@@ -30,7 +30,7 @@ class Progress:
         epoch: counted from 0.
         step: steps done, of ``total_steps``.
         loss: mean cross-entropy of the epoch so far.
-        accuracy: share of the epoch's augmented pictures classified correctly so far.
+        accuracy: share of the epoch's augmented images classified correctly so far.
         sparsity: share of prunable weights that the mask removes now.
         learning_rate: of the last step.
         epoch_done: this is the last report of its epoch.
@@ -52,7 +52,7 @@ class Position:
 
     Attributes:
         step: steps done.
-        sums: of this epoch so far: loss times pictures, right ones, pictures.
+        sums: of this epoch so far: loss times images, right ones, images.
         history: the last report of each finished epoch.
     """
 
@@ -132,7 +132,7 @@ def load_training(
         if differing:
             raise SparsebenchError(
                 f"{one} belongs to another training: {', '.join(differing)} differ.",
-                "Give the same settings, or remove the file to start anew (or give --no-resume).",
+                "Give the same settings, or remove the file to start again (or give --no-resume).",
             )
         parts: tuple[Any, ...] = (module, optimizer, method)
         before = copy.deepcopy([part.state_dict() for part in parts])
@@ -147,7 +147,7 @@ def load_training(
                 part.load_state_dict(kept)
             log.warning("the checkpoint %s does not fit (%s)", one, _cause(error))
     if found:
-        log.warning("no checkpoint of %s can be used: the training starts anew", path)
+        log.warning("no checkpoint of %s can be used: the training starts again", path)
     return None
 
 
@@ -173,7 +173,7 @@ def _read(path: Path, device: str, total_steps: int) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(
         isinstance(state[key], dict) for key in ("identity", "module", "optimizer", "method")
     ):
-        raise ValueError("it is no checkpoint of a training")
+        raise ValueError("it is not a checkpoint of a training")
     step, sums = state["step"], [float(one) for one in state["sums"]]
     if type(step) is not int or not 0 <= step <= total_steps:
         raise ValueError(f"it stands at step {step} of {total_steps}")

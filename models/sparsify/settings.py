@@ -1,4 +1,4 @@
-"""The settings of a training: checked before any work, fitted to the folder of pictures."""
+"""The settings of a training: checked before any work, fitted to the folder of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.method import Method, Recipe
 
-# A small folder is cut into at least so many batches an epoch, of at least so many pictures.
+# A small folder is cut into at least so many batches an epoch, of at least so many images.
 FEWEST_STEPS = 16
 SMALLEST_BATCH = 8
 SMALLEST_SIZE = 8  # pixels
@@ -78,13 +78,13 @@ def changed_recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def fitting(recipe: Recipe, pictures: int, given: dict[str, Any]) -> Recipe:
-    """The recipe with a batch size for so many pictures, and the learning rate scaled with it.
+    """The recipe with a batch size for so many images, and the learning rate scaled with it.
 
     Raises:
-        SparsebenchError: fewer than two pictures.
+        SparsebenchError: fewer than two images.
     """
     if pictures < 2:
-        raise SparsebenchError(f"{pictures} picture is too few to train on.", "Give more.")
+        raise SparsebenchError(f"{pictures} image is too few to train on.", "Give more.")
     wanted = min(recipe.batch_size, max(SMALLEST_BATCH, pictures // FEWEST_STEPS), pictures)
     if "batch_size" in given or wanted == recipe.batch_size:
         return recipe
@@ -136,7 +136,7 @@ def check_numbers(size: int, seed: int, recipe: dict[str, Any]) -> None:
     """Whether anything can be trained with these numbers."""
     if size < SMALLEST_SIZE:
         raise SparsebenchError(
-            f"Pictures of size {size} are too small.", f"Give {SMALLEST_SIZE} pixels or more."
+            f"Images of size {size} are too small.", f"Give {SMALLEST_SIZE} pixels or more."
         )
     if seed < 0:
         raise SparsebenchError(f"The seed {seed} is negative.", "Give 0 or more.")
@@ -155,13 +155,13 @@ def check_wish(
 ) -> None:
     """Whether a method can start, and end in this file."""
     if epochs < 1:
-        raise SparsebenchError(f"{epochs} epochs are no training.", "Give 1 or more.")
+        raise SparsebenchError(f"{epochs} epochs are not enough.", "Give 1 or more.")
     if method.needs_start and start is None:
         raise SparsebenchError(
             f"{method.name} prunes a network that is trained already.",
             "Name a dense checkpoint or backbone to start from.",
         )
     if out.suffix != ".safetensors":
-        raise SparsebenchError(f"{out} is no *.safetensors file.", "Name one.")
+        raise SparsebenchError(f"{out} is not a *.safetensors file.", "Name one.")
     if out.exists() and not overwrite:
         raise SparsebenchError(f"{out} is there already.", "Choose another name or remove it.")

@@ -54,8 +54,8 @@ def first_weights(
     differing += [n for n in state if n not in own]
     if differing:
         raise SparsebenchError(
-            f"{start} is no {arch}: {len(differing)} tensors are missing, left over or of another "
-            f"shape, {differing[0]} first.",
+            f"{start} is not a {arch}: {len(differing)} tensors are missing, left over or of "
+            f"another shape, {differing[0]} first.",
             "Start from weights of the same architecture.",
         )
     check_values(state, Path(start))

@@ -8,7 +8,7 @@ part; how the zeros are shared out among the layers is learned.
 
 The paper reaches a sparsity by trial: a weight decay is chosen, a whole network trained, and
 the sparsity it happens to have is reported. Here the decay of s is searched within the one
-training instead: it is set anew every few steps, such that the sparsity of the whole
+training instead: it is set again every few steps, such that the sparsity of the whole
 network follows a given rise to the one requested. Only this common pull is steered; the
 gradients decide which layers follow it more than others. For the sake of the search s has no
 momentum (whose delay makes it swing), but a learning rate as much higher. In the last fifth

@@ -9,7 +9,7 @@ it, its column in every layer that reads it and its entry in the batch norms bet
 channel can be cut out of the network without any change of its outputs.
 
 All channels are ranked together by the relative sum, in eight prunings along the cubic schedule
-of gradual magnitude pruning; the picture's channels and the logits stay. Sparsity is counted in
+of gradual magnitude pruning; the image's channels and the logits stay. Sparsity is counted in
 weights, as for every method: at 90 % about a third of the filters is left.
 
 Departs from the paper: it prunes once (or layer by layer) to shares set by hand for each

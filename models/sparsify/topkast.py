@@ -5,7 +5,7 @@ arXiv:2106.03517, section 2. The dense weights live on beside the training. In e
 network computes with the set A of the largest, the requested share; the optimizer moves the
 larger set B of the next largest too, so that a weight can grow into A; all others stay as
 they are. Weight decay is the paper's exploration regularizer: by 1 on A, by one over the
-forward density on B without A, by nothing elsewhere. A and B are chosen anew every 100 steps
+forward density on B without A, by nothing elsewhere. A and B are chosen again every 100 steps
 (more often in a short training), which the paper found as good as every step.
 
 B has twice the density of A (the paper's pair of 90 and 80 %). All layers are equally sparse but

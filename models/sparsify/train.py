@@ -1,6 +1,6 @@
 """One resumable training loop for every method.
 
-Order of pictures and augmentation depend on the seed and the step alone, and the
+Order of images and augmentation depend on the seed and the step alone, and the
 checkpoint holds network, optimizer and method, so a training that was killed ends
 where an uninterrupted one would have ended.
 """
@@ -61,7 +61,7 @@ class Execution:
             return bool(torch.cuda.is_bf16_supported())
         if any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules()):
             # oneDNN's gradients of depthwise convolutions: EfficientNet-lite0 at 96 px trains
-            # 33 pictures a second in bf16 and 56 in fp32, on one core with bf16 instructions.
+            # 33 images a second in bf16 and 56 in fp32, on one core with bf16 instructions.
             return False
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
@@ -99,7 +99,7 @@ def train(
         method: what removes weights.
         recipe: of the optimizer.
         epochs: over the whole training split.
-        seed: order of pictures and augmentation.
+        seed: order of images and augmentation.
         checkpoint: file to resume from if it exists, and to write now and then.
         execution: device, precision, compilation.
         progress: called every few steps.
@@ -110,7 +110,7 @@ def train(
         The last report of each epoch.
 
     Raises:
-        SparsebenchError: fewer pictures than a batch, a checkpoint of another training,
+        SparsebenchError: fewer images than a batch, a checkpoint of another training,
             or a loss that is no number.
         KeyboardInterrupt: after an interrupt.
     """
@@ -118,7 +118,7 @@ def train(
     steps_per_epoch = len(pictures.labels) // recipe.batch_size
     if steps_per_epoch == 0:
         raise SparsebenchError(
-            f"{len(pictures.labels)} training pictures do not fill a batch of {recipe.batch_size}.",
+            f"{len(pictures.labels)} training images do not fill a batch of {recipe.batch_size}.",
             "Lower the batch size.",
         )
     module.to(execution.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -255,7 +255,7 @@ def _step(
     execution: Execution,
     distillation: Distillation | None,
 ) -> tuple[float, float]:
-    """One step of the optimizer with the method's hooks: (mean loss, pictures right)."""
+    """One step of the optimizer with the method's hooks: (mean loss, images right)."""
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     method.before_step(run, step)
@@ -269,7 +269,7 @@ def _step(
     value = loss.item()
     if not math.isfinite(value):
         raise SparsebenchError(
-            f"The loss is no number after {step} steps.", "Lower the learning rate."
+            f"The loss is NaN or infinite after {step} steps.", "Lower the learning rate."
         )
     run.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)

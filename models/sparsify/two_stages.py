@@ -26,7 +26,7 @@ class Made:
 
     Attributes:
         sparse: the file asked for.
-        dense: the dense partner that was trained for it, if one had to be; None where it was
+        dense: the dense baseline that was trained for it, if one had to be; None where it was
             there from an earlier call too.
         dense_path: where that lies.
     """

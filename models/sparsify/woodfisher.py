@@ -8,7 +8,7 @@ As published for ImageNet: all convolutions and the classifier ranked together, 
 prunings along the cubic schedule from 5 % on over the first 40 % of the training, blocks of
 2,000 weights, dampening 1e-5, gradients taken in eval mode.
 
-Departs from the paper: 64 gradients over 64 pictures each instead of 400 over 400, so that a
+Departs from the paper: 64 gradients over 64 images each instead of 400 over 400, so that a
 pruning costs seconds and not hours on a CPU; the last pruning is at exactly
 the final sparsity (theirs ends 0.1 point below); learning rate and optimizer as in
 :mod:`sparsebench.models.sparsify.gmp`.

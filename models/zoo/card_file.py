@@ -89,7 +89,7 @@ def read_card(path: Path, source: str, *, any_arch: bool = False) -> tuple[Card,
     except (OSError, ValueError, RecursionError) as error:
         raise _wrong(path, f"it cannot be read ({error})") from None
     if not isinstance(content, dict):
-        raise _wrong(path, "it is no JSON object")
+        raise _wrong(path, "it is not a JSON object")
     if content.get("schema") != SCHEMA:
         raise _wrong(path, f"its schema is {content.get('schema')!r}, not '{SCHEMA}'")
     unknown = content.keys() - _KEYS

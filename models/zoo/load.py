@@ -50,7 +50,7 @@ class Backbone:
         return sparsity(self.mask)
 
     def classify(self, features: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-        """Upstream logits ``[n, C]`` of features ``[n, D]``, whatever the pictures' side."""
+        """Upstream logits ``[n, C]`` of features ``[n, D]``, whatever the images' side."""
         head = self.module.get_submodule(classifier_name(self.card.arch))
         assert isinstance(head, nn.Linear)
         with torch.inference_mode():

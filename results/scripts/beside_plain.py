@@ -4,7 +4,7 @@ The plain loop is that of torchvision's reference training (``references/classif
 ``train_one_epoch``): copy the batch to the device, forward under autocast, cross-entropy, backward,
 ``torch.optim.SGD``, channels-last. Ours runs as a training does: on a GPU the calibration chooses
 the memory format and whether to replay a graph, and losses are fetched together. Both begin with
-pictures in the host's memory; they take turns in rounds of steps, and a round ends when the device
+images in the host's memory; they take turns in rounds of steps, and a round ends when the device
 is done.
 
     python -m sparsebench.results.scripts.beside_plain --device cuda \\
@@ -48,8 +48,8 @@ class Asked:
         backbone: its name.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16``.
-        size: side of the pictures in pixels.
-        batch: pictures a step.
+        size: side of the images in pixels.
+        batch: images a step.
         rounds: of both loops in turns.
         steps: of one loop in a round.
     """
@@ -112,7 +112,7 @@ def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
     else:
         execution = replace(execution, channels_last=True)
     network.module.to(memory_format=execution.memory_format)
-    # Steps alone need no pictures of a task.
+    # Steps alone need no images of a task.
     runner = StepRunner(network, cast(TrainingData, None), recipe, execution, StageClock())
     network.module.train()
     losses = LossLedger(recipe, seed=0, epoch=0, every=execution.losses_every)

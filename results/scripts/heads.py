@@ -27,7 +27,7 @@ from sparsebench.bench.heads.lbfgs import train_lbfgs
 from sparsebench.bench.heads.recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import EXECUTIONS, train_sgd
 
-# Pictures, features, classes.
+# Images, features, classes.
 SIZES = {
     "digits-like": (1258, 512, 10),
     "flowers-like": (3400, 512, 5),

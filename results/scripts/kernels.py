@@ -60,7 +60,7 @@ def network(arch: str, method: str, sparsity: float) -> nn.Module:
 def contestants(
     arch: str, method: str, sparsity: float, size: int, batch: int, threads: int
 ) -> dict[str, Callable[[], Step]]:
-    """Name -> what makes the step of that execution, on the same pictures and weights."""
+    """Name -> what makes the step of that execution, on the same images and weights."""
     torch.manual_seed(0)
     images = torch.randn(batch, 3, size, size)
     labels = torch.randint(0, CLASSES, (batch,))

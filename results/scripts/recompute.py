@@ -3,7 +3,7 @@
     uv run python -m sparsebench.results.scripts.recompute RUN
 
 It reads ``records.jsonl``, ``trials.jsonl`` and the files that say which test images were right,
-works each number out anew with NumPy and SciPy alone, and prints it beside that of
+works each number out again with NumPy and SciPy alone, and prints it beside that of
 ``comparisons.jsonl``; exit code 1 where one differs. Speed-ups are paired by block, with the
 t-interval of the blocks' log-ratios; the suite's interval is that or, where the samples inside
 the blocks scatter more, a wider one. Inference is left out where it took turns in visits, whose

@@ -22,7 +22,7 @@ on and what else there is to know, `sparsebench inspect NAME` tells.
 
 This table is written by `results/scripts/zoo_table.py` from the weights. Zeros are of all
 convolution and linear weights; multiplications are the non-zero ones over the dense network's, for
-a picture of the named size; a dead filter is one with zeros only.
+an image of the named size; a dead filter is one with zeros only.
 
 | backbone | family | zeros | multiplications | dead filters | size | top-1 | MB |
 |---|---|---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""Small pictures and the command line in-process, for the tests of the bench."""
+"""Small images and the command line in-process, for the tests of the bench."""
 
 from __future__ import annotations
 

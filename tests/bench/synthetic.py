@@ -32,7 +32,7 @@ PICTURES = 1797
 BATCH = 64
 CALLS = 30
 
-# seconds a picture of the dense backbone: onnxruntime is the best dense engine
+# seconds an image of the dense backbone: onnxruntime is the best dense engine
 DENSE_SECONDS = {"deepsparse": 1.1e-3, "onnxruntime": 1.0e-3, "torch": 1.6e-3}
 # speed-up of the extraction by sparsity, by backbone and engine
 SPEEDUP = {
@@ -90,7 +90,7 @@ class SyntheticRun:
 
 
 def true_seconds(workload: str, backbone: str, engine: str) -> float:
-    """Seconds a picture (inference) or end to end (linear-cached)."""
+    """Seconds an image (inference) or end to end (linear-cached)."""
     extract = DENSE_SECONDS[engine] / SPEEDUP[backbone][engine]
     if workload == "inference":
         return extract

@@ -65,7 +65,8 @@ def commands() -> list[Command]:
 def _lines(text: str) -> Iterator[str]:
     for kind, block in _BLOCK.findall(text):
         if kind == "sh":
-            yield from (line for line in block.replace("\\\n", " ").splitlines() if line)
+            lines = block.replace("\\\n", " ").splitlines()
+            yield from (line for line in lines if line and not line.startswith("#"))
         elif kind == "yaml":
             yield from _STEP.findall(block)
     for code in _INLINE.findall(_BLOCK.sub("", text)):

@@ -16,7 +16,7 @@ from sparsebench.exporters.onnx.artifact import Artifact
 
 
 class Good:
-    """Returns the mean of each picture in every output; sleeps if told to."""
+    """Returns the mean of each image in every output; sleeps if told to."""
 
     name = "good"
     environment: str | None = None

@@ -117,7 +117,7 @@ def test_rigl_moves_blocks_by_their_norms_and_keeps_their_number() -> None:
 def test_a_method_without_blocks_refuses_them_and_names_those_that_have(name: str) -> None:
     with pytest.raises(SparsebenchError, match="does not prune in blocks") as refused:
         make_method(name, 0.9, 4)
-    assert "gmp_uniform" in (refused.value.mend or "")
+    assert "gmp_uniform" in (refused.value.fix or "")
     with pytest.raises(SparsebenchError, match="Blocks of 0"):
         make_method("gmp", 0.9, 0)
 

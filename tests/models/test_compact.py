@@ -40,7 +40,7 @@ def _fresh(arch: str) -> nn.Module:
 def lively(arch: str, share: float, seed: int = 0) -> nn.Module:
     """A random network whose batch norms shift, with a share of its filters all zero.
 
-    Random layers in a row forget the picture (their outputs tend to a constant), so batch
+    Random layers in a row forget the image (their outputs tend to a constant), so batch
     norms weigh more than in a fresh network.
     """
     module = copy.deepcopy(_fresh(arch))
@@ -65,7 +65,7 @@ def outputs(module: nn.Module) -> torch.Tensor:
 
 def assert_same(smaller: nn.Module, module: nn.Module) -> None:
     expected, got = outputs(module), outputs(smaller)
-    # Held against what the pictures change: constant outputs would say nothing.
+    # Held against what the images change: constant outputs would say nothing.
     difference = float((expected[0] - expected[2]).abs().max())
     assert float((expected - got).abs().max()) < 1e-3 * difference
 
@@ -264,5 +264,5 @@ def test_names_with_variants() -> None:
         find_card("resnet18/magnitude-90+compct")
     with pytest.raises(SparsebenchError, match="dense backbone"):
         find_card("resnet18/dense+compact")
-    with pytest.raises(SparsebenchError, match="no backbone name"):
+    with pytest.raises(SparsebenchError, match="is not a valid backbone name"):
         find_card("resnet18/magnitude-90+")

@@ -49,7 +49,7 @@ def assert_activations_are_sane(module: nn.Module) -> None:
         logits = module(torch.randn(2, 3, 64, 64))
     assert len(spreads) == len(prunable_layers(module))
     assert min(spreads) > 0.05 and max(spreads) < 20
-    assert float((logits[0] - logits[1]).abs().max()) > 1e-3  # pictures can be told apart
+    assert float((logits[0] - logits[1]).abs().max()) > 1e-3  # images are distinguished
 
 
 @pytest.mark.parametrize(("method", "sparsity_asked"), [("global", 0.98), ("uniform", 0.95)])

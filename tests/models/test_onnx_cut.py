@@ -194,7 +194,7 @@ def test_where_images_reach_the_output_around_a_product_there_is_no_classifier(
 def test_a_map_of_scores_is_no_classifier(tmp_path: Path) -> None:
     """A network for segmentation: a score for each class and pixel."""
     path = saved(model_of([*BODY[:2], node("Conv", ["r0", "k1"], ["logits"])]), tmp_path / "a.onnx")
-    with pytest.raises(SparsebenchError, match=r"\[1, 5, 16, 16\] is no row of scores"):
+    with pytest.raises(SparsebenchError, match=r"\[1, 5, 16, 16\] is not a row of scores"):
         export_backbone(load_onnx(str(path)))
 
 

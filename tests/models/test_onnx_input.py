@@ -44,7 +44,7 @@ def test_channels_last_is_refused_naming_the_layout_and_the_fix(
     path = saved(model_of(LAST, shape=shape), tmp_path / "my.onnx")
     with pytest.raises(SparsebenchError, match=r"channels last \(NHWC\)") as caught:
         load_onnx(str(path))
-    assert "--inputs-as-nchw" in caught.value.mend
+    assert "--inputs-as-nchw" in caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run's points and intervals, worked out anew by a script that shares no code with the suite."""
+"""A run's points and intervals, worked out again by a script that shares no code with the suite."""
 
 from __future__ import annotations
 

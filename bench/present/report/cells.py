@@ -17,8 +17,8 @@ from sparsebench.bench.present.tables.details import details_of
 from sparsebench.bench.present.tables.forecasts import measured_seconds
 from sparsebench.bench.present.tables.resources import resources_json
 from sparsebench.bench.present.tables.wording import (
+    BASELINE,
     BEST_DENSE,
-    PARTNER,
     SPEED_ONLY,
     seen_words,
     speed_header,
@@ -36,7 +36,7 @@ class Cell:
         run: label of its run.
         section: the table that it stands in.
         row: its numbers.
-        partner: backbone of its dense partner; its own where it is dense.
+        partner: backbone of its dense baseline; its own where it is dense.
         command: shell line that repeats it; None where the run has no plan.
     """
 
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def seconds(self) -> float:
-        """Seconds a picture or end to end: what speeds are ranked by."""
+        """Seconds an image or end to end: what speeds are ranked by."""
         return 1 / self.row.speed.mid if self.section.throughput else self.row.speed.mid
 
     @property
@@ -79,18 +79,18 @@ class Cell:
         if not self.record.backbone.trained:
             return f"{SPEED_ONLY}: generated weights"
         if self.is_dense:
-            return PARTNER
+            return BASELINE
         return " ".join(numbers.points(self.row.delta)) if self.row.delta else UNKNOWN_CHANGE
 
     @property
     def speed_text(self) -> str:
-        """Pictures a second or seconds, with half the interval."""
+        """Images a second or seconds, with half the interval."""
         return " ".join(numbers.speed(self.row.speed))
 
     @property
     def speedup_text(self) -> str:
-        """Against the dense partner on the same engine."""
-        return PARTNER if self.is_dense else ratio_text(self.row.speedup)
+        """Against the dense baseline on the same engine."""
+        return BASELINE if self.is_dense else ratio_text(self.row.speedup)
 
     @property
     def total_text(self) -> str:

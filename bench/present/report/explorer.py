@@ -33,10 +33,10 @@ HEIGHT = 400
 WIDEST = 4.0  # an axis is logarithmic beyond this factor
 REACH = 1.5
 HOVER = (
-    ("speed-up over best dense", "total"),
-    ("on the same engine", "speedup"),
-    ("accuracy change, points", "change_text"),
-    ("accuracy, %", "accuracy"),
+    ("vs best dense engine", "total"),
+    ("vs dense, same engine", "speedup"),
+    ("accuracy change (pp)", "change_text"),
+    ("accuracy %", "accuracy"),
     ("speed", "speed"),
     ("peak memory", "memory"),
     ("on disk", "disk"),
@@ -159,7 +159,7 @@ def _figure(
         x_axis_type="log" if right / left > WIDEST else "linear",
         x_range=Range1d(start=left, end=right),
         x_axis_label="speed-up over the best dense engine",
-        y_axis_label="accuracy change, points",
+        y_axis_label="accuracy change (pp)",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         active_drag=None,
         active_scroll=None,

@@ -12,7 +12,15 @@ from sparsebench.bench.present.tables import Section, numbers, theory
 from sparsebench.bench.present.tables.over_tasks import OverTasks
 from sparsebench.bench.present.tables.training import HEADER as TRAINING_HEADER
 from sparsebench.bench.present.tables.training import training_caption, training_cells
-from sparsebench.bench.present.tables.wording import PARTNER, caption, speed_header
+from sparsebench.bench.present.tables.wording import (
+    BASELINE,
+    BEST_ENGINE,
+    CHANGE,
+    MINIMUM_EFFECT,
+    SAME_ENGINE,
+    caption,
+    speed_header,
+)
 from sparsebench.bench.records import Estimate
 
 FACETS = ("run", "workload", "task", "method", "engine")
@@ -94,9 +102,9 @@ def _cell_grid(run: RunFacts, workload: str, cells: Sequence[Cell], several: boo
     tasks = len(sections) > 1
     columns = (
         Column("backbone"), *((Column("task"),) if tasks else ()), Column("method"),
-        Column("engine"), Column("accuracy, %", True), Column("change, points", True),
-        Column(speed_header(sections[0]), True), Column("same engine", True),
-        Column("best dense", True), Column("verdict"), Column("sees", True),
+        Column("engine"), Column("accuracy %", True), Column(CHANGE, True),
+        Column(speed_header(sections[0]), True), Column(SAME_ENGINE, True),
+        Column(BEST_ENGINE, True), Column("verdict"), Column(MINIMUM_EFFECT, True),
         *(Column(title, True) for title in theory.HEADER),
     )  # fmt: skip
     settings = dict.fromkeys(section.settings for section in sections if section.rows)
@@ -205,7 +213,7 @@ def _training_grid(
     for backbone, engine, *numbers_of in cells:
         row = rows.get((backbone, engine))
         delta = row.delta if row is not None else None
-        change = Entry(PARTNER if row and row.record.backbone.is_dense else numbers.DASH, sort=0.0)
+        change = Entry(BASELINE if row and row.record.backbone.is_dense else numbers.DASH, sort=0.0)
         entries = [Entry(backbone), Entry(engine)]
         for text in numbers_of:  # a ratio of times to the target is one of medians over seeds
             entries.append(Entry(text, numbers.NO_INTERVAL if text.endswith("x") else ""))
@@ -215,7 +223,7 @@ def _training_grid(
     columns = [Column(name, place > 1) for place, name in enumerate(TRAINING_HEADER)]
     return Grid(
         title=f"{title}, {run.label}" if several else title,
-        columns=(*columns, Column("change, points", True)),
+        columns=(*columns, Column(CHANGE, True)),
         lines=tuple(lines),
         notes=(training_caption(section),),
     )
@@ -258,9 +266,9 @@ def _mean_grid(run: RunFacts, one: OverTasks, report: Report) -> Grid:
         columns=(
             Column("backbone"),
             Column("engine"),
-            Column("same engine", True),
-            Column("best dense", True),
-            Column("worst change, points", True),
+            Column(SAME_ENGINE, True),
+            Column(BEST_ENGINE, True),
+            Column(f"worst {CHANGE}", True),
             Column("on"),
         ),
         lines=tuple(lines),

@@ -26,6 +26,7 @@ from sparsebench.bench.present.tables.resources import (
     resource_cells,
 )
 from sparsebench.bench.present.tables.training import DETAILS, DETAILS_CAPTION, detail_cells
+from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
 
 
 def beside_grid(report: Report) -> Grid:
@@ -33,10 +34,10 @@ def beside_grid(report: Report) -> Grid:
     labels = [run.label for run in report.runs]
     columns = [Column("backbone"), Column("task"), Column("workload"), Column("engine")]
     for label in labels:
-        columns.append(Column(f"{label}: same engine", True))
+        columns.append(Column(f"{label}: {SAME_ENGINE}", True))
         columns += [Column(f"{label}: over the first", True)] if label != labels[0] else []
-        columns.append(Column(f"{label}: change, points", True))
-        columns.append(Column(f"{label}: best dense", True))
+        columns.append(Column(f"{label}: {CHANGE}", True))
+        columns.append(Column(f"{label}: {BEST_ENGINE}", True))
     lines = []
     for one in report.beside:
         workload, task, backbone, engine = one.key
@@ -57,7 +58,7 @@ def beside_grid(report: Report) -> Grid:
         columns=tuple(columns),
         lines=tuple(lines),
         notes=(
-            "Each ratio was measured inside its own run, against its own dense partner; times of "
+            "Each ratio was measured inside its own run, against its own dense baseline; times of "
             "different runs are never divided. 'Over the first': the speed-up on the same engine "
             "over that of the first run that has the cell; above 1, the zeros gain more here.",
         ),

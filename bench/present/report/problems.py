@@ -111,7 +111,7 @@ def _kept(run: RunFacts) -> Iterable[Problem]:
 
 
 def _pictures(run: RunFacts) -> Iterable[Problem]:
-    """Pictures that could not be decoded, once a task."""
+    """Images that could not be decoded, once a task."""
     skipped = {
         record.task.name: int(record.extra["task_skipped"])
         for record in run.records
@@ -119,7 +119,7 @@ def _pictures(run: RunFacts) -> Iterable[Problem]:
     }
     for task, count in skipped.items():
         yield Problem(
-            run.label, "skipped", f"{count} pictures", "", task, "", "", "They cannot be decoded."
+            run.label, "skipped", f"{count} images", "", task, "", "", "They cannot be decoded."
         )
 
 

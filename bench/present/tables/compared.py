@@ -21,7 +21,7 @@ def compared_tables(result: ComparisonOfRuns) -> list[RenderableType]:
     )  # fmt: skip
     table.add_column("cell", overflow="fold")
     table.add_column(f"ratio of {result.of}", justify="right", min_width=9)
-    table.add_column("accuracy, points", justify="right", min_width=9)
+    table.add_column("accuracy change (pp)", justify="right", min_width=9)
     table.add_column("verdict")
     for cell in result.cells:
         change = cell.accuracy_change

@@ -15,8 +15,12 @@ from sparsebench.bench.present.tables.resources import resource_lines
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import markdown_lines
 from sparsebench.bench.present.tables.wording import (
+    BASELINE,
     BEST_DENSE,
-    PARTNER,
+    BEST_ENGINE,
+    CHANGE,
+    MINIMUM_EFFECT,
+    SAME_ENGINE,
     SPEED_ONLY,
     caption,
     how_to_read,
@@ -80,8 +84,8 @@ def summary_markdown(
 
 def _table(section: Section) -> list[str]:
     header = [
-        "backbone", "engine", "accuracy %", "change", speed_header(section),
-        "same engine", "best dense", "verdict", "sees", *theory.HEADER,
+        "backbone", "engine", "accuracy %", CHANGE, speed_header(section),
+        SAME_ENGINE, BEST_ENGINE, "verdict", MINIMUM_EFFECT, *theory.HEADER,
     ]  # fmt: skip
     marks = ["---", "---", *["---:"] * 5, "---", *["---:"] * 4]
     rows = [escape.markdown_row(_cells(row)) for row in section.rows]
@@ -93,14 +97,14 @@ def _cells(row: Row) -> list[str]:
     accuracy = " ".join(numbers.percent(row.accuracy)) if row.accuracy else numbers.DASH
     change = " ".join(numbers.points(row.delta)) if row.delta else numbers.DASH
     if dense:
-        change = PARTNER
+        change = BASELINE
     return [
         row.record.backbone.name,
         row.engine,
         accuracy if trained else SPEED_ONLY,
         change if trained else SPEED_ONLY,
         " ".join(numbers.speed(row.speed)),
-        PARTNER if dense else _bracketed(numbers.ratio(row.speedup) if row.speedup else None),
+        BASELINE if dense else _bracketed(numbers.ratio(row.speedup) if row.speedup else None),
         BEST_DENSE if row.best else _bracketed(numbers.ratio(row.total) if row.total else None),
         row.verdict or "",
         seen_words(row),

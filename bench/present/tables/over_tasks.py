@@ -13,6 +13,7 @@ from sparsebench.bench.comparisons import by_cell, run_times
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import engine_label, varying_settings
+from sparsebench.bench.present.tables.wording import BEST_ENGINE, SAME_ENGINE
 from sparsebench.bench.records import Comparison, Estimate, Record, Trial
 from sparsebench.bench.statistics import geometric_mean
 from sparsebench.bench.statistics.profiles import Profile, performance_profiles
@@ -61,7 +62,10 @@ def markdown(found: Sequence[OverTasks]) -> str:
     for one in found:
         lines += ["", f"## {escape.markdown(one.workload)} over {len(one.tasks)} tasks", ""]
         lines += ["Geometric means of the tasks' ratios, 95 % interval over tasks.", ""]
-        lines += ["| backbone | engine | same engine | best dense |", "| --- | --- | ---: | ---: |"]
+        lines += [
+            f"| backbone | engine | {SAME_ENGINE} | {BEST_ENGINE} |",
+            "| --- | --- | ---: | ---: |",
+        ]
         for (backbone, engine), estimates in one.means.items():
             cells = [f"{point} ({spread})" for point, spread in map(numbers.ratio, estimates)]
             lines.append(escape.markdown_row((backbone, engine, *cells)))

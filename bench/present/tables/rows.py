@@ -32,9 +32,9 @@ class Row:
         comparison: of a sparse cell; None for a dense one.
         engine: the engine with those settings that vary in the table.
         accuracy: its own or its training workload's; None where unknown.
-        delta: change against the dense partner.
-        speed: pictures a second or seconds, with interval.
-        speedup: against the dense partner on the same engine; None for a dense cell.
+        delta: change against the dense baseline.
+        speed: images a second or seconds, with interval.
+        speedup: against the dense baseline on the same engine; None for a dense cell.
         total: against the best dense engine; None for that one itself.
         verdict: of the speed-up, corrected over the run; for a dense cell None.
         total_verdict: of the total, corrected too; None for the best dense cell.
@@ -224,7 +224,7 @@ def _shared_settings(
         words.append(f"{blocks} block" if counts == [1] else f"{blocks} blocks")
     task = first.task
     if task.train is not None and task.test is not None:
-        words.append(f"{task.train:,} training and {task.test:,} test pictures")
+        words.append(f"{task.train:,} training and {task.test:,} test images")
     return ", ".join(words)
 
 
@@ -240,7 +240,7 @@ def _missing(
             missing.append((name, f"{record.status}: {record.reason}"))
         elif comparison is not None and comparison.status != "ok":
             known = comparison.dense in failed  # its own line says why
-            reason = "its dense partner was not measured" if known else comparison.reason
+            reason = "its dense baseline was not measured" if known else comparison.reason
             missing.append((name, f"no comparison: {reason}"))
     return missing
 

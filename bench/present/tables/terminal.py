@@ -23,8 +23,8 @@ from sparsebench.bench.present.tables.resources import (
 from sparsebench.bench.present.tables.rows import Row, Section
 from sparsebench.bench.present.tables.training import HEADER, training_caption, training_cells
 from sparsebench.bench.present.tables.wording import (
+    BASELINE,
     BEST_DENSE,
-    PARTNER,
     UNTRAINED,
     caption,
     how_to_read,
@@ -35,7 +35,11 @@ from sparsebench.bench.present.tables.wording import (
 from sparsebench.bench.records import Record
 
 STYLES = {"better": "green", "worse": "red", "tied": "cyan", "inconclusive": "yellow"}
-HEADERS = ("engine", "accuracy %", "change", "", "same engine", "best dense", "verdict", "sees")
+HEADERS = (
+    "engine", "accuracy %", "change (pp)", "", "vs dense, same engine", "vs best dense engine",
+    "verdict", "MDE",
+)  # fmt: skip
+"""Of the accuracy; MDE: minimum detectable effect. The longer titles do not fit 80 columns."""
 WIDE = (12, 11, 10, 11, 15, 15, 12, 5)
 NARROW = (12, 8, 6, 10, 10, 10, 12, 5)
 """Widths of the columns, with one space between; in a narrow table the interval goes to a line of
@@ -178,9 +182,9 @@ def _cells(row: Row, between: str) -> list[Text]:
     return [
         Text(f" {escape.visible(row.engine)}"),
         _joined(accuracy, between),
-        Text(PARTNER) if dense and trained else _joined(change, between),
+        Text(BASELINE) if dense and trained else _joined(change, between),
         _joined(numbers.speed(row.speed), between),
-        Text(PARTNER) if dense else _joined(speedup, between),
+        Text(BASELINE) if dense else _joined(speedup, between),
         Text(BEST_DENSE) if row.best else _joined(total, between, row.total_verdict),
         Text(escape.visible(row.verdict or ""), style=STYLES.get(row.verdict or "", "")),
         Text(seen_words(row)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import Row
 
-HEADER = ("more errors", "bound", "of bound")
+HEADER = ("relative error increase", "bound", "efficiency")
 READING = (
-    "'More errors': the test errors of the sparse network over those of the dense one, minus 1. "
-    "'Bound': the speed-up on the same engine that theory allows, for inference the dense "
-    "multiplications over the non-zero ones, for training Amdahl's law with the share of the dense "
-    "time that zeros can shorten; 'of bound': the measured speed-up over it, the interval that of "
-    "the speed-up."
+    "'Relative error increase': the test errors of the sparse network over those of the dense "
+    "one, minus 1. 'Bound': the speed-up on the same engine that theory allows, for inference "
+    "the dense multiplications over the non-zero ones, for training Amdahl's law with the share of "
+    "the dense time that zeros can shorten. 'Efficiency': the measured speed-up over the bound, "
+    "with the interval of the speed-up."
 )
 
 

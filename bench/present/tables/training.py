@@ -21,8 +21,8 @@ DETAILS = (
     "peak memory", "pieces of a batch",
 )  # fmt: skip
 DETAILS_CAPTION = (
-    "Accuracies on the test pictures, after the last epoch and after the one that was best on the "
-    "validation pictures; which one that was: median over seeds, from least to most. Peak memory: "
+    "Accuracies on the test images, after the last epoch and after the one that was best on the "
+    "validation images; which one that was: median over seeds, from least to most. Peak memory: "
     "of the training's process. Pieces: a batch that does not fit into memory is split, its "
     "gradients summed."
 )
@@ -42,9 +42,9 @@ def training_caption(section: Section) -> str:
     targets = sorted({(one["target"], one["margin_points"]) for one in told if "target" in one})
     if targets:
         ends = dict.fromkeys(f"{target:.1%}" for target, _ in (targets[0], targets[-1]))
-        shown = " to ".join(ends)  # every engine's dense partner has its own
+        shown = " to ".join(ends)  # every engine's dense baseline has its own
         words.append(
-            f"The target is the dense partner's mean validation accuracy minus "
+            f"The target is the dense baseline's mean validation accuracy minus "
             f"{targets[0][1]:g} points (here {shown}); missed: seeds that "
             "never reach it, which count as infinite; against dense: time to target, dense over "
             "sparse."

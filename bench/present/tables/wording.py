@@ -19,7 +19,12 @@ DEEPSPARSE_WARNING = (
 SPEED_ONLY = "speed only"
 UNTRAINED = f"{SPEED_ONLY}: generated weights"
 BEST_DENSE = "best dense"
-PARTNER = "dense"
+BASELINE = "baseline"
+# Titles of columns.
+CHANGE = "accuracy change (pp)"
+SAME_ENGINE = "vs dense, same engine"
+BEST_ENGINE = "vs best dense engine"
+MINIMUM_EFFECT = "min. detectable effect"
 
 
 def speed_header(section: Section) -> str:
@@ -53,15 +58,16 @@ def how_to_read(found: Sequence[Section]) -> str:
         over += ", of older cells over seeds alone"
     smallest = f"{SMALLEST_EFFECT_OF_INTEREST * 100:.0f}%"
     text = (
-        "How to read it: behind every number is its 95% interval, of times over blocks (launches "
-        f"in fresh processes), of accuracies over {over}; change is in percentage points "
-        "against the dense partner. 'Same engine': the dense partner's time over the sparse "
-        "one's on the same engine, the effect of sparsity alone. 'Best dense': the fastest dense "
-        "engine's time over this one's, what changing to this engine and backbone brings. The "
-        "verdict is on 'same engine': better or worse (significantly) when the interval, corrected "
-        f"for all comparisons of the run (Holm), excludes 1 and the effect exceeds {smallest}; "
-        f"tied when all of the interval lies within {smallest}; else inconclusive. 'Sees' is the "
-        "smallest effect that a run of this noise usually finds."
+        "How to read it: every number has a 95% confidence interval: of times over blocks "
+        f"(launches in fresh processes), of accuracies over {over}. The accuracy change is in "
+        "percentage points against the dense baseline. 'vs dense, same engine': the dense "
+        "baseline's time over the sparse one's on the same engine, the effect of sparsity alone. "
+        "'vs best dense engine': the fastest dense engine's time over this one's, what changing "
+        "to this engine and backbone brings. The verdict is on 'vs dense, same engine': better or "
+        "worse (significantly) when the interval, corrected for all comparisons of the run (Holm), "
+        f"excludes 1 and the effect exceeds {smallest}; tied when the whole interval lies within "
+        f"{smallest}; otherwise inconclusive. The minimum detectable effect (MDE) is the smallest "
+        "effect that a run of this noise usually finds."
     )
     if any(not row.record.backbone.trained for section in found for row in section.rows):
         text += " Speed only: the weights are generated, so there is no accuracy to speak of."

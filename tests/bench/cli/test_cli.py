@@ -1,4 +1,4 @@
-"""The command line: every mistake is one message with its mend, and the right exit code."""
+"""The command line: every mistake is one message with its fix, and the right exit code."""
 
 from __future__ import annotations
 

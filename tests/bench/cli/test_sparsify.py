@@ -1,4 +1,4 @@
-"""``sparsebench sparsify`` from outside: a folder of pictures in, a backbone out."""
+"""``sparsebench sparsify`` from outside: a folder of images in, a backbone out."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_what_an_interrupt_says_also_goes_on_where_a_file_is_replaced(
     arguments = ("--method", "acdc", "--sparsity", 0.8, "--data", data, "--epochs", 4, "--out", out)
     result = sparsify(*arguments, "--overwrite", "--no-resume")
     assert result.code == 130
-    said = result.err.split("To go on:")[1]
+    said = result.err.split("To resume:")[1]
     assert "--overwrite" in said and "--no-resume" not in said
 
 
@@ -193,7 +193,7 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     (tmp_path / "file").write_text("")
     wrong(sparsify("--method", "acdc", *good, "--out", tmp_path / "file" / "w.safetensors"), "file")
     wrong(cli("sparsify", "resnet81", "--method", "acdc", *good), "'resnet18'")
-    (data / "val" / "bright" / "bad.png").write_bytes(b"no picture")
+    (data / "val" / "bright" / "bad.png").write_bytes(b"no image")
     wrong(sparsify("--method", "acdc", *good, "--strict"), "bad.png", "cannot be decoded")
     for path in (data / "train" / "dark").iterdir():
         path.rename(path.with_suffix(".jp2"))

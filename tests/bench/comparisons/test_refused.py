@@ -37,14 +37,14 @@ def test_failed_sides_are_listed_with_their_reasons() -> None:
     assert sparse.speedup is None and sparse.verdict is None
     orphan = of(run, compared, "inference", ACDC, "deepsparse")
     assert orphan.status == "failed"
-    assert "dense partner resnet18/dense on deepsparse" in str(orphan.reason)
+    assert "dense baseline resnet18/dense on deepsparse" in str(orphan.reason)
 
 
 def test_partner_that_was_never_planned_is_missed() -> None:
     run = make_run(blocks=2, backbones=(ACDC,))
     for comparison in compare_run(run.records, run.trials):
         assert comparison.status == "failed"
-        assert "no dense partner in this run: resnet18/dense" in str(comparison.reason)
+        assert "no dense baseline in this run: resnet18/dense" in str(comparison.reason)
 
 
 @pytest.mark.parametrize("key", ["settings", "machine", "task"])
@@ -100,7 +100,7 @@ def test_partner_is_found_by_name_by_source_or_not_at_all(run: SyntheticRun) -> 
 def test_a_published_layout_has_the_dense_network_of_its_architecture_as_partner(
     run: SyntheticRun,
 ) -> None:
-    """RigL's ResNet-50 pads and names otherwise; its dense partner is the usual ResNet-50."""
+    """RigL's ResNet-50 pads and names otherwise; its dense baseline is the usual ResNet-50."""
 
     def of(record: Record, arch: str, name: str) -> Record:
         backbone = replace(record.backbone, arch=arch, name=name, dense_partner="resnet50/dense")

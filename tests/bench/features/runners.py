@@ -64,7 +64,7 @@ def pooled(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def noise_task(count: int = 100, test: int = 10) -> Task:
-    """Random pictures of the input's own size, so that features are easy to compute by hand."""
+    """Random images of the input's own size, so that features are easy to compute by hand."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
     everything = np.arange(count)
     names = ["a", "b"]
@@ -72,7 +72,7 @@ def noise_task(count: int = 100, test: int = 10) -> Task:
 
 
 def expected_features(task: Task, split: str) -> NDArray[np.float64]:
-    """The same features, computed picture by picture in float64."""
+    """The same features, computed image by image in float64."""
     rows = []
     for index in range(len(task.split(split))):
         pixels = np.asarray(task.read(split, index)).astype(float) / 255

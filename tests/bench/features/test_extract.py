@@ -71,7 +71,7 @@ def test_progress_counts_pictures() -> None:
 
 
 class Sick(PoolingRunner):
-    """Gives a NaN for the 40th picture."""
+    """Gives a NaN for the 40th image."""
 
     def collect(self) -> tuple[NDArray[np.float32], float]:
         features, seconds = super().collect()
@@ -82,7 +82,7 @@ class Sick(PoolingRunner):
 
 def test_features_that_are_not_finite_name_the_picture_and_stop() -> None:
     runner = Sick(16)
-    with pytest.raises(SparsebenchError, match=r"train picture .* not finite"):
+    with pytest.raises(SparsebenchError, match=r"train image .* not finite"):
         extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 27), "f4"))
     assert runner.idle
 
@@ -150,7 +150,7 @@ def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
 
 
 class SlowStore:
-    """Takes 4 ms of waiting for a picture."""
+    """Takes 4 ms of waiting for an image."""
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store

@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SparsebenchError, match="cannot be written") as caught:
         FeatureWriter(tmp_path / "file" / "x", KEY, 37, 11)
-    assert "SPARSEBENCH_CACHE" in caught.value.mend
+    assert "SPARSEBENCH_CACHE" in caught.value.fix
 
 
 def test_leftovers_of_killed_writers_are_swept_but_not_live_ones(

@@ -1,6 +1,6 @@
 """An engine with a steady pulse, for planting a real slowdown on a busy machine.
 
-It computes with ONNX Runtime once, remembers the answer for those pictures, and sleeps for a fixed
+It computes with ONNX Runtime once, remembers the answer for those images, and sleeps for a fixed
 time in every call: process, clock, blocks and statistics are real, only the arithmetic is not
 repeated. ``STEADY_SLOW`` lengthens the sleep of the engine named in it.
 """

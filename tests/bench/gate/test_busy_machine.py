@@ -68,7 +68,7 @@ def test_check_and_update_say_it_first(tmp_path: Path, cli: Cli) -> None:
     found = cli("check", run, "--baseline", baseline)
     assert found.code == 4
     assert found.out.startswith("The run: Busy machine")
-    assert "cannot tell in 6 of 6 cells" in found.out
+    assert "inconclusive in 6 of 6 cells" in found.out
     stored = read_baseline(baseline)
     write_baseline(tmp_path / "again.toml", stored)
     assert read_baseline(tmp_path / "again.toml") == stored

@@ -287,7 +287,7 @@ def test_a_run_that_could_not_have_shown_the_effect_passes_nothing(
 ) -> None:
     result = check(cli, make_run(seed=5, blocks=3, process=0.2, backbones=TWO), accepted)
     assert result.code == 4
-    assert "cannot tell in 12 of 12 cells" in " ".join(result.out.split())
+    assert "inconclusive in 12 of 12 cells" in " ".join(result.out.split())
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -366,14 +366,14 @@ def test_a_cell_too_noisy_to_tell_is_an_outcome_of_its_own(
     result = check(cli, mixed, accepted, "--junit", junit, "--github")
     assert result.code == 4
     text = " ".join(result.out.split())
-    assert "cannot tell in 4 of 12 cells" in text and "no regression in the other 8" in text
+    assert "inconclusive in 4 of 12 cells" in text and "no regression in the other 8" in text
     assert "it was too noisy" in text and text.count("::warning") == 5
     suite = ElementTree.parse(junit).getroot().find("testsuite")
     assert suite is not None and (suite.get("errors"), suite.get("failures")) == ("4", "0")
     command = ["check", accepted.parent / "now", "--baseline", accepted]
     assert cli(*command, "--inconclusive", "fail").code == 1
     passed = cli(*command, "--inconclusive", "pass", "--junit", junit)
-    assert passed.code == 0 and "cannot tell in 4 of 12 cells" in " ".join(passed.out.split())
+    assert passed.code == 0 and "inconclusive in 4 of 12 cells" in " ".join(passed.out.split())
     suite = ElementTree.parse(junit).getroot().find("testsuite")
     assert suite is not None and (suite.get("errors"), suite.get("skipped")) == ("0", "4")
     older = cli(*command, "--strict")
@@ -384,7 +384,7 @@ def test_a_cell_too_noisy_to_tell_is_an_outcome_of_its_own(
 def test_an_effect_that_is_no_share_is_explained(cli: Cli, accepted: Path, effect: str) -> None:
     result = cli("check", accepted.parent / "before", "--baseline", accepted, "--effect", effect)
     assert result.code == 2
-    assert "is no share" in result.err
+    assert "is not a valid share" in result.err
 
 
 def test_damaged_or_missing_baselines_are_one_sentence(cli: Cli, accepted: Path) -> None:
@@ -395,7 +395,7 @@ def test_damaged_or_missing_baselines_are_one_sentence(cli: Cli, accepted: Path)
     accepted.write_text("schema = [")
     assert "not valid TOML" in cli("check", run, "--baseline", accepted).err
     accepted.write_text('schema = "baseline.v1"\n')
-    assert "is no valid baseline" in cli("check", run, "--baseline", accepted).err
+    assert "is not a valid baseline" in cli("check", run, "--baseline", accepted).err
     empty = cli("baseline", "update", run, "--out", accepted.parent / "x.toml", "--reason", " ")
     assert empty.code == 2
 

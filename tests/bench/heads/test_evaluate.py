@@ -10,7 +10,7 @@ from tests.bench.heads.test_sgd import blobs
 
 
 def constant_heads(*favourites: int, classes: int = 3) -> LinearHeads:
-    """Heads that give every picture the same class."""
+    """Heads that give every image the same class."""
     bias = np.zeros((len(favourites), classes), np.float32)
     bias[np.arange(len(favourites)), favourites] = 1
     weights = np.zeros((len(favourites), classes, 2), np.float32)

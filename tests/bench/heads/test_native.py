@@ -31,7 +31,7 @@ def forgotten() -> Iterator[None]:
 
 
 def train(threads: int = 1, classes: int = 13, recipe: LinearRecipe = RECIPE) -> LinearHeads:
-    """Heads on 130 pictures, by the kernel."""
+    """Heads on 130 images, by the kernel."""
     features, labels = blobs(130, 90, classes)
     with torch_threads(threads):
         return train_sgd(features, labels, classes, recipe, execution="native")
@@ -108,7 +108,7 @@ def test_a_probability_that_underflows_costs_as_much_as_the_smallest_float() -> 
         for execution in ("native", "torch")
     }
     worst = -math.log(torch.finfo(torch.float32).tiny)
-    # Of the four pictures two at least have just been pushed to the other class.
+    # Of the four images two at least have just been pushed to the other class.
     assert found["native"].losses[1, 0] >= worst / 2 * 0.99
     assert found["native"].losses == pytest.approx(found["torch"].losses, rel=1e-6)
 

@@ -68,4 +68,4 @@ def test_an_unknown_solver_offers_the_known() -> None:
 def test_values_that_make_no_sense_are_named(name: str, value: object) -> None:
     with pytest.raises(SparsebenchError, match=f"{name} = ") as caught:
         LinearRecipe.from_mapping({name: value})
-    assert caught.value.mend.startswith("Give ")
+    assert caught.value.fix.startswith("Give ")

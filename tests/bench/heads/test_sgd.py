@@ -170,7 +170,7 @@ def test_a_diverging_rate_is_named_with_its_step(execution: str) -> None:
     recipe = LinearRecipe(epochs=200, lr=1e30, seeds=(21, 51))
     with pytest.raises(SparsebenchError, match=r"diverged.*epoch \d+, step \d+.*rate 1e\+30") as e:
         train_sgd(features, labels, 4, recipe, execution=execution)
-    assert "smaller learning rate" in e.value.mend
+    assert "smaller learning rate" in e.value.fix
 
 
 @pytest.mark.parametrize("label", [-1, 4])
@@ -191,7 +191,7 @@ def test_features_that_are_not_finite_are_refused(value: float) -> None:
 
 def test_no_pictures_or_one_class_are_refused() -> None:
     features, labels = blobs()
-    with pytest.raises(SparsebenchError, match="0 pictures"):
+    with pytest.raises(SparsebenchError, match="0 images"):
         train_sgd(features[:0], labels[:0], 4, LinearRecipe())
     with pytest.raises(SparsebenchError, match="1 classes"):
         train_sgd(features, labels * 0, 1, LinearRecipe())

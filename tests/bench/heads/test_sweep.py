@@ -29,7 +29,7 @@ def test_strengths_trained_at_once_are_those_trained_one_by_one() -> None:
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 def test_the_strength_that_suits_noise_is_found_on_held_out_pictures(solver: str) -> None:
-    # Few pictures in many dimensions with faint centres: without a penalty the head learns noise.
+    # Few images in many dimensions with faint centres: without a penalty the head learns noise.
     generator = np.random.default_rng(3)
     labels = np.arange(300) % 3
     centres = generator.normal(size=(3, 200)) * 0.2
@@ -44,5 +44,5 @@ def test_the_strength_that_suits_noise_is_found_on_held_out_pictures(solver: str
 def test_of_equals_the_strongest_and_nothing_to_validate_on() -> None:
     assert strongest({0.0: 0.5, 0.1: 0.7, 1.0: 0.7}) == 1.0
     features, labels = random_task(30, 4, 3)
-    with pytest.raises(SparsebenchError, match="no pictures to choose"):
+    with pytest.raises(SparsebenchError, match="no images to choose"):
         sweep(features, labels, 3, LinearRecipe(epochs=1), DECAYS, share=0.0, metric="top1")

@@ -1,4 +1,4 @@
-"""Random crops: those of torchvision, and pictures that come out right."""
+"""Random crops: those of torchvision, and images that come out right."""
 
 from __future__ import annotations
 

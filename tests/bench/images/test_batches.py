@@ -1,4 +1,4 @@
-"""Pictures in memory: the evaluation's crops exactly, the training's reproducibly."""
+"""Images in memory: the evaluation's crops exactly, the training's reproducibly."""
 
 from __future__ import annotations
 

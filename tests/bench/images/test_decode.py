@@ -175,7 +175,7 @@ class Watched:
         with self.lock:
             self.started += 1
         if item == self.bad:
-            raise SparsebenchError(f"The picture {item} is gone.", "Bring it back.")
+            raise SparsebenchError(f"The image {item} is gone.", "Bring it back.")
         return self.store.read(item, at_least)
 
 
@@ -200,7 +200,7 @@ def test_decoding_ahead_is_bounded() -> None:
 def test_an_error_reaches_the_consumer_after_the_batches_before_it() -> None:
     task, _ = watched(bad=57)
     seen = []
-    with pytest.raises(SparsebenchError, match="picture 57 is gone"):
+    with pytest.raises(SparsebenchError, match="image 57 is gone"):
         for indices, _ in decoded_batches(task, "train", PREPROCESSING, 10, workers=2):
             seen.append(int(indices[-1]))
     assert seen == [9, 19, 29, 39, 49]

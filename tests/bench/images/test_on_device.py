@@ -1,4 +1,4 @@
-"""Pictures kept and cut on a device: those that the host's batches have. The device is the CPU."""
+"""Images kept and cut on a device: those that the host's batches have. The device is the CPU."""
 
 from __future__ import annotations
 

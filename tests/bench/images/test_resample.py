@@ -15,7 +15,7 @@ STRAIGHT = torch.tensor([False])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("shape", [(40, 61), (32, 17), (9, 13), (200, 33), (1, 2)])
 def test_noise_is_resized_as_by_pytorchs_kernel(interpolation: str, shape: tuple[int, int]) -> None:
-    """Smaller and larger, in one direction each; noise is the hardest picture."""
+    """Smaller and larger, in one direction each; noise is the hardest image."""
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     expected = resample(noise, 32, 32, interpolation).transpose(2, 0, 1).astype(np.float32)
     sides = torch.tensor([shape])

@@ -1,4 +1,4 @@
-"""Prepared pictures are found again by content, and made again when damaged."""
+"""Prepared images are found again by content, and made again when damaged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_second_time_nothing_is_decoded(pictures: Path, tmp_path: Path) -> N
     store = PictureStore(tmp_path)
     assert "decode" in stages(store, pictures)
     assert stages(store, pictures) == {"load"}
-    # Another crop of the same resized pictures shares them; another short side does not.
+    # Another crop of the same resized images shares them; another short side does not.
     assert stages(store, pictures, Preprocessing(12, 20, "bilinear", CARD.mean, CARD.std)) == {
         "load"
     }
@@ -37,7 +37,7 @@ def test_the_second_time_nothing_is_decoded(pictures: Path, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "no pictures at all"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "no images at all"])
 def test_a_damaged_file_is_noticed_and_made_again(
     pictures: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_damaged_file_is_noticed_and_made_again(
     elif damage == "altered":
         content[-5] ^= 1
     else:
-        content = bytearray(b"no pictures at all")
+        content = bytearray(b"no images at all")
     path.write_bytes(content)
     assert "decode" in stages(store, pictures)
     assert stages(store, pictures) == {"load"}

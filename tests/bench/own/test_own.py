@@ -76,7 +76,7 @@ def test_they_run_and_what_is_said_of_them_is_true(
         assert "seconds: one engine call on one full batch" in " ".join(text.split())
     for text in (done.out, summary):
         assert "own-engine" in text and "single-call" in text
-        for wrong in ("end to end", "images/s", "pictures/s", "one training", "0 ms"):
+        for wrong in ("end to end", "images/s", "pictures/s", "first run", "0 ms"):
             assert wrong not in text
     for record in lines(folder / "records.jsonl"):
         assert record["settings"] == {"size": 32, "input": "real pictures", "calls": 3}

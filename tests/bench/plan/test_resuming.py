@@ -1,4 +1,4 @@
-"""What may change when a run goes on: the number of blocks, unless it deals the seeds anew."""
+"""What may change when a run goes on: the number of blocks, unless it deals the seeds again."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def begun(plan: Plan, folder: Path) -> Path:
 def test_repeats_that_deal_the_seeds_of_a_training_anew_are_refused(
     tmp_path: Path, repeats: int
 ) -> None:
-    """Seen: such trainings began anew, as other cells beside the old ones."""
+    """Seen: such trainings began again, as other cells beside the old ones."""
     folder = begun(TRAINING, tmp_path)
     changed = TRAINING.with_changes(repeats=repeats)
     with pytest.raises(SparsebenchError, match="full, linear-online over 2 repeats") as error:
         same_plan(changed, folder)
     assert f"with {repeats} every block" in error.value.cause
-    assert "--repeats 2" in error.value.mend
+    assert "--repeats 2" in error.value.fix
     without = {"workloads": ("inference", "linear-cached")}
     same_plan(changed.with_changes(**without), begun(TRAINING.with_changes(**without), tmp_path))
 

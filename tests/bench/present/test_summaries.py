@@ -1,4 +1,4 @@
-"""What the command line gets: files of a run, its tables, its pictures."""
+"""What the command line gets: files of a run, its tables, its images."""
 
 from __future__ import annotations
 

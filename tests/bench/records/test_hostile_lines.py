@@ -188,7 +188,7 @@ def test_devices_pipes_and_folders_are_no_files(
         path.unlink(missing_ok=True) if not path.is_dir() else path.rmdir()
         make(path)
         told = cli("report", folder, "--out", tmp_path / "r.md")
-        # Comparisons follow from the rest and are made anew.
+        # Comparisons follow from the rest and are made again.
         assert told.code == (0 if name == "comparisons.jsonl" else 2), told.err
         assert "Traceback" not in told.err
 

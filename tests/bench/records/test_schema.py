@@ -133,7 +133,7 @@ def test_newer_schema_is_named_and_older_or_foreign_ones_are_told_apart() -> Non
     with pytest.raises(SparsebenchError, match=r"newer sparsebench: record\.v2.*record\.v1"):
         upgraded("record", line | {"schema": "record.v2"}, "here")
     for other in ("trial.v1", "record", None, 1):
-        with pytest.raises(SparsebenchError, match="is no record"):
+        with pytest.raises(SparsebenchError, match="is not a valid record"):
             upgraded("record", line | {"schema": other}, "here")
 
 

@@ -128,7 +128,7 @@ def test_wrong_pairs_and_broken_files_end_with_one_message(
     broken.write_bytes(mine.read_bytes()[:10_000])
     for arguments, complaint in (
         (("--backbone", mine), "does not say which dense network"),
-        (("--backbone", mine, "--dense", f"{mine}={mine}"), "cannot be the dense partner"),
+        (("--backbone", mine, "--dense", f"{mine}={mine}"), "cannot be the dense baseline"),
         (("--backbone", mine, "--dense", f"{mine}={DENSE}"), "of one architecture"),
         (("--backbone", dense, "--dense", f"{dense}={mine}"), "holds hardly any zeros"),
         (("--backbone", broken), "cannot be read as ONNX"),

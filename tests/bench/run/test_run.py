@@ -119,7 +119,7 @@ def test_stages_sum_to_the_total_within_one_percent(finished: Path) -> None:
     for trial in trials:
         assert math.isclose(sum(trial["stages"].values()), trial["seconds"][0], rel_tol=0.01)
         assert expected[trial["workload"]] <= set(trial["stages"])
-        # Pictures that were worked on: one pass over both splits, or one epoch of training.
+        # Images that were worked on: one pass over both splits, or one epoch of training.
         assert trial["items"] == (24 + 12 if trial["workload"] == "linear-cached" else 24)
 
 
@@ -316,7 +316,7 @@ def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
     assert "SIGSEGV" in summary
 
 
-def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_mend(
+def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_fix(
     cli: Cli, pictures: Path, tmp_path: Path
 ) -> None:
     options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]

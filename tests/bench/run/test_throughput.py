@@ -53,6 +53,6 @@ def test_end_to_end_seconds_do_not_depend_on_how_items_are_counted(
     assert not section.throughput
     seconds = geometric_mean(median(block) for block in times)
     assert section.rows[0].speed.mid == pytest.approx(seconds, rel=1e-9)
-    # The same pictures in the same time, counted as pictures a second.
+    # The same images in the same time, counted as images a second.
     as_calls = table(record_of("inference", times, items))
     assert section.rows[0].speed.mid * as_calls.rows[0].speed.mid == pytest.approx(items, rel=1e-9)

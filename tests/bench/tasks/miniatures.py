@@ -1,7 +1,7 @@
 """The paper's data sets in miniature: three classes, every file where the real one is.
 
 `PAPER` lays them out as the paper's published code reads them, `OWNERS` as their owners and
-torchvision do. Both hold the same pictures in the same split.
+torchvision do. Both hold the same images in the same split.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BYTES = [encoded(picture(seed, 12, 10)) for seed in range(6)]
 
 
 def split_of(name: str) -> Pictures:
-    """The split of a miniature: by default 3 training and 2 test pictures a class."""
+    """The split of a miniature: by default 3 training and 2 test images a class."""
     train = FIRST.get(name, 3)
     sides: Pictures = {"train": {}, "test": {}}
     number = 0
@@ -63,7 +63,7 @@ def split_of(name: str) -> Pictures:
 
 
 def content(file: str) -> bytes:
-    """The same file name has the same picture in every layout."""
+    """The same file name has the same image in every layout."""
     return _BYTES[sum(map(ord, file)) % len(_BYTES)]
 
 
@@ -223,7 +223,7 @@ def sun(root: Path) -> Path:
 
 
 def cifar(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python batches with 20 + 10 pictures, whose checksums torchvision is told."""
+    """Python batches with 20 + 10 images, whose checksums torchvision is told."""
     import hashlib
 
     from torchvision.datasets import CIFAR10, CIFAR100
@@ -261,7 +261,7 @@ def cifar(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fashion(root: Path) -> Path:
-    """40 + 20 pictures in LeCun's format: kind and rank, sizes, bytes."""
+    """40 + 20 images in LeCun's format: kind and rank, sizes, bytes."""
     import struct
 
     raw = root / ON_DISK["fashion-mnist"]

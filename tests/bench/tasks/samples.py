@@ -1,4 +1,4 @@
-"""Small picture folders and archives made for tests."""
+"""Small image folders and archives made for tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 
 def picture(seed: int = 0, width: int = 24, height: int = 20) -> Image.Image:
-    """A smooth coloured picture, another one for every seed."""
+    """A smooth coloured image, another one for every seed."""
     generator = np.random.default_rng(seed)
     small = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """The bytes of a picture file."""
+    """The bytes of an image file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -35,7 +35,7 @@ def opened(name: str, folder: Path) -> Task:
     try:
         return open_task(name, folder / "data", cache=folder / "cache", download=False)
     except SparsebenchError as error:
-        assert error.mend, f"{name} says what is wrong but not what to do: {error}"
+        assert error.fix, f"{name} says what is wrong but not what to do: {error}"
         pytest.skip(str(error))
 
 

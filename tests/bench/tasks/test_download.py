@@ -70,7 +70,7 @@ def test_a_download_given_up_goes_on_at_the_next_start(server: Server, tmp_path:
     server.cuts = [400_000, 0, 0, 0]
     with pytest.raises(SparsebenchError, match="broke off.*missing") as caught:
         get(server, tmp_path)
-    assert "goes on" in caught.value.mend
+    assert "resumes" in caught.value.fix
     assert not (tmp_path / "set.tar").exists()
     assert (tmp_path / "set.tar.part").stat().st_size == 400_000
     server.asked.clear()
@@ -122,7 +122,7 @@ def test_a_missing_file_is_not_tried_again(server: Server, tmp_path: Path) -> No
     with pytest.raises(SparsebenchError, match="says 404") as caught:
         get(server, tmp_path)
     assert server.asked == ["/set.tar"]
-    assert str(tmp_path) in caught.value.mend
+    assert str(tmp_path) in caught.value.fix
 
 
 def test_a_server_that_is_gone_is_given_up(tmp_path: Path) -> None:

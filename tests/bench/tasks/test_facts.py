@@ -15,7 +15,7 @@ from tests.bench.tasks.miniatures import PAPER
 @pytest.mark.parametrize(
     ("name", "whole"),
     [
-        ("aircraft", 100 * 100),  # 100 pictures of each variant
+        ("aircraft", 100 * 100),  # 100 images of each variant
         ("caltech101", 8_677),  # 9,144 less 467 of the background
         ("caltech256", 30_607),
         ("cars", 16_185),
@@ -46,7 +46,7 @@ def test_there_are_twelve_and_all_are_registered() -> None:
 
 
 def test_five_are_measured_per_class() -> None:
-    """In the paper's raw results theirs alone are no whole numbers of test pictures."""
+    """In the paper's raw results theirs alone are no whole numbers of test images."""
     per_class = {name for name, facts in PAPER_TASKS.items() if facts.metric == "mean_per_class"}
     assert per_class == {"aircraft", "caltech101", "caltech256", "flowers102", "pets"}
 

@@ -41,7 +41,7 @@ def test_undecodable_pictures_are_skipped_and_named(trees: Path, tmp_path: Path)
     good = (trees / "train/ash/000.jpg").read_bytes()
     (trees / "train/ash/cut.jpg").write_bytes(good[: len(good) // 2])
     (trees / "train/oak/empty.png").write_bytes(b"")
-    (trees / "test/oak/text.jpg").write_text("no picture at all")
+    (trees / "test/oak/text.jpg").write_text("no image at all")
     (trees / "test/oak/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     task = open_task(str(trees), cache=tmp_path / "c")
     reasons = dict(line.split(": ", 1) for line in task.skipped)
@@ -58,10 +58,10 @@ def test_undecodable_pictures_are_skipped_and_named(trees: Path, tmp_path: Path)
 
 
 def test_strict_fails_on_the_same_pictures(trees: Path, tmp_path: Path) -> None:
-    (trees / "test/oak/text.jpg").write_text("no picture at all")
+    (trees / "test/oak/text.jpg").write_text("no image at all")
     with pytest.raises(SparsebenchError, match=r"1 image.*test/oak/text.jpg: no known") as e:
         open_task(str(trees), cache=tmp_path / "c", strict=True)
-    assert "--strict" in e.value.mend
+    assert "--strict" in e.value.fix
 
 
 def test_a_class_with_only_bad_pictures_is_an_empty_class(trees: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_folder_that_contains_itself_is_walked_once(trees: Path, tmp_path: Pat
 def test_a_pipe_is_no_picture_and_is_not_waited_for(trees: Path, tmp_path: Path) -> None:
     os.mkfifo(trees / "train/ash/pipe.jpg")
     task = open_task(str(trees), cache=tmp_path / "c")
-    assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is no ordinary file)",)
+    assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is not an ordinary file)",)
 
 
 @pytest.mark.parametrize("wrap", ["", "wrap/"])

@@ -111,14 +111,14 @@ def test_bad_pictures_are_skipped_and_named(tmp_path: Path) -> None:
     table["label"] = [0, 1, 0, 1]
     task = open_task(parquet(tmp_path / "set", sides), cache=tmp_path / "c")
     assert [line.split(":")[0] for line in task.skipped] == ["train/1", "train/2"]
-    assert "there is no picture" in task.skipped[1]
+    assert "there is no image" in task.skipped[1]
     assert task.train.labels.tolist() == [0, 1]
 
 
 def refusal(tmp_path: Path, sides: dict[str, tuple[dict[str, list[Any]], Any]]) -> SparsebenchError:
     with pytest.raises(SparsebenchError) as caught:
         open_task(parquet(tmp_path / "set", sides), cache=tmp_path / "c")
-    assert caught.value.mend
+    assert caught.value.fix
     return caught.value
 
 
@@ -155,14 +155,14 @@ def test_what_cannot_be_had_says_so(tmp_path: Path) -> None:
     for name in ("hf:", f"hf:{tmp_path}/nothing"):
         with pytest.raises(SparsebenchError) as caught:
             open_task(name, cache=tmp_path / "c", download=False)
-        assert caught.value.mend
+        assert caught.value.fix
 
 
 def test_without_the_library_its_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SparsebenchError, match="not installed") as caught:
         open_task("hf:someone/something")
-    assert caught.value.mend == hub.INSTALL
+    assert caught.value.fix == hub.INSTALL
 
 
 def test_configuration_and_revision_are_passed_on(

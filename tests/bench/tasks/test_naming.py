@@ -47,7 +47,7 @@ def test_a_run_keeps_two_folders_of_one_name_apart(
 ) -> None:
     for parent in ("x", "y"):
         shutil.copytree(pictures, tmp_path / parent / "pics")
-    for side in ("train", "test"):  # other pictures than those of x
+    for side in ("train", "test"):  # other images than those of x
         shutil.rmtree(tmp_path / "y/pics" / side / "light")
         shutil.copytree(tmp_path / "y/pics" / side / "dark", tmp_path / "y/pics" / side / "light")
     plan = tmp_path / "small.toml"

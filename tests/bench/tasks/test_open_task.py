@@ -13,7 +13,7 @@ from tests.bench.tasks.samples import picture_files, write_folder, write_tar
 
 
 def two_dots(options: TaskOptions) -> Task:
-    """Dark and bright pictures, for these tests."""
+    """Dark and bright images, for these tests."""
     pixels = np.zeros((8, 6, 6), np.uint8)
     pixels[1::2] = 200
     labels = np.arange(8) % 2

@@ -168,15 +168,15 @@ def test_what_lies_in_the_wrong_layout_is_named_with_what_was_expected(tmp_path:
     with pytest.raises(SparsebenchError) as caught:
         opened("pets", tmp_path / "data")
     assert "holds Abyssinian" in caught.value.cause
-    assert "train/CLASS/*.jpg and test/CLASS/*.jpg" in caught.value.mend
-    assert "annotations/trainval.txt" in caught.value.mend
+    assert "train/CLASS/*.jpg and test/CLASS/*.jpg" in caught.value.fix
+    assert "annotations/trainval.txt" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_what_is_not_there_says_where_it_would_be_looked_for(name: str, tmp_path: Path) -> None:
     with pytest.raises(SparsebenchError, match=f"'{name}' is not in") as caught:
         opened(name, tmp_path / "data")
-    assert SETS[name].folders[0] in caught.value.mend
+    assert SETS[name].folders[0] in caught.value.fix
 
 
 @pytest.mark.parametrize("name", ["pets", "dtd"])
@@ -187,7 +187,7 @@ def test_another_number_of_classes_is_another_data_set(
     monkeypatch.setitem(FACTS, name, PAPER_TASKS[name])
     with pytest.raises(SparsebenchError, match=r"has 3 classes, .* has (37|47)") as caught:
         opened(name, tmp_path / "data")
-    assert "--task FOLDER" in caught.value.mend
+    assert "--task FOLDER" in caught.value.fix
 
 
 def test_another_number_of_pictures_is_noted(tmp_path: Path) -> None:
@@ -195,14 +195,14 @@ def test_another_number_of_pictures_is_noted(tmp_path: Path) -> None:
     next((place / "train/American_Crow").iterdir()).unlink()
     next((place / "test/American_Crow").iterdir()).unlink()
     task = opened("birdsnap", tmp_path / "data")
-    assert task.notes[0].startswith("8 train pictures; the paper's split is reported to have 9")
-    assert task.notes[1].startswith("5 test pictures; the paper's split has 6")
+    assert task.notes[0].startswith("8 train images; the paper's split is reported to have 9")
+    assert task.notes[1].startswith("5 test images; the paper's split has 6")
 
 
 def test_listed_pictures_that_are_missing_are_no_smaller_task(tmp_path: Path) -> None:
     place = PAPER["aircraft"](tmp_path / "data")
     (place / "data/images/1000001.jpg").unlink()
-    with pytest.raises(SparsebenchError, match=r"1 of the 15 pictures.*1000001.jpg"):
+    with pytest.raises(SparsebenchError, match=r"1 of the 15 images.*1000001.jpg"):
         opened("aircraft", tmp_path / "data")
 
 
@@ -219,7 +219,7 @@ def test_lists_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
         altered(place / file, old, new)
         with pytest.raises(SparsebenchError) as caught:
             opened(name, root)
-        assert caught.value.mend
+        assert caught.value.fix
         return caught.value.cause
 
     trainval = "data/images_variant_trainval.txt"
@@ -270,7 +270,7 @@ def test_flowers_beyond_the_labels_are_named(tmp_path: Path) -> None:
     ids = {k: v for k, v in loadmat(place / "setid.mat").items() if not k.startswith("__")}
     ids["tstid"][0, 0] = 99
     savemat(place / "setid.mat", ids)
-    with pytest.raises(SparsebenchError, match="names picture 99, but 15 have a label"):
+    with pytest.raises(SparsebenchError, match="names image 99, but 15 have a label"):
         opened("flowers102", tmp_path / "data")
 
 
@@ -287,7 +287,7 @@ def test_undecodable_pictures_are_skipped_and_noted(tmp_path: Path) -> None:
     (place / "data/images/1000001.jpg").write_bytes(b"\xff\xd8 broken")
     task = opened("aircraft", tmp_path / "data")
     assert len(task.skipped) == 1
-    assert task.notes[0].startswith("8 train pictures")
+    assert task.notes[0].startswith("8 train images")
     with pytest.raises(SparsebenchError, match="cannot be decoded"):
         opened("aircraft", tmp_path / "data", strict=True)
 

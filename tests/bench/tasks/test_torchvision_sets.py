@@ -128,4 +128,4 @@ def test_offline_is_said_at_once_with_the_way_out(
     with pytest.raises(SparsebenchError, match="cannot be downloaded from here") as caught:
         open_task("cifar10", tmp_path)
     assert time.monotonic() - start < 2 * download.REACH_SECONDS + 5
-    assert "digits" in caught.value.mend
+    assert "digits" in caught.value.fix

@@ -39,7 +39,7 @@ def test_a_loss_that_shoots_up_and_comes_back_is_no_divergence() -> None:
     watched([[2.4, 9e5, 400.0, 90.0], [30.0] * 90, [3.0, 2.0]])
     watched([[0.01, 20.0, 22.0]])  # a first loss near 0 says little of those to come
     watched([[15.1], [150.0]])  # one that begins badly may stay so
-    watched([[2.4, 2.0, 1e4]])  # a last batch of few pictures
+    watched([[2.4, 2.0, 1e4]])  # a last batch of few images
 
 
 def test_a_training_that_ends_far_above_guessing_diverged() -> None:

@@ -25,7 +25,7 @@ GRAPHS = Execution(graphs=True)
 
 @pytest.fixture(scope="module")
 def data(pictures: Path) -> TrainingData:
-    """20 pictures to train on, 4 to validate."""
+    """20 images to train on, 4 to validate."""
     return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
 
 
@@ -61,7 +61,7 @@ def test_full_batches_are_replayed_and_nothing_else(data: TrainingData) -> None:
     runner = StepRunner(small_network(), data, recipe, GRAPHS, StageClock(), capture=recorder)
     full = torch.Size([8, 3, 20, 20])
     for number in range(2):
-        runner.epoch(number, 1)  # 8, 8 and 4 pictures
+        runner.epoch(number, 1)  # 8, 8 and 4 images
         assert recorder.replayed == [full] * 2 * (number + 1)
         runner.accuracy(data.test)  # 8 and 4
         assert recorder.replayed == [full] * 2 * (number + 1)

@@ -58,7 +58,7 @@ def test_the_native_kernels_say_which_layers_ran_sparse(job: Job) -> None:
     for layer in layers.values():
         assert (layer["forward"] == "generated") is not bool(layer["why_not"])
     assert answers.trained[0].facts["execution"]["kernels"]
-    assert answers.trained[0].facts["compile_seconds"] > 0  # told apart, outside of the clock
+    assert answers.trained[0].facts["compile_seconds"] > 0  # reported apart, outside of the clock
 
 
 def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: Job) -> None:
@@ -104,7 +104,7 @@ def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None
     assert answers.trained[0].facts["execution"]["kernels"]
 
 
-def test_a_wrong_task_is_the_users_mistake_and_keeps_its_mend(job: Job) -> None:
+def test_a_wrong_task_is_the_users_mistake_and_keeps_its_fix(job: Job) -> None:
     with pytest.raises(SparsebenchError, match="nowhere"):
         run_job(replace(job, task="nowhere/at/all"), timeout=60, say=lambda text: None)
 

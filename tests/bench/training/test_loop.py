@@ -56,7 +56,7 @@ def test_masks_after_training_are_those_before_bit_for_bit(
 
 
 def test_the_suites_own_kernels_train_the_same_network(data: TrainingData) -> None:
-    """Same pictures, order and head: the first steps of both agree to rounding."""
+    """Same images, order and head: the first steps of both agree to rounding."""
     recipe = TrainRecipe("paper", 1, 0.002, 10)
     found = {}
     for kernels in (False, True):

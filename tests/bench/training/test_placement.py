@@ -1,4 +1,4 @@
-"""Pictures go to the device where they fit, and train the same network there."""
+"""Images go to the device where they fit, and train the same network there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sparsebench.models.cards import Preprocessing
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-# 24 pictures to train and validate on, 12 to test on, all square.
+# 24 images to train and validate on, 12 to test on, all square.
 BYTES = (24 + 12) * 22 * 22 * 3
 
 

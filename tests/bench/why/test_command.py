@@ -85,11 +85,11 @@ def test_the_words_fit_80_columns(cli: Cli, bare: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "80")
     result = cli("inspect", bare, "--why", "--engine", "onnxruntime", "--threads", 1)
     assert result.code == 0, result.err
-    assert "with its" in result.out and "zeros filled" in result.out and "Mend:" in result.out
+    assert "with its" in result.out and "zeros filled" in result.out and "Fix:" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
 
 
-def test_wrong_usage_is_named_with_its_mend(cli: Cli, bare: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_named_with_its_fix(cli: Cli, bare: Path, tmp_path: Path) -> None:
     unknown = cli("inspect", bare, "--why", "--engine", "onnxruntim")
     assert unknown.code == 2 and "'onnxruntime'" in unknown.err
     assert "--engine is missing" in cli("inspect", bare, "--why").err

@@ -90,10 +90,10 @@ def test_the_grid_is_powers_of_two_from_sixteen(size: int, grid: int | None) -> 
 
 def test_lanes_that_are_not_filled_are_paid_for() -> None:
     measured = made(engine="native", lanes=16, whole=replace(WHOLE, batch_size=28))
-    assert "what 32 pictures cost" in about(measured, "no multiple of 16")
-    assert not about(made(engine="native", lanes=16), "no multiple")
+    assert "what 32 images cost" in about(measured, "not a multiple of 16")
+    assert not about(made(engine="native", lanes=16), "not a multiple")
     few = made(engine="native", lanes=16, whole=replace(WHOLE, batch_size=20))
-    assert not about(few, "no multiple")
+    assert not about(few, "not a multiple")
 
 
 def test_unsupported_operators_are_shown_with_their_share() -> None:

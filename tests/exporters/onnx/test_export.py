@@ -149,7 +149,7 @@ def test_an_unknown_output_is_one_sentence(sparse: Backbone) -> None:
 
 def test_a_picture_size_the_network_cannot_take_is_one_sentence(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten())
-    with pytest.raises(SparsebenchError, match="pictures of 4 px.*larger"):
+    with pytest.raises(SparsebenchError, match="images of 4 px.*larger"):
         write_onnx(network, tmp_path / "model.onnx", 4)
 
 

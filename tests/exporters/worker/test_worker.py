@@ -123,7 +123,7 @@ def test_a_worker_that_dies_between_calls_is_noticed() -> None:
             worker.run(pictures(1))
 
 
-def test_a_batch_that_does_not_fit_in_memory_names_the_mend() -> None:
+def test_a_batch_that_does_not_fit_in_memory_names_the_fix() -> None:
     with started("Good") as worker, pytest.raises(WorkerFailed, match="smaller --batch-size"):
         worker.compile(Artifact("", "", (3, 4096, 4096), 2, "features"), CompileRequest(10**6, 1))
 
@@ -146,12 +146,12 @@ def test_an_unsupported_precision_is_refused_with_the_supported_ones() -> None:
         worker.compile(ARTIFACT, CompileRequest(4, 1, precision="int8"))
 
 
-def test_a_broken_library_is_an_availability_with_cause_and_mend() -> None:
+def test_a_broken_library_is_an_availability_with_cause_and_fix() -> None:
     with started("Broken") as worker:
         found = worker.available()
     assert not found.ok
     assert "libfoo.so.1" in found.reason
-    assert "uv pip install foo" in found.mend
+    assert "uv pip install foo" in found.fix
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")

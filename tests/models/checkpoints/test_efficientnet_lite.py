@@ -179,7 +179,7 @@ def shared_pictures() -> Path:
     return folder / "imagenette-224-sample.tar"
 
 
-@pytest.mark.skipif(not shared_pictures().is_file(), reason="the shared pictures are not here")
+@pytest.mark.skipif(not shared_pictures().is_file(), reason="the shared images are not here")
 def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
     backbone: Backbone,
 ) -> None:
@@ -191,13 +191,13 @@ def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
             wrong += hits(backbone, pictures, labels, IMAGENET_PREPROCESSING)
         count += len(labels)
     assert count == 100
-    # One standard error of 100 pictures is 4 points; the two share their pictures.
+    # One standard error of 100 images is 4 points; the two share their images.
     assert 0.66 < right / count < 0.84
     assert right - wrong >= 3
 
 
 def hits(backbone: Backbone, pictures: Tensor, labels: Tensor, scale: Preprocessing) -> int:
-    """Right answers for pictures float32 [N, 3, 224, 224] within 0..1, already cropped."""
+    """Right answers for images float32 [N, 3, 224, 224] within 0..1, already cropped."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (scale.mean, scale.std))
     images = ((pictures - mean) / std).to(memory_format=torch.channels_last)  # faster
     return int((backbone.module(images).argmax(1) == labels).sum())

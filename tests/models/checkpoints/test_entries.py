@@ -298,7 +298,7 @@ def test_files_of_other_kinds_are_called_what_they_are(tmp_path: Path) -> None:
     jit.save(jit.trace(network(), torch.zeros(1, 3, 9, 9)), str(scripted))
     with pytest.raises(SparsebenchError, match="is a TorchScript program") as caught:
         load_checkpoint(scripted)
-    assert "torch.onnx.export(torch.jit.load" in caught.value.mend
+    assert "torch.onnx.export(torch.jit.load" in caught.value.fix
     program = torch.export.export(network(), (torch.zeros(1, 3, 9, 9),))
     torch.export.save(program, tmp_path / "b.pt2")
     np.savez(tmp_path / "c.npz", w=np.ones(3))
@@ -332,6 +332,6 @@ def test_networks_that_the_suite_does_not_build_are_sent_to_onnx(
     torch.save({name: torch.ones(4, 4) for name in names}, tmp_path / "a.pth")
     with pytest.raises(SparsebenchError, match=whose) as caught:
         build_from("tiny", load_checkpoint(tmp_path / "a.pth"), tmp_path / "a.pth")
-    assert "torch.onnx.export" in caught.value.mend
+    assert "torch.onnx.export" in caught.value.fix
     found = inspect_target(str(tmp_path / "a.pth"))
     assert whose in found.unknown[0] and "torch.onnx.export" in found.facts["to run it"]

@@ -1,8 +1,8 @@
-"""A real sparse ImageNet network: SqueezeNet by Deep Compression, on real pictures.
+"""A real sparse ImageNet network: SqueezeNet by Deep Compression, on real images.
 
 The data may not be distributed with the suite. ``SPARSEBENCH_TEST_DATA`` names a folder
 with ``checkpoints/squeezenet-deep-compression.net`` and ``imagenette-224-sample.tar``
-(``test/WORDNET-ID/*.jpg``, square pictures of 224 px).
+(``test/WORDNET-ID/*.jpg``, square images of 224 px).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ IMAGENETTE = {
     "n03445777": 574,
     "n03888257": 701,
 }
-FULL_IMAGENETTE = 0.567  # of the same file, on all 3,925 validation pictures
+FULL_IMAGENETTE = 0.567  # of the same file, on all 3,925 validation images
 
 
 @pytest.fixture
 def data() -> Path:
     folder = os.environ.get("SPARSEBENCH_TEST_DATA")
     if not folder:
-        pytest.skip("SPARSEBENCH_TEST_DATA names no folder with the SqueezeNet file and pictures")
+        pytest.skip("SPARSEBENCH_TEST_DATA names no folder with the SqueezeNet file and images")
     return Path(folder)
 
 
@@ -62,7 +62,7 @@ def test_the_published_file_recognises_imagenette(data: Path) -> None:
             content = archive.extractfile(member)
             assert content is not None
             picture = Image.open(io.BytesIO(content.read())).convert("RGB")
-            # The sample's pictures are centre crops already: no second crop.
+            # The sample's images are centre crops already: no second crop.
             picture = picture.resize((seen.size, seen.size), Image.Resampling.BILINEAR)
             pixels = np.asarray(picture, np.float32) / 255
             batch.append(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))

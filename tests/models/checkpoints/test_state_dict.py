@@ -229,7 +229,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, name: str, content: by
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SparsebenchError, match=name) as caught:
         load_checkpoint(tmp_path / name)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_statistics_that_were_only_shifted_are_taken(tmp_path: Path, tiny: Any) -> None:

@@ -71,7 +71,7 @@ def test_a_wrong_layout_is_named_with_what_was_found(
         find_layout(files, folders, "my/data")
     assert said in str(caught.value)
     assert "my/data" in caught.value.cause
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_the_expected_layout_is_shown() -> None:

@@ -69,7 +69,7 @@ def test_a_class_that_loses_most_of_its_images_needs_consent(tmp_path: Path, for
     files = cats(3, {f"{n}.jp2": b"x" for n in range(17)})
     with pytest.raises(SparsebenchError, match=r"train/cat keeps 3 of 20.*17 \.jp2") as caught:
         opened(tmp_path, files, form)
-    assert "--allow-image-loss" in caught.value.mend
+    assert "--allow-image-loss" in caught.value.fix
     images = opened(tmp_path, files, form, allow_image_loss=True)
     assert len(images.train) == 6
     with pytest.raises(SparsebenchError, match="left out"):

@@ -89,7 +89,7 @@ def test_a_dense_file_is_not_taken_for_sparse(dense_file: Path) -> None:
 def test_a_label_that_the_file_contradicts_is_refused(sparse_file: Path, label: str) -> None:
     with pytest.raises(SparsebenchError, match=r"is 80\.0% sparse, but .* says") as caught:
         load_backbone(f"{ARCH}/{label}@{sparse_file}")
-    assert f"{label.partition('-')[0]}-80@" in caught.value.mend
+    assert f"{label.partition('-')[0]}-80@" in caught.value.fix
     assert load_backbone(f"{ARCH}/gmp-82@{sparse_file}").measured_sparsity == pytest.approx(0.8)
 
 

@@ -47,8 +47,8 @@ def test_weights_out_of_reach_are_one_clear_message(
     monkeypatch.setattr(WeightsEnum, "get_state_dict", fail)
     with pytest.raises(SparsebenchError, match="could not be loaded") as caught:
         load_backbone("resnet18/magnitude-90@torchvision")
-    assert "resnet18-f37072fd.pth" in caught.value.mend
-    assert "resnet18/dense@generated" in caught.value.mend
+    assert "resnet18-f37072fd.pth" in caught.value.fix
+    assert "resnet18/dense@generated" in caught.value.fix
     assert "\n" not in str(caught.value)
 
 

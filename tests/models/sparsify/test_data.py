@@ -73,7 +73,7 @@ def test_an_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:
 
 
 def test_augmentation_of_the_whole_area_only_mirrors() -> None:
-    # Ratio still varies, so pictures that are constant along columns stay what they are.
+    # Ratio still varies, so images that are constant along columns stay what they are.
     rows = torch.arange(SIZE, dtype=torch.uint8).view(1, 1, 1, SIZE) * 30
     images = rows.expand(64, 3, SIZE, SIZE).contiguous()
     out = augment(images, torch.Generator().manual_seed(0), (1.0, 1.0))

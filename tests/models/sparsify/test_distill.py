@@ -79,5 +79,5 @@ def test_a_teacher_is_a_file_and_must_know_the_classes(tmp_path: Path) -> None:
     teacher = load_teacher(str(tmp_path / "t.safetensors"), ("a", "b"), "cpu")
     assert not teacher.teacher.training
     assert teacher.preprocessing.size == SIZE
-    with pytest.raises(SparsebenchError, match="tells 2 classes apart, the pictures have 3"):
+    with pytest.raises(SparsebenchError, match="tells 2 classes apart, the images have 3"):
         load_teacher(str(tmp_path / "t.safetensors"), ("a", "b", "c"), "cpu")

@@ -134,7 +134,7 @@ def test_gradients_are_those_of_groups_in_eval_mode_within_the_mask() -> None:
     mask = {n: torch.rand_like(w) < 0.5 for n, w in run.weights.items()}
     before = run.module.get_buffer("1.running_mean").clone()
     rows, count = collect_gradients(run, mask, count=10, pictures=4)
-    assert count == len(rows) == 4  # 16 pictures in groups of 4
+    assert count == len(rows) == 4  # 16 images in groups of 4
     assert run.module.training
     assert torch.equal(run.module.get_buffer("1.running_mean"), before)
     images, labels = next(run.batches())

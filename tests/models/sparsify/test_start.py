@@ -61,7 +61,7 @@ def test_a_teacher_of_imagenet_cannot_teach_what_it_does_not_know(classes: tuple
 def test_a_deeper_network_is_no_start_for_a_shallower_one(tmp_path: Path) -> None:
     """ResNet-34 has every tensor of ResNet-18, and more."""
     torch.save(build("resnet34", 3).state_dict(), tmp_path / "deeper.pth")
-    with pytest.raises(SparsebenchError, match="is no resnet18: .* left over"):
+    with pytest.raises(SparsebenchError, match="is not a resnet18: .* left over"):
         first_weights("resnet18", KNOWN, 0, tmp_path / "deeper.pth")
 
 
@@ -91,7 +91,7 @@ def test_a_start_that_no_training_left_is_refused(
 
 
 def test_weights_of_another_architecture_are_refused() -> None:
-    with pytest.raises(SparsebenchError, match="is no resnet18"):
+    with pytest.raises(SparsebenchError, match="is not a resnet18"):
         first_weights("resnet18", KNOWN, 0, DENSE)
 
 

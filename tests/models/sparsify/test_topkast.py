@@ -60,7 +60,7 @@ def test_only_the_larger_set_moves_and_decays_by_the_exploration_regularizer() -
     assert torch.allclose(moved[forward], 0.1 * DECAY * before[forward], atol=1e-8)
     assert torch.allclose(moved[only_b], 0.1 * DECAY / density * before[only_b], atol=1e-8)
     assert not bool(moved[~backward].any())
-    # Batch norm and biases decay as ever.
+    # Batch norm and biases decay as usual.
     assert run.optimizer.param_groups[0]["weight_decay"] == DECAY
 
 

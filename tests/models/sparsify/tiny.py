@@ -1,4 +1,4 @@
-"""A network and pictures so small that a training takes a second."""
+"""A network and images so small that a training takes a second."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def start_run(module: nn.Module, total_steps: int, steps_per_epoch: int) -> Run:
 
 
 def random_pictures(count: int = 48, seed: int = 0) -> Pictures:
-    """Dark and bright pictures, one class each."""
+    """Dark and bright images, one class each."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     images = rng.integers(0, 100, (count, 3, SIZE, SIZE)) + 120 * labels[:, None, None, None]
@@ -54,7 +54,7 @@ def random_pictures(count: int = 48, seed: int = 0) -> Pictures:
 
 
 def write_folder(root: Path, train: int = 24, test: int = 8) -> Path:
-    """The same kind of pictures as PNG files in ``root/train`` and ``root/test``."""
+    """The same kind of images as PNG files in ``root/train`` and ``root/test``."""
     for split, count, seed in (("train", train, 1), ("test", test, 2)):
         pictures = random_pictures(count, seed)
         for index, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):

@@ -71,7 +71,7 @@ def test_what_a_card_leaves_out_has_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ([1], "no JSON object"),
+        ([1], "not a JSON object"),
         ({"name": "resnet18/dense"}, "schema"),
         (minimal(schema="sparsebench.card/2"), "schema"),
         (minimal(acuracy=0.5), "'acuracy' is unknown"),
@@ -85,7 +85,7 @@ def test_what_a_card_leaves_out_has_defaults(tmp_path: Path) -> None:
         (minimal(num_classes=0), "num_classes"),
         (minimal(num_classes=True), "num_classes"),
         (minimal(trained="yes"), "trained"),
-        (minimal(dense_partner="dense"), "no backbone name"),
+        (minimal(dense_partner="dense"), "is not a valid backbone name"),
         (minimal(preprocessing={"crop": 3}), r"preprocessing\.crop"),
         (minimal(preprocessing={"size": 300}), "cuts out 300"),
         (minimal(preprocessing={"resize": 10**9}), "resizes"),

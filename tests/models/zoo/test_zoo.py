@@ -274,7 +274,7 @@ def test_sparse_weights_take_the_room_of_their_non_zeros(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_accuracies_are_what_the_cards_say() -> None:
-    """By a loop of its own: torchvision's network, pictures read from the archive."""
+    """By a loop of its own: torchvision's network, images read from the archive."""
     folder = os.environ.get("SPARSEBENCH_TEST_DATA")
     if not folder:
         pytest.skip("SPARSEBENCH_TEST_DATA names no folder with mini-imagenet-64.tar")

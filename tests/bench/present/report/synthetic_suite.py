@@ -28,7 +28,7 @@ from sparsebench.bench.records import (
 
 WORKLOADS = ("inference", "linear-cached")
 TASKS = ("synthetic-birds", "synthetic-cars", "synthetic-dtd", "synthetic-food", "synthetic-pets")
-# engine -> seconds a picture of the dense backbone: openvino is the best dense engine
+# engine -> seconds an image of the dense backbone: openvino is the best dense engine
 ENGINES = {"deepsparse": 1.25e-3, "onnxruntime": 1.1e-3, "openvino": 1.0e-3, "torch": 2.0e-3}
 # sparse backbone -> (speed-up on deepsparse; elsewhere 1), accuracy change in points
 SPARSE = {

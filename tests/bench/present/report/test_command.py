@@ -124,7 +124,7 @@ def test_the_task_of_a_command_is_the_plans(tmp_path: Path, task: str, option: s
 def test_the_commands_are_ones_that_run_understands(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each measures the cell, its dense partner and the engine of the best dense cell."""
+    """Each measures the cell, its dense baseline and the engine of the best dense cell."""
     found = json.loads(cli("report", QUICK, "--json").out)
     rows = [row for row in reference_rows() if row["workload"] == "inference"]
     best = next(row for row in rows if row["speedup_best_dense"] == "1.0")

@@ -42,8 +42,8 @@ def test_time_to_the_target_stands_beside_the_accuracy_change(tmp_path: Path) ->
     assert rows["resnet50/gmp-80"][3] == "10" and rows["resnet50/dense"][3] == "20"
     assert rows["resnet50/gmp-80"][5] == "2.00x"
     assert grid.lines[1].entries[5].spread == "no interval"
-    assert grid.columns[-1].title == "change, points"
-    assert rows["resnet50/gmp-80"][-1] == "−0.1" and rows["resnet50/dense"][-1] == "dense"
+    assert grid.columns[-1].title == "accuracy change (pp)"
+    assert rows["resnet50/gmp-80"][-1] == "−0.1" and rows["resnet50/dense"][-1] == "baseline"
     assert "training: full on pets" in html_page(report)
 
 

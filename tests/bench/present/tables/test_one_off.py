@@ -55,5 +55,5 @@ def test_tables_show_them_for_whole_jobs(section: Section) -> None:
     assert dense == ("resnet18/dense", "deepsparse", "3", "4", "dense", "dense")
     assert sparse[2:4] == ("3", "2")
     text = summary_markdown("R", [section], [row.record for row in section.rows])
-    assert "| export s | compile s | one training |" in text
+    assert "| export s | compile s | first run |" in text
     assert one_off_cells(replace(section, workload="inference")) == []

@@ -58,7 +58,7 @@ def found(run: SyntheticRun) -> list[Section]:
 def test_one_table_a_workload_with_every_measured_cell(found: list[Section]) -> None:
     assert [(s.workload, len(s.rows)) for s in found] == [("inference", 10), ("linear-cached", 12)]
     assert found[0].settings == (
-        "cpu, fp32, 2 threads, batch 64, 64 px, 5 blocks, 1,437 training and 360 test pictures"
+        "cpu, fp32, 2 threads, batch 64, 64 px, 5 blocks, 1,437 training and 360 test images"
     )
 
 
@@ -111,7 +111,7 @@ def test_failed_cells_are_listed_with_reasons(found: list[Section], run: Synthet
     ):
         assert "resnet18/magnitude-50 on torch" in text
         assert "signal 11" in text
-        assert "no comparison: its dense partner was not measured" in text
+        assert "no comparison: its dense baseline was not measured" in text
 
 
 def test_generated_backbones_are_speed_only(found: list[Section], run: SyntheticRun) -> None:

@@ -49,7 +49,11 @@ def test_bound_and_share_of_it_stand_in_summary(folder: Path) -> None:
 def test_report_and_json_and_csv_have_them_too(folder: Path, cli: Callable[..., Result]) -> None:
     grids = {grid.title.split()[0]: grid for grid in cell_grids(build_report([folder]))}
     grid = grids["linear-cached"]
-    assert [c.title for c in grid.columns][-3:] == ["more errors", "bound", "of bound"]
+    assert [c.title for c in grid.columns][-3:] == [
+        "relative error increase",
+        "bound",
+        "efficiency",
+    ]
     line = next(line for line in grid.lines if line.entries[0].text == ACDC)
     assert float(str(line.entries[-1].sort)) == pytest.approx(1.0, abs=0.01)
     dense = next(line for line in grid.lines if line.entries[0].text == "resnet18/dense")

@@ -43,7 +43,7 @@ def compiler(folder: Path, text: str, name: str = "g++") -> None:
 def test_without_a_compiler_the_engine_is_not_available_and_says_why(path: Path) -> None:
     found = NativeEngine().available()
     assert not found.ok
-    assert "C++ compiler" in found.reason and "apt-get install g++" in found.mend
+    assert "C++ compiler" in found.reason and "apt-get install g++" in found.fix
     with pytest.raises(SparsebenchError, match="none is on the PATH"):
         build("portable", "float32")
 
@@ -98,7 +98,7 @@ def test_a_wrong_setting_is_the_reason_that_the_engine_gives(
     monkeypatch.setenv("SPARSEBENCH_KERNEL_ISA", "bogus")
     found = NativeEngine().available()
     assert not found.ok and "no instruction set named 'bogus'" in found.reason
-    assert "Reinstall" not in found.mend and "avx512" in found.mend
+    assert "Reinstall" not in found.fix and "avx512" in found.fix
 
 
 WRITES = 'for last; do :; done; : > "$last"'  # what it was given to write, empty
@@ -138,7 +138,7 @@ def test_cxx_may_hold_arguments_and_what_it_names_must_be_there(
         with pytest.raises(SparsebenchError, match=words):
             find_compiler()
         found = NativeEngine().available()
-        assert not found.ok and "CXX" in found.reason and "CXX" in found.mend
+        assert not found.ok and "CXX" in found.reason and "CXX" in found.fix
 
 
 def test_two_that_need_the_same_library_compile_it_once(path: Path) -> None:

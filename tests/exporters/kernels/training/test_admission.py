@@ -142,7 +142,7 @@ def test_a_refusal_names_the_type_and_the_options(
     network.add_module("pool", pool)
     with pytest.raises(SparsebenchError, match=words) as caught:
         sparsify_module(pruned(network))
-    assert "return one tensor" not in caught.value.mend
+    assert "return one tensor" not in caught.value.fix
 
 
 def test_layers_of_another_kind_may_stand_behind_the_masked_ones() -> None:
