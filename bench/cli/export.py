@@ -77,7 +77,7 @@ def export(
     share = verdict.argmax_agreement
     decisions = "" if share is None else f", decisions equal on {share:.0%}"
     echo(
-        f"  against {verdict.against} on {verdict.pictures} real pictures: largest error "
+        f"  against {verdict.against} on {verdict.pictures} real images: largest error "
         f"{verdict.max_abs_error:.1e}{decisions}"
     )
 

@@ -174,7 +174,7 @@ def _tasks(data_dir: Path | None = None) -> Rows:
     rows.append(
         [
             *("DIRECTORY or TAR", None, None, None, "top1", None, "your copy"),
-            "Your own pictures: train/CLASS/*.jpg and test/CLASS/*.jpg.",
+            "Your own images: train/CLASS/*.jpg and test/CLASS/*.jpg.",
         ]
     )
     return ["task", "classes", "train", "test", "metric", "here", "from", "what"], rows

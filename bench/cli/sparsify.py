@@ -277,5 +277,5 @@ def _print(made: Any, as_json: bool) -> None:
     for key, value in sparse.facts.items():
         echo(f"  {key.replace('_', ' ')}: {value}")
     if made.dense_path:
-        echo(f"  its dense partner: {made.dense_path}")
+        echo(f"  its dense baseline: {made.dense_path}")
     echo(f"Look into it:  sparsebench inspect {escape.shell([str(sparse.path)])}")

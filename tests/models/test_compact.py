@@ -65,7 +65,7 @@ def outputs(module: nn.Module) -> torch.Tensor:
 
 def assert_same(smaller: nn.Module, module: nn.Module) -> None:
     expected, got = outputs(module), outputs(smaller)
-    # Held against what the images change: constant outputs would say nothing.
+    # Compared with what the images change: constant outputs would say nothing.
     difference = float((expected[0] - expected[2]).abs().max())
     assert float((expected - got).abs().max()) < 1e-3 * difference
 

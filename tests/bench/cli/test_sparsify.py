@@ -177,7 +177,7 @@ def test_wrong_wishes_are_one_message(sparsify: Cli, cli: Cli, data: Path, tmp_p
     wrong(sparsify("--method", "acdc"), "--sparsity")
     wrong(sparsify("--method", "adcd", *good), "Did you mean 'acdc'")
     wrong(sparsify("--method", "acdc", *good, "--sparsity", 90), "between 0 and 1")
-    wrong(sparsify("--method", "acdc", *good, "--epochs", 0), "epochs are not enough")
+    wrong(sparsify("--method", "acdc", *good, "--epochs", 0), "0 epochs are not enough")
     wrong(sparsify("--method", "gmp", *good, "--epochs", 1), "--start")
     # Refused before the dense stage, not after it.
     wrong(sparsify("--method", "gmp", *good, "--sparsity", 90), "between 0 and 1")
