@@ -1,4 +1,4 @@
-"""The fixture with a user's own ONNX files and pictures: a real run, nothing replaced."""
+"""The fixture with a user's own ONNX files and images: a real run, nothing replaced."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.bench.conftest import pictures  # noqa: F401  (a fixture)
 from tests.bench.run.test_onnx_run import DENSE, SPARSE, export
 
 MINE = """
@@ -27,7 +28,10 @@ def test_too_much_is_asked_for(sparse_benchmark):
 """
 
 
-def test_files_of_ones_own_are_measured_from_a_test(tmp_path: Path, pictures: Path) -> None:
+def test_files_of_ones_own_are_measured_from_a_test(
+    tmp_path: Path,
+    pictures: Path,  # noqa: F811
+) -> None:
     export(SPARSE, tmp_path / "my.onnx")
     export(DENSE, tmp_path / "dense.onnx")
     (tmp_path / "folder").symlink_to(pictures)

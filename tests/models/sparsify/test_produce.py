@@ -163,7 +163,7 @@ def test_a_start_of_another_class_count_keeps_all_but_the_classifier(
         ("acdc", 0.0, {}, "cannot be reached"),
         ("acdc", 1.0, {}, "cannot be reached"),
         ("gmp", 0.9, {}, "start from"),
-        ("acdc", 0.9, {"epochs": 0}, "no training"),
+        ("acdc", 0.9, {"epochs": 0}, "epochs are not enough"),
         ("acdc", 0.9, {"out": "out.pth"}, "safetensors"),
         ("acdc", 0.9, {"recipe": {"rate": 1}}, "no setting rate"),
         ("adcd", 0.9, {}, "Did you mean 'acdc'"),
