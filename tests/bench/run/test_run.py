@@ -320,7 +320,8 @@ def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_fix(
     cli: Cli, pictures: Path, tmp_path: Path
 ) -> None:
     options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]
-    options += ["--task", pictures, "--batch-size", 10_000_000, "--out", tmp_path / "R"]
+    options += ["--task", pictures, "--batch-size", 65_536, "--size", 512]
+    options += ["--workload", "inference", "--out", tmp_path / "R"]
     result = cli("run", "quick", *options)
     assert result.code == 3
     reasons = {r["reason"] for r in lines(tmp_path / "R/records.jsonl")}
