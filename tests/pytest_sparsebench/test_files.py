@@ -12,7 +12,7 @@ from tests.bench.conftest import pictures  # noqa: F401  (a fixture)
 from tests.bench.run.test_onnx_run import DENSE, SPARSE, export
 
 MINE = """
-SMALL = dict(size=32, batch_size=8, threads=1, repeats=2, epochs=2, limit=32)
+SMALL = dict(size=32, batch_size=8, threads=1, repeats=3, epochs=2, limit=32)
 
 def test_mine(sparse_benchmark):
     sparse_benchmark(
@@ -50,7 +50,7 @@ def test_files_of_ones_own_are_measured_from_a_test(
     mine, _ = json.loads((tmp_path / "b.json").read_text())["benchmarks"]
     info = mine["extra_info"]["sparsebench"]
     assert info["backbone"] == "my.onnx" and info["engine"]["name"] == "onnxruntime"
-    assert info["speedup"] > 0 and info["blocks"] == 2
+    assert info["speedup"] > 0 and info["blocks"] == 3
     assert info["accuracy_change"] is not None
     assert info["measured_sparsity"] > 0.85
     assert info["proof"]["checkpoint_mask"] == info["proof"]["onnx_mask"]
