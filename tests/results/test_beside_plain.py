@@ -10,13 +10,13 @@ import torch
 from sparsebench.bench.training.network import Network, load_network
 from sparsebench.results.scripts.beside_plain import Asked, beside_plain
 
-SMALL = Asked("resnet18/dense", "cpu", "fp32", size=32, batch=4, rounds=2, steps=1)
+SMALL = Asked("resnet18/dense", "cpu", "fp32", size=32, batch=4, rounds=3, steps=1)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_ratio_with_its_interval(precision: str) -> None:
     found = beside_plain(Asked(**{**vars(SMALL), "precision": precision}))
-    assert found.blocks == 2
+    assert found.blocks == 3
     assert found.ci95 is not None and 0 < found.ci95[0] <= found.median <= found.ci95[1]
 
 

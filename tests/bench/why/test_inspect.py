@@ -95,13 +95,13 @@ def dense(tmp_path: Path) -> Path:
 
 def test_networks_side_by_side(acdc: Path, dense: Path, tmp_path: Path) -> None:
     one = inspect_target(str(acdc), size=64)
-    two = inspect_target(f"mobilenet_v1/mine-60@{dense}", size=64)
+    two = inspect_target(f"mobilenet_v1/mine-67@{dense}", size=64)
     rows = totals([two, one])
-    assert [row["label"] for row in rows] == ["mobilenet_v1/mine-60@denser.pth", "acdc_80.pth"]
+    assert [row["label"] for row in rows] == ["mobilenet_v1/mine-67@denser.pth", "acdc_80.pth"]
     assert rows[0]["sparsity"] < rows[1]["sparsity"]
     shares = dict(dead_by_layer(one))
     assert shares["model.2.3"] >= 16 / 128 and "fc" not in shares
-    assert label(two) == "mobilenet_v1/mine-60@denser.pth"
+    assert label(two) == "mobilenet_v1/mine-67@denser.pth"
     path = save([one, two], tmp_path / "plots" / "side.png")
     with Image.open(path) as picture:
         assert picture.width > 1000
