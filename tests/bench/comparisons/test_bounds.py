@@ -50,10 +50,10 @@ def test_bound_of_linear_cached_is_amdahls_with_the_measured_extraction(
 
 @pytest.mark.parametrize("hidden", ["decode", "evaluate"])
 def test_bound_counts_the_engines_own_work_wherever_it_was_charged(hidden: str) -> None:
-    """The same closed form, though the stages tell another story.
+    """Half of the engine's work in `evaluate` counts; a wait for the decoder does too.
 
-    Threads that decode slow the engine down, so that their work appears in `extract`; the
-    evaluation's share of the engine's work appears in `evaluate`.
+    Whether `extract` waits for a decoder or for an engine that decoders slow down cannot be told,
+    so the bound allows both: it is never exceeded.
     """
     run = make_run(process=0, iteration=0)
     trials = []
@@ -73,9 +73,11 @@ def test_bound_counts_the_engines_own_work_wherever_it_was_charged(hidden: str) 
     measured = of(run, compared, "inference", ACDC, "deepsparse").speedup
     assert measured is not None
     comparison = of(run, compared, "linear-cached", ACDC, "deepsparse")
-    expected = (extract + rest) / (extract / measured.median + rest)
+    waits = extract + (OTHER_STAGES["decode"] if hidden == "decode" else 0)
+    whole = extract + rest
+    expected = whole / (waits / measured.median + whole - waits)
     assert comparison.amdahl_bound == pytest.approx(expected, rel=1e-6)
-    assert comparison.efficiency == pytest.approx(1, abs=0.02)
+    assert comparison.efficiency is not None and comparison.efficiency <= 1.02
 
 
 def test_bound_of_linear_cached_without_inference_uses_flops() -> None:
