@@ -51,6 +51,8 @@ def test_points_and_intervals_of_a_synthetic_run(tmp_path: Path, metric: str) ->
 def test_points_and_intervals_of_the_reference_runs(reference: Path, tmp_path: Path) -> None:
     for name in ("records.jsonl", "trials.jsonl"):
         shutil.copy(reference / name, tmp_path)
+    if (reference / "correct").is_dir():
+        shutil.copytree(reference / "correct", tmp_path / "correct")
     read = RunFolder.reading(tmp_path)
     with RunFolder.open(tmp_path, resume=True) as folder:
         folder.replace_comparisons(compare_run(read.records(), read.trials()))
