@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.options import Format, Json, fraction
 from sparsebench.bench.cli.say import echo, echo_json
+
+if TYPE_CHECKING:
+    from sparsebench.bench.history.changepoints import ChangePoint
+    from sparsebench.bench.present.table import Table
 
 EPILOG = """Examples:
 
@@ -29,6 +34,7 @@ def history(
     out: Annotated[
         Path | None, typer.Option(help="Folder for history.png and .svg (default: FOLDER).")
     ] = None,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Find lasting changes in the runs of one machine, and draw them."""
@@ -54,19 +60,30 @@ def history(
         }
         echo_json(data)
         raise typer.Exit(1 if worse else 0)
+    from sparsebench.bench.cli.console import show
+
     longest = max((len(series.runs) for series in found.series), default=0)
     echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
     for line in found.left_out:
         echo(f"  left out: {line}")
     if longest < LEAST_RUNS:
         echo(f"Change points need {LEAST_RUNS} runs or more.")
-    for point in points:
-        versions = f", engine {point.versions[0]} -> {point.versions[1]}" if point.versions else ""
-        echo(
-            f"{point.change:+.1%} since {point.run} ({point.created[:10]}): {point.name}, "
-            f"{point.before:.2f}× -> {point.after:.2f}× (p = {point.p:.2g}{versions})"
-        )
+    if points:
+        show([_table(points)], form)
     if not points:
         echo("No lasting change.")
     echo(f"Drawn: {', '.join(str(path) for path in paths)}")
     raise typer.Exit(1 if worse else 0)
+
+
+def _table(points: Sequence[ChangePoint]) -> Table:
+    from sparsebench.bench.present.table import Table
+
+    header = ("cell", "since", "change", "before", "after", "p", "engine")
+    rows = [
+        (point.name, f"since {point.run} ({point.created[:10]})", f"{point.change:+.1%}",
+         f"{point.before:.2f}×", f"{point.after:.2f}×", f"{point.p:.2g}",
+         " → ".join(map(str, point.versions or ())))
+        for point in points
+    ]  # fmt: skip
+    return Table.of("Lasting changes", header, rows, words=2)
