@@ -172,8 +172,9 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
-    if warning := busy_now():
-        echo(warning, err=True)
+    warned = busy_now()
+    if warned:
+        echo(warned, err=True)
     folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
@@ -185,7 +186,7 @@ def run(
             echo(f"  {escape.shell(again)}", err=True)
             echo("(with the same options as before)", err=True)
             raise
-    print_outcome(outcome, as_json=as_json)
+    print_outcome(outcome, as_json=as_json, warned=warned)
     if not outcome.measured:
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."

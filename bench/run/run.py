@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
-from sparsebench.bench.forecast import Earlier, earlier_path
+from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
 from sparsebench.bench.machine.busy import LOAD, load_of
-from sparsebench.bench.machine.drift import Watch, noted_blocks
+from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, engines_for, expand, launches, with_partners
 from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
@@ -27,6 +27,7 @@ from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Tria
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
+from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
@@ -48,14 +49,14 @@ WORKER_BYTES = 1.0e9
 class Display(Protocol):
     """Where progress is shown."""
 
-    def begin(self, title: str, steps: int) -> None:
-        """A run of so many steps begins."""
+    def begin(self, title: str, pace: Pace) -> None:
+        """A run begins; `pace` tells at any moment how far it is."""
 
     def say(self, text: str) -> None:
         """What is being done now."""
 
-    def step(self, count: int = 1) -> None:
-        """So many trials ended."""
+    def note(self, text: str) -> None:
+        """What has happened, to stay in sight."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,11 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
         for text in left_out(plan):
             log.warning(text)
-        display.begin(plan.name, len(cells) * plan.repeats)
         run = _Run(plan, cells, folder, display, turns)
+        display.begin(plan.name, run.pace)
         for name in plan.tasks:
-            task = run.open(name)
-            mine = [cell for cell in cells if cell.task == name]
-            run.measure(task, mine)
+            run.open_and_measure(name)
+        display.say("writing tables, figures and the report")
         write_summaries(folder)
         write_page(folder)
         records = folder.records()
@@ -196,6 +196,11 @@ class _Run:
         turns: Turns,
     ) -> None:
         self.plan = plan
+        self.groups = list(launches(list(cells), _most_workers()))
+        self.pace = Pace(
+            ((i, len(group), plan.repeats) for i, group in enumerate(self.groups)),
+            open_end=plan.half_width > 0,
+        )
         self.turns = turns
         self.folder = folder
         self.display = display
@@ -217,7 +222,7 @@ class _Run:
             (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
         }
 
-    def open(self, name: str) -> Task:
+    def _open(self, name: str) -> Task:
         self.display.say(f"opening {name}")
         task = open_task(
             name,
@@ -230,19 +235,24 @@ class _Run:
             log.warning("task %s: skipped %s", task.name, skipped)
         return task
 
-    def measure(self, task: Task, cells: Sequence[Cell]) -> None:
+    def open_and_measure(self, name: str) -> None:
         """All blocks of one task; finished trials of a resumed run are not repeated."""
-        for group in launches(list(cells), self._most_workers()):
+        task = self._open(name)
+        mine = {i: group for i, group in enumerate(self.groups) if group[0].task == name}
+        for number, group in mine.items():
+            self.pace.expect(number, launch_seconds(self.plan, group, task, self.earlier))
+        for number, group in mine.items():
             started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
             for block in range(most_blocks(self.plan)):
                 if self.plan.half_width:
                     seconds = time.monotonic() - started
                     ended = stops(group, self.plan, self.folder.trials(), seconds)
-                self.display.step(len(group) - len(self._todo(group, block, ended)))
                 todo = self._todo(group, block, ended)
-                while todo and self._block(task, todo, block, spare > 0):
+                self.pace.left(number, self.plan.repeats - block if todo else 0)
+                while todo and self._block(task, todo, block, number, spare > 0):
                     spare -= 1
                     todo = self._todo(group, block, ended)
+            self.pace.left(number, 0)
             finish_cells(
                 self.folder,
                 self.plan,
@@ -255,7 +265,8 @@ class _Run:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        self.earlier.learn(records)
+        notes = noted_blocks(self.folder.path)
+        self.earlier.learn(records, {launch: wall_seconds(note) for launch, note in notes.items()})
         self.earlier.save(self.earlier_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
@@ -267,7 +278,9 @@ class _Run:
             and cell.id not in ended
         ]
 
-    def _block(self, task: Task, cells: Sequence[Cell], block: int, may_discard: bool) -> bool:
+    def _block(
+        self, task: Task, cells: Sequence[Cell], block: int, group: int, may_discard: bool
+    ) -> bool:
         """One launch of a block; whether the drift rule has discarded it."""
         prefix = f"block {block + 1}/{self.plan.repeats} · "
         context = BlockContext(
@@ -283,17 +296,21 @@ class _Run:
             turns=self.turns,
             keep=self._keep,
             earlier=self._earlier_trials,
+            reach=lambda cell, share: self.pace.reach(cell.id, share),
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
         self.launch = context.launch
         watch = Watch(self.folder.path)
+        self.pace.start(group, [cell.id for cell in cells])
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
         may_discard = may_discard and not self.turns.shared
         reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
+        self.pace.end(kept=reason is None)
         if reason is not None:
             self._discard(reason)
+            self.display.note(f"Block {block + 1} is discarded and measured again: {reason}.")
         return reason is not None
 
     def _discard(self, reason: str) -> None:
@@ -305,7 +322,6 @@ class _Run:
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
             self.kept -= self._seeds(trial)
-            self.display.step(-1)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
@@ -352,7 +368,7 @@ class _Run:
         else:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
-        self.display.step()
+        self.pace.reach(trial.cell, 1.0)
 
     def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
         """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
@@ -369,10 +385,11 @@ class _Run:
     def _earlier_trials(self, cell: Cell) -> list[Trial]:
         return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
 
-    def _most_workers(self) -> int:
-        import psutil
 
-        return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
+def _most_workers() -> int:
+    import psutil
+
+    return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
 
 
 def _log_to(path: Path) -> None:
