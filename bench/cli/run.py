@@ -24,6 +24,8 @@ EPILOG = """Examples:
 
   sparsebench run quick --engine deepsparse --batch-size 16 --repeats 5 --out R
 
+  sparsebench run speed --batch-size 1 --batch-size 16 --batch-size 64
+
   sparsebench run quick --half-width 3% --budget 60
 
   sparsebench run quick --workload serving --batch-size 1 --rate 50 --streams 2
@@ -60,10 +62,15 @@ def run(
     data_dir: Annotated[
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per engine call or step.")] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads (default: all); once for each.")
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Images per engine call or step; once for each.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
+        list[int] | None,
+        typer.Option(help="Input side in pixels (default: the backbone's); once for each."),
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Blocks of fresh processes.")] = None,
     half_width: Annotated[
@@ -110,7 +117,9 @@ def run(
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, bf16 or int8; once for each.")
+    ] = None,
     dense: Annotated[
         list[str] | None, typer.Option(help="Dense baseline, as SPARSE=DENSE; once for each.")
     ] = None,

@@ -72,11 +72,11 @@ def _launch(
     cells: Sequence[Cell], prepare: Prepare, context: BlockContext, stack: ExitStack
 ) -> list[Running]:
     """Workers for all cells; those that fail are emitted as failed trials and left out."""
-    sharing: dict[tuple[str, str, str], list[Cell]] = {}
+    sharing: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
         sharing.setdefault(cell.worker, []).append(cell)
-    workers: dict[tuple[str, str, str], EngineWorker] = {}
-    failures: dict[tuple[str, str, str], str] = {}
+    workers: dict[tuple[str | int, ...], EngineWorker] = {}
+    failures: dict[tuple[str | int, ...], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,
     # because some engines decide by timing while they compile.
     for key, (cell, *_) in sharing.items():

@@ -17,8 +17,8 @@ from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, engines_for, expand, launches, with_partners
-from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
-from sparsebench.bench.plan.optional_engines import left_out
+from sparsebench.bench.plan.entries import EngineEntry
+from sparsebench.bench.plan.optional_engines import computes, left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present import escape
@@ -110,11 +110,12 @@ def _refuse_precisions(plan: Plan) -> None:
     Raises:
         SparsebenchError: names the engines that can.
     """
-    known = {name: _class_of(name) for name in ENGINES}
+    planned = set()
     for workload in plan.workloads:
         trains = workload_of(workload).engines is not None
         for name, precision in engines_for(workload, plan):
-            if precision in _precisions(known.get(name)) and not (trains and precision == "int8"):
+            planned.add(precision)
+            if computes(name, precision, trains):
                 continue
             if trains:
                 raise SparsebenchError(
@@ -122,25 +123,21 @@ def _refuse_precisions(plan: Plan) -> None:
                     f"Leave it out, or give it engines of its own: [workload_engines] {workload} = "
                     '["torch:fp32"].',
                 )
-            able = [other for other, engine in known.items() if precision in _precisions(engine)]
             raise SparsebenchError(
                 f"The engine {name} does not compute in {precision}.",
-                "These do: "
-                + ", ".join(f"--engine {other}:{precision}" for other in able)
-                + ". Name each engine, with :fp32 behind those that stay as they are.",
+                f"{_able(precision)} Name each engine, with :fp32 behind those that stay as they "
+                "are.",
+            )
+    for precision in plan.sweep.get("precision", ()):
+        if precision not in planned:
+            raise SparsebenchError(
+                f"None of the plan's engines computes in {precision}.", _able(precision)
             )
 
 
-def _class_of(name: str) -> Any:
-    """An engine's class; None for one from elsewhere that does not import (its cell says why)."""
-    try:
-        return ENGINES.load(name)
-    except Exception:
-        return None
-
-
-def _precisions(engine: Any) -> tuple[str, ...]:
-    return PRECISIONS if engine is None else tuple(engine.precisions)
+def _able(precision: str) -> str:
+    able = [name for name in ENGINES if computes(name, precision)]
+    return "These do: " + ", ".join(f"--engine {name}:{precision}" for name in able) + "."
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -206,7 +203,7 @@ class _Run:
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
-        self.prepared: dict[tuple[str, str, int], Prepared] = {}
+        self.prepared: dict[tuple[str, str, int, int], Prepared] = {}
         trials = folder.trials()
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
@@ -283,6 +280,9 @@ class _Run:
     ) -> bool:
         """One launch of a block; whether the drift rule has discarded it."""
         prefix = f"block {block + 1}/{self.plan.repeats} · "
+        for key in self.plan.sweep:
+            if key != "precision":  # an engine's label has it
+                prefix += f"{key.replace('_', ' ')} {getattr(cells[0], key)} · "
         context = BlockContext(
             run=self.folder.name,
             plan=self.plan,
@@ -342,7 +342,7 @@ class _Run:
         }
 
     def _prepare(self, task: Task, cell: Cell) -> Prepared:
-        key = (cell.task, cell.backbone, cell.size)
+        key = (cell.task, cell.backbone, cell.size, cell.batch_size)
         if key not in self.prepared:
             self.display.say(f"exporting and checking {cell.backbone}")
             self.prepared[key] = prepare(
@@ -351,7 +351,7 @@ class _Run:
         return self.prepared[key]
 
     def _prepared(self, cell: Cell) -> Prepared | None:
-        return self.prepared.get((cell.task, cell.backbone, cell.size))
+        return self.prepared.get((cell.task, cell.backbone, cell.size, cell.batch_size))
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""

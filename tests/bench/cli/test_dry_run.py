@@ -1,4 +1,4 @@
-"""``--dry-run``: it refuses what cannot run here, says what would be fetched, and fetches nothing."""
+"""``--dry-run`` refuses what cannot run here, says what would be fetched, and fetches nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import sparsebench.bench.tasks.download
 from sparsebench.exporters.engines.base import Availability
-from sparsebench.exporters.engines.onnxruntime import OnnxRuntime
+from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
 from sparsebench.exporters.worker import environments
 from tests.bench.conftest import Result
 
@@ -72,7 +72,7 @@ def test_an_engine_that_is_not_installed_is_refused_with_its_fix(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = Availability(False, "ONNX Runtime is not installed.", fix="pip install onnxruntime")
-    monkeypatch.setattr(OnnxRuntime, "available", lambda self: missing)
+    monkeypatch.setattr(OnnxRuntimeEngine, "available", lambda self: missing)
     found = cli(*PLAN)
     assert found.code == 2
     assert "onnxruntime: ONNX Runtime is not installed. Fix: pip install onnxruntime" in found.err
