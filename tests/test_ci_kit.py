@@ -21,7 +21,9 @@ for word in "$@"; do
     last=$word
 done
 case "$1" in
-run) mkdir -p sparsebench-out/run && echo page >sparsebench-out/run/report.html && exit "$RUN_CODE" ;;
+run)
+    mkdir -p sparsebench-out/run && echo page >sparsebench-out/run/report.html
+    exit "$RUN_CODE" ;;
 check) exit "$CHECK_CODE" ;;
 esac
 """

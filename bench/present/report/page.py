@@ -135,7 +135,8 @@ def policy(scripts: list[str]) -> str:
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts
     ]
+    allowed = " ".join(hashes) or "'none'"
     return (
-        f"default-src 'none'; script-src {' '.join(hashes) or "'none'"}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
     )
