@@ -15,6 +15,7 @@ import typer
 
 from sparsebench.bench.cli import (
     advise,
+    cache,
     check,
     compare,
     doctor,
@@ -76,6 +77,7 @@ app.command(name="noise", epilog=noise.EPILOG)(noise.noise)
 app.command(name="history", epilog=history.EPILOG)(history.history)
 app.add_typer(check.baseline_app, name="baseline")
 app.add_typer(doctor.engines_app, name="engines")
+app.add_typer(cache.cache_app, name="cache")
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from sparsebench.bench.workloads.base import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.exporters.worker.launch import ENGINES
 from sparsebench.models.cache import cache_dir
+from sparsebench.models.cache_contents import limit_bytes, trim
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo import find_card
 
@@ -155,6 +156,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
     Raises:
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
+    limit_bytes()  # a wrong limit is said now, not when everything is measured
     cells = expand(plan)
     turns = Turns.from_environment()
     turns.start()
@@ -175,6 +177,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         write_page(folder)
         records = folder.records()
         run.remember(records)
+        trim()
         wanted = {cell.id for cell in cells}
         status = {record.id: record.status for record in records if record.id in wanted}
         good = sum(value == "ok" for value in status.values())
