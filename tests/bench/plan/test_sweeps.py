@@ -84,9 +84,9 @@ def test_repeated_options_are_one_run_one_table_and_one_figure(
     plan = tmp_path / "small.toml"
     plan.write_text("repeats = 2\ndiscards = 0\n[inference]\nmin_seconds = 0.01\nepochs = 1\n")
     done = cli(
-        "run", plan, "--backbone", "resnet18/gmp_uniform-90", "--size", 32, "--batch-size", 1, "--batch-size", 4,
-        "--engine", "onnxruntime", "--workload", "inference", "--task", pictures, "--seed", 1,
-        "--threads", 1, "--out", tmp_path / "R",
+        "run", plan, "--backbone", "resnet18/gmp_uniform-90", "--size", 32, "--batch-size", 1,
+        "--batch-size", 4, "--engine", "onnxruntime", "--workload", "inference", "--task", pictures,
+        "--seed", 1, "--threads", 1, "--out", tmp_path / "R",
     )  # fmt: skip
     assert done.code == 0, done.err
     lines = (tmp_path / "R" / "records.jsonl").read_text().splitlines()
