@@ -131,6 +131,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Log the result to wandb, mlflow or tensorboard too; once for each."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and how long they will take.")
     ] = False,
@@ -173,9 +177,12 @@ def run(
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
+    from sparsebench.bench.publish.trackers import check_tracker, log_run
     from sparsebench.bench.run.run import check, execute
 
     check(chosen)
+    for tracker in log_to or ():
+        check_tracker(tracker)
     if dry_run:
         from sparsebench.bench.cli.dry_run import print_forecast
 
@@ -200,6 +207,8 @@ def run(
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."
         )
+    for tracker in log_to or ():
+        log_run(outcome.folder, tracker)
 
 
 def _sections(
