@@ -229,7 +229,7 @@ def test_a_figure_without_material_exits_three_and_says_why(cli: Cli, tmp_path: 
     make_run(blocks=2, backbones=TRAINED[:2], engines=["torch"]).write(tmp_path / "run")
     done = cli("plot", tmp_path / "run", "--figure", "threads")
     assert done.code == 3
-    assert "two numbers of threads" in done.err and "--threads N" in done.err
+    assert "two numbers of threads" in done.err and "--threads 1 --threads 2" in done.err
 
 
 def test_several_figures_do_not_go_into_one_file(cli: Cli, tmp_path: Path) -> None:
