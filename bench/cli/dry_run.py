@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sparsebench.bench.cli.say import duration, echo, echo_json
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 if TYPE_CHECKING:
     from sparsebench.bench.forecast import Forecast
@@ -89,9 +90,11 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
 
 
 def _refuse(texts: Sequence[str]) -> None:
+    for text in texts:
+        echo(f"Cannot run: {typed_here(text)}", err=True)
     if texts:
         raise SparsebenchError(
-            "This plan cannot run here as it is: " + " ".join(texts),
+            "This plan cannot run here as it is.",
             "Put that right, or leave it out; without --dry-run its cells would fail, and the "
             "others be measured.",
         )

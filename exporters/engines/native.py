@@ -51,7 +51,9 @@ class NativeEngine:
             )
             from sparsebench.models.errors import SparsebenchError
         except Exception as error:
-            return library_failed("The native engine", error, "uv sync")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("The native engine", error, install_command("sparsebench"))
         try:
             isa = chosen_isa()
             usable = find_compiler() is not None or find_built(isa, "float32") is not None
