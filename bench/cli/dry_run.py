@@ -22,6 +22,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         SparsebenchError: something of the plan cannot run on this machine; all of it is said.
     """
     from sparsebench.bench.forecast import forecast
+    from sparsebench.bench.plan.cells import swept
     from sparsebench.bench.plan.obstacles import obstacles
     from sparsebench.bench.plan.optional_engines import left_out
 
@@ -68,8 +69,8 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
             f"on {names[task]}",
             ("cell", "workload", "one", "all blocks", "basis"),
             [
-                (f"{cell.backbone} on {cell.engine_label}", cell.workload, duration(time.seconds),
-                 duration(time.whole), time.basis)
+                (f"{cell.backbone} on {cell.engine_label}{swept(plan, cell)}", cell.workload,
+                 duration(time.seconds), duration(time.whole), time.basis)
                 for cell, time in planned
             ],
             words=2,
