@@ -77,9 +77,10 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         )
         for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
     ]  # fmt: skip
-    lines = [f"{len(found.cells)} cells. {_in_all(found)} Nothing was run."]
-    lines += [f"Before it measures, the run fetches {text}." for text in stand.fetched]
-    show([*tables, *(Text(line, no_wrap=True) for line in lines)])
+    told = Text(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
+    # A path that is broken in two cannot be copied.
+    fetched = [f"Before it measures, the run fetches {text}." for text in stand.fetched]
+    show([*tables, told, *(Text(line, no_wrap=True) for line in fetched)])
     _refuse(stand.refused)
 
 
