@@ -52,7 +52,9 @@ class _Group:
     @property
     def later(self) -> float:
         """Seconds of a cell in the others."""
-        return median(self.took[1:]) if self.took[1:] else self.first
+        if self.took[1:]:
+            return median(self.took[1:])
+        return self.first if self.forecast is None else min(self.first, self.forecast)
 
 
 class Pace:

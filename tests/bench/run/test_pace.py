@@ -51,8 +51,8 @@ def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
 def test_what_was_measured_takes_the_place_of_the_forecast() -> None:
     run, clock = pace((2, 3))
     run.expect(0, 20.0)
-    assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(80)
-    # The first launch exports too; the second one is what the others take.
+    # The first launch exports too: the others are still foreseen as before it.
+    assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(40)
     assert launch(run, clock, 0, 30.0)[-1].remaining == pytest.approx(30)
     assert launch(run, clock, 0, 30.0)[-1] == Reading(1.0, 100.0, 0.0)
 
