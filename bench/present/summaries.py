@@ -25,7 +25,7 @@ def write_summaries(folder: RunFolder) -> None:
     Raises:
         SparsebenchError: a file of the run is damaged, or the folder cannot be written.
     """
-    from sparsebench.bench.comparisons import by_cell, compare_run, run_times
+    from sparsebench.bench.comparisons import by_cell, compare_run, indexed, run_times
     from sparsebench.bench.decide import RunData
     from sparsebench.bench.machine.busy import busy
     from sparsebench.bench.machine.drift import noted_blocks
@@ -36,7 +36,7 @@ def write_summaries(folder: RunFolder) -> None:
     from sparsebench.bench.present.tables.forecasts import total_of
     from sparsebench.bench.present.tables.over_tasks import markdown, over_tasks
 
-    records, trials = folder.records(), folder.trials()
+    records, trials = indexed(folder.records()), folder.trials()
     comparisons = compare_run(records, trials)
     folder.replace_comparisons(comparisons)
     found = sections(records, trials, comparisons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 LINE_INCHES = 0.125  # a line of the caption
@@ -40,11 +42,13 @@ class Page:
         width: inches.
         panels: most panels in a row.
         height: inches; what is taller goes on to a further figure.
+        most: figures at most; a run of a thousand cells would fill a book.
     """
 
     width: float
     panels: int
     height: float = 9.0
+    most: int = 3
 
 
 ONE_COLUMN, TWO_COLUMNS = Page(3.3, 1), Page(7.0, 3)
@@ -113,7 +117,8 @@ def panels(
         most: panels in a row, at most; the page's own limit holds too.
 
     Returns:
-        A figure a page. Axis labels that all panels of a row or column share stand once.
+        A figure a page, `page.most` at most. Axis labels that all panels of a row or column share
+        stand once.
     """
     groups = [list(inside) for _, inside in groupby(shown, key=lambda one: (one.part, one.group))]
     widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
@@ -137,9 +142,17 @@ def panels(
                 if pages[-1] and height([*pages[-1], row]) > room:
                     pages.append([])
                 pages[-1].append(row)
+    kept = pages[: page.most]
+    if len(kept) < len(pages):
+        drawn, told = (sum(len(row) for rows in some for row in rows) for some in (kept, pages))
+        note += f" These are {drawn} of {told} panels."
+        log.warning(
+            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
+            "more with --pages %d.", drawn, told, len(pages),
+        )  # fmt: skip
     return [
         _page(rows, columns, page.width, [height([row]) for row in rows], legend, note)
-        for rows in pages
+        for rows in kept
     ]
 
 
@@ -247,7 +260,8 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
         color=style.QUIET, ha="left", va="center",
     )  # fmt: skip
     _clean(figure)
-    figure.draw_without_rendering()  # fixes the layout, on which labels are placed
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # labels are placed on it; making it anew is most of the work
 
 
 @styled

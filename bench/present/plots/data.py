@@ -36,11 +36,11 @@ class RunData:
         name: str = "",
     ) -> RunData:
         """From records; the comparisons are made where they are not given."""
-        from sparsebench.bench.comparisons import compare_run
+        from sparsebench.bench.comparisons import Records, compare_run
 
         if comparisons is None:
             comparisons = compare_run(records, trials)
-        return cls(name, tuple(records), tuple(trials), tuple(comparisons))
+        return cls(name, Records(records), tuple(trials), tuple(comparisons))
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunData:
