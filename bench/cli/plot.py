@@ -77,7 +77,7 @@ def plot(
             min=1, max=2, help="A paper's columns to fill: 1 is 3.3 inches wide, 2 is 7 inches."
         ),
     ] = 2,
-    pages: Annotated[int, typer.Option(min=1, help="Pages of a figure, at most.")] = 3,
+    panels: Annotated[int, typer.Option(min=1, help="Panels of a figure, at most.")] = 18,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder, or a file's name (default: the first run's folder)."),
@@ -90,7 +90,7 @@ def plot(
     from sparsebench.bench.records import RunFolder
 
     selection = Selection(tuple(workload or ()), tuple(task or ()), tuple(engine or ()))
-    page = replace(PAGES[columns], most=pages)
+    page = replace(PAGES[columns], most=panels)
     wish = Wish(selection, "speedup" if same_engine else "total", margin, page)
     folders = [RunFolder.reading(run) for run in runs]
     drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0], file_format or ())

@@ -42,13 +42,13 @@ class Page:
         width: inches.
         panels: most panels in a row.
         height: inches; what is taller goes on to a further figure.
-        most: figures at most; a run of a thousand cells would fill a book.
+        most: panels at most, over all pages; a run of a thousand cells would fill a book.
     """
 
     width: float
     panels: int
     height: float = 9.0
-    most: int = 3
+    most: int = 18
 
 
 ONE_COLUMN, TWO_COLUMNS = Page(3.3, 1), Page(7.0, 3)
@@ -110,16 +110,22 @@ def panels(
     """Lay panels out in rows and pages, each page with the whole legend and caption.
 
     Args:
-        shown: the panels, by part and group.
+        shown: the panels, by part and group; the first `page.most` are drawn.
         page: where the figure goes.
         legend: its handles, each with a label.
         note: the caption.
         most: panels in a row, at most; the page's own limit holds too.
 
     Returns:
-        A figure a page, `page.most` at most. Axis labels that all panels of a row or column share
-        stand once.
+        A figure a page. Axis labels that all panels of a row or column share stand once.
     """
+    if len(shown) > page.most:
+        note += f" These are {page.most} of {len(shown)} panels."
+        log.warning(
+            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
+            "all with --panels %d.", page.most, len(shown), len(shown),
+        )  # fmt: skip
+        shown = shown[: page.most]
     groups = [list(inside) for _, inside in groupby(shown, key=lambda one: (one.part, one.group))]
     widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
     columns = max(1, min(most, page.panels, widest))
@@ -142,17 +148,9 @@ def panels(
                 if pages[-1] and height([*pages[-1], row]) > room:
                     pages.append([])
                 pages[-1].append(row)
-    kept = pages[: page.most]
-    if len(kept) < len(pages):
-        drawn, told = (sum(len(row) for rows in some for row in rows) for some in (kept, pages))
-        note += f" These are {drawn} of {told} panels."
-        log.warning(
-            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
-            "more with --pages %d.", drawn, told, len(pages),
-        )  # fmt: skip
     return [
         _page(rows, columns, page.width, [height([row]) for row in rows], legend, note)
-        for rows in kept
+        for rows in pages
     ]
 
 
