@@ -15,6 +15,7 @@ import typer
 
 from sparsebench.bench.cli import (
     advise,
+    cache,
     check,
     compare,
     doctor,
@@ -23,6 +24,7 @@ from sparsebench.bench.cli import (
     inspect,
     noise,
     plot,
+    publish,
     report,
     reproduce,
     run,
@@ -34,6 +36,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli.say import echo, fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 app = typer.Typer(
     name="sparsebench",
@@ -74,8 +77,11 @@ app.command(name="report", epilog=report.EPILOG)(report.report)
 app.command(name="check", epilog=check.EPILOG)(check.check)
 app.command(name="noise", epilog=noise.EPILOG)(noise.noise)
 app.command(name="history", epilog=history.EPILOG)(history.history)
+app.command(name="push", epilog=publish.PUSH_EPILOG)(publish.push)
+app.command(name="leaderboard", epilog=publish.LEADERBOARD_EPILOG)(publish.leaderboard)
 app.add_typer(check.baseline_app, name="baseline")
 app.add_typer(doctor.engines_app, name="engines")
+app.add_typer(cache.cache_app, name="cache")
 
 
 def main() -> None:
@@ -133,4 +139,4 @@ def _print_error(error: SparsebenchError) -> None:
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.fix:
-        console.print(Text(error.fix), soft_wrap=True)
+        console.print(Text(typed_here(error.fix)), soft_wrap=True)

@@ -12,6 +12,7 @@ from sparsebench.bench.cli.options import AllowImageLoss, Json
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 EPILOG = """Examples:
 
@@ -167,7 +168,7 @@ def _train(
         settings["size"] = _own_size(settings.get("start"))
     with TrainingDisplay(quiet=as_json) as display:
         if first:
-            display.say(
+            display.note(
                 f"{settings['method']} prunes a trained network and no --start was given: "
                 f"{first} of {first + rest} epochs train a dense one first, which is kept as "
                 f"{out.stem}.dense.safetensors."
@@ -191,7 +192,7 @@ def _train(
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
             echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
-            echo(f"  {escape.shell(['sparsebench', *again])}", err=True)
+            echo(typed_here(f"  {escape.shell(['sparsebench', *again])}"), err=True)
             raise
     _print(made, as_json)
 

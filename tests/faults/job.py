@@ -18,8 +18,7 @@ from sparsebench.bench.records import RunFolder
 
 BACKBONE = "resnet18/uniform-90@generated"
 OPTIONS = (
-    "--batch-size", "8", "--threads", "1", "--epochs", "2", "--engine", "onnxruntime",
-    "--seed", "1",
+    "--batch-size", "8", "--threads", "1", "--epochs", "2", "--seed", "1",
 )  # fmt: skip
 PATIENCE = 400.0
 
@@ -76,10 +75,12 @@ class Job:
             'min_seconds = 0.01\nrepeats = 2\ncall_timeout = 20\ndiscards = 0\nrecipe = "short"\n'
             'train_epochs = 1\ntune = "off"\n'
         )
+        engine = "torch" if "full" in self.workloads else "onnxruntime"
         chosen = [word for name in self.workloads for word in ("--workload", name)]
         return [
             sys.executable, "-m", "sparsebench", "run", str(plan), *self.backbone, *OPTIONS,
-            *chosen, "--task", str(self.pictures), "--out", str(self.run), *more,
+            "--engine", engine, *chosen, "--task", str(self.pictures), "--out", str(self.run),
+            *more,
         ]  # fmt: skip
 
     def start(self, *more: str, **environment: str) -> Running:

@@ -6,55 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present import escape
-from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
+from sparsebench.bench.records import Comparison, Record
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-
-
-@dataclass(frozen=True)
-class RunData:
-    """One run.
-
-    Args:
-        name: of its folder.
-        records: one a cell.
-        trials: all of them.
-        comparisons: of every sparse record.
-    """
-
-    name: str
-    records: tuple[Record, ...]
-    trials: tuple[Trial, ...]
-    comparisons: tuple[Comparison, ...]
-
-    @classmethod
-    def of(
-        cls,
-        records: Sequence[Record],
-        trials: Sequence[Trial] = (),
-        comparisons: Sequence[Comparison] | None = None,
-        name: str = "",
-    ) -> RunData:
-        """From records; the comparisons are made where they are not given."""
-        from sparsebench.bench.comparisons import Records, compare_run
-
-        if comparisons is None:
-            comparisons = compare_run(records, trials)
-        return cls(name, Records(records), tuple(trials), tuple(comparisons))
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> RunData:
-        """From a run's folder.
-
-        Raises:
-            SparsebenchError: one of its files is damaged.
-        """
-        return cls.of(folder.records(), folder.trials(), name=folder.name)
-
-    @property
-    def by_id(self) -> dict[str, Record]:
-        """Record id -> record."""
-        return {record.id: record for record in self.records}
 
 
 @dataclass(frozen=True)
@@ -164,8 +119,7 @@ def caption(records: Iterable[Record]) -> str:
     parts = [
         " / ".join(sorted({_machine(record.machine) for record in shown} - {""})),
         _named({record.backbone.arch for record in shown}),
-        _named({" ".join([r.engine.name, (r.engine.version or "").partition("+")[0]]).strip()
-                for r in shown}),
+        _named({f"{r.engine.name} {_version(r.engine.version or '')}".strip() for r in shown}),
         _counted("batch size ", {record.engine.batch_size for record in shown}),
         _counted("", {record.engine.threads for record in shown}, " threads"),
     ]  # fmt: skip
@@ -177,6 +131,12 @@ def _machine(facts: Mapping[str, Any]) -> str:
     words = [str(facts["cpu"])] if facts.get("cpu") else []
     words += [f"{cpus} CPU{'' if cpus == 1 else 's'}"] if cpus else []
     return ", ".join(words)
+
+
+def _version(text: str) -> str:
+    """Without the commit and the branch that some engines put behind it."""
+    number = text.partition("+")[0]
+    return number if len(number) < 12 else number.partition("-")[0]
 
 
 def _named(values: set[str]) -> str:
