@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.models.architectures import base_architecture, find_architecture
+from sparsebench.models.architectures import base_architecture, find_architecture, library_of
 from sparsebench.models.cards import Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
@@ -201,7 +201,7 @@ def _dense_partner(arch: str) -> str:
     shipped = BackboneName(base_architecture(arch), "dense", 0.0)
     if find_source(None).find(shipped) is not None:
         return str(shipped)
-    return str(replace(shipped, source="torchvision"))
+    return str(replace(shipped, source=library_of(arch) or "torchvision"))
 
 
 def _load(card: Card, path: Path, entry: str | None, said: dict[str, str]) -> nn.Module:

@@ -98,7 +98,7 @@ def _cards_of(source_name: str) -> list[Card]:
 def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
     """Say what is missing: the weights here (and where they are), the method, the sparsity."""
     elsewhere = []
-    for word in (None, "torchvision", "paper", "generated"):
+    for word in (None, "torchvision", "timm", "paper", "generated"):
         other, there = replace(name, source=word), find_source(word)
         if there.name != source.name and _look_up(other, there) is not None:
             elsewhere.append(str(other))
