@@ -27,21 +27,25 @@ def history(
         str, typer.Option(help="Fingerprint to follow (default: that of most runs).")
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for history.png and .svg (default: FOLDER).")
+        Path | None,
+        typer.Option(help="Folder for history.html, .png and .svg (default: FOLDER)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find lasting changes in the runs of one machine, and draw them."""
+    """Find lasting changes in the runs of one machine: as text, a figure and a page of trends."""
+    from sparsebench.bench.cli.check import write
     from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
     from sparsebench.bench.history.series import read_series
     from sparsebench.bench.present.plots.canvas import save_figure
     from sparsebench.bench.present.plots.history import draw
+    from sparsebench.bench.present.report.history_page import history_page, latest
 
     found = read_series(folder, machine)
     points = change_points(found.series, fraction(effect, "--effect"))
     paths = save_figure(draw(found, points), out or folder, "history")
-    latest = {point.name: point for point in points}  # oldest first: the last one stays
-    worse = [point for point in latest.values() if point.change < 0]
+    page = (out or folder) / "history.html"
+    write(page, history_page(found, points, [path for path in paths if path.suffix == ".svg"]))
+    worse = [point for point in latest(points) if point.change < 0]
     if as_json:
         from dataclasses import asdict
 
@@ -51,6 +55,7 @@ def history(
             "changes": [{**asdict(point), "change": point.change} for point in points],
             "left_out": found.left_out,
             "pictures": [str(path) for path in paths],
+            "page": str(page),
         }
         echo_json(data)
         raise typer.Exit(1 if worse else 0)
@@ -68,5 +73,5 @@ def history(
         )
     if not points:
         echo("No lasting change.")
-    echo(f"Drawn: {', '.join(str(path) for path in paths)}")
+    echo(f"Drawn: {', '.join(str(path) for path in (*paths, page))}")
     raise typer.Exit(1 if worse else 0)

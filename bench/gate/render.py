@@ -86,10 +86,10 @@ def _table(title: str) -> Table:
 
 
 def markdown_report(report: GateReport, baseline: Path) -> str:
-    """The same for a pull request comment or a job's summary."""
-    sign = {0: ":white_check_mark:", CANNOT_TELL: ":grey_question:"}.get(report.exit_code, ":x:")
+    """The same for a pull request comment or a job's summary: the verdict is its first word."""
+    signs = {0: ":white_check_mark: Passed", CANNOT_TELL: ":grey_question: Inconclusive"}
     lines = [
-        f"### sparsebench: {headline(report)} {sign}",
+        f"### {signs.get(report.exit_code, ':x: Failed')}: sparsebench, {headline(report)}",
         "",
         *(line for text in report.settings.busy for line in (f"**{escape.markdown(text)}**", "")),
         f"Baseline {escape.markdown_code(str(baseline))}: {escape.markdown(report.reason)}",

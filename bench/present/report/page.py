@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.decisions.amounts import points
@@ -23,15 +23,17 @@ from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
 from sparsebench.bench.present.report.forest import forest_of
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 TEMPLATES = "templates"
 
 
-def html_page(report: Report) -> str:
-    """The whole page."""
+def templates() -> Environment:
+    """Where the pages come from: everything that is printed into one is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("sparsebench.bench.present.report", TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -39,11 +41,18 @@ def html_page(report: Report) -> str:
         lstrip_blocks=True,
         finalize=_finalized,
     )
+
+
+def html_page(report: Report) -> str:
+    """The whole page."""
+    from markupsafe import Markup
+
+    environment = templates()
     # BokehJS reads references in the order in which its JSON defines them.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     plots = explorers(report.cells, report.margin)
     scripts = [_bokeh()] if plots else []
-    scripts.append(_asset("report.js"))
+    scripts.append(asset("report.js"))
     methods, engines = legend(report.cells)
     cells = grids.cell_grids(report)
     return environment.get_template("report.html.j2").render(
@@ -53,9 +62,9 @@ def html_page(report: Report) -> str:
             margin: {"answered": answered, "forest": forest_of(answered)}
             for margin, answered in ((m, report.headlines(m)) for m in report.answers)
         },
-        policy=_policy(scripts),
+        policy=policy(scripts),
         scripts=[Markup(script) for script in scripts],
-        css=Markup(_asset("report.css")),
+        css=Markup(asset("report.css")),
         facets=_facets(report),
         plots=plots,
         methods=methods,
@@ -108,7 +117,8 @@ def _finalized(value: Any) -> Any:
     return lines(str(value)) if type(value) is str or isinstance(value, PurePath) else value
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     return (files("sparsebench.bench.present.report") / TEMPLATES / name).read_text("utf-8")
 
 
@@ -119,12 +129,14 @@ def _bokeh() -> str:
     return Resources(mode="inline", components=["bokeh"]).js_raw[0]
 
 
-def _policy(scripts: list[str]) -> str:
+def policy(scripts: list[str]) -> str:
+    """A content security policy under which nothing but these scripts runs, or is fetched."""
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts
     ]
+    allowed = " ".join(hashes) or "'none'"
     return (
-        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from sparsebench.bench.machine.drift import wall_seconds
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.records import Record
@@ -102,11 +103,10 @@ def total_of(records: Sequence[Record], launches: Mapping[str, Mapping[str, Any]
     """
     whole = [record.extra.get("predicted_whole_seconds") for record in records]
     known = [float(seconds) for seconds in whole if seconds is not None]
-    clocks = [(line.get("before") or {}, line.get("after") or {}) for line in launches.values()]
-    walls = [after["at"] - before["at"] for before, after in clocks if "at" in after and before]
+    walls = [seconds for line in launches.values() if (seconds := wall_seconds(line)) is not None]
     return Total(
         sum(known) if known and len(known) == len(whole) else None,
-        sum(walls) if walls and len(walls) == len(clocks) else None,
+        sum(walls) if walls and len(walls) == len(launches) else None,
     )
 
 
