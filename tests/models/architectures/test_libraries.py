@@ -7,6 +7,7 @@ import re
 import pytest
 import timm
 import torch
+from timm.data.config import resolve_data_config
 from torchvision.models import get_model
 
 from sparsebench.models.architectures import (
@@ -32,7 +33,7 @@ SMALL = ("timm:test_vit", "timm:test_convnext", "timm:test_efficientnet", "timm:
 )
 def test_the_preprocessing_is_timms(arch: str) -> None:
     spec = find_architecture(arch)
-    wanted = timm.data.resolve_data_config({}, model=spec.builder(10))
+    wanted = resolve_data_config({}, model=spec.builder(10))  # type: ignore[no-untyped-call]
     ours = spec.preprocessing
     assert (3, ours.size, ours.size) == tuple(wanted["input_size"])
     assert ours.resize == int(ours.size / wanted["crop_pct"])
