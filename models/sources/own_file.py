@@ -112,7 +112,7 @@ def name_of_file(name: str) -> BackboneName:
     """
     path, entry = split_entry(name)
     source = str(path) if entry is None else f"{path}#{entry}"
-    said = _said(path)
+    said = said_by(path)
     try:
         return BackboneName(said["arch"], said["method"], float(said["sparsity"]), source)
     except (KeyError, ValueError):
@@ -155,7 +155,7 @@ def _method_of(path: Path) -> str:
     return f"own_{method}" if split_block(method)[0] in ONE_SHOT_METHODS else method
 
 
-def _said(path: Path) -> dict[str, str]:
+def said_by(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; nothing of any other file."""
     from safetensors import SafetensorError, safe_open
 
@@ -168,7 +168,7 @@ def _said(path: Path) -> dict[str, str]:
 
 def _within(path: Path) -> Card | None:
     """The card that follows from what ``sparsebench sparsify`` wrote into its file."""
-    said = _said(path)
+    said = said_by(path)
     try:
         name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
         values = json.loads(said["preprocessing"])
