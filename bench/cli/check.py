@@ -177,13 +177,9 @@ def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
     if outputs.as_json:
         echo_json(report_json(report))
     else:
-        from sparsebench.bench.cli.console import new_console
+        from sparsebench.bench.cli.console import show as print_parts
 
-        console = new_console()
-        for item in terminal_report(report, baseline, console.width):
-            # A command that is broken in two cannot be copied.
-            whole = "repeat: " in getattr(item, "plain", "")
-            console.print(item, soft_wrap=whole)
+        print_parts(terminal_report(report, baseline))
     in_actions = os.environ.get("GITHUB_ACTIONS") == "true" and not outputs.as_json
     if in_actions if outputs.github is None else outputs.github:
         for line in github_annotations(report, baseline):

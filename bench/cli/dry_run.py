@@ -55,36 +55,29 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         )
         _refuse(stand.refused)
         return
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from sparsebench.bench.cli.console import new_console
-    from sparsebench.bench.present import escape
+    from sparsebench.bench.cli.console import show
+    from sparsebench.bench.present.table import Table
     from sparsebench.bench.tasks.naming import distinct_names
 
     names = distinct_names(plan.tasks, plan.data_dir or None)
-    console = new_console()
-    for task, planned in groupby(found.cells, key=lambda pair: pair[0].task):
-        console.print(Text(escape.visible(f"on {names[task]}"), style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column("workload", no_wrap=True)
-        table.add_column("cell", overflow="fold")
-        for name in ("one", "all blocks"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("basis", no_wrap=True)
-        for cell, time in planned:
-            table.add_row(
-                cell.workload,
-                escape.visible(f"{cell.backbone} on {cell.engine_label}"),
-                duration(time.seconds),
-                duration(time.whole),
-                time.basis,
-            )
-        console.print(table)
-    console.print(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
-    for text in stand.fetched:
-        console.print(f"Before it measures, the run fetches {text}.", soft_wrap=True)
+    tables = [
+        Table.of(
+            f"on {names[task]}",
+            ("cell", "workload", "one", "all blocks", "basis"),
+            [
+                (f"{cell.backbone} on {cell.engine_label}", cell.workload, duration(time.seconds),
+                 duration(time.whole), time.basis)
+                for cell, time in planned
+            ],
+            words=2,
+        )
+        for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
+    ]  # fmt: skip
+    lines = [f"{len(found.cells)} cells. {_in_all(found)} Nothing was run."]
+    lines += [f"Before it measures, the run fetches {text}." for text in stand.fetched]
+    show([*tables, *(Text(line, no_wrap=True) for line in lines)])
     _refuse(stand.refused)
 
 

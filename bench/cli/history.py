@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
-from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.cli.options import Format, Json, fraction
+from sparsebench.bench.cli.say import echo_json
 
 EPILOG = """Examples:
 
@@ -30,6 +30,7 @@ def history(
         Path | None,
         typer.Option(help="Folder for history.html, .png and .svg (default: FOLDER)."),
     ] = None,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Find lasting changes in the runs of one machine: as text, a figure and a page of trends."""
@@ -39,6 +40,7 @@ def history(
     from sparsebench.bench.present.plots.canvas import save_figure
     from sparsebench.bench.present.plots.history import draw
     from sparsebench.bench.present.report.history_page import history_page, latest
+    from sparsebench.bench.present.tables.changes import changes_table
 
     found = read_series(folder, machine)
     points = change_points(found.series, fraction(effect, "--effect"))
@@ -59,19 +61,17 @@ def history(
         }
         echo_json(data)
         raise typer.Exit(1 if worse else 0)
+    from rich.text import Text
+
+    from sparsebench.bench.cli.console import show
+
     longest = max((len(series.runs) for series in found.series), default=0)
-    echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
-    for line in found.left_out:
-        echo(f"  left out: {line}")
+    lines = [f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs"]
+    lines += [f"  left out: {line}" for line in found.left_out]
     if longest < LEAST_RUNS:
-        echo(f"Change points need {LEAST_RUNS} runs or more.")
-    for point in points:
-        versions = f", engine {point.versions[0]} -> {point.versions[1]}" if point.versions else ""
-        echo(
-            f"{point.change:+.1%} since {point.run} ({point.created[:10]}): {point.name}, "
-            f"{point.before:.2f}× -> {point.after:.2f}× (p = {point.p:.2g}{versions})"
-        )
-    if not points:
-        echo("No lasting change.")
-    echo(f"Drawn: {', '.join(str(path) for path in (*paths, page))}")
+        lines.append(f"Change points need {LEAST_RUNS} runs or more.")
+    drawn = f"Drawn: {', '.join(str(path) for path in (*paths, page))}"
+    changes = changes_table(points) if points else "No lasting change."
+    before = (Text(line, no_wrap=True) for line in lines)
+    show([*before, changes, Text(drawn, no_wrap=True)], form)
     raise typer.Exit(1 if worse else 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from sparsebench.bench.history.changepoints import ChangePoint
 from sparsebench.bench.history.series import History
 from sparsebench.bench.present.report.page import asset, policy, templates
+from sparsebench.bench.present.tables.changes import changes_table
 
 
 def history_page(history: History, points: Sequence[ChangePoint], pictures: Sequence[Path]) -> str:
@@ -28,7 +29,7 @@ def history_page(history: History, points: Sequence[ChangePoint], pictures: Sequ
         .get_template("history.html.j2")
         .render(
             history=history,
-            points=points,
+            changes=changes_table(points).filled() if points else None,
             headline=f"{cells} at a worse level than before" if worse else "No cell has got worse",
             runs=max((len(series.runs) for series in history.series), default=0),
             pictures=[base64.b64encode(path.read_bytes()).decode() for path in pictures],

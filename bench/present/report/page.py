@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import PurePath
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.decisions.amounts import points
 from sparsebench.bench.present.escape import lines
-from sparsebench.bench.present.report import grids, metadata_tables
+from sparsebench.bench.present.report import contents
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
 from sparsebench.bench.present.report.forest import forest_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 TEMPLATES = "templates"
 
@@ -33,7 +35,7 @@ def templates() -> Environment:
     """Where the pages come from: everything that is printed into one is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("sparsebench.bench.present.report", TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -41,6 +43,8 @@ def templates() -> Environment:
         lstrip_blocks=True,
         finalize=_finalized,
     )
+    environment.globals["breakable"] = _breakable
+    return environment
 
 
 def html_page(report: Report) -> str:
@@ -54,7 +58,7 @@ def html_page(report: Report) -> str:
     scripts = [_bokeh()] if plots else []
     scripts.append(asset("report.js"))
     methods, engines = legend(report.cells)
-    cells = grids.cell_grids(report)
+    cells = [table.filled() for table in contents.cell_tables(report)]
     return environment.get_template("report.html.j2").render(
         report=report,
         points=points,
@@ -69,19 +73,14 @@ def html_page(report: Report) -> str:
         plots=plots,
         methods=methods,
         engines=engines,
-        cell_grids=cells,
-        count=sum(len(grid.lines) for grid in cells),
-        more_grids=[
-            *grids.mean_grids(report),
-            *grids.training_grids(report),
-            *metadata_tables.small_grids(report),
-            *metadata_tables.forecast_grids(report),
-        ],
-        beside=metadata_tables.beside_grid(report) if report.beside else None,
-        difference=metadata_tables.difference_grid(report) if report.differences else None,
-        problem=metadata_tables.problem_grid(report),
-        engine=metadata_tables.engine_grid(report),
-        weights=metadata_tables.weight_grid(report),
+        cell_tables=cells,
+        count=sum(len(table.lines) for table in cells),
+        more_tables=[table.filled() for table in contents.more_tables(report)],
+        beside=contents.beside_table(report) if report.beside else None,
+        difference=contents.difference_table(report) if report.differences else None,
+        problem=contents.problem_table(report),
+        engine=contents.engine_table(report),
+        weights=contents.weight_table(report),
         machine_line=describe_machine,
         fact=_fact,
     )
@@ -89,27 +88,33 @@ def html_page(report: Report) -> str:
 
 def _facets(report: Report) -> dict[str, list[str]]:
     """Facet -> its values, of facets with more than one."""
-    found: dict[str, dict[str, None]] = {name: {} for name in grids.FACETS}
+    found: dict[str, dict[str, None]] = {name: {} for name in contents.FACETS}
     for cell in report.cells:
         record = cell.record
         values = (
             cell.run, record.workload, record.task.name, record.backbone.method,
             record.engine.name,
         )  # fmt: skip
-        for name, value in zip(grids.FACETS, values, strict=True):
+        for name, value in zip(contents.FACETS, values, strict=True):
             found[name][value] = None
     return {name: sorted(values) for name, values in found.items() if len(values) > 1}
 
 
 def _fact(value: Any) -> str:
-    """A fact of a machine as text."""
-    if value is None:
-        return "unknown"
+    """A fact of a machine as text; empty where it is unknown."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        told = {key: _fact(item) for key, item in value.items()}
+        return ", ".join(f"{key} {item}" for key, item in told.items() if item)
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "none"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        return ", ".join(filter(None, map(_fact, value)))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _breakable(text: str) -> Markup:
+    """A name that a line may break in after its parts."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([/@])", r"\1<wbr>", str(escape(lines(text)))))
 
 
 def _finalized(value: Any) -> Any:
