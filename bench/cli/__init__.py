@@ -37,6 +37,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli.say import echo, fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 app = typer.Typer(
     name="sparsebench",
@@ -140,4 +141,4 @@ def _print_error(error: SparsebenchError) -> None:
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.fix:
-        console.print(Text(error.fix), soft_wrap=True)
+        console.print(Text(typed_here(error.fix)), soft_wrap=True)

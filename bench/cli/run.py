@@ -16,6 +16,7 @@ from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.models.installing import typed_here
 
 EPILOG = """Examples:
 
@@ -204,7 +205,7 @@ def run(
             display.stop()
             echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
-            echo(f"  {escape.shell(again)}", err=True)
+            echo(typed_here(f"  {escape.shell(again)}"), err=True)
             echo("(with the same options as before)", err=True)
             raise
     print_outcome(outcome, as_json=as_json, warned=warned)

@@ -19,7 +19,7 @@ from sparsebench.bench.comparisons.accuracy import accuracy_of
 from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
-from sparsebench.bench.records import Comparison, Estimate, Record, Trial
+from sparsebench.bench.records import Comparison, Estimate, Record, RunFolder, Trial
 from sparsebench.bench.statistics.ratios import log_time
 
 Excluded = tuple[str, str]
@@ -30,7 +30,7 @@ FLOATS = ("fp32", "bf16")  # what the baseline computes in without a calibration
 
 @dataclass(frozen=True)
 class RunData:
-    """A run as answers need it: its path or label, and what was measured and compared."""
+    """A run as answers and figures need it: its path or label, what was measured and compared."""
 
     name: str
     records: Sequence[Record]
@@ -43,6 +43,20 @@ class RunData:
         """From records and trials alone."""
         times = run_times(records, by_cell(trials))
         return cls(name, records, trials, compare_run(records, trials), times)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> RunData:
+        """From a run's folder.
+
+        Raises:
+            SparsebenchError: one of its files is damaged.
+        """
+        return cls.of(folder.name, folder.records(), folder.trials())
+
+    @property
+    def by_id(self) -> dict[str, Record]:
+        """Record id -> record."""
+        return {record.id: record for record in self.records}
 
 
 @dataclass(frozen=True, eq=False)

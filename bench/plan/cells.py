@@ -215,6 +215,13 @@ def _refuse_other_architecture(card: Card, dense: Card) -> None:
         )
 
 
+def swept(plan: Plan, cell: Cell) -> str:
+    """Which values of the plan's lists a cell has: ``, batch size 16``; empty without lists."""
+    # A precision is part of the engine's label.
+    keys = [key for key in plan.sweep if key != "precision"]
+    return "".join(f", {key.replace('_', ' ')} {getattr(cell, key)}" for key in keys)
+
+
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 

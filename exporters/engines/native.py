@@ -3,9 +3,9 @@
 Fed from the same ONNX file as the other engines. With AVX-512 the layers are machine code
 generated for their patterns, else compiled kernels read the patterns. Compiled for one batch size.
 Plain convolutional networks take multiples of a vector register's lanes (16 images with AVX-512) in
-groups that grow along the network, and the few images that are left by pixels. All others
-(transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout: a batch smaller than
-the lanes costs as much as a full one.
+groups that grow along the network, and the few images that are left in a layout of their own. All
+others (transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout: a batch smaller
+than the lanes costs as much as a full one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class NativeEngine:
             )
             from sparsebench.models.errors import SparsebenchError
         except Exception as error:
-            return library_failed("The native engine", error, "uv sync")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("The native engine", error, install_command("sparsebench"))
         try:
             isa = chosen_isa()
             usable = find_compiler() is not None or find_built(isa, "float32") is not None
@@ -180,7 +182,7 @@ class NativeSession:
             "isa": kernels.isa,
             "lanes": kernels.lanes,
             "parts": [{"pictures": n, "layout": kind} for n, kind in self._compiled.parts],
-            "layers": dict.fromkeys(self._compiled.layers, "+".join(paths)),
+            "layers": dict.fromkeys(self._compiled.layers, "+".join(dict.fromkeys(paths))),
             "code_bytes": self._compiled.code_bytes,
             "why": self._compiled.why_not,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,3 +137,15 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         if len(set(labels)) == len(labels):
             break
     return labels if parts else []
+
+
+def fact_text(value: Any) -> str:
+    """A fact of a machine as text; empty where it is unknown."""
+    if isinstance(value, Mapping):
+        told = {key: fact_text(item) for key, item in value.items()}
+        return ", ".join(f"{key} {item}" for key, item in told.items() if item)
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(fact_text, value)))
+    return (
+        "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+    )
