@@ -16,6 +16,12 @@ from sparsebench.bench.present import escape
 from sparsebench.bench.present.decisions.amounts import milliseconds, odds, points
 from sparsebench.bench.present.decisions.sentences import Said, Sentence, headline, said
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.resources import (
+    disk_text,
+    energy_of,
+    energy_text,
+    memory_text,
+)
 
 MEANING = (
     "An accuracy change is paired against the variant's dense baseline{reference}. 'Significantly "
@@ -87,6 +93,10 @@ def _facts(one: Candidate, limits: Limits) -> Iterator[RenderableType]:
     else:
         words = f"{numbers.significant(one.whole_seconds())} s for the whole job"
         yield _item(f"time: {words}, batch {one.batch_size}")
+    told = one.record
+    energy = energy_text(told) + " J/image" * (energy_of(told) is not None)
+    yield _item(f"memory: {memory_text(told)} MB at its peak; energy: {energy}")
+    yield _item(f"on disk: {disk_text(told)}")
     facts = one.facts
     if facts.licence:
         yield _item(f"engine: {facts.licence}; {facts.support}")

@@ -62,3 +62,18 @@ def test_exit_codes_tell_a_script_what_happened(cli: Cli, run: Path) -> None:
     wrong = cli("advise", run, "--latency", "quick")
     assert wrong.code == 2 and "20ms" in wrong.err
     assert cli("advise", run / "missing").code == 2
+
+
+def test_an_answer_says_memory_disk_and_energy(cli: Cli) -> None:
+    run = Path(__file__).parents[3] / "results/reference/amd-epyc-2cpu/quick-best-dense"
+    told = cli("advise", run, "--json")
+    known = next(
+        answer["take"]["resources"]
+        for answer in json.loads(told.out)["answers"]
+        if answer.get("workload") == "inference" and answer["take"]
+    )
+    said = " ".join(cli("advise", run).out.split())
+    assert f"memory: {known['peak_memory_bytes'] / 1e6:.0f} MB at its peak" in said
+    assert "energy: not readable" in said and known["energy"] == "not readable"
+    dense, sparse, _ = (f"{size / 1e6:.3g} MB" for size in known["model_bytes"].values())
+    assert f"on disk: {dense} dense, {sparse} sparse" in said

@@ -124,11 +124,12 @@ def _has_lossy_dense(run: Path) -> bool:
     return any(r.backbone.is_dense and r.engine.precision == "int8" for r in data(run).records)
 
 
-# A dense cell in INT8 loses a little itself: within a limit of 0 the hurdle is the next dense one,
-# which the comparison's total is not against.
+# A dense cell in INT8 loses a little itself: within a limit that it is not shown to hold (539 test
+# images show no 0.5 points: 3 / 539) the hurdle is the next dense one, which the comparison's total
+# is not against.
 @pytest.mark.parametrize(
     ("run", "limit"),
-    [(run, limit) for run in RUNS for limit in LIMITS if limit or not _has_lossy_dense(run)],
+    [(run, limit) for run in RUNS for limit in LIMITS if limit > 0.5 or not _has_lossy_dense(run)],
 )
 def test_what_is_taken_follows_from_the_tables(run: Path, limit: float) -> None:
     """By hand: the fastest whose total is better, within the limit by a t-test over seeds."""
