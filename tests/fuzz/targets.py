@@ -72,7 +72,7 @@ def good_bytes(name: str) -> bytes:
         from tests.models.onnx_graphs import BODY, model_of
 
         gemm = helper.make_node("Gemm", ["features", "w1", "b1"], ["logits"], "classifier")
-        return model_of([*BODY, gemm]).SerializeToString()
+        return bytes(model_of([*BODY, gemm]).SerializeToString())
     if name == "checkpoint":
         import torch
 
