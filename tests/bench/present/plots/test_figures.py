@@ -16,6 +16,7 @@ from PIL import Image
 
 from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
+from sparsebench.bench.comparisons import Records
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import bound, profiles, scaling, stages, style
 from sparsebench.bench.present.plots.axes import nice_ticks
@@ -260,6 +261,6 @@ def test_a_run_without_an_accuracy_enters_no_figure() -> None:
     bare = data(make_run(workloads=("inference",), backbones=TRAINED))
     with pytest.raises(NothingToDrawError, match="6 cells without an accuracy"):
         bound.draw([bare])
-    hidden: RunData = replace(bare, records=tuple(replace(r, trials=()) for r in bare.records))
+    hidden: RunData = replace(bare, records=Records(replace(r, trials=()) for r in bare.records))
     with pytest.raises(NothingToDrawError):
         stages.draw([hidden])

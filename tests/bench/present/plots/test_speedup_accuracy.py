@@ -382,3 +382,15 @@ def test_lone_label_stays_at_its_point() -> None:
 def test_cells_on_a_gpu_are_an_engine_of_their_own(run: SyntheticRun) -> None:
     records = [replace(r, engine=replace(r.engine, device="cuda")) for r in run.records]
     assert "torch cuda" in {point.engine for point in all_points(SyntheticRun(records, [])).points}
+
+
+def test_a_figure_of_many_panels_draws_the_first_and_says_how_many_there_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = replace(TWO_COLUMNS, most=4)
+    figures = draw(many_tasks(2), page=page)
+    assert sum(axes.axison for figure in figures for axes in figure.axes) == 4
+    assert "These are 4 of 12 panels." in "".join(
+        text.get_text().replace("\n", " ") for text in figures[0].texts
+    )
+    assert "--panels 12" in caplog.text
