@@ -1,8 +1,8 @@
 """Export of a backbone to ONNX, kept under the cache by content.
 
 DeepSparse reads opset 13 well, so the TorchScript-based exporter is called here, behind one
-function. torch's newer exporter was checked in November 2026 (torch 2.15): its ResNet-18 is right to
-4e-7, but it writes opset 20, which DeepSparse 1.8 does not read, and needs onnxscript. The
+function. torch's newer exporter was checked in November 2026 (torch 2.15): its ResNet-18 is right
+to 4e-7, but it writes opset 20, which DeepSparse 1.8 does not read, and needs onnxscript. The
 verification gate (``sparsebench.exporters.onnx.verify``) checks whatever exporter is used.
 """
 
