@@ -19,6 +19,7 @@ from sparsebench.bench.cli import (
     check,
     compare,
     doctor,
+    evaluate,
     export,
     history,
     inspect,
@@ -69,6 +70,7 @@ app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command(name="export", epilog=export.EPILOG)(export.export)
 app.command(name="sparsify", epilog=sparsify.EPILOG)(sparsify.sparsify)
 app.command(name="inspect", epilog=inspect.EPILOG)(inspect.inspect)
+app.command(name="evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
 app.command(name="advise", epilog=advise.EPILOG)(advise.advise)
 app.command(name="plot", epilog=plot.EPILOG)(plot.plot)
