@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sparsebench.bench.comparisons import best_dense, by_cell, dense_against_best, run_times
@@ -31,6 +31,7 @@ class Point:
         speedup: low, point, high.
         change: accuracy change in points: low, point, high.
         family: of the method.
+        mark: behind its label, where its dense baseline had another training budget.
     """
 
     workload: str
@@ -42,6 +43,7 @@ class Point:
     speedup: Span
     change: Span
     family: str = "unknown"
+    mark: str = ""
 
     @property
     def is_dense(self) -> bool:
@@ -120,7 +122,8 @@ def _one(comparison: Comparison, sparse: Record, against: Against) -> PointSet:
     if ratio.ci95 is None or change.ci95 is None:
         return PointSet(without_interval=1)
     change_span = span(change.mean, change.ci95)
-    return PointSet((_point(sparse, ratio, change_span),), (sparse,))
+    point = replace(_point(sparse, ratio, change_span), mark=change.mark)
+    return PointSet((point,), (sparse,))
 
 
 def _dense_points(
