@@ -1,18 +1,25 @@
-"""Draw the images of the documentation from the committed reference run.
+"""Draw the images of the documentation from the committed reference runs.
 
 uv run --no-sync python docs/make_pictures.py
+
+Where Chromium is on the PATH it also photographs the report, in light and dark.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from PIL import Image
 
+import sparsebench
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.plots.style import COLOURS, GUIDE, RC, SMALL
@@ -22,6 +29,7 @@ from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"
+REPORTED = RUN.with_name("quick-best-dense")
 OUT = ROOT / "docs" / "pictures"
 
 
@@ -96,6 +104,29 @@ def _save(figure: plt.Figure, path: Path) -> Path:
     return path
 
 
+def photograph(chromium: str, out: Path) -> list[Path]:
+    """The top of a report in both colour schemes."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = []
+    with TemporaryDirectory() as folder:
+        page = sparsebench.load(REPORTED).report(Path(folder) / "report.html")
+        for number, scheme in enumerate(("dark", "light")):  # Chromium's numbers
+            made.append(out / f"report-{scheme}.png")
+            options = [
+                "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                "--window-size=1280,860", "--virtual-time-budget=5000",
+                f"--blink-settings=preferredColorScheme={number}", f"--screenshot={made[-1]}",
+            ]  # fmt: skip
+            subprocess.run([chromium, *options, page.as_uri()], check=True, capture_output=True)
+            with Image.open(made[-1]) as picture:
+                small = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            small.save(made[-1], optimize=True)
+    return made
+
+
 if __name__ == "__main__":
     for written in make(Path(sys.argv[1]) if len(sys.argv) > 1 else OUT):
         print(written)
+    if found := shutil.which("chromium"):
+        for written in photograph(found, ROOT / "docs" / "screenshots"):
+            print(written)

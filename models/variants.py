@@ -59,4 +59,4 @@ def vary(name: BackboneName, found: Found) -> Found:
         module: nn.Module = load_target(target)(found.load().eval(), card.arch)
         return module
 
-    return Found(card, load, said=found.said)
+    return Found(card, load, said=found.said, absent=found.absent)

@@ -15,6 +15,7 @@ import typer
 
 from sparsebench.bench.cli import (
     advise,
+    cache,
     check,
     compare,
     doctor,
@@ -23,6 +24,7 @@ from sparsebench.bench.cli import (
     inspect,
     noise,
     plot,
+    publish,
     report,
     reproduce,
     run,
@@ -74,8 +76,11 @@ app.command(name="report", epilog=report.EPILOG)(report.report)
 app.command(name="check", epilog=check.EPILOG)(check.check)
 app.command(name="noise", epilog=noise.EPILOG)(noise.noise)
 app.command(name="history", epilog=history.EPILOG)(history.history)
+app.command(name="push", epilog=publish.PUSH_EPILOG)(publish.push)
+app.command(name="leaderboard", epilog=publish.LEADERBOARD_EPILOG)(publish.leaderboard)
 app.add_typer(check.baseline_app, name="baseline")
 app.add_typer(doctor.engines_app, name="engines")
+app.add_typer(cache.cache_app, name="cache")
 
 
 def main() -> None:

@@ -101,12 +101,9 @@ def advise(
 
         echo_json(advice_json(advice))
     else:
-        from sparsebench.bench.cli.console import new_console
+        from sparsebench.bench.cli.console import show
         from sparsebench.bench.present.decisions.advice_text import advice_text
 
-        console = new_console()
-        for item in advice_text(advice):
-            # A command that is broken in two cannot be copied.
-            console.print(item, soft_wrap=bool(getattr(item, "no_wrap", False)))
+        show(advice_text(advice))
     code = advice.exit_code
     raise typer.Exit(INCONCLUSIVE.get(inconclusive, code) if code == CANNOT_TELL else code)

@@ -89,6 +89,9 @@ def check(
     markdown: Annotated[
         Path | None, typer.Option(help="Write Markdown for a pull request here.")
     ] = None,
+    badge: Annotated[
+        Path | None, typer.Option(help="Write the verdict as an SVG badge here.")
+    ] = None,
     github: Annotated[
         bool | None,
         typer.Option(help="Print GitHub annotations (default: inside GitHub Actions)."),
@@ -111,7 +114,7 @@ def check(
         only=only,
         inconclusive=inconclusive or None,
     )
-    outputs = Outputs(junit, markdown, github, as_json)
+    outputs = Outputs(junit, markdown, badge, github, as_json)
     if base or base_engine or head_engine:
         from sparsebench.bench.cli.check_two_sides import Sides, check_commits, check_engines
 
@@ -154,12 +157,14 @@ class Outputs:
 
     junit: Path | None
     markdown: Path | None
+    badge: Path | None
     github: bool | None
     as_json: bool
 
 
 def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
     """Write and print a report in every form that was asked for; the exit code."""
+    from sparsebench.bench.gate.badge import badge_svg
     from sparsebench.bench.gate.machines import github_annotations, junit_xml, report_json
     from sparsebench.bench.gate.render import markdown_report, terminal_report
 
@@ -167,16 +172,14 @@ def show(report: GateReport, baseline: Path, outputs: Outputs) -> int:
         write(outputs.junit, junit_xml(report, baseline))
     if outputs.markdown is not None:
         write(outputs.markdown, markdown_report(report, baseline))
+    if outputs.badge is not None:
+        write(outputs.badge, badge_svg(report))
     if outputs.as_json:
         echo_json(report_json(report))
     else:
-        from sparsebench.bench.cli.console import new_console
+        from sparsebench.bench.cli.console import show as print_parts
 
-        console = new_console()
-        for item in terminal_report(report, baseline, console.width):
-            # A command that is broken in two cannot be copied.
-            whole = "repeat: " in getattr(item, "plain", "")
-            console.print(item, soft_wrap=whole)
+        print_parts(terminal_report(report, baseline))
     in_actions = os.environ.get("GITHUB_ACTIONS") == "true" and not outputs.as_json
     if in_actions if outputs.github is None else outputs.github:
         for line in github_annotations(report, baseline):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Format, Json
 from sparsebench.bench.cli.say import echo_json
 
 EPILOG = """Examples:
@@ -29,6 +29,7 @@ def compare(
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare speed-ups of different machines.")
     ] = False,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Compare the speed-ups of two runs, or the times of two backbones of one run."""
@@ -43,9 +44,7 @@ def compare(
     if as_json:
         echo_json(result.to_json())
         return
-    from sparsebench.bench.cli.console import new_console
-    from sparsebench.bench.present.tables import compared_tables
+    from sparsebench.bench.cli.console import show
+    from sparsebench.bench.present.tables import compared_table
 
-    console = new_console()
-    for item in compared_tables(result):
-        console.print(item)
+    show([compared_table(result)], form)

@@ -10,9 +10,12 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 from sparsebench.bench.present import escape
+from sparsebench.models.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from rich.console import RichCast
+    from rich.console import RenderableType, RichCast
+
+    from sparsebench.bench.present.table import Table
 
 _PIECES = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -25,6 +28,34 @@ def new_console(*, stderr: bool = False) -> Console:
     made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     made.push_render_hook(_Escaping())
     return made
+
+
+def show(parts: Iterable[Table | RenderableType], form: str = "") -> None:
+    """Print tables and the text around them.
+
+    Args:
+        parts: in their order; a :class:`rich.text.Text` with `no_wrap` (a command to copy, a path)
+            is not broken.
+        form: one of terminal, markdown, latex, csv; in all but "terminal" the tables alone.
+
+    Raises:
+        UnknownNameError: there is no such form.
+    """
+    from sparsebench.bench.present.table import FORMATS, Table, terminal, written
+
+    if form not in ("", "terminal", *FORMATS):
+        raise UnknownNameError("format", form, ("terminal", *FORMATS))
+    if form in FORMATS:
+        print(escape.terminal(written((p for p in parts if isinstance(p, Table)), form)), end="")
+        return
+    console = new_console()
+    for place, part in enumerate(parts):
+        if isinstance(part, Table):
+            if part.title and place:
+                console.print()
+            console.print(terminal(part))
+        else:
+            console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
 
 class _Escaping(RenderHook):

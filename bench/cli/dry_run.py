@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.cli.say import duration, echo, echo_json
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from sparsebench.bench.forecast import Forecast
 
 
 def print_forecast(plan: Plan, *, as_json: bool) -> None:
-    """Print the cells of a plan with the time that each will take; measure nothing."""
+    """Print the cells of a plan with the time that each will take; measure nothing.
+
+    Raises:
+        SparsebenchError: something of the plan cannot run on this machine; all of it is said.
+    """
     from sparsebench.bench.forecast import forecast
+    from sparsebench.bench.plan.obstacles import obstacles
     from sparsebench.bench.plan.optional_engines import left_out
 
     for text in left_out(plan):
         echo(f"Note: {text}", err=True)
     found = forecast(plan, say=lambda text: echo(text, err=True))
+    stand = obstacles(plan, [cell for cell, _ in found.cells])
     if as_json:
         cells = [
             {
@@ -35,36 +43,51 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
             }
             for cell, time in found.cells
         ]
-        echo_json({"seconds": found.seconds, "unknown": found.unknown, "cells": cells}, None)
+        echo_json(
+            {
+                "seconds": found.seconds,
+                "unknown": found.unknown,
+                "cells": cells,
+                "refused": list(stand.refused),
+                "fetched": list(stand.fetched),
+            },
+            None,
+        )
+        _refuse(stand.refused)
         return
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    from sparsebench.bench.cli.console import new_console
-    from sparsebench.bench.present import escape
+    from sparsebench.bench.cli.console import show
+    from sparsebench.bench.present.table import Table
     from sparsebench.bench.tasks.naming import distinct_names
 
     names = distinct_names(plan.tasks, plan.data_dir or None)
-    console = new_console()
-    for task, planned in groupby(found.cells, key=lambda pair: pair[0].task):
-        console.print(Text(escape.visible(f"on {names[task]}"), style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column("workload", no_wrap=True)
-        table.add_column("cell", overflow="fold")
-        for name in ("one", "all blocks"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("basis", no_wrap=True)
-        for cell, time in planned:
-            table.add_row(
-                cell.workload,
-                escape.visible(f"{cell.backbone} on {cell.engine_label}"),
-                duration(time.seconds),
-                duration(time.whole),
-                time.basis,
-            )
-        console.print(table)
-    console.print(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
+    tables = [
+        Table.of(
+            f"on {names[task]}",
+            ("cell", "workload", "one", "all blocks", "basis"),
+            [
+                (f"{cell.backbone} on {cell.engine_label}", cell.workload, duration(time.seconds),
+                 duration(time.whole), time.basis)
+                for cell, time in planned
+            ],
+            words=2,
+        )
+        for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
+    ]  # fmt: skip
+    lines = [f"{len(found.cells)} cells. {_in_all(found)} Nothing was run."]
+    lines += [f"Before it measures, the run fetches {text}." for text in stand.fetched]
+    show([*tables, *(Text(line, no_wrap=True) for line in lines)])
+    _refuse(stand.refused)
+
+
+def _refuse(texts: Sequence[str]) -> None:
+    if texts:
+        raise SparsebenchError(
+            "This plan cannot run here as it is: " + " ".join(texts),
+            "Put that right, or leave it out; without --dry-run its cells would fail, and the "
+            "others be measured.",
+        )
 
 
 def _in_all(found: Forecast) -> str:
@@ -76,15 +99,3 @@ def _in_all(found: Forecast) -> str:
         f"About {duration(found.seconds)} for the {known} that were measured on this machine "
         f"before{rest}. 'scaled': measured with other counts of images, epochs or seeds."
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes = seconds / 60
-    return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"

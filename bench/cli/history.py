@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
-from sparsebench.bench.cli.say import echo, echo_json
+from sparsebench.bench.cli.options import Format, Json, fraction
+from sparsebench.bench.cli.say import echo_json
 
 EPILOG = """Examples:
 
@@ -27,21 +27,27 @@ def history(
         str, typer.Option(help="Fingerprint to follow (default: that of most runs).")
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for history.png and .svg (default: FOLDER).")
+        Path | None,
+        typer.Option(help="Folder for history.html, .png and .svg (default: FOLDER)."),
     ] = None,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
-    """Find lasting changes in the runs of one machine, and draw them."""
+    """Find lasting changes in the runs of one machine: as text, a figure and a page of trends."""
+    from sparsebench.bench.cli.check import write
     from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
     from sparsebench.bench.history.series import read_series
     from sparsebench.bench.present.plots.canvas import save_figure
     from sparsebench.bench.present.plots.history import draw
+    from sparsebench.bench.present.report.history_page import history_page, latest
+    from sparsebench.bench.present.tables.changes import changes_table
 
     found = read_series(folder, machine)
     points = change_points(found.series, fraction(effect, "--effect"))
     paths = save_figure(draw(found, points), out or folder, "history")
-    latest = {point.name: point for point in points}  # oldest first: the last one stays
-    worse = [point for point in latest.values() if point.change < 0]
+    page = (out or folder) / "history.html"
+    write(page, history_page(found, points, [path for path in paths if path.suffix == ".svg"]))
+    worse = [point for point in latest(points) if point.change < 0]
     if as_json:
         from dataclasses import asdict
 
@@ -51,22 +57,21 @@ def history(
             "changes": [{**asdict(point), "change": point.change} for point in points],
             "left_out": found.left_out,
             "pictures": [str(path) for path in paths],
+            "page": str(page),
         }
         echo_json(data)
         raise typer.Exit(1 if worse else 0)
+    from rich.text import Text
+
+    from sparsebench.bench.cli.console import show
+
     longest = max((len(series.runs) for series in found.series), default=0)
-    echo(f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs")
-    for line in found.left_out:
-        echo(f"  left out: {line}")
+    lines = [f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs"]
+    lines += [f"  left out: {line}" for line in found.left_out]
     if longest < LEAST_RUNS:
-        echo(f"Change points need {LEAST_RUNS} runs or more.")
-    for point in points:
-        versions = f", engine {point.versions[0]} -> {point.versions[1]}" if point.versions else ""
-        echo(
-            f"{point.change:+.1%} since {point.run} ({point.created[:10]}): {point.name}, "
-            f"{point.before:.2f}× -> {point.after:.2f}× (p = {point.p:.2g}{versions})"
-        )
-    if not points:
-        echo("No lasting change.")
-    echo(f"Drawn: {', '.join(str(path) for path in paths)}")
+        lines.append(f"Change points need {LEAST_RUNS} runs or more.")
+    drawn = f"Drawn: {', '.join(str(path) for path in (*paths, page))}"
+    changes = changes_table(points) if points else "No lasting change."
+    before = (Text(line, no_wrap=True) for line in lines)
+    show([*before, changes, Text(drawn, no_wrap=True)], form)
     raise typer.Exit(1 if worse else 0)

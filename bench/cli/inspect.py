@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Format, Json
 from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -49,13 +49,15 @@ def inspect(
     engine: Annotated[str, typer.Option(help="With --why: the engine (see `list engines`).")] = "",
     batch_size: Annotated[int, typer.Option(help="With --why: images per call.")] = 16,
     threads: Annotated[int, typer.Option(help="With --why: CPU threads (0: all).")] = 0,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Show format, sparsity, FLOPs and dead filters, layer by layer; or why it is not faster."""
+    from sparsebench.bench.cli.console import show
     from sparsebench.bench.why.inspection import inspect_target, render
 
     if why or engine:
-        _why(targets, engine, why, size or None, batch_size, threads, as_json)
+        _why(targets, engine, why, size or None, batch_size, threads, form, as_json)
         return
     if not compare and len(targets) > 1:
         raise SparsebenchError(
@@ -63,16 +65,12 @@ def inspect(
         )
     reports = [inspect_target(target, size=size or None) for target in targets]
     if compare:
-        _compare(reports, plot, as_json)
+        _compare(reports, plot, form, as_json)
         return
     if as_json:
         echo_json(reports[0].to_json())
         return
-    from sparsebench.bench.cli.console import new_console
-
-    console = new_console()
-    for item in render(reports[0]):
-        console.print(item)
+    show(render(reports[0]), form)
 
 
 def _why(
@@ -82,11 +80,12 @@ def _why(
     size: int | None,
     batch_size: int,
     threads: int,
+    form: str,
     as_json: bool,
 ) -> None:
     from rich.text import Text
 
-    from sparsebench.bench.cli.console import new_console
+    from sparsebench.bench.cli.console import new_console, show
     from sparsebench.bench.present import escape
     from sparsebench.bench.why import explain, measure, open_target
     from sparsebench.bench.why.words import why_json, why_text
@@ -117,14 +116,15 @@ def _why(
     if as_json:
         echo_json(why_json(measured, findings))
     else:
-        console = new_console()
-        for item in why_text(measured, findings):
-            console.print(item)
+        show(why_text(measured, findings), form)
     if measured.refused:
         raise typer.Exit(NothingMeasuredError.exit_code)
 
 
-def _compare(reports: list[Inspection], plot: Path, as_json: bool) -> None:
+def _compare(reports: list[Inspection], plot: Path, form: str, as_json: bool) -> None:
+    from rich.text import Text
+
+    from sparsebench.bench.cli.console import show
     from sparsebench.bench.present.plots.networks import save
     from sparsebench.bench.why.model_comparison import dead_by_layer, label, render, totals
 
@@ -134,9 +134,5 @@ def _compare(reports: list[Inspection], plot: Path, as_json: bool) -> None:
         content = {"networks": totals(reports), "dead_filters": layers, "plot": str(written)}
         echo_json(content)
         return
-    from sparsebench.bench.cli.console import new_console
-
-    console = new_console()
-    for item in render(reports):
-        console.print(item)
-    console.print(f"\nplot: {written}", soft_wrap=True)
+    plotted = Text(f"\nplot: {written}", no_wrap=True)
+    show([*render(reports), plotted], form)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Format, Json
 from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import UnknownNameError
 
@@ -35,6 +35,7 @@ def list_names(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where to look for data sets (tasks only).")
     ] = None,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """List backbones, the paper's checkpoints, engines, tasks, workloads, plans or methods."""
@@ -44,26 +45,16 @@ def list_names(
     if as_json:
         echo_json([dict(zip(head, row, strict=True)) for row in rows])
         return
-    from rich.table import Table
-    from rich.text import Text
+    from sparsebench.bench.cli.console import new_console, show
+    from sparsebench.bench.present.table import Table
 
-    from sparsebench.bench.cli.console import new_console
-
-    console = new_console()
     below: list[str] = []
-    if console.width < _WIDE:
+    if form in ("", "terminal") and new_console().width < _WIDE:
         head, rows, below = _narrowed(what, head, rows)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(head):
-        # A name that is cut off cannot be typed.
-        table.add_column(name, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console.print(table)
-    for line in below:
-        console.print(Text(line), soft_wrap=True)
     if what == "tasks":
-        console.print("? reported for the paper's split, not verified", style="dim")
+        below.append("? reported for the paper's split, not verified")
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    show([Table.of("", head, texts, *below, words=len(head))], form)
 
 
 # Eight columns in fewer cells would be words cut to pieces.

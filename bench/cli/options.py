@@ -9,6 +9,12 @@ import typer
 from sparsebench.models.errors import SparsebenchError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="terminal|markdown|latex|csv", help="How the tables are written."
+    ),
+]
 AllowImageLoss = Annotated[
     bool,
     typer.Option("--allow-image-loss", help="Go on even where a class loses most of its images."),

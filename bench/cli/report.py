@@ -17,6 +17,8 @@ EPILOG = """Examples:
   sparsebench report runs/laptop runs/server --out both.html
 
   sparsebench report runs/today --max-accuracy-loss 1 --out report.md
+
+  sparsebench report runs/today --out tables.tex
 """
 
 
@@ -24,10 +26,12 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="File ending in .html or .md (default: report.html in the first run)."),
+        typer.Option(
+            help="File ending in .html, .md, .tex or .csv (default: report.html in the first run)."
+        ),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="html or markdown (default: as --out ends).")
+        str, typer.Option("--format", help="html, markdown, latex or csv (default: as --out ends).")
     ] = "",
     max_accuracy_loss: Annotated[
         float, typer.Option(help="Points of accuracy that the answer may lose.")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Format, Json
 from sparsebench.bench.cli.say import echo_json
+from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
 
 EPILOG = """Examples:
@@ -41,6 +42,7 @@ def reproduce(
             "(default: the runs' or, without any, the shipped ones)."
         ),
     ] = None,
+    form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Set runs beside the paper's numbers: tables, ranking agreement, and its figures redrawn."""
@@ -65,16 +67,13 @@ def reproduce(
         files = [str(path) for path in written]
         echo_json({**found.to_json(), "files": files, "not_drawn": missing})
         return
-    from sparsebench.bench.cli.console import new_console
-    from sparsebench.bench.paper.render import terminal
-    from sparsebench.bench.paper.sheets import sentences, sheets
+    from rich.text import Text
 
-    console = new_console()
-    for item in terminal(sheets(found), sentences(found)):
-        console.print(item)
-    for path in written:
-        console.print(str(path), soft_wrap=True)
-    for reason in missing:
-        console.print(f"not drawn: {reason}", soft_wrap=True)
-    if out is None:
-        console.print("Figures and all tables: add --out DIR.")
+    from sparsebench.bench.cli.console import show
+    from sparsebench.bench.paper.tables import sentences, tables
+
+    said = [Text(f"\n{escape.lines(chr(10).join(sentences(found)))}")]
+    said += [Text(str(path), no_wrap=True) for path in written]
+    said += [Text(f"not drawn: {reason}", no_wrap=True) for reason in missing]
+    said += [Text("Figures and all tables: add --out DIR.")] if out is None else []
+    show([*tables(found, wide=form not in ("", "terminal")), *said], form)

@@ -24,6 +24,8 @@ EPILOG = """Examples:
 
   sparsebench run quick --engine deepsparse --batch-size 16 --repeats 5 --out R
 
+  sparsebench run speed --batch-size 1 --batch-size 16 --batch-size 64
+
   sparsebench run quick --half-width 3% --budget 60
 
   sparsebench run quick --workload serving --batch-size 1 --rate 50 --streams 2
@@ -60,10 +62,15 @@ def run(
     data_dir: Annotated[
         str | None, typer.Option(help="Where downloadable data sets lie or go.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per engine call or step.")] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="CPU threads (default: all); once for each.")
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Images per engine call or step; once for each.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Input side in pixels (default: the backbone's).")
+        list[int] | None,
+        typer.Option(help="Input side in pixels (default: the backbone's); once for each."),
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="Blocks of fresh processes.")] = None,
     half_width: Annotated[
@@ -110,7 +117,9 @@ def run(
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
     metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or int8.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, bf16 or int8; once for each.")
+    ] = None,
     dense: Annotated[
         list[str] | None, typer.Option(help="Dense baseline, as SPARSE=DENSE; once for each.")
     ] = None,
@@ -122,6 +131,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Log the result to wandb, mlflow or tensorboard too; once for each."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and how long they will take.")
     ] = False,
@@ -164,16 +177,20 @@ def run(
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
+    from sparsebench.bench.publish.trackers import check_tracker, log_run
     from sparsebench.bench.run.run import check, execute
 
     check(chosen)
+    for tracker in log_to or ():
+        check_tracker(tracker)
     if dry_run:
         from sparsebench.bench.cli.dry_run import print_forecast
 
         print_forecast(chosen, as_json=as_json)
         return
-    if warning := busy_now():
-        echo(warning, err=True)
+    warned = busy_now()
+    if warned:
+        echo(warned, err=True)
     folder = run_folder(chosen, out, resume)
     with RunDisplay(quiet=as_json) as display:
         try:
@@ -185,11 +202,13 @@ def run(
             echo(f"  {escape.shell(again)}", err=True)
             echo("(with the same options as before)", err=True)
             raise
-    print_outcome(outcome, as_json=as_json)
+    print_outcome(outcome, as_json=as_json, warned=warned)
     if not outcome.measured:
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."
         )
+    for tracker in log_to or ():
+        log_run(outcome.folder, tracker)
 
 
 def _sections(

@@ -167,7 +167,7 @@ def _train(
         settings["size"] = _own_size(settings.get("start"))
     with TrainingDisplay(quiet=as_json) as display:
         if first:
-            display.say(
+            display.note(
                 f"{settings['method']} prunes a trained network and no --start was given: "
                 f"{first} of {first + rest} epochs train a dense one first, which is kept as "
                 f"{out.stem}.dense.safetensors."

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from sparsebench.bench.plan.cells import Cell
@@ -48,6 +48,7 @@ class Took:
         seconds: what its record times: of a trial, or of an engine call.
         spent: seconds of all that its trial times, warm-up too.
         once: seconds of compiling, for each launch.
+        around: its part of whatever else a launch takes (workers, export, heads), for each launch.
         stages: stage -> seconds.
         work: stage -> units of work (:meth:`Workload.work`); a stage without does not grow.
     """
@@ -57,6 +58,7 @@ class Took:
     once: float
     stages: dict[str, float]
     work: dict[str, float]
+    around: float = 0.0
 
 
 @dataclass
@@ -69,12 +71,21 @@ class Earlier:
 
     runs: dict[Key, list[Took]] = field(default_factory=dict)
 
-    def learn(self, records: Sequence[Record]) -> None:
-        """Remember what the finished cells of a run took."""
+    def learn(
+        self, records: Sequence[Record], walls: Mapping[str, float | None] | None = None
+    ) -> None:
+        """Remember what the finished cells of a run took.
+
+        Args:
+            records: of the run.
+            walls: launch -> its seconds, all of it.
+        """
+        around = _around(records, walls or {})
         for record in records:
             if record.status == "ok" and record.trials:
                 key = key_of_record(record)
-                self.runs[key] = [*self.runs.get(key, ()), _took(record)][-KEPT:]
+                took = _took(record, around.get(record.id, 0.0))
+                self.runs[key] = [*self.runs.get(key, ()), took][-KEPT:]
 
     @classmethod
     def load(cls, path: Path) -> Earlier:
@@ -139,7 +150,28 @@ def _how(counted: tuple[str, ...], recorded: Mapping[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
-def _took(record: Record) -> Took:
+def _around(records: Sequence[Record], walls: Mapping[str, float | None]) -> dict[str, float]:
+    """Record id -> its mean part of the seconds of a launch that no trial and compiling holds."""
+    shared: dict[str, list[str]] = {}
+    rest = {launch: wall for launch, wall in walls.items() if wall is not None}
+    for record in records:
+        compiled = record.extra.get("compile_seconds") or []
+        # A trial that trains several seeds gives the seconds of one.
+        seeds = len(record.settings.get("seeds", ())) / max(1, len(record.trials))
+        times = max(1.0, seeds) if described(record.workload).deals_seeds else 1.0
+        for i, trial in enumerate(record.trials):
+            if trial.launch in rest:
+                shared.setdefault(trial.launch, []).append(record.id)
+                once = float(compiled[i]) if i < len(compiled) else 0.0
+                rest[trial.launch] -= times * (sum(trial.seconds) + sum(trial.warmup)) + once
+    parts: dict[str, list[float]] = {}
+    for launch, ids in shared.items():
+        for one in ids:
+            parts.setdefault(one, []).append(rest[launch] / len(ids))
+    return {one: fmean(seconds) for one, seconds in parts.items()}
+
+
+def _took(record: Record, around: float) -> Took:
     sizes = Sizes(
         record.task.train or 0, record.task.test or 0, len(record.settings.get("seeds", (0,)))
     )
@@ -150,4 +182,5 @@ def _took(record: Record) -> Took:
         once=float(median(record.extra.get("compile_seconds") or [0.0])),
         stages={n: median(t.stages.get(n, 0.0) for t in record.trials) for n in names},
         work=described(record.workload).work(record.settings, sizes),
+        around=around,
     )

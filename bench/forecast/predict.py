@@ -6,15 +6,17 @@ workload to say. A cell that was never measured on this machine is not guessed a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from sparsebench.bench.forecast.earlier import Earlier, Took, earlier_path, key_of
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, expand
+from sparsebench.bench.plan.obstacles import to_fetch
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.tasks import open_task
+from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.naming import distinct_names
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.workload import Sizes
@@ -28,7 +30,7 @@ class Prediction:
 
     Attributes:
         seconds: one trial, end to end, or what else its record times; None where unknown.
-        whole: all blocks, with compiling; None where unknown.
+        whole: all blocks, with all that a launch takes; None where unknown.
         basis: ``measured`` (this cell, as large), ``scaled`` (this cell, of other counts) or
             ``unknown``.
     """
@@ -72,17 +74,23 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
     """
     earlier = Earlier.load(earlier_path(str(machine_facts()["fingerprint"])))
     names = distinct_names(plan.tasks, plan.data_dir or None)
-    sizes = {}
-    for name in plan.tasks:
-        say(f"opening {name}")
-        task = open_task(name, **plan.task_options)
-        sizes[name] = (len(task.train), len(task.test))
+    sizes = {name: _sizes(name, plan, say) for name in plan.tasks}
     return Forecast(
         tuple(
-            (cell, predict(plan, cell, *sizes[cell.task], names[cell.task], earlier))
+            (cell, predict(plan, cell, *size, names[cell.task], earlier) if size else Prediction())
             for cell in expand(plan)
+            for size in (sizes[cell.task],)
         )
     )
+
+
+def _sizes(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[int, int] | None:
+    """Training and test images; of a task that is not here None: a forecast fetches nothing."""
+    if to_fetch(name, plan):
+        return None
+    say(f"opening {name}")
+    task = open_task(name, **plan.task_options)
+    return len(task.train), len(task.test)
 
 
 def predict(
@@ -105,12 +113,20 @@ def predict(
     work = kind.work(kind.recorded(plan, cell), Sizes(train, test, len(plan.seeds)))
     grown = [_growth(run, work) for run in runs]
     spent = median(run.spent + more for run, more in zip(runs, grown, strict=True))
-    once = median(run.once for run in runs)
+    once = median(run.once + run.around for run in runs)
     return Prediction(
         median(run.seconds + more for run, more in zip(runs, grown, strict=True)),
         kind.trainings(plan) * spent + plan.repeats * once,
         MEASURED if any(run.work == work for run in runs) else SCALED,
     )
+
+
+def launch_seconds(plan: Plan, cells: Sequence[Cell], task: Task, earlier: Earlier) -> float | None:
+    """What one launch of these cells of a task will take; None where one of them is unknown."""
+    sizes, name = (len(task.train), len(task.test)), task.name.removesuffix(f":{plan.limit}")
+    whole = [predict(plan, cell, *sizes, name, earlier).whole for cell in cells]
+    known = [seconds for seconds in whole if seconds is not None]
+    return sum(known) / plan.repeats if len(known) == len(whole) else None
 
 
 def _growth(run: Took, work: dict[str, float]) -> float:

@@ -136,6 +136,12 @@ def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:
     return {one["launch"]: one for one in (_noted(line, path) for line in read_lines(path))}
 
 
+def wall_seconds(note: Mapping[str, Any]) -> float | None:
+    """Seconds of a noted launch, all of it; None where its clocks are not known."""
+    before, after = note.get("before") or {}, note.get("after") or {}
+    return after["at"] - before["at"] if "at" in before and "at" in after else None
+
+
 def _noted(line: Line, path: Path) -> dict[str, Any]:
     """A line of ``blocks.jsonl`` whose keys are there and of their types."""
     data = {"disturbed": None, "before": {}, "after": {}} | line.data

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.paper.cells import TRANSFERS
-from sparsebench.bench.paper.render import markdown
 from sparsebench.bench.paper.reproduction import Reproduction
-from sparsebench.bench.paper.sheets import sentences, sheets
-from sparsebench.bench.present import escape
+from sparsebench.bench.paper.tables import markdown_page
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
 from sparsebench.bench.present.plots.data import RunData
+from sparsebench.bench.present.table import csv_text
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ def write_all(
         SparsebenchError: the folder cannot be written, or a named backbone does not exist.
     """
     written = [
-        _write(out / "tables.md", markdown(sheets(found), sentences(found))),
+        _write(out / "tables.md", markdown_page(found)),
         _write(out / "error-increase.csv", _error_csv(found)),
         _write(out / "accuracy.csv", _accuracy_csv(found)),
     ]
@@ -115,7 +112,7 @@ def _error_csv(found: Reproduction) -> str:
                 "" if row.difference is None else round(row.difference.mid, 3),
             ]
         )
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _accuracy_csv(found: Reproduction) -> str:
@@ -141,15 +138,7 @@ def _accuracy_csv(found: Reproduction) -> str:
                 "" if row is None else row.ours.source,
             ]
         )
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [escape.csv_cell(cell) for cell in row] for row in rows
-    )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparsebench.bench.plan.optional_engines import present
+from sparsebench.bench.plan.optional_engines import pairs as engine_pairs
 from sparsebench.bench.plan.plan import EngineSettings, Plan
 from sparsebench.bench.records import cell_id
 from sparsebench.bench.workloads import workload_of
@@ -64,9 +64,10 @@ class Cell:
         return self.engine if self.precision == USUAL else f"{self.engine} {self.precision}"
 
     @property
-    def worker(self) -> tuple[str, str, str]:
+    def worker(self) -> tuple[str | int, ...]:
         """What cells share that one engine's process of a block can serve."""
-        return self.backbone, self.engine, self.precision
+        settings = (self.precision, self.threads, self.batch_size, self.size)
+        return self.backbone, self.engine, *settings
 
 
 def expand(plan: Plan) -> list[Cell]:
@@ -77,8 +78,9 @@ def expand(plan: Plan) -> list[Cell]:
     """
     pairs = _pairs(plan)
     cells = [
-        _cell(plan, task, workload, card, dense, engine, precision)
+        _cell(single, task, workload, card, dense, engine, precision)
         for task in plan.tasks
+        for single in plan.singles()
         for card, dense in pairs
         for workload in plan.workloads
         for engine, wanted in (
@@ -109,7 +111,7 @@ def dense_rivals(workload: str, plan: Plan) -> list[tuple[str, str]]:
     """Engines, with precision, on which only dense baselines are measured."""
     if workload_of(workload).engines is not None:
         return []  # it trains: its rivals are among its own engines
-    return [entry.resolved(plan.precision) for entry in present(plan.dense_engines, plan)]
+    return engine_pairs(plan.dense_engines, plan)
 
 
 def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -120,7 +122,7 @@ def engines_for(workload: str, plan: Plan) -> tuple[tuple[str, str], ...]:
     """
     able = workload_of(workload).engines
     entries = plan.engines_of(workload)
-    named = [entry.resolved(plan.precision) for entry in present(entries, plan)]
+    named = engine_pairs(entries, plan, trains=able is not None)
     chosen = dict.fromkeys(pair for pair in named if able is None or pair[0] in able)
     if not chosen:
         raise SparsebenchError(
@@ -199,12 +201,14 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 
-    Cells of one task and architecture belong together, because every ratio is taken
-    between them; where that needs more than ``most`` workers, one engine at a time.
+    Cells of one task, architecture, batch size and number of threads belong together, because
+    every ratio is taken between them; where that needs more than ``most`` workers, one engine at
+    a time.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, cell.card.arch, cell.size, cell.device)
+        settings = (cell.size, cell.batch_size, cell.threads, cell.device)
+        key = (cell.task, cell.card.arch, *settings)
         groups.setdefault(key, []).append(cell)
     for group in groups.values():
         if len({cell.worker for cell in group}) <= most:

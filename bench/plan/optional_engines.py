@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.entries import EngineEntry
+from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
 from sparsebench.bench.plan.plan import Plan
 
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -19,6 +19,36 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 def present(entries: Iterable[str], plan: Plan) -> list[EngineEntry]:
     """The entries that this machine can be asked for."""
     return [entry for entry in map(EngineEntry.parse, entries) if not _emulated(entry, plan)]
+
+
+def pairs(entries: Iterable[str], plan: Plan, *, trains: bool = False) -> list[tuple[str, str]]:
+    """Engine and precision of each entry that this machine can be asked for.
+
+    Of a plan's list of precisions an engine takes those that it computes in.
+
+    Args:
+        entries: as a plan writes them.
+        plan: resolved.
+        trains: whether they are to train, which is not done in INT8.
+    """
+    wanted = plan.precisions
+    return [
+        (entry.name, precision)
+        for entry in present(entries, plan)
+        for precision in ([entry.precision] if entry.precision else wanted)
+        if len(wanted) == 1 or entry.precision or computes(entry.name, precision, trains)
+    ]
+
+
+def computes(name: str, precision: str, trains: bool = False) -> bool:
+    """Whether an engine computes in a precision; one that does not import is asked in its cell."""
+    from sparsebench.exporters.worker.launch import ENGINES
+
+    try:
+        found: tuple[str, ...] = tuple(ENGINES.load(name).precisions)
+    except Exception:  # it comes from elsewhere, and its cell says why
+        found = PRECISIONS
+    return precision in found and not (trains and precision == "int8")
 
 
 def left_out(plan: Plan) -> list[str]:

@@ -5,14 +5,15 @@ This module is imported by the command line at start: standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsebench.bench.plan.entries import PRECISIONS
 from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
-from sparsebench.bench.plan.sections import changed, engines_by_workload, known_keys
+from sparsebench.bench.plan.sections import NO_KEYS, changed, engines_by_workload, known_keys
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.inference import Inference
 from sparsebench.bench.workloads.linear_cached import LinearCached
@@ -24,6 +25,8 @@ PRESETS = Path(__file__).parents[1] / "presets"
 DEVICES = ("cpu", "cuda")
 INF = float("inf")
 S = TypeVar("S", bound=Settings)
+SWEPT = ("batch_size", "threads", "size", "precision")
+"""Keys that may be lists, whose values are measured one by one in the same run."""
 # The paper's seeds for linear fine-tuning.
 SEEDS = (21, 51, 81, 111, 141)
 
@@ -43,8 +46,8 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures. Every field but the last is a key of a TOML plan, and
-    every workload a section.
+    """What a run measures. Every field but the last two is a key of a TOML plan, and
+    every workload a section. The keys of :data:`SWEPT` may be lists: all combinations are measured.
 
     Attributes:
         name: preset name or file stem.
@@ -81,6 +84,8 @@ class Plan:
         sections: workload -> its own settings, where they are not the defaults; see
             :meth:`section`.
         call_timeout: seconds after which an engine that does not answer counts as hung.
+        sweep: key of :data:`SWEPT` -> the values of its list, where it has one; the field itself
+            then holds the first.
         flat: keys that were given as they were before plans had sections.
     """
 
@@ -113,6 +118,7 @@ class Plan:
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)
     sections: dict[str, Settings] = field(default_factory=dict)
     call_timeout: float = 600.0
+    sweep: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     flat: tuple[str, ...] = field(default=(), compare=False)
 
     def section(self, workload: str, kind: type[S]) -> S:
@@ -130,6 +136,21 @@ class Plan:
     def engines_of(self, workload: str) -> tuple[str, ...]:
         """The entries of engines that a workload is planned on."""
         return self.workload_engines.get(workload, self.engines)
+
+    def singles(self) -> Iterator[Plan]:
+        """A plan without lists for each combination of its threads, batch sizes and sizes.
+
+        Precisions stay: which of them an engine has is for its entry to say.
+        """
+        lists = {key: values for key, values in self.sweep.items() if key != "precision"}
+        kept = {key: values for key, values in self.sweep.items() if key == "precision"}
+        for values in product(*lists.values()):
+            yield replace(self, sweep=kept, **dict(zip(lists, values, strict=True)))
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Of engines without one of their own."""
+        return self.sweep.get("precision", (self.precision,))
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -185,7 +206,7 @@ def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:
     if isinstance(engines, Mapping):
         data["engines"] = list(engines)
         data["engine_settings"] = engines
-    for key in ("sections", "flat"):  # fields, but no keys
+    for key in NO_KEYS:
         if key in data:
             raise UnknownNameError(f"key of a plan ({where})", key, known_keys())
     check_input(data, where)
@@ -206,14 +227,21 @@ def validate(plan: Plan) -> Plan:
     Raises:
         SparsebenchError: a value out of range, or more threads than CPUs.
     """
-    check_ranges(plan)
+    for single in plan.singles():
+        check_ranges(single)
+        if single.threads > usable_cpus():
+            raise SparsebenchError(
+                f"{single.threads} threads on {usable_cpus()} usable CPUs would time the "
+                "scheduler.",
+                f"Take --threads {usable_cpus()} or fewer.",
+            )
     if not 0 <= plan.half_width < 1:
         raise SparsebenchError(
             f"'half_width' is a share like 0.03, not {plan.half_width}.", "0 switches it off."
         )
     for kind, chosen, choices in (
         ("device", plan.device, DEVICES),
-        ("precision", plan.precision, PRECISIONS),
+        *(("precision", precision, PRECISIONS) for precision in plan.precisions),
         ("metric", plan.metric or "top1", ("top1", "mean_per_class")),
     ):
         if chosen not in choices:
@@ -222,11 +250,6 @@ def validate(plan: Plan) -> Plan:
         raise SparsebenchError(f"'seeds' must be different numbers, not {list(plan.seeds)}.")
     for section in plan.sections.values():
         section.check()
-    if plan.threads > usable_cpus():
-        raise SparsebenchError(
-            f"{plan.threads} threads on {usable_cpus()} usable CPUs would time the scheduler.",
-            f"Take --threads {usable_cpus()} or fewer.",
-        )
     return plan
 
 
@@ -234,7 +257,8 @@ def plan_to_toml(plan: Plan) -> str:
     """The resolved plan as TOML that :func:`load_plan` reads back."""
     import tomli_w
 
-    data = {key: value for key, value in asdict(plan).items() if key not in ("sections", "flat")}
+    data = {key: value for key, value in asdict(plan).items() if key not in NO_KEYS}
+    data |= {key: list(values) for key, values in plan.sweep.items()}
     data["engine_settings"] = {
         name: {key: value for key, value in table.items() if value}
         for name, table in data["engine_settings"].items()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsebench.bench.plan.plan import Plan, load_plan
-from sparsebench.bench.workloads import workload_of
+from sparsebench.bench.plan.plan import SWEPT, Plan, load_plan
+from sparsebench.bench.plan.sections import NO_KEYS
+from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.stepwise import dealt_over
 from sparsebench.models.errors import SparsebenchError
 
@@ -30,10 +31,14 @@ def same_plan(plan: Plan, folder: Path) -> None:
     same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
     if same != plan:
         keys = [
-            key for key in vars(plan) if key != "flat" and getattr(plan, key) != getattr(same, key)
+            key
+            for key in vars(plan)
+            if key not in NO_KEYS and getattr(plan, key) != getattr(same, key)
         ]
+        keys += [key for key in SWEPT if plan.sweep.get(key) != same.sweep.get(key)]
+        keys += [name for name in WORKLOADS if plan.sections.get(name) != same.sections.get(name)]
         raise SparsebenchError(
-            f"{folder} holds another plan (different: {', '.join(keys)}).",
+            f"{folder} holds another plan (different: {', '.join(dict.fromkeys(keys))}).",
             "Resume with the same options, or choose another --out.",
         )
     dealing = [name for name in plan.workloads if workload_of(name).deals_seeds]

@@ -19,7 +19,8 @@ from sparsebench.models.errors import SparsebenchError, UnknownNameError
 if TYPE_CHECKING:
     from sparsebench.bench.plan.plan import Plan
 
-_NO_KEYS = ("sections", "flat")
+NO_KEYS = ("sections", "sweep", "flat")
+"""Fields of a plan that no file gives by their names."""
 # Other packages' workloads are younger than sections, and are not imported to look.
 _OURS = "sparsebench."
 ENGINES = "engines"
@@ -37,7 +38,7 @@ def changed(plan: Plan, given: Mapping[str, Any], where: str) -> Plan:
     Raises:
         SparsebenchError: an unknown key or workload, or a value of another kind.
     """
-    from sparsebench.bench.plan.plan import Plan, validate
+    from sparsebench.bench.plan.plan import SWEPT, Plan, validate
 
     given = dict(given)
     tables: dict[str, dict[str, Any]] = {
@@ -45,10 +46,17 @@ def changed(plan: Plan, given: Mapping[str, Any], where: str) -> Plan:
     }
     values: dict[str, Any] = {}
     flat: dict[str, Any] = {}
+    sweep = dict(plan.sweep)
     default = Plan()
-    own = {f.name for f in fields(Plan)} - set(_NO_KEYS)
+    own = {f.name for f in fields(Plan)} - set(NO_KEYS)
     for key, value in given.items():
-        if key in own:
+        if key in SWEPT:
+            several = _several(f"{where}: '{key}'", value, getattr(default, key))
+            values[key] = several[0]
+            sweep.pop(key, None)
+            if len(several) > 1:
+                sweep[key] = several
+        elif key in own:
             values[key] = typed(f"{where}: '{key}'", value, getattr(default, key))
         elif places(key):
             flat[key] = value
@@ -65,14 +73,14 @@ def changed(plan: Plan, given: Mapping[str, Any], where: str) -> Plan:
     for workload, table in tables.items():
         _set(sections, workload, table, f"{where}: [{workload}]")
     told = tuple(dict.fromkeys((*plan.flat, *flat)))
-    return validate(replace(plan, **values, sections=sections, flat=told))
+    return validate(replace(plan, **values, sections=sections, sweep=sweep, flat=told))
 
 
 def known_keys() -> list[str]:
     """Keys and sections that a plan may have."""
     from sparsebench.bench.plan.plan import Plan
 
-    own = [f.name for f in fields(Plan) if f.name not in _NO_KEYS]
+    own = [f.name for f in fields(Plan) if f.name not in NO_KEYS]
     ours = [name for name in WORKLOADS if WORKLOADS.target(name).startswith(_OURS)]
     flat = [key for name in ours for key in workload_of(name).settings.flat]
     return list(dict.fromkeys((*own, *WORKLOADS, *flat)))
@@ -153,6 +161,14 @@ def typed(what: str, value: Any, wanted: Any) -> Any:
     ):
         raise SparsebenchError(f"{what} must be a {type(wanted).__name__}, not {value!r}.")
     return value
+
+
+def _several(what: str, value: Any, wanted: Any) -> tuple[Any, ...]:
+    """One value, or the different ones of a list."""
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise SparsebenchError(f"{what} must be a value or a list of some, not {value!r}.")
+    return tuple(dict.fromkeys(typed(what, one, wanted) for one in values))
 
 
 def _table(name: str, table: Any, where: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from folders, files and records that anybody may have written. What goes out pas
 :func:`workflow_data`  the message of a GitHub workflow command
 :func:`workflow_value` a property of one, such as its title
 :func:`xml`            text in XML: SVG, JUnit
+:func:`latex`          text in LaTeX
 :func:`csv_cell`       a text cell of a CSV file
 :func:`json_text`      a JSON document on standard output
 :func:`shell`          a command to copy
@@ -52,6 +53,13 @@ _BREAKS = (
 _COMMAND = re.compile(r"^(\s*):(?=:)")
 _OLD_COMMAND = "##["
 _FORMULA = ("=", "+", "-", "@")
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": "$|$", "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--",
+    "\N{INFINITY}": r"$\infty$", "\N{MIDDLE DOT}": r"$\cdot$", "\N{NO-BREAK SPACE}": "~",
+}  # fmt: skip
 
 
 def visible(text: str) -> str:
@@ -121,6 +129,11 @@ def workflow_value(text: str) -> str:
 def xml(text: str) -> str:
     """Text that XML can hold; the writer still has to escape its markup. Lines stay lines."""
     return lines(text)
+
+
+def latex(text: str) -> str:
+    """A name or a number as text of LaTeX: one line, nothing of it a command."""
+    return "".join(_LATEX.get(char, char) for char in visible(text))
 
 
 def csv_cell(value: Any) -> Any:

@@ -25,28 +25,19 @@ def write_summaries(folder: RunFolder) -> None:
     Raises:
         SparsebenchError: a file of the run is damaged, or the folder cannot be written.
     """
-    from sparsebench.bench.comparisons import by_cell, compare_run, run_times
-    from sparsebench.bench.decide import RunData
-    from sparsebench.bench.machine.busy import busy
-    from sparsebench.bench.machine.drift import noted_blocks
-    from sparsebench.bench.present.decisions import closing_lines
+    from sparsebench.bench.comparisons import compare_run
     from sparsebench.bench.present.plots.points import points_of
     from sparsebench.bench.present.plots.speedup_accuracy import save
-    from sparsebench.bench.present.tables import sections, summary_csv, summary_markdown
-    from sparsebench.bench.present.tables.forecasts import total_of
-    from sparsebench.bench.present.tables.over_tasks import markdown, over_tasks
+    from sparsebench.bench.present.report import build_report
+    from sparsebench.bench.present.report.markdown import markdown_page
+    from sparsebench.bench.present.tables import sections, summary_csv
 
     records, trials = folder.records(), folder.trials()
     comparisons = compare_run(records, trials)
     folder.replace_comparisons(comparisons)
-    found = sections(records, trials, comparisons)
-    total = total_of(records, noted_blocks(folder.path))
-    times = run_times(records, by_cell(trials))
-    closing = closing_lines(RunData(folder.name, records, trials, comparisons, times))
-    text = summary_markdown(folder.name, found, records, total, closing, busy(records, trials))
-    text += markdown(over_tasks(records, trials, comparisons))
-    folder.write_text(SUMMARY_MARKDOWN, text)
-    folder.write_text(SUMMARY_CSV, summary_csv(found))
+    if records:
+        folder.write_text(SUMMARY_MARKDOWN, markdown_page(build_report([folder.path])))
+    folder.write_text(SUMMARY_CSV, summary_csv(sections(records, trials, comparisons)))
     save(points_of(records, comparisons, trials), folder.path, PLOT)
 
 

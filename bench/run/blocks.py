@@ -10,7 +10,13 @@ from typing import Any
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.records import utc_now
 from sparsebench.bench.workloads import workload_of
-from sparsebench.bench.workloads.base import BlockContext, Ready, Running, failed_or_ok
+from sparsebench.bench.workloads.base import (
+    COMPILED,
+    BlockContext,
+    Ready,
+    Running,
+    failed_or_ok,
+)
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.bench.workloads.session import compile_session
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
@@ -58,6 +64,7 @@ def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
             _emit_failed(cell, _reason(failure), context)
             continue
         ready.append(Ready(cell, prepared, {"export_seconds": prepared.export_seconds}))
+        context.reach(cell, COMPILED)
     return ready
 
 
@@ -65,11 +72,11 @@ def _launch(
     cells: Sequence[Cell], prepare: Prepare, context: BlockContext, stack: ExitStack
 ) -> list[Running]:
     """Workers for all cells; those that fail are emitted as failed trials and left out."""
-    sharing: dict[tuple[str, str, str], list[Cell]] = {}
+    sharing: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
         sharing.setdefault(cell.worker, []).append(cell)
-    workers: dict[tuple[str, str, str], EngineWorker] = {}
-    failures: dict[tuple[str, str, str], str] = {}
+    workers: dict[tuple[str | int, ...], EngineWorker] = {}
+    failures: dict[tuple[str | int, ...], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,
     # because some engines decide by timing while they compile.
     for key, (cell, *_) in sharing.items():
@@ -101,6 +108,8 @@ def _launch(
             workers[key].close()  # a broken or refused session must not idle beside the others
             continue
         running += [Running(one, prepared, facts, worker=workers[key]) for one in (cell, *others)]
+        for one in (cell, *others):
+            context.reach(one, COMPILED)
     for key, reason in failures.items():
         for cell in sharing[key]:
             _emit_failed(cell, reason, context)

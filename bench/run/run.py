@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
-from sparsebench.bench.forecast import Earlier, earlier_path
+from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
 from sparsebench.bench.machine.busy import LOAD, load_of
-from sparsebench.bench.machine.drift import Watch, noted_blocks
+from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, engines_for, expand, launches, with_partners
-from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
-from sparsebench.bench.plan.optional_engines import left_out
+from sparsebench.bench.plan.entries import EngineEntry
+from sparsebench.bench.plan.optional_engines import computes, left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present import escape
@@ -27,6 +27,7 @@ from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Tria
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
+from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
@@ -36,6 +37,7 @@ from sparsebench.bench.workloads.base import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.exporters.worker.launch import ENGINES
 from sparsebench.models.cache import cache_dir
+from sparsebench.models.cache_contents import limit_bytes, trim
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo import find_card
 
@@ -48,14 +50,14 @@ WORKER_BYTES = 1.0e9
 class Display(Protocol):
     """Where progress is shown."""
 
-    def begin(self, title: str, steps: int) -> None:
-        """A run of so many steps begins."""
+    def begin(self, title: str, pace: Pace) -> None:
+        """A run begins; `pace` tells at any moment how far it is."""
 
     def say(self, text: str) -> None:
         """What is being done now."""
 
-    def step(self, count: int = 1) -> None:
-        """So many trials ended."""
+    def note(self, text: str) -> None:
+        """What has happened, to stay in sight."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,12 @@ def _refuse_precisions(plan: Plan) -> None:
     Raises:
         SparsebenchError: names the engines that can.
     """
-    known = {name: _class_of(name) for name in ENGINES}
+    planned = set()
     for workload in plan.workloads:
         trains = workload_of(workload).engines is not None
         for name, precision in engines_for(workload, plan):
-            if precision in _precisions(known.get(name)) and not (trains and precision == "int8"):
+            planned.add(precision)
+            if computes(name, precision, trains):
                 continue
             if trains:
                 raise SparsebenchError(
@@ -121,25 +124,21 @@ def _refuse_precisions(plan: Plan) -> None:
                     f"Leave it out, or give it engines of its own: [workload_engines] {workload} = "
                     '["torch:fp32"].',
                 )
-            able = [other for other, engine in known.items() if precision in _precisions(engine)]
             raise SparsebenchError(
                 f"The engine {name} does not compute in {precision}.",
-                "These do: "
-                + ", ".join(f"--engine {other}:{precision}" for other in able)
-                + ". Name each engine, with :fp32 behind those that stay as they are.",
+                f"{_able(precision)} Name each engine, with :fp32 behind those that stay as they "
+                "are.",
+            )
+    for precision in plan.sweep.get("precision", ()):
+        if precision not in planned:
+            raise SparsebenchError(
+                f"None of the plan's engines computes in {precision}.", _able(precision)
             )
 
 
-def _class_of(name: str) -> Any:
-    """An engine's class; None for one from elsewhere that does not import (its cell says why)."""
-    try:
-        return ENGINES.load(name)
-    except Exception:
-        return None
-
-
-def _precisions(engine: Any) -> tuple[str, ...]:
-    return PRECISIONS if engine is None else tuple(engine.precisions)
+def _able(precision: str) -> str:
+    able = [name for name in ENGINES if computes(name, precision)]
+    return "These do: " + ", ".join(f"--engine {name}:{precision}" for name in able) + "."
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -157,6 +156,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
     Raises:
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
+    limit_bytes()  # a wrong limit is said now, not when everything is measured
     cells = expand(plan)
     turns = Turns.from_environment()
     turns.start()
@@ -168,16 +168,16 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
         for text in left_out(plan):
             log.warning(text)
-        display.begin(plan.name, len(cells) * plan.repeats)
         run = _Run(plan, cells, folder, display, turns)
+        display.begin(plan.name, run.pace)
         for name in plan.tasks:
-            task = run.open(name)
-            mine = [cell for cell in cells if cell.task == name]
-            run.measure(task, mine)
+            run.open_and_measure(name)
+        display.say("writing tables, figures and the report")
         write_summaries(folder)
         write_page(folder)
         records = folder.records()
         run.remember(records)
+        trim()
         wanted = {cell.id for cell in cells}
         status = {record.id: record.status for record in records if record.id in wanted}
         good = sum(value == "ok" for value in status.values())
@@ -196,12 +196,17 @@ class _Run:
         turns: Turns,
     ) -> None:
         self.plan = plan
+        self.groups = list(launches(list(cells), _most_workers()))
+        self.pace = Pace(
+            ((i, len(group), plan.repeats) for i, group in enumerate(self.groups)),
+            open_end=plan.half_width > 0,
+        )
         self.turns = turns
         self.folder = folder
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
-        self.prepared: dict[tuple[str, str, int], Prepared] = {}
+        self.prepared: dict[tuple[str, str, int, int], Prepared] = {}
         trials = folder.trials()
         self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
@@ -217,7 +222,7 @@ class _Run:
             (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
         }
 
-    def open(self, name: str) -> Task:
+    def _open(self, name: str) -> Task:
         self.display.say(f"opening {name}")
         task = open_task(
             name,
@@ -230,19 +235,24 @@ class _Run:
             log.warning("task %s: skipped %s", task.name, skipped)
         return task
 
-    def measure(self, task: Task, cells: Sequence[Cell]) -> None:
+    def open_and_measure(self, name: str) -> None:
         """All blocks of one task; finished trials of a resumed run are not repeated."""
-        for group in launches(list(cells), self._most_workers()):
+        task = self._open(name)
+        mine = {i: group for i, group in enumerate(self.groups) if group[0].task == name}
+        for number, group in mine.items():
+            self.pace.expect(number, launch_seconds(self.plan, group, task, self.earlier))
+        for number, group in mine.items():
             started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
             for block in range(most_blocks(self.plan)):
                 if self.plan.half_width:
                     seconds = time.monotonic() - started
                     ended = stops(group, self.plan, self.folder.trials(), seconds)
-                self.display.step(len(group) - len(self._todo(group, block, ended)))
                 todo = self._todo(group, block, ended)
-                while todo and self._block(task, todo, block, spare > 0):
+                self.pace.left(number, self.plan.repeats - block if todo else 0)
+                while todo and self._block(task, todo, block, number, spare > 0):
                     spare -= 1
                     todo = self._todo(group, block, ended)
+            self.pace.left(number, 0)
             finish_cells(
                 self.folder,
                 self.plan,
@@ -255,7 +265,8 @@ class _Run:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        self.earlier.learn(records)
+        notes = noted_blocks(self.folder.path)
+        self.earlier.learn(records, {launch: wall_seconds(note) for launch, note in notes.items()})
         self.earlier.save(self.earlier_file)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
@@ -267,9 +278,14 @@ class _Run:
             and cell.id not in ended
         ]
 
-    def _block(self, task: Task, cells: Sequence[Cell], block: int, may_discard: bool) -> bool:
+    def _block(
+        self, task: Task, cells: Sequence[Cell], block: int, group: int, may_discard: bool
+    ) -> bool:
         """One launch of a block; whether the drift rule has discarded it."""
         prefix = f"block {block + 1}/{self.plan.repeats} · "
+        for key in self.plan.sweep:
+            if key != "precision":  # an engine's label has it
+                prefix += f"{key.replace('_', ' ')} {getattr(cells[0], key)} · "
         context = BlockContext(
             run=self.folder.name,
             plan=self.plan,
@@ -283,17 +299,21 @@ class _Run:
             turns=self.turns,
             keep=self._keep,
             earlier=self._earlier_trials,
+            reach=lambda cell, share: self.pace.reach(cell.id, share),
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.launched = []
         self.launch = context.launch
         watch = Watch(self.folder.path)
+        self.pace.start(group, [cell.id for cell in cells])
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
         may_discard = may_discard and not self.turns.shared
         reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
+        self.pace.end(kept=reason is None)
         if reason is not None:
             self._discard(reason)
+            self.display.note(f"Block {block + 1} is discarded and measured again: {reason}.")
         return reason is not None
 
     def _discard(self, reason: str) -> None:
@@ -305,7 +325,6 @@ class _Run:
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
             self.kept -= self._seeds(trial)
-            self.display.step(-1)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
@@ -326,7 +345,7 @@ class _Run:
         }
 
     def _prepare(self, task: Task, cell: Cell) -> Prepared:
-        key = (cell.task, cell.backbone, cell.size)
+        key = (cell.task, cell.backbone, cell.size, cell.batch_size)
         if key not in self.prepared:
             self.display.say(f"exporting and checking {cell.backbone}")
             self.prepared[key] = prepare(
@@ -335,7 +354,7 @@ class _Run:
         return self.prepared[key]
 
     def _prepared(self, cell: Cell) -> Prepared | None:
-        return self.prepared.get((cell.task, cell.backbone, cell.size))
+        return self.prepared.get((cell.task, cell.backbone, cell.size, cell.batch_size))
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
@@ -352,7 +371,7 @@ class _Run:
         else:
             self.failed.add(trial.cell)
             log.error("cell %s failed: %s", trial.cell, trial.reason)
-        self.display.step()
+        self.pace.reach(trial.cell, 1.0)
 
     def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
         """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
@@ -369,10 +388,11 @@ class _Run:
     def _earlier_trials(self, cell: Cell) -> list[Trial]:
         return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
 
-    def _most_workers(self) -> int:
-        import psutil
 
-        return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
+def _most_workers() -> int:
+    import psutil
+
+    return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
 
 
 def _log_to(path: Path) -> None:

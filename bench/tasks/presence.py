@@ -7,7 +7,27 @@ from pathlib import Path
 
 from sparsebench.bench.tasks.facts import FACTS
 from sparsebench.bench.tasks.known import SETS, find_set
-from sparsebench.bench.tasks.torchvision_sets import ON_DISK
+
+ON_DISK = {
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "fashion-mnist": "FashionMNIST/raw",
+}
+"""Where torchvision keeps its arrays below the data folder."""
+# Of the archives, in megabytes, as their servers and torchvision's documentation state them.
+_MEGABYTES = {
+    "aircraft": 2_750, "caltech101": 137, "caltech256": 1_183, "cifar10": 170, "cifar100": 169,
+    "dtd": 625, "fashion-mnist": 31, "flowers102": 345, "food101": 4_996, "pets": 811,
+    "sun397": 39_000,
+}  # fmt: skip
+
+
+def download_size(name: str) -> str:
+    """About how much a registered task downloads: ``811 MB``, ``5.0 GB``."""
+    megabytes = _MEGABYTES.get(name)
+    if megabytes is None:
+        return "size not known"
+    return f"{megabytes} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
 
 
 def origin(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from sparsebench.bench.tasks.arrays import array_task
 from sparsebench.bench.tasks.base import Task, TaskOptions
 from sparsebench.bench.tasks.download import Remote, reach
+from sparsebench.bench.tasks.presence import ON_DISK, download_size
 from sparsebench.models.errors import SparsebenchError
 
 log = logging.getLogger("sparsebench")
@@ -21,14 +22,14 @@ def open_cifar10(options: TaskOptions) -> Task:
     """CIFAR-10: photographs of 10 kinds of things, 32 x 32 pixels."""
     from torchvision.datasets import CIFAR10
 
-    return _open("cifar10", CIFAR10, _archive(CIFAR10), "170 MB", options)
+    return _open("cifar10", CIFAR10, _archive(CIFAR10), options)
 
 
 def open_cifar100(options: TaskOptions) -> Task:
     """CIFAR-100: photographs of 100 kinds of things, 32 x 32 pixels."""
     from torchvision.datasets import CIFAR100
 
-    return _open("cifar100", CIFAR100, _archive(CIFAR100), "170 MB", options)
+    return _open("cifar100", CIFAR100, _archive(CIFAR100), options)
 
 
 def open_fashion_mnist(options: TaskOptions) -> Task:
@@ -39,15 +40,7 @@ def open_fashion_mnist(options: TaskOptions) -> Task:
         Remote(f"{FashionMNIST.mirrors[0]}{file}", file, md5, "FashionMNIST/raw")
         for file, md5 in FashionMNIST.resources
     ]
-    return _open("fashion-mnist", FashionMNIST, remotes, "30 MB", options)
-
-
-ON_DISK = {
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "fashion-mnist": "FashionMNIST/raw",
-}
-"""Where each lies below the data folder, by torchvision's custom."""
+    return _open("fashion-mnist", FashionMNIST, remotes, options)
 
 
 def _archive(dataset: Any) -> list[Remote]:
@@ -58,7 +51,6 @@ def _open(
     name: str,
     dataset: Callable[..., Any],
     remotes: Sequence[Remote],
-    size: str,
     options: TaskOptions,
 ) -> Task:
     root = options.data_dir or options.cache_folder("downloads")
@@ -68,7 +60,8 @@ def _open(
         place = f"The data set '{name}' in {root} {state}"
         if not options.download:
             raise SparsebenchError(
-                f"{place}.", f"Allow the download ({size}), or copy {ON_DISK[name]}/ there."
+                f"{place}.",
+                f"Allow the download ({download_size(name)}), or copy {ON_DISK[name]}/ there.",
             )
         if (reason := reach(remotes[0].url)) is not None:
             raise SparsebenchError(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sparsebench.bench.present import escape
+from sparsebench.bench.present.table import Table
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sources import FILE_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.console import RenderableType
     from torch import nn
 
     from sparsebench.models.cards import Preprocessing
@@ -293,28 +293,25 @@ def _layer(
     return Layer(name, tuple(weight.shape), sparsity, dead, macs, nonzero_macs)
 
 
-def render(report: Inspection) -> Iterable[RenderableType]:
-    """Facts, a table of layers, and totals, for the terminal."""
-    from rich.table import Table
-
+def render(report: Inspection) -> Iterable[Table | str]:
+    """Facts, a table of layers, and totals."""
     for key, value in report.facts.items():
         if value is not None:
             yield escape.visible(f"{key}: {value}")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("layer", overflow="fold")
-    for title in ("shape", "sparsity", "dead filters", "MMACs", "non-zero"):
-        table.add_column(title, justify="right")
-    for layer in report.layers:
-        known = layer.macs is not None and layer.nonzero_macs is not None
-        table.add_row(
-            escape.visible(layer.name),
-            "×".join(map(str, layer.shape)),
-            f"{layer.sparsity:.1%}",
-            f"{layer.dead_filters}/{layer.shape[0]}" if layer.dead_filters else "",
-            f"{(layer.macs or 0) / 1e6:.1f}" if known else "",
-            f"{(layer.nonzero_macs or 0) / 1e6:.1f}" if known else "",
-        )
-    yield table
+    yield Table.of(
+        "", ("layer", "shape", "sparsity", "dead filters", "MMACs", "non-zero"),
+        (
+            (
+                layer.name,
+                "×".join(map(str, layer.shape)),
+                f"{layer.sparsity:.1%}",
+                f"{layer.dead_filters}/{layer.shape[0]}" if layer.dead_filters else "",
+                *(["", ""] if layer.macs is None or layer.nonzero_macs is None
+                  else [f"{macs / 1e6:.1f}" for macs in (layer.macs, layer.nonzero_macs)]),
+            )
+            for layer in report.layers
+        ),
+    )  # fmt: skip
     ratio = report.flops_ratio
     flops = f", {ratio:.3f} of the dense FLOPs" if ratio is not None else ""
     dead = f", {report.dead_filters:.1%} of the convolutions' filters are all zero"

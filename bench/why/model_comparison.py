@@ -6,15 +6,11 @@ share of such filters. No clock is involved.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from sparsebench.bench.present import escape
+from sparsebench.bench.present.table import Table
 from sparsebench.bench.why.inspection import Inspection
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def accuracy(report: Inspection) -> float | None:
@@ -59,38 +55,28 @@ def totals(reports: Sequence[Inspection]) -> list[dict[str, Any]]:
 
 
 def _heads(labels: Sequence[str]) -> list[str]:
-    """Labels for narrow columns: without what all begin with, the sparsity in a line of its own."""
+    """Labels for narrow columns: without what all begin with."""
     arch = labels[0].partition("/")[0] + "/"
-    if all(one.startswith(arch) for one in labels):
-        labels = [one.removeprefix(arch) for one in labels]
-    return [re.sub(r"-(?=\d)", "\n-", one) for one in labels]
+    return [one.removeprefix(arch) if all(o.startswith(arch) for o in labels) else one
+            for one in labels]  # fmt: skip
 
 
-def render(reports: Sequence[Inspection]) -> Iterable[RenderableType]:
-    """The two tables for the terminal."""
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("network", overflow="fold")
-    for title in ("zeros", "FLOPs", "dead filters", "top-1"):
-        table.add_column(title, justify="right")
-    for row in totals(reports):
-        table.add_row(
-            escape.visible(row["label"]),
-            f"{row['sparsity']:.2%}",
-            "" if row["flops_ratio"] is None else f"{row['flops_ratio']:.3f}",
-            f"{row['dead_filters']:.1%}",
-            "" if row["top1"] is None else f"{row['top1']:.1%}",
-        )
-    yield table
-    yield ""
+def render(reports: Sequence[Inspection]) -> tuple[Table, Table]:
+    """The networks, and their all-zero filters layer by layer."""
+    networks = Table.of(
+        "", ("network", "zeros", "FLOPs", "dead filters", "top-1"),
+        (
+            (row["label"], f"{row['sparsity']:.2%}",
+             "" if row["flops_ratio"] is None else f"{row['flops_ratio']:.3f}",
+             f"{row['dead_filters']:.1%}", "" if row["top1"] is None else f"{row['top1']:.1%}")
+            for row in totals(reports)
+        ),
+    )  # fmt: skip
     columns = [dict(dead_by_layer(report)) for report in reports]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    layers = Table(box=None, header_style="bold", pad_edge=False)
-    layers.add_column("dead filters in", overflow="fold")
-    for head in _heads([escape.visible(label(report)) for report in reports]):
-        layers.add_column(escape.lines(head), justify="right", overflow="fold")
-    for name in names:
-        cells = [f"{column[name]:.1%}" if name in column else "" for column in columns]
-        layers.add_row(escape.visible(name), *cells)
-    yield layers
+    names = dict.fromkeys(name for column in columns for name in column)
+    layers = Table.of(
+        "", ("dead filters in", *_heads([label(report) for report in reports])),
+        ((name, *(f"{column[name]:.1%}" if name in column else "" for column in columns))
+         for name in names),
+    )  # fmt: skip
+    return networks, layers

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from sparsebench.bench.present import escape
+from sparsebench.bench.present.table import Column, Table
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.why.findings import PAYS, Finding, bound_of
 from sparsebench.bench.why.measure import Measured, Whole
@@ -37,7 +37,7 @@ def why_json(measured: Measured, findings: Sequence[Finding]) -> dict[str, Any]:
     return made
 
 
-def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[RenderableType]:
+def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Table | RenderableType]:
     """The answer, the table of layers, then the reasons."""
     whole = measured.whole
     if whole is not None:
@@ -77,34 +77,25 @@ def _answer(whole: Whole, measured: Measured) -> str:
     return f"{start}its zeros make it no faster ({whole.speedup:.2f} times)."
 
 
-def _layers(measured: Measured) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="fold", ratio=2)
-    for name in ("zeros", "dense ms", "sparse ms", "faster", "share"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _layers(measured: Measured) -> Table:
     kinds = [_KERNEL_NUMBER.sub("", layer.kind) for layer in measured.layers]
     peaks = any(layer.peak is not None for layer in measured.layers)
-    telling = len(set(kinds)) > 1 or peaks
-    if peaks:
-        table.add_column("of peak", justify="right", no_wrap=True)
-    if telling:
-        table.add_column("kernel", overflow="fold", ratio=1)
+    told = len(set(kinds)) > 1 or peaks
     total = sum(layer.sparse for layer in measured.layers) + measured.rest[1]
-    for layer, kind in zip(measured.layers, kinds, strict=True):
-        table.add_row(
-            Text(escape.visible(layer.name)),
-            f"{layer.sparsity:.0%}",
-            f"{1000 * layer.dense:.3f}",
-            f"{1000 * layer.sparse:.3f}",
-            f"{layer.speedup:.2f}×",
-            f"{layer.sparse / total:.0%}",
-            *([_percent(layer.peak)] if peaks else []),
-            *([Text(escape.visible(kind))] if telling else []),
+    rows = [
+        (
+            layer.name, f"{layer.sparsity:.0%}", f"{1000 * layer.dense:.3f}",
+            f"{1000 * layer.sparse:.3f}", f"{layer.speedup:.2f}×", f"{layer.sparse / total:.0%}",
+            _percent(layer.peak), kind if told else "",
         )
+        for layer, kind in zip(measured.layers, kinds, strict=True)
+    ]  # fmt: skip
     dense, sparse = measured.rest
-    share = f"{sparse / total:.0%}"
-    table.add_row("all else", "", f"{1000 * dense:.3f}", f"{1000 * sparse:.3f}", "", share)
-    return table
+    rest = ("all else", "", f"{1000 * dense:.3f}", f"{1000 * sparse:.3f}", "")
+    rows.append((*rest, f"{sparse / total:.0%}", "", ""))
+    header = ("layer", "zeros", "dense ms", "sparse ms", "faster", "share", "of peak", "kernel")
+    made = Table.of("", header, rows)
+    return replace(made, columns=(*made.columns[:-1], Column("kernel")))
 
 
 def _percent(share: float | None) -> str:

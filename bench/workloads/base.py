@@ -22,6 +22,9 @@ from sparsebench.exporters.worker.usage import usage_now
 from sparsebench.exporters.worker.worker import is_memory_error
 from sparsebench.models.errors import SparsebenchError
 
+COMPILED, WARM = 0.2, 0.4
+"""Share of a cell's part of a launch that is done when it is compiled, and when it is warm."""
+
 
 @dataclass
 class Ready:
@@ -75,6 +78,7 @@ class BlockContext:
         keep: writes to disk which test images a cell's seeds got right, and says where: for the
             trial's ``extra``.
         earlier: finds the good trials that a cell has in other blocks of this run, oldest first.
+        reach: told which share (0-1) of a cell's part of the launch is done.
     """
 
     run: str
@@ -89,6 +93,7 @@ class BlockContext:
     turns: Turns = field(default_factory=Turns)
     keep: Callable[[Cell, Outcomes], Mapping[str, Any]] = lambda cell, outcomes: {}
     earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
+    reach: Callable[[Cell, float], None] = lambda cell, share: None
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:
         """Receives what a cell is doing."""

@@ -72,7 +72,12 @@ class Inference(OnFeatures):
         from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
         from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
         from sparsebench.bench.records import utc_now
-        from sparsebench.bench.workloads.base import failures_become_trials, known, make_trial
+        from sparsebench.bench.workloads.base import (
+            WARM,
+            failures_become_trials,
+            known,
+            make_trial,
+        )
         from sparsebench.bench.workloads.linear_head import fit_and_score
 
         own = context.plan.section(self.name, InferenceSettings)
@@ -90,9 +95,12 @@ class Inference(OnFeatures):
             with failures_become_trials(one, context, place[key], dead):
                 slots[key] = one.worker.load(one.prepared.images)
                 warmup[key] = warm_up(one, slots[key])
+                context.reach(one.cell, WARM)
         context.turns.begin()
-        for one in (*order, *reversed(order)) * (passes(len(order)) // 2):
+        rounds = passes(len(order))
+        for i, one in enumerate((*order, *reversed(order)) * (rounds // 2)):
             key = one.cell.id
+            context.reach(one.cell, WARM + (0.9 - WARM) * (i // len(order)) / rounds)
             if key in dead:
                 continue
             context.turns.pass_on()

@@ -52,12 +52,15 @@ class Found:
             network is exported.
         said: filled by ``load``: what was found out about the file (which of its entries are
             the weights, which masks were applied, what is not used).
+        absent: what ``load`` would download, empty where nothing. Raises SparsebenchError where
+            the weights are not on this machine and nothing fetches them.
     """
 
     card: Card
     load: Callable[[], nn.Module]
     onnx: Path | None = None
     said: dict[str, str] = field(default_factory=dict)
+    absent: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def _find(name: BackboneName) -> Found | None:
         if (published.arch, published.method) != (name.arch, name.method):
             continue
         if abs(published.sparsity - name.sparsity) < 1e-9:
-            return Found(_card(published), partial(_load, published))
+            load = partial(_load, published)
+            return Found(_card(published), load, absent=partial(_absent, published))
     return None
 
 
@@ -89,13 +90,13 @@ def _card(published: Published) -> Card:
     )
 
 
-def _load(published: Published) -> nn.Module:
-    from sparsebench.models.checkpoints import load_checkpoint
-    from sparsebench.models.checkpoints.fit import build_from
-    from sparsebench.models.masks import mask_of, sparsity
+def _absent(published: Published) -> str:
+    _path(published)
+    return ""
 
-    name = name_of(published)
-    path = file_of(published)
+
+def _path(published: Published) -> Path:
+    name, path = name_of(published), file_of(published)
     if path is None:
         root = folder()
         where = f"is not in '{root}'" if root else "has no folder to be looked for in"
@@ -104,6 +105,15 @@ def _load(published: Published) -> nn.Module:
             f"It was published at {published.where}. Put it as {published.stems[0]}.pth into a "
             f"folder (or its subfolder {published.arch}) and set {FOLDER_VARIABLE} to that.",
         )
+    return path
+
+
+def _load(published: Published) -> nn.Module:
+    from sparsebench.models.checkpoints import load_checkpoint
+    from sparsebench.models.checkpoints.fit import build_from
+    from sparsebench.models.masks import mask_of, sparsity
+
+    name, path = name_of(published), _path(published)
     module = build_from(published.layout, load_checkpoint(path), path)
     zeros = sparsity(mask_of(module))
     if abs(zeros - published.sparsity) > _TOLERANCE:

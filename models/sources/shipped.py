@@ -33,7 +33,8 @@ def find_in(folder: Path, name: BackboneName) -> Found | None:
     for path in card_files(folder):
         card, weights = read_card(path, "zoo")
         if card.name == wanted:
-            return Found(card, partial(_load, path, card, weights))
+            absent = partial(_absent, path, weights)
+            return Found(card, partial(_load, path, card, weights), absent=absent)
     return None
 
 
@@ -107,6 +108,12 @@ def _package_folder(package: str, distribution: str) -> Path:
             f"Install it: {install_command(distribution)}",
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _absent(card_path: Path, weights: Weights | None) -> str:
+    if weights is not None:
+        weights_path(card_path, weights)
+    return ""
 
 
 def _load(card_path: Path, card: Card, weights: Weights | None) -> nn.Module:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
@@ -29,7 +29,7 @@ def _find(name: BackboneName) -> Found | None:
     spec = find_architecture(name.arch)
     if not name.is_dense or spec.torchvision is None:
         return None
-    return Found(_card(spec), partial(_load, spec))
+    return Found(_card(spec), partial(_load, spec), absent=partial(_absent, spec))
 
 
 def _list_cards() -> list[Card]:
@@ -58,13 +58,26 @@ def _card(spec: ArchitectureSpec) -> Card:
     )
 
 
-def _load(spec: ArchitectureSpec) -> nn.Module:
+def _weights(spec: ArchitectureSpec) -> tuple[Any, Path]:
+    """Torchvision's entry, and where its file lies once it is downloaded."""
     import torch
     from torchvision.models import get_weight
 
     assert spec.torchvision is not None
     weights = get_weight(spec.torchvision.entry)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return weights, folder / Path(urlsplit(weights.url).path).name
+
+
+def _absent(spec: ArchitectureSpec) -> str:
+    weights, cached = _weights(spec)
+    if cached.is_file():
+        return ""
+    return f"torchvision's weights for {spec.name} ({weights.meta['_file_size']:.0f} MB)"
+
+
+def _load(spec: ArchitectureSpec) -> nn.Module:
+    weights, cached = _weights(spec)
     try:
         # torch announces its download on stdout, where others may read JSON.
         with _patience(_CONNECT_SECONDS), redirect_stdout(sys.stderr):

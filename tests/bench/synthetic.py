@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from sparsebench.bench.present.report import build_report
+from sparsebench.bench.present.report.markdown import markdown_page
 from sparsebench.bench.records import (
     Accuracy,
     BackboneInfo,
@@ -82,6 +85,11 @@ class SyntheticRun:
             for record in self.records:
                 folder.append_record(record)
         return RunFolder.reading(path)
+
+    def markdown(self) -> str:
+        """The run's report as Markdown, which is its summary.md."""
+        with TemporaryDirectory() as folder:
+            return markdown_page(build_report([self.write(Path(folder) / "R").path]))
 
     def replaced(self, record: Record, **changes: Any) -> SyntheticRun:
         """The same run with one record changed."""

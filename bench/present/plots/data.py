@@ -164,8 +164,7 @@ def caption(records: Iterable[Record]) -> str:
     parts = [
         " / ".join(sorted({_machine(record.machine) for record in shown} - {""})),
         _named({record.backbone.arch for record in shown}),
-        _named({" ".join([r.engine.name, (r.engine.version or "").partition("+")[0]]).strip()
-                for r in shown}),
+        _named({f"{r.engine.name} {_version(r.engine.version or '')}".strip() for r in shown}),
         _counted("batch size ", {record.engine.batch_size for record in shown}),
         _counted("", {record.engine.threads for record in shown}, " threads"),
     ]  # fmt: skip
@@ -177,6 +176,12 @@ def _machine(facts: Mapping[str, Any]) -> str:
     words = [str(facts["cpu"])] if facts.get("cpu") else []
     words += [f"{cpus} CPU{'' if cpus == 1 else 's'}"] if cpus else []
     return ", ".join(words)
+
+
+def _version(text: str) -> str:
+    """Without the commit and the branch that some engines put behind it."""
+    number = text.partition("+")[0]
+    return number if len(number) < 12 else number.partition("-")[0]
 
 
 def _named(values: set[str]) -> str:

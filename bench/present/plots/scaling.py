@@ -126,7 +126,8 @@ def _draw(
         word = "batch sizes" if setting == "batch_size" else "numbers of threads"
         raise canvas.NothingToDrawError(
             f"No sparse backbone was measured at two {word}. {left_out}".strip(),
-            f"Run the plan once for each ({OPTION[setting]} N) and name all the runs here.",
+            f"Give `run` the option once for each ({OPTION[setting]} 1 {OPTION[setting]} 2), or "
+            "name several runs here.",
         )
     grouped: dict[str, list[Series]] = {}
     for one in series:

@@ -100,9 +100,12 @@ def draw(
     looks = style.method_looks(point.method for point in sparse)
     sizes = style.sparsity_sizes(point.sparsity for point in sparse)
     shown = []
-    engines = list(style.engine_markers(point.engine for point in found.points))
+    every = list(style.engine_markers(point.engine for point in found.points))
+    engines = [name for name in every if any(point.engine == name for point in sparse)]
+    alone = [name for name in every if name not in engines]
     for title, group in _groups(found.points).items():
-        for engine in sorted({point.engine for point in group}, key=engines.index):
+        drawn = {point.engine for point in group if not point.is_dense}
+        for engine in sorted(drawn, key=engines.index):
             points = [point for point in group if point.engine == engine]
             # Ratios to each engine's own dense baseline are no front over engines.
             rivals = group if against == "total" else points
@@ -116,6 +119,7 @@ def draw(
     note += f"{zeros if len(sizes) == 1 else ''} {found.left_out()}"
     if any(point.mark for point in sparse):
         note += f" {UNEQUAL} Not the dense baseline's training budget."
+    note += f" Without a panel, since dense alone: {', '.join(alone)}." if alone else ""
     legend = _legend(found.points, looks, sizes, margin, against)
     return canvas.panels(shown, page, legend, note.strip(), most=3 if crowd <= ROOMY else 2)
 

@@ -85,8 +85,8 @@ def draw(
     note = data.caption(r for run in runs for r in run.records if r.trials and selection.holds(r))
     note += " Behind a name: accuracy. Behind a bar: seconds, and the speed-up over dense on the "
     note += "same engine with its 95% confidence interval. "
-    if small - {OTHER}:
-        note += f"Below {SMALL_SHARE:.0%} of every bar, so in other: {', '.join(sorted(small))}. "
+    if named := ", ".join(sorted(small - {OTHER})):
+        note += f"Below {SMALL_SHARE:.0%} of every bar, so in other: {named}. "
     keys = [Patch(color=colour, label=name) for name, colour in colours.items()]
     return canvas.panels(shown, page, keys, note + str(left_out), most=1)
 

@@ -25,7 +25,7 @@ from sparsebench.bench.present.report.runs import RunFacts, load_runs
 from sparsebench.bench.present.tables.forecasts import total_of
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
 from sparsebench.bench.present.tables.theory import READING
-from sparsebench.bench.present.tables.wording import how_to_read, warning_of
+from sparsebench.bench.present.tables.wording import how_to_read, warning_of, warnings
 from sparsebench.models.errors import SparsebenchError
 
 MARGIN = 0.5
@@ -81,6 +81,12 @@ class Report:
         text = how_to_read([section for run in self.runs for section in run.sections])
         text = text.removeprefix("How to read it: ")
         return f"{text[:1].upper()}{text[1:]} {READING}"
+
+    @property
+    def left_out(self) -> list[str]:
+        """Images and engines that the numbers do not speak of, as sentences."""
+        told = warnings([record for run in self.runs for record in run.records])
+        return [text for text in told if text not in {one.warning for one in self.engines}]
 
     @property
     def within(self) -> str:

@@ -12,20 +12,12 @@ from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.report.runs import RunFacts
-from sparsebench.bench.present.tables import Row, Section, numbers
+from sparsebench.bench.present.tables import Row, Section
 from sparsebench.bench.present.tables.details import details_of
 from sparsebench.bench.present.tables.forecasts import measured_seconds
 from sparsebench.bench.present.tables.resources import resources_json
-from sparsebench.bench.present.tables.wording import (
-    BASELINE,
-    BEST_DENSE,
-    SPEED_ONLY,
-    seen_words,
-    speed_header,
-)
+from sparsebench.bench.present.tables.wording import speed_header
 from sparsebench.bench.records import PEAK_MEMORY, Delta, Estimate, Record
-
-UNKNOWN_CHANGE = "accuracy unknown"
 
 
 @dataclass(frozen=True)
@@ -65,42 +57,6 @@ class Cell:
     def seconds(self) -> float:
         """Seconds an image or end to end: what speeds are ranked by."""
         return 1 / self.row.speed.mid if self.section.throughput else self.row.speed.mid
-
-    @property
-    def accuracy_text(self) -> str:
-        """Accuracy in per cent with half its interval."""
-        if not self.record.backbone.trained:
-            return SPEED_ONLY
-        return " ".join(numbers.percent(self.row.accuracy)) if self.row.accuracy else numbers.DASH
-
-    @property
-    def change_text(self) -> str:
-        """Change of accuracy in points: it stands beside every ratio."""
-        if not self.record.backbone.trained:
-            return f"{SPEED_ONLY}: generated weights"
-        if self.is_dense:
-            return BASELINE
-        return " ".join(numbers.points(self.row.delta)) if self.row.delta else UNKNOWN_CHANGE
-
-    @property
-    def speed_text(self) -> str:
-        """Images a second or seconds, with half the interval."""
-        return " ".join(numbers.speed(self.row.speed))
-
-    @property
-    def speedup_text(self) -> str:
-        """Against the dense baseline on the same engine."""
-        return BASELINE if self.is_dense else ratio_text(self.row.speedup)
-
-    @property
-    def total_text(self) -> str:
-        """Against the best dense engine."""
-        return BEST_DENSE if self.row.best else ratio_text(self.row.total)
-
-    @property
-    def sees_text(self) -> str:
-        """The smallest effect that this comparison would have shown."""
-        return seen_words(self.row)
 
     def to_json(self) -> dict[str, Any]:
         """The cell for a script; every ratio with its interval, beside the accuracy change."""
@@ -188,11 +144,6 @@ def _forecast_json(record: Record) -> dict[str, Any] | None:
 def cells_of(run: RunFacts) -> list[Cell]:
     """All measured cells of a run, in the order of its tables."""
     return [_cell(run, section, row) for section in run.sections for row in section.rows]
-
-
-def ratio_text(estimate: Estimate | None) -> str:
-    """A ratio and its interval: "2.41× (2.35–2.47)"."""
-    return numbers.DASH if estimate is None else "{} ({})".format(*numbers.ratio(estimate))
 
 
 def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:

@@ -8,13 +8,17 @@ escapes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparsebench.bench.machine.energy import NOT_READABLE
 from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.report.cells import Cell, ratio_text
+from sparsebench.bench.present.report.cells import Cell
+from sparsebench.bench.present.table import DASH
+from sparsebench.bench.present.tables.main import ACCURACY, fields
 from sparsebench.bench.present.tables.resources import disk_text, energy_text, memory_text
+from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
 
 MARKERS = dict(
     zip(
@@ -33,12 +37,12 @@ HEIGHT = 400
 WIDEST = 4.0  # an axis is logarithmic beyond this factor
 REACH = 1.5
 HOVER = (
-    ("vs best dense engine", "total"),
-    ("vs dense, same engine", "speedup"),
-    ("accuracy change (pp)", "change_text"),
-    ("accuracy %", "accuracy"),
+    (BEST_ENGINE, "total"),
+    (SAME_ENGINE, "speedup"),
+    (CHANGE, "change_text"),
+    (ACCURACY, "accuracy"),
     ("speed", "speed"),
-    ("peak memory", "memory"),
+    ("peak memory, MB", "memory"),
     ("on disk", "disk"),
     ("energy, J/image", "energy"),
     ("task", "task"),
@@ -46,11 +50,12 @@ HOVER = (
 )
 
 
-def _tooltip() -> str:
+def _tooltip(data: Mapping[str, Sequence[Any]]) -> str:
     """The hover's HTML; Bokeh escapes the columns that it puts in (`{safe}` would not)."""
     lines = "".join(
         f'<tr><td style="color: #4a525a; padding-right: 0.8em">{label}</td><td>@{column}</td></tr>'
         for label, column in HOVER
+        if not {*data[column]} <= {DASH, NOT_READABLE}  # nobody knows
     )
     return (
         '<div class="tip" style="font: 13px/1.4 system-ui, sans-serif; color: #1c2127; '
@@ -190,7 +195,7 @@ def _figure(
         line_color="colour", fill_color="colour", fill_alpha="filled", line_width=1.5,
     )  # fmt: skip
     plot.add_tools(
-        HoverTool(renderers=[dots], tooltips=_tooltip(), limit=3, point_policy="snap_to_data")
+        HoverTool(renderers=[dots], tooltips=_tooltip(data), limit=3, point_policy="snap_to_data")
     )
     return dict(json_item(plot, ID(f"plot-{number}")))
 
@@ -200,6 +205,7 @@ def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[An
     colours, markers = _looks(cells)
     columns: dict[str, list[Any]] = {}
     for cell in points:
+        told = fields(cell.row)
         record, total, delta = cell.record, cell.row.total, cell.row.delta
         low, high = (total.ci95 if total else None) or (1.0, 1.0)
         below, above = (delta.ci95 if delta else None) or (0.0, 0.0)
@@ -214,12 +220,12 @@ def _columns(points: Sequence[Cell], cells: Sequence[Cell]) -> dict[str, list[An
             "marker": markers[record.engine.name],
             "filled": 0.0 if cell.is_dense else 0.85,
             "name": cell.name,
-            "total": cell.total_text,
-            "speedup": "dense" if cell.is_dense else ratio_text(cell.row.speedup),
-            "change_text": cell.change_text,
-            "accuracy": cell.accuracy_text,
-            "speed": f"{cell.speed_text} {'images/s' if cell.section.throughput else 's'}",
-            "memory": f"{memory_text(record)} MB",
+            "total": told[BEST_ENGINE].whole,
+            "speedup": told[SAME_ENGINE].whole,
+            "change_text": told[CHANGE].whole,
+            "accuracy": told[ACCURACY].whole,
+            "speed": f"{told['speed'].whole} {'images/s' if cell.section.throughput else 's'}",
+            "memory": memory_text(record),
             "disk": disk_text(record),
             "energy": energy_text(record),
             "run": cell.run,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sparsebench.bench.decide.answers import Answer, Standing
 from sparsebench.bench.present.decisions import Said, plain
-from sparsebench.bench.present.report.cells import ratio_text
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.main import ratio_entry
 from sparsebench.bench.records import Delta, Estimate
 
 MOST_LINES = 16
@@ -107,7 +107,7 @@ def _line(role: str, standing: Standing, axis: _Axis) -> Line:
         name=one.name,
         role=role,
         standing="dense" if one.is_dense else _STANDING[standing.accuracy],
-        ratio="1×" if standing.claim is None else ratio_text(ratio),
+        ratio="1×" if standing.claim is None else ratio_entry(ratio).whole,
         change="dense" if one.is_dense else f"{told} points{worst}",
         at=axis.at(ratio.median),
         low=axis.at(low),

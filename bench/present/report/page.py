@@ -10,26 +10,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.machine.facts import describe_machine
 from sparsebench.bench.present.decisions.amounts import points
 from sparsebench.bench.present.escape import lines
-from sparsebench.bench.present.report import grids, metadata_tables
+from sparsebench.bench.present.report import contents
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
 from sparsebench.bench.present.report.forest import forest_of
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
 TEMPLATES = "templates"
 
 
-def html_page(report: Report) -> str:
-    """The whole page."""
+def templates() -> Environment:
+    """Where the pages come from: everything that is printed into one is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("sparsebench.bench.present.report", TEMPLATES),
@@ -39,13 +43,22 @@ def html_page(report: Report) -> str:
         lstrip_blocks=True,
         finalize=_finalized,
     )
+    environment.globals["breakable"] = _breakable
+    return environment
+
+
+def html_page(report: Report) -> str:
+    """The whole page."""
+    from markupsafe import Markup
+
+    environment = templates()
     # BokehJS reads references in the order in which its JSON defines them.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     plots = explorers(report.cells, report.margin)
     scripts = [_bokeh()] if plots else []
-    scripts.append(_asset("report.js"))
+    scripts.append(asset("report.js"))
     methods, engines = legend(report.cells)
-    cells = grids.cell_grids(report)
+    cells = [table.filled() for table in contents.cell_tables(report)]
     return environment.get_template("report.html.j2").render(
         report=report,
         points=points,
@@ -53,26 +66,21 @@ def html_page(report: Report) -> str:
             margin: {"answered": answered, "forest": forest_of(answered)}
             for margin, answered in ((m, report.headlines(m)) for m in report.answers)
         },
-        policy=_policy(scripts),
+        policy=policy(scripts),
         scripts=[Markup(script) for script in scripts],
-        css=Markup(_asset("report.css")),
+        css=Markup(asset("report.css")),
         facets=_facets(report),
         plots=plots,
         methods=methods,
         engines=engines,
-        cell_grids=cells,
-        count=sum(len(grid.lines) for grid in cells),
-        more_grids=[
-            *grids.mean_grids(report),
-            *grids.training_grids(report),
-            *metadata_tables.small_grids(report),
-            *metadata_tables.forecast_grids(report),
-        ],
-        beside=metadata_tables.beside_grid(report) if report.beside else None,
-        difference=metadata_tables.difference_grid(report) if report.differences else None,
-        problem=metadata_tables.problem_grid(report),
-        engine=metadata_tables.engine_grid(report),
-        weights=metadata_tables.weight_grid(report),
+        cell_tables=cells,
+        count=sum(len(table.lines) for table in cells),
+        more_tables=[table.filled() for table in contents.more_tables(report)],
+        beside=contents.beside_table(report) if report.beside else None,
+        difference=contents.difference_table(report) if report.differences else None,
+        problem=contents.problem_table(report),
+        engine=contents.engine_table(report),
+        weights=contents.weight_table(report),
         machine_line=describe_machine,
         fact=_fact,
     )
@@ -80,27 +88,33 @@ def html_page(report: Report) -> str:
 
 def _facets(report: Report) -> dict[str, list[str]]:
     """Facet -> its values, of facets with more than one."""
-    found: dict[str, dict[str, None]] = {name: {} for name in grids.FACETS}
+    found: dict[str, dict[str, None]] = {name: {} for name in contents.FACETS}
     for cell in report.cells:
         record = cell.record
         values = (
             cell.run, record.workload, record.task.name, record.backbone.method,
             record.engine.name,
         )  # fmt: skip
-        for name, value in zip(grids.FACETS, values, strict=True):
+        for name, value in zip(contents.FACETS, values, strict=True):
             found[name][value] = None
     return {name: sorted(values) for name, values in found.items() if len(values) > 1}
 
 
 def _fact(value: Any) -> str:
-    """A fact of a machine as text."""
-    if value is None:
-        return "unknown"
+    """A fact of a machine as text; empty where it is unknown."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        told = {key: _fact(item) for key, item in value.items()}
+        return ", ".join(f"{key} {item}" for key, item in told.items() if item)
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "none"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+        return ", ".join(filter(None, map(_fact, value)))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _breakable(text: str) -> Markup:
+    """A name that a line may break in after its parts."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([/@])", r"\1<wbr>", str(escape(lines(text)))))
 
 
 def _finalized(value: Any) -> Any:
@@ -108,7 +122,8 @@ def _finalized(value: Any) -> Any:
     return lines(str(value)) if type(value) is str or isinstance(value, PurePath) else value
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file beside the templates."""
     return (files("sparsebench.bench.present.report") / TEMPLATES / name).read_text("utf-8")
 
 
@@ -119,12 +134,14 @@ def _bokeh() -> str:
     return Resources(mode="inline", components=["bokeh"]).js_raw[0]
 
 
-def _policy(scripts: list[str]) -> str:
+def policy(scripts: list[str]) -> str:
+    """A content security policy under which nothing but these scripts runs, or is fetched."""
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in scripts
     ]
+    allowed = " ".join(hashes) or "'none'"
     return (
-        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
     )

@@ -7,9 +7,14 @@ from pathlib import Path
 from sparsebench.bench.present.report.build import Report
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
-FORMATS = ("html", "markdown")
-SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
-DEFAULT_NAMES = {"html": "report.html", "markdown": "report.md"}
+FORMATS = ("html", "markdown", "latex", "csv")
+SUFFIXES = {
+    ".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".tex": "latex",
+    ".csv": "csv",
+}  # fmt: skip
+DEFAULT_NAMES = {
+    "html": "report.html", "markdown": "report.md", "latex": "report.tex", "csv": "report.csv",
+}  # fmt: skip
 
 
 def chosen_format(out: Path | None, wanted: str) -> str:
@@ -30,7 +35,7 @@ def chosen_format(out: Path | None, wanted: str) -> str:
     except KeyError:
         raise SparsebenchError(
             f"{out} does not say which form the report shall have.",
-            "Name it .html or .md, or add --format html or --format markdown.",
+            "Name it .html, .md, .tex or .csv, or add --format html, markdown, latex or csv.",
         ) from None
 
 
@@ -40,7 +45,7 @@ def write_report(report: Report, out: Path | None = None, form: str = "") -> Pat
     Args:
         report: what to write.
         out: the file, or a folder for it; by default the first run's folder.
-        form: "html" or "markdown"; by default what the suffix of `out` says.
+        form: one of `FORMATS`; by default what the suffix of `out` says.
 
     Raises:
         UnknownNameError: no such form.
@@ -50,11 +55,7 @@ def write_report(report: Report, out: Path | None = None, form: str = "") -> Pat
     target = report.runs[0].path if out is None else out
     if target.is_dir():
         target = target / DEFAULT_NAMES[form]
-    if form == "html":
-        from sparsebench.bench.present.report.page import html_page as render
-    else:
-        from sparsebench.bench.present.report.markdown import markdown_page as render
-    text = render(report)
+    text = _rendered(report, form)
     temporary = target.with_name(f".{target.name}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,3 +66,18 @@ def write_report(report: Report, out: Path | None = None, form: str = "") -> Pat
             f"{target} cannot be written: {error.strerror or error}.", "Choose another --out."
         ) from error
     return target
+
+
+def _rendered(report: Report, form: str) -> str:
+    if form == "html":
+        from sparsebench.bench.present.report.page import html_page
+
+        return html_page(report)
+    if form == "markdown":
+        from sparsebench.bench.present.report.markdown import markdown_page
+
+        return markdown_page(report)
+    from sparsebench.bench.present.report.contents import every_table
+    from sparsebench.bench.present.table import written
+
+    return written(every_table(report), form)

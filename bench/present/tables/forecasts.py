@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sparsebench.bench.present import escape
+from sparsebench.bench.machine.drift import wall_seconds
+from sparsebench.bench.present.table import Column, Entry, Line, Table
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.records import Record
 
+TITLE = "Forecast and measurement"
 HEADER = (
     "workload", "task", "backbone", "engine", "predicted s", "measured s", "ratio", "basis",
 )  # fmt: skip
@@ -39,16 +41,6 @@ class Foreseen:
     predicted: float
     measured: float
     basis: str
-
-    @property
-    def ratio(self) -> float:
-        """Predicted over measured."""
-        return self.predicted / self.measured
-
-    def cells(self) -> tuple[str, ...]:
-        """As text under :data:`HEADER`."""
-        seconds = (f"{self.predicted:.3g}", f"{self.measured:.3g}", f"{self.ratio:.2f}")
-        return (self.workload, self.task, self.backbone, self.engine, *seconds, self.basis)
 
 
 @dataclass(frozen=True)
@@ -102,21 +94,31 @@ def total_of(records: Sequence[Record], launches: Mapping[str, Mapping[str, Any]
     """
     whole = [record.extra.get("predicted_whole_seconds") for record in records]
     known = [float(seconds) for seconds in whole if seconds is not None]
-    clocks = [(line.get("before") or {}, line.get("after") or {}) for line in launches.values()]
-    walls = [after["at"] - before["at"] for before, after in clocks if "at" in after and before]
+    walls = [seconds for line in launches.values() if (seconds := wall_seconds(line)) is not None]
     return Total(
         sum(known) if known and len(known) == len(whole) else None,
-        sum(walls) if walls and len(walls) == len(clocks) else None,
+        sum(walls) if walls and len(walls) == len(launches) else None,
     )
 
 
-def forecast_lines(found: Sequence[Section], total: Total | None) -> list[str]:
-    """The table as Markdown; nothing where nothing was predicted."""
-    rows = [one.cells() for one in foreseen(found)]
-    if not rows:
-        return []
-    marks = (*["---"] * 4, *["---:"] * 3, "---")
-    head = [escape.markdown_row(HEADER), f"| {' | '.join(marks)} |"]
-    table = [*head, *map(escape.markdown_row, rows)]
+def forecast_table(found: Sequence[Section], total: Total | None = None) -> Table | None:
+    """Each cell's forecast beside what it measured; None where nothing was predicted."""
+    told = foreseen(found)
+    if not told:
+        return None
+    lines = tuple(
+        Line(
+            (
+                *map(Entry, (one.workload, one.task, one.backbone, one.engine)),
+                Entry(f"{one.predicted:.3g}", sort=one.predicted),
+                Entry(f"{one.measured:.3g}", sort=one.measured),
+                Entry(f"{one.predicted / one.measured:.2f}"),
+                Entry(one.basis),
+            ),
+            {"workload": one.workload, "task": one.task, "engine": one.engine.split()[0]},
+        )
+        for one in told
+    )
+    columns = tuple(Column(name, 4 <= place < 7) for place, name in enumerate(HEADER))
     words = total.words() if total is not None else ""
-    return ["", "## Forecast and measurement", "", *table, "", f"{CAPTION} {words}".rstrip()]
+    return Table(TITLE, columns, lines, (CAPTION, *([words] if words else [])))

@@ -6,15 +6,13 @@ is not kept, hence no best epoch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 
-from sparsebench.bench.present import escape
-from sparsebench.bench.present.tables.numbers import DASH
-from sparsebench.bench.present.tables.rows import Section
+from sparsebench.bench.present.table import DASH, Table
+from sparsebench.bench.present.tables.rows import Row, Section, row_table
 from sparsebench.bench.records import Record
 
-HEADER = ("backbone", "engine", "s/epoch of the heads", "chosen weight decay", "trained by")
+HEADER = ("s/epoch of the heads", "chosen weight decay", "trained by")
 CAPTION = (
     "The heads: seconds of one epoch over the cached features, all seeds at once, median over "
     "blocks (none with a sweep, which shares the clock, or a solver without epochs); the weight "
@@ -33,30 +31,18 @@ def chosen_weight_decays(record: Record) -> list[float]:
     return sorted({float(one) for one in record.extra.get("chosen_weight_decays") or ()})
 
 
-def head_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`HEADER`; none where no record tells of its head."""
-    lines: list[tuple[str, ...]] = []
-    for row in section.rows:
+def head_table(section: Section) -> Table | None:
+    """One line a cell; None where no record tells of its head."""
+
+    def cells(row: Row) -> tuple[str, ...] | None:
         seconds, decays = head_epoch_seconds(row.record), chosen_weight_decays(row.record)
         if seconds is None and not decays:
-            continue
+            return None
         how = row.record.extra.get("head") or {}
-        lines.append(
-            (
-                row.record.backbone.name,
-                row.engine,
-                DASH if seconds is None else f"{seconds:.3g}",
-                ", ".join(f"{one:g}" for one in decays) or DASH,
-                str(how.get("trained_by") or how.get("solver") or DASH),
-            )
+        return (
+            DASH if seconds is None else f"{seconds:.3g}",
+            ", ".join(f"{one:g}" for one in decays) or DASH,
+            str(how.get("trained_by") or how.get("solver") or DASH),
         )
-    return lines
 
-
-def head_lines(section: Section) -> Sequence[str]:
-    """The table as Markdown; nothing where there is none."""
-    cells = head_cells(section)
-    if not cells:
-        return ()
-    head = [escape.markdown_row(HEADER), "| --- | --- | ---: | ---: | --- |"]
-    return ["", *head, *map(escape.markdown_row, cells), "", CAPTION]
+    return row_table(section, "heads", HEADER, cells, CAPTION)

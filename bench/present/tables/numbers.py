@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
+from sparsebench.bench.present.table import DASH
 from sparsebench.bench.records import Accuracy, Delta, Estimate
 from sparsebench.bench.statistics import Interval
 
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-DASH = "\N{EN DASH}"
 NO_INTERVAL = "no interval"
 
 

@@ -8,18 +8,16 @@ dense baseline with all of the one-off costs of both sides (``first run``), and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sparsebench.bench.present import escape
-from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.present.table import DASH, Table
+from sparsebench.bench.present.tables.rows import Row, Section, row_table
 from sparsebench.bench.records import Record
 from sparsebench.bench.workloads import described
 
 USES = 100
-HEADER = ("backbone", "engine", "export s", "compile s", "first run", f"over {USES} runs")
+HEADER = ("export s", "compile s", "first run", f"over {USES} runs")
 CAPTION = (
     "One-off costs, excluded from the times above: export (loading, exporting, checking) and "
     "compilation or start of the engine, medians in seconds. 'First run': dense over sparse with "
@@ -65,34 +63,25 @@ def amortized(sparse: Row, dense: Row, uses: int) -> float | None:
     return (dense.speed.mid + theirs.seconds / uses) / (sparse.speed.mid + ours.seconds / uses)
 
 
-def one_off_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`HEADER`; none for workloads that are no whole job."""
+def one_off_table(section: Section) -> Table | None:
+    """What each row pays once; None for workloads that are no whole job."""
     if not described(section.workload).whole_job:
-        return []
+        return None
     rows = {(row.record.backbone.name, row.engine): row for row in section.rows}
-    lines = []
-    for row in section.rows:
+
+    def cells(row: Row) -> tuple[str, ...] | None:
         cost = one_off(row.record)
         if cost is None:
-            continue
+            return None
         ratios = ["dense", "dense"]
         if not row.record.backbone.is_dense:
             dense = rows.get((str(row.record.backbone.dense_partner), row.engine))
             ratios = [_ratio(row, dense, uses) for uses in (1, USES)]
-        costs = (f"{cost.export:.3g}", f"{cost.build:.3g}")
-        lines.append((row.record.backbone.name, row.engine, *costs, *ratios))
-    return lines
+        return f"{cost.export:.3g}", f"{cost.build:.3g}", *ratios
+
+    return row_table(section, "one-off costs", HEADER, cells, CAPTION)
 
 
 def _ratio(row: Row, dense: Row | None, uses: int) -> str:
     value = None if dense is None else amortized(row, dense, uses)
-    return numbers.DASH if value is None else f"{value:.2f}×"
-
-
-def one_off_lines(section: Section) -> Sequence[str]:
-    """The table as Markdown; nothing where there is none."""
-    cells = one_off_cells(section)
-    if not cells:
-        return ()
-    head = [escape.markdown_row(HEADER), "| --- | --- |" + " ---: |" * 4]
-    return ["", *head, *map(escape.markdown_row, cells), "", CAPTION]
+    return DASH if value is None else f"{value:.2f}×"

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsebench.bench.comparisons import by_cell, run_times
-from sparsebench.bench.present import escape
-from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.table import Column, Entry, Line, Table
+from sparsebench.bench.present.tables.main import delta_entry, ratio_entry
 from sparsebench.bench.present.tables.rows import engine_label, varying_settings
-from sparsebench.bench.present.tables.wording import BEST_ENGINE, SAME_ENGINE
-from sparsebench.bench.records import Comparison, Estimate, Record, Trial
+from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
+from sparsebench.bench.records import Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import geometric_mean
 from sparsebench.bench.statistics.profiles import Profile, performance_profiles
 
+MEANS = "Geometric means of the tasks' ratios, 95% intervals over tasks."
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 
@@ -30,12 +31,14 @@ class OverTasks:
         tasks: names.
         means: (backbone, engine) -> speed-up and total, geometric means over the tasks. The
             engine comes with what else differs between cells: precision, batch size, threads.
+        worst: (backbone, engine) -> the worst accuracy change of the tasks, and its task.
         profiles: of every (backbone, engine), dense ones too, best first.
     """
 
     workload: str
     tasks: tuple[str, ...]
     means: Mapping[tuple[str, str], tuple[Estimate, Estimate]]
+    worst: Mapping[tuple[str, str], tuple[Delta, str]]
     profiles: tuple[Profile, ...]
 
 
@@ -51,52 +54,62 @@ def over_tasks(
             continue
         varying = varying_settings(mine)
         engines = {record.id: engine_label(record, varying) for record in mine}
-        means, profiles = _means(mine, comparisons, engines), _profiles(mine, trials, engines)
-        found.append(OverTasks(workload, tasks, means, tuple(profiles)))
+        means, worst = _means(mine, comparisons, engines)
+        profiles = tuple(_profiles(mine, trials, engines))
+        found.append(OverTasks(workload, tasks, means, worst, profiles))
     return found
 
 
-def markdown(found: Sequence[OverTasks]) -> str:
-    """The aggregates as Markdown; empty where there are none."""
-    lines: list[str] = []
-    for one in found:
-        lines += ["", f"## {escape.markdown(one.workload)} over {len(one.tasks)} tasks", ""]
-        lines += ["Geometric means of the tasks' ratios, 95 % interval over tasks.", ""]
-        lines += [
-            f"| backbone | engine | {SAME_ENGINE} | {BEST_ENGINE} |",
-            "| --- | --- | ---: | ---: |",
-        ]
-        for (backbone, engine), estimates in one.means.items():
-            cells = [f"{point} ({spread})" for point, spread in map(numbers.ratio, estimates)]
-            lines.append(escape.markdown_row((backbone, engine, *cells)))
-        lines += ["", "Performance profile: share of tasks within a factor of the fastest.", ""]
-        heads = " | ".join(f"{factor:g}×" for factor in FACTORS)
-        lines += [f"| backbone on engine | {heads} |", "| --- |" + " ---: |" * len(FACTORS)]
-        for profile in one.profiles:
-            shares = " | ".join(f"{profile.within(factor):.0%}" for factor in FACTORS)
-            lines.append(f"| {escape.markdown(profile.name)} | {shares} |")
-    return "\n".join(lines) + "\n" if lines else ""
+def means_table(one: OverTasks) -> Table:
+    """Geometric means over the tasks, beside the worst accuracy change of the tasks."""
+    lines = tuple(
+        Line(
+            (
+                Entry(backbone), Entry(engine), *map(ratio_entry, estimates),
+                delta_entry(one.worst[backbone, engine][0]),
+                Entry(one.worst[backbone, engine][1]),
+            ),
+            {"workload": one.workload, "engine": engine.split()[0]},
+        )
+        for (backbone, engine), estimates in one.means.items()
+    )  # fmt: skip
+    titles = ("backbone", "engine", SAME_ENGINE, BEST_ENGINE, f"worst {CHANGE}", "on")
+    columns = tuple(Column(name, 2 <= place < 5) for place, name in enumerate(titles))
+    return Table(f"{one.workload} over {len(one.tasks)} tasks", columns, lines, (MEANS,))
+
+
+def profile_table(one: OverTasks) -> Table:
+    """Share of the tasks on which a cell is within a factor of the fastest."""
+    return Table.of(
+        f"Performance profile: {one.workload} over {len(one.tasks)} tasks",
+        ("backbone on engine", *(f"{factor:g}×" for factor in FACTORS)),
+        [(p.name, *(f"{p.within(factor):.0%}" for factor in FACTORS)) for p in one.profiles],
+        "Share of tasks within a factor of the fastest.",
+    )
 
 
 def _means(
     records: Sequence[Record], comparisons: Sequence[Comparison], engines: Mapping[str, str]
-) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
+) -> tuple[
+    dict[tuple[str, str], tuple[Estimate, Estimate]], dict[tuple[str, str], tuple[Delta, str]]
+]:
     known = {record.id: record for record in records}
-    groups: dict[tuple[str, str], list[Comparison]] = {}
-    for comparison in comparisons:
-        record = known.get(comparison.sparse)
-        complete = comparison.speedup and comparison.total and comparison.accuracy_delta
-        if record is not None and complete and comparison.trained:
-            key = (record.backbone.name, engines[record.id])
-            groups.setdefault(key, []).append(comparison)
-    return {
-        key: (
-            _mean([c.speedup.median for c in group if c.speedup]),
-            _mean([c.total.median for c in group if c.total]),
-        )
-        for key, group in groups.items()
-        if len(group) > 1
+    groups: dict[tuple[str, str], list[tuple[Estimate, Estimate, Delta, str]]] = {}
+    for one in comparisons:
+        record, delta = known.get(one.sparse), one.accuracy_delta
+        if record is not None and one.trained and one.speedup and one.total and delta:
+            group = groups.setdefault((record.backbone.name, engines[record.id]), [])
+            group.append((one.speedup, one.total, delta, record.task.name))
+    several = {key: list(zip(*group, strict=True)) for key, group in groups.items() if group[1:]}
+    means = {
+        key: (_mean([e.median for e in speedups]), _mean([e.median for e in totals]))
+        for key, (speedups, totals, _, _) in several.items()
     }
+    worst = {
+        key: min(zip(deltas, tasks, strict=True), key=lambda pair: pair[0].mean)
+        for key, (_, _, deltas, tasks) in several.items()
+    }
+    return means, worst
 
 
 def _mean(ratios: Sequence[float]) -> Estimate:

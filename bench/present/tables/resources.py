@@ -6,27 +6,25 @@ report, summary.csv and the plot's hover.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from sparsebench.bench.comparisons.latency import QUANTILES, latency_of
 from sparsebench.bench.machine.energy import JOULES, NOT_READABLE
-from sparsebench.bench.present import escape
-from sparsebench.bench.present.tables.numbers import DASH, significant
-from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.present.table import DASH, Table
+from sparsebench.bench.present.tables.numbers import significant
+from sparsebench.bench.present.tables.rows import Row, Section, row_table
 from sparsebench.bench.records import MODEL_BYTES, PEAK_MEMORY, Record
 from sparsebench.bench.statistics import Interval
 
-LATENCY_HEADER = ("backbone", "engine", "p50 ms", "p90 ms", "p99 ms", "calls")
+LATENCY_HEADER = ("p50 ms", "p90 ms", "p99 ms", "calls")
 LATENCY_CAPTION = (
     "Latency of one request, milliseconds, with its 95% interval: over calls (order statistics), "
     "or over blocks where that is wider. A quantile without a number had too few calls (p99 needs "
     "368)."
 )
 HEADER = (
-    "backbone", "engine", "peak memory MB", "disk: dense MB", "disk: sparse MB",
-    "disk: compressed MB", "J/image",
+    "peak memory MB", "disk: dense MB", "disk: sparse MB", "disk: compressed MB", "J/image",
 )  # fmt: skip
 CAPTION = (
     "Peak memory: largest resident set of the process that ran the network, shared pages and its "
@@ -87,48 +85,29 @@ def energy_text(record: Record) -> str:
     return NOT_READABLE if joules is None else significant(joules)
 
 
-def latency_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`LATENCY_HEADER`; none where no sample is a request."""
-    return [cells for row in section.rows if (cells := _latency(row))]
+def latency_table(section: Section) -> Table | None:
+    """One line a cell; None where no sample is a request."""
+
+    def cells(row: Row) -> tuple[str, ...] | None:
+        found = latency_of(row.record)
+        calls = sum(len(trial.seconds) for trial in row.record.trials)
+        return (*map(_milliseconds, found.values()), f"{calls:,}") if found else None
+
+    return row_table(section, "latency", LATENCY_HEADER, cells, LATENCY_CAPTION)
 
 
-def resource_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`HEADER`; none where no record tells."""
-    lines = []
-    for row in section.rows:
+def resource_table(section: Section) -> Table | None:
+    """One line a cell; None where no record tells."""
+
+    def cells(row: Row) -> tuple[str, ...] | None:
         extra = row.record.extra
         told = extra.get(MODEL_BYTES) or {}
         if not told and extra.get(PEAK_MEMORY) is None:
-            continue
+            return None
         sizes = [_megabytes(told.get(form)) for form in ("dense", "sparse", "compressed")]
-        name = row.record.backbone.name
-        lines.append((name, row.engine, memory_text(row.record), *sizes, energy_text(row.record)))
-    return lines
+        return memory_text(row.record), *sizes, energy_text(row.record)
 
-
-def resource_lines(section: Section) -> Sequence[str]:
-    """Both tables as Markdown; nothing where there are none."""
-    return [
-        *_markdown(LATENCY_HEADER, latency_cells(section), LATENCY_CAPTION),
-        *_markdown(HEADER, resource_cells(section), CAPTION),
-    ]
-
-
-def _markdown(header: Sequence[str], cells: Sequence[Sequence[str]], caption: str) -> Sequence[str]:
-    if not cells:
-        return ()
-    marks = "| --- | --- |" + " ---: |" * (len(header) - 2)
-    rows = map(escape.markdown_row, cells)
-    return ["", escape.markdown_row(header), marks, *rows, "", caption]
-
-
-def _latency(row: Row) -> tuple[str, ...]:
-    found = latency_of(row.record)
-    if not found:
-        return ()
-    calls = sum(len(trial.seconds) for trial in row.record.trials)
-    shown = (_milliseconds(one) for one in found.values())
-    return (row.record.backbone.name, row.engine, *shown, f"{calls:,}")
+    return row_table(section, "memory, disk, energy", HEADER, cells, CAPTION)
 
 
 def _milliseconds(one: Interval | None) -> str:

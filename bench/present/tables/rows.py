@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons import (
@@ -16,6 +16,7 @@ from sparsebench.bench.comparisons import (
 from sparsebench.bench.comparisons.accuracy import accuracy_of
 from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
+from sparsebench.bench.present.table import Entry, Table
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
@@ -96,6 +97,47 @@ class Section:
     rows: tuple[Row, ...]
     missing: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+
+def facets_of(section: Section, row: Row) -> dict[str, str]:
+    """By which a page filters a row's line."""
+    return {
+        "workload": section.workload, "task": section.task,
+        "method": row.record.backbone.method, "engine": row.record.engine.name,
+    }  # fmt: skip
+
+
+def row_table(
+    section: Section,
+    what: str,
+    header: Sequence[str],
+    cells_of: Callable[[Row], Sequence[str | Entry] | None],
+    *notes: str,
+) -> Table | None:
+    """A table of a section that says more of its rows; None where it has nothing to say.
+
+    Args:
+        section: the rows.
+        what: its title begins with this.
+        header: titles of the columns after backbone and engine.
+        cells_of: what stands in them; None leaves a row out.
+        notes: sentences below it.
+    """
+    told = [(row, cells) for row in section.rows if (cells := cells_of(row)) is not None]
+    if not told:
+        return None
+    names = [(row.record.backbone.name, row.engine) for row, _ in told]
+    made = Table.of(
+        f"{what}: {section.workload} on {section.task}",
+        ("backbone", "engine", *header),
+        [(*name, *cells) for name, (_, cells) in zip(names, told, strict=True)],
+        *notes,
+        words=2,
+    )
+    lines = zip(made.lines, told, strict=True)
+    return replace(
+        made, lines=tuple(replace(line, facets=facets_of(section, row)) for line, (row, _) in lines)
+    )
 
 
 def sections(

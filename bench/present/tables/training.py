@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from statistics import median
 
 from sparsebench.bench.comparisons.training import ONLINE, best_epochs, curves_of
-from sparsebench.bench.present import escape
+from sparsebench.bench.present.table import DASH, Entry, Table
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.present.tables.numbers import DASH
-from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.present.tables.main import change_entry
+from sparsebench.bench.present.tables.rows import Row, Section, row_table
+from sparsebench.bench.present.tables.wording import CHANGE
 from sparsebench.bench.records import Accuracy, Record
 
-HEADER = ("backbone", "engine", "s/epoch", "s to target", "missed", "against dense", "break-even")
+HEADER = ("s/epoch", "s to target", "missed", "against dense", "break-even")
 DETAILS = (
-    "backbone", "engine", "last epoch %", "best epoch %", "best epoch", "missed seeds",
+    "last epoch %", "best epoch %", "best epoch", "missed seeds",
     "peak memory", "pieces of a batch",
 )  # fmt: skip
 DETAILS_CAPTION = (
@@ -29,9 +30,22 @@ DETAILS_CAPTION = (
 NEVER = "\N{INFINITY}"
 
 
-def training_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`HEADER`; none where the workload has no epochs."""
-    return [_cells(row) for row in section.rows if row.training is not None]
+def training_table(section: Section) -> Table | None:
+    """Epochs, time to the target and break-even; None where the workload has no epochs."""
+
+    def cells(row: Row) -> Sequence[str | Entry] | None:
+        return None if row.training is None else (*_cells(row), change_entry(row))
+
+    return row_table(section, "training", (*HEADER, CHANGE), cells, training_caption(section))
+
+
+def training_details(section: Section) -> Table | None:
+    """What each seed did, best epochs, memory; None where the workload has no epochs."""
+
+    def cells(row: Row) -> Sequence[str] | None:
+        return None if row.training is None else _details(row)
+
+    return row_table(section, "details of the training", DETAILS, cells, DETAILS_CAPTION)
 
 
 def training_caption(section: Section) -> str:
@@ -95,11 +109,6 @@ def best_accuracy(record: Record) -> Accuracy | None:
     return Accuracy.of(told.metric, told.best_epoch_per_seed, told.seeds)
 
 
-def detail_cells(section: Section) -> list[tuple[str, ...]]:
-    """One line a cell under :data:`DETAILS`; none where the workload has no epochs."""
-    return [_details(row) for row in section.rows if row.training is not None]
-
-
 def _details(row: Row) -> tuple[str, ...]:
     record = row.record
     last, best = record.accuracy, best_accuracy(record)
@@ -109,8 +118,6 @@ def _details(row: Row) -> tuple[str, ...]:
     pieces = (record.extra.get("execution") or {}).get("accumulate")
     after = accumulated(record)
     return (
-        record.backbone.name,
-        row.engine,
         DASH if last is None else " ".join(numbers.percent(last)),
         DASH if best is None else " ".join(numbers.percent(best)),
         f"{median(epochs):g} ({min(epochs)}{DASH}{max(epochs)})" if epochs else DASH,
@@ -120,18 +127,21 @@ def _details(row: Row) -> tuple[str, ...]:
     )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str | Entry, ...]:
     told = row.training or {}
     dense = row.record.backbone.is_dense
     ratio = told.get("to_target_ratio")
     missed = row.of_training("missed")
     return (
-        row.record.backbone.name,
-        row.engine,
         _number(row.of_training("seconds_per_epoch")),
         NEVER if never(row) else _number(row.of_training("seconds_to_target")),
         DASH if missed is None else f"{missed} of {len(curves_of(row.record))}",
-        "dense" if dense else DASH if ratio is None else f"{ratio:.2f}x",
+        # Of medians over seeds.
+        Entry("dense")
+        if dense
+        else Entry(DASH)
+        if ratio is None
+        else Entry(f"{ratio:.2f}×", numbers.NO_INTERVAL),
         _number(row.of_training("break_even_epoch")),
     )
 
@@ -144,19 +154,3 @@ def never(row: Row) -> bool:
 
 def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.3g}"
-
-
-def markdown_lines(section: Section) -> Sequence[str]:
-    """Both tables as Markdown; nothing where there is none."""
-    cells = training_cells(section)
-    if not cells:
-        return ()
-    lines = []
-    for header, rows, caption in (
-        (HEADER, cells, training_caption(section)),
-        (DETAILS, detail_cells(section), DETAILS_CAPTION),
-    ):
-        marks = ("---", "---", *["---:"] * (len(header) - 2))
-        head = [escape.markdown_row(header), f"| {' | '.join(marks)} |"]
-        lines += ["", *head, *map(escape.markdown_row, rows), "", escape.markdown(caption)]
-    return lines

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from sparsebench.bench.comparisons import compare_run
-from sparsebench.bench.present.tables import sections, summary_markdown, terminal_tables
+from sparsebench.bench.present.tables import sections, terminal_tables
 from tests.bench.conftest import Result
-from tests.bench.synthetic import make_run
+from tests.bench.synthetic import SyntheticRun, make_run
 
 Cli = Callable[..., Result]
 
@@ -52,7 +52,7 @@ def test_the_terminal_and_the_summary_say_what_was_left_out_by_class_and_ending(
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for part in terminal_tables(found, records):
         console.print(part)
-    for text in (console.export_text(), summary_markdown("r", found, records)):
+    for text in (console.export_text(), SyntheticRun(records, made.trials).markdown()):
         words = " ".join(text.split())
         assert "train/cat keeps 3 of 6 images" in words
         assert "2 .heic, 1 .jpg that cannot be decoded" in words

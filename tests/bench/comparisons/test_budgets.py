@@ -12,7 +12,7 @@ from rich.console import Console
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.present.plots.points import points_of
 from sparsebench.bench.present.plots.speedup_accuracy import draw
-from sparsebench.bench.present.tables import sections, summary_markdown, terminal_tables
+from sparsebench.bench.present.tables import sections, terminal_tables
 from sparsebench.bench.records import Comparison
 from tests.bench.comparisons.finding import ACDC, DENSE, of
 from tests.bench.synthetic import SyntheticRun, make_run
@@ -59,7 +59,7 @@ def test_unequal_training_is_marked_in_the_comparison_table_summary_and_figure()
     for part in terminal_tables(found, run.records):
         console.print(part)
     assert isinstance(console.file, io.StringIO)
-    markdown = summary_markdown("run", found, run.records)
+    markdown = run.markdown()
     for text in (console.file.getvalue(), markdown):
         lines = [line for line in text.splitlines() if "†" in line]
         assert any("Unequal training" in line for line in lines)

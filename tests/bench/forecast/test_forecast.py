@@ -151,6 +151,23 @@ def test_it_is_remembered_and_a_damaged_file_is_no_obstacle(tmp_path: Path) -> N
     assert Earlier.load(tmp_path / "none").runs == {}
 
 
+def test_what_a_launch_takes_around_its_trials_belongs_to_its_cells() -> None:
+    """Workers, export and heads are in no trial's seconds; a run waits for them all the same."""
+    earlier, cached = Earlier(), record("linear-cached")
+    launches = [
+        replace(trial, launch=name) for name, trial in zip("ab", cached.trials, strict=True)
+    ]
+    earlier.learn([replace(cached, trials=tuple(launches))], {"a": 40.0, "b": 30.0})
+    assert found("linear-cached", earlier).whole == pytest.approx(70)
+    assert found("linear-cached", earlier, replace(PLAN, repeats=4)).whole == pytest.approx(140)
+    # Two cells share what is around them.
+    both, full = Earlier(), record("full")
+    pair = [replace(one, trials=(replace(one.trials[0], launch="a"),)) for one in (cached, full)]
+    both.learn(pair, {"a": 100.0})
+    whole = [found(one.workload, both, replace(PLAN, repeats=1)).whole for one in pair]
+    assert sum(seconds or 0.0 for seconds in whole) == pytest.approx(100)
+
+
 def test_a_failed_cell_teaches_nothing() -> None:
     assert not after(replace(record("full"), status="failed")).runs
 

@@ -408,6 +408,7 @@ def test_junit_markdown_and_annotations_name_the_regressed_cell(
 ) -> None:
     run = slowed(again(), 1.2, lambda r: r.backbone.name == SPARSE and r.workload == "inference")
     forms = ["--junit", tmp_path / "check.xml", "--markdown", tmp_path / "check.md", "--github"]
+    forms += ["--badge", tmp_path / "badge.svg"]
     result = check(cli, run, accepted, *forms)
     assert result.code == 1
 
@@ -419,7 +420,9 @@ def test_junit_markdown_and_annotations_name_the_regressed_cell(
         f"{SPARSE} on {engine}" for engine in ("deepsparse", "onnxruntime", "torch")
     }
     markdown = (tmp_path / "check.md").read_text()
+    assert markdown.startswith("### :x: Failed: sparsebench, ")
     assert "**REGRESSED**" in markdown
+    assert 'aria-label="sparsebench: failing"' in (tmp_path / "badge.svg").read_text()
     assert "- repeat: `sparsebench run" in markdown
     annotations = [line for line in result.out.splitlines() if line.startswith("::error")]
     assert len(annotations) == 4  # three cells and the headline

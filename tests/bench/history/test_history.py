@@ -68,13 +68,18 @@ def test_the_command_follows_one_machine_and_fails_on_a_worse_level(
         records = [replace(r, created=f"2026-01-0{night + 1}T00:00:00Z") for r in run.records]
         replace(run, records=records).write(tmp_path / f"night-{night}")
     other = make_run(machine={**MACHINE, "fingerprint": "f" * 16}, backbones=TWO)
-    other.write(tmp_path / "laptop")
+    other.write(tmp_path / "laptop <b>")
 
     result = cli("history", tmp_path)
     assert result.code == 1, result.err
     assert "since night-5 (2026-01-06)" in result.out
-    assert "laptop: another machine" in result.out
+    assert "laptop <b>: another machine" in result.out
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "history.html").read_text()
+    assert "1 cell is at a worse level than before" in page
+    assert "night-5 (2026-01-06)" in page and "Left out: " in page
+    assert "data:image/svg+xml;base64," in page and "http-equiv" in page and "<script" not in page
+    assert "laptop &lt;b&gt;" in page and "<b>: " not in page
     data = json.loads(cli("history", tmp_path, "--json").out)
     (change,) = data["changes"]
     assert change["change"] == pytest.approx(1 / 1.2 - 1, abs=0.02)

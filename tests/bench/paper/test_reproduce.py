@@ -17,11 +17,11 @@ from scipy import stats
 from sparsebench.bench.paper import Reproduction, paper_cells, reproduce
 from sparsebench.bench.paper.cells import Cell, Model
 from sparsebench.bench.paper.measures import agreement, correlation, difference
-from sparsebench.bench.paper.render import markdown, terminal
-from sparsebench.bench.paper.sheets import sentences, sheets
+from sparsebench.bench.paper.tables import markdown_page, sentences, tables
 from sparsebench.bench.present.plots import difficulty, epoch_time, error_increase, style, task_grid
 from sparsebench.bench.present.plots.canvas import NothingToDrawError
 from sparsebench.bench.present.plots.data import RunData
+from sparsebench.bench.present.table import terminal
 from sparsebench.bench.records import RunFolder
 from tests.bench.conftest import Result
 from tests.bench.paper.runs import record_of, run_beside_the_paper
@@ -134,8 +134,8 @@ def test_cached_features_count_before_online_ones_as_in_the_paper() -> None:
 def printed(found: Reproduction, width: int = 80) -> str:
     out = StringIO()
     console = Console(file=out, width=width, color_system=None)
-    for item in terminal(sheets(found), sentences(found)):
-        console.print(item)
+    for table in tables(found, wide=False):
+        console.print(terminal(table))
     return out.getvalue()
 
 
@@ -144,10 +144,10 @@ def test_tables_fit_eighty_columns_one_line_a_network(beside: Reproduction) -> N
         text = printed(found)
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
-        assert re.search(r"^RigL ERK 5x (80%|   )", text, re.MULTILINE)
+        assert re.search(r"^RigL ERK 5x +80%", text, re.MULTILINE)
         assert re.search(r"^LTH-T .*\+401\.6 ±213\.3", text, re.MULTILINE)
     assert re.search(r"^AC/DC 90% +−2\.0 ±3\.8 .* 5/5$", printed(beside), re.MULTILINE)
-    everything = markdown(sheets(beside), sentences(beside))
+    everything = markdown_page(beside)
     assert "Kendall tau" in everything and "accuracies of the paper, full" in everything
 
 

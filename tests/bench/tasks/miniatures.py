@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.tasks.facts import FACTS
-from sparsebench.bench.tasks.torchvision_sets import ON_DISK
+from sparsebench.bench.tasks.presence import ON_DISK
 from tests.bench.tasks.samples import encoded, picture
 
 Pictures = dict[str, dict[str, list[str]]]

@@ -63,7 +63,7 @@ def test_a_run_keeps_two_folders_of_one_name_apart(
     named = {(r["task"]["name"], r["task"]["sha256"]) for r in records}
     assert {name for name, _ in named} == {"x/pics:24", "y/pics:24"} and len(named) == 2
     summary = (tmp_path / "R/summary.md").read_text()
-    assert "## linear-cached on x/pics:24" in summary and "on y/pics:24" in summary
+    assert "| x/pics:24 |" in summary and "| y/pics:24 |" in summary
     words = run_words(
         tmp_path / "R", workload="linear-cached", task="y/pics:24", backbone="b", engines=[]
     )

@@ -67,6 +67,23 @@ def test_it_opens_quietly_with_every_answer_above_the_fold(
     assert chromium.js("document.querySelectorAll('.plot canvas, .plot > *').length") >= 2
 
 
+def test_main_columns_fit_a_desktop_and_a_switch_shows_the_rest(
+    chromium: Browser, quick: Path
+) -> None:
+    chromium.open(quick, DESKTOP)
+    frames = "[...document.querySelectorAll('#tables .scroll')]"
+    assert chromium.js(f"{frames}.every((one) => one.scrollWidth <= one.clientWidth)")
+    names = chromium.js("""[...document.querySelectorAll('#cells-0 tbody th')].every(
+        (one) => one.getClientRects().length === 1 && one.clientHeight < 40)""")
+    assert names  # in one line, whole
+    bound = "#cells-0 thead th:nth-child(12)"
+    assert not chromium.all(bound)[0].is_displayed()
+    chromium.all(".frame:has(#cells-0) .switch input")[0].click()
+    assert chromium.all(bound)[0].is_displayed() and "bound" in chromium.all(bound)[0].text
+    assert chromium.js("document.documentElement.scrollWidth") <= DESKTOP[0]
+    quiet(chromium)
+
+
 def test_tables_sort_by_mouse_and_by_keyboard(chromium: Browser, quick: Path) -> None:
     chromium.open(quick, DESKTOP)
     head = "#cells-0 thead th:nth-child(8)"

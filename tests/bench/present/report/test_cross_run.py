@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.present.report import build_report
-from sparsebench.bench.present.report.grids import cell_grids
+from sparsebench.bench.present.report.contents import beside_table, cell_tables
 from sparsebench.bench.present.report.markdown import markdown_page
-from sparsebench.bench.present.report.metadata_tables import beside_grid
 from sparsebench.bench.present.report.page import html_page
 from tests.bench.present.report.synthetic_suite import (
     MACHINE,
@@ -45,9 +44,9 @@ def test_machines_are_compared_by_ratios_and_differences_are_named(tmp_path: Pat
     assert change is not None and change.ratio is not None
     assert change.ratio.median == pytest.approx(1.25, rel=0.005)  # of the speed-ups, as made above
     assert change.verdict == "better"
-    titles = " ".join(column.title for column in beside_grid(report).columns)
+    titles = " ".join(column.title for column in beside_table(report).columns)
     assert "pictures" not in titles and "seconds" not in titles
-    assert [grid.title for grid in cell_grids(report)] == [
+    assert [grid.title for grid in cell_tables(report)] == [
         "inference on pets, here", "inference on pets, there",
     ]  # fmt: skip
     assert [one.title for one in report.chosen] == [

@@ -21,7 +21,7 @@ from sparsebench.bench.present.report.page import html_page
 from tests.bench.present.report.conftest import HOSTILE, QUICK, reference_rows, reference_winner
 from tests.bench.present.report.synthetic_suite import synthetic_suite
 
-VOID = {"meta", "link", "input", "line", "circle", "img", "br"}
+VOID = {"meta", "link", "input", "line", "circle", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):

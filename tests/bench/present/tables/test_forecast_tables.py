@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.present.report import build_report
+from sparsebench.bench.present.report.contents import more_tables
 from sparsebench.bench.present.report.markdown import markdown_page
-from sparsebench.bench.present.report.metadata_tables import forecast_grids
 from sparsebench.bench.present.report.page import html_page
 from sparsebench.bench.present.summaries import write_summaries
 from tests.bench.conftest import Result
 from tests.bench.synthetic import SyntheticRun, make_run
+
+TITLE = "Forecast and measurement"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_cells_of_two_tasks_and_precisions_are_told_apart(folder: Path) -> None:
 
 def test_every_form_of_the_report_has_it(folder: Path, cli: Callable[..., Result]) -> None:
     report = build_report([folder])
-    (grid,) = forecast_grids(report)
+    (grid,) = [one for one in more_tables(report) if one.title == TITLE]
     measured = {line.entries[5].sort for line in grid.lines}
     assert len(grid.lines) == 16 and all(isinstance(s, float) and s > 0 for s in measured)
     # 16 cells of 7.5 s were predicted; the launches took 150 s.
@@ -79,5 +81,5 @@ def test_every_form_of_the_report_has_it(folder: Path, cli: Callable[..., Result
 def test_a_run_without_forecast_or_clock_says_nothing_of_it(tmp_path: Path) -> None:
     made = make_run(blocks=2, engines=["torch"], workloads=["linear-cached"])
     report = build_report([made.write(tmp_path / "run").path])
-    assert forecast_grids(report) == []
+    assert TITLE not in {table.title for table in more_tables(report)}
     assert report.to_json()["runs"][0]["forecast"]["predicted_seconds"] is None

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sparsebench.bench.comparisons import compare_run
-from sparsebench.bench.present.tables import sections, summary_markdown
-from sparsebench.bench.present.tables.one_off import amortized, one_off, one_off_cells
+from sparsebench.bench.present.tables import sections
+from sparsebench.bench.present.tables.one_off import amortized, one_off, one_off_table
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.records import Record
 from tests.bench.synthetic import SyntheticRun, make_run
@@ -51,9 +51,10 @@ def test_they_are_shared_out_over_the_trainings_that_use_them(section: Section) 
 
 
 def test_tables_show_them_for_whole_jobs(section: Section) -> None:
-    dense, sparse = one_off_cells(section)
-    assert dense == ("resnet18/dense", "deepsparse", "3", "4", "dense", "dense")
-    assert sparse[2:4] == ("3", "2")
-    text = summary_markdown("R", [section], [row.record for row in section.rows])
-    assert "| export s | compile s | first run |" in text
-    assert one_off_cells(replace(section, workload="inference")) == []
+    table = one_off_table(section)
+    assert table is not None
+    dense, sparse = ([entry.text for entry in line.entries] for line in table.lines)
+    assert dense == ["resnet18/dense", "deepsparse", "3", "4", "dense", "dense"]
+    assert sparse[2:4] == ["3", "2"]
+    assert [column.title for column in table.columns][2:5] == ["export s", "compile s", "first run"]
+    assert one_off_table(replace(section, workload="inference")) is None

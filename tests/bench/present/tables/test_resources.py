@@ -15,7 +15,7 @@ import pytest
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.machine.energy import JOULES
-from sparsebench.bench.present.tables import sections, summary_csv, summary_markdown
+from sparsebench.bench.present.tables import sections, summary_csv
 from sparsebench.bench.present.tables.terminal import terminal_tables
 from sparsebench.bench.records import MODEL_BYTES, PEAK_MEMORY, Record
 from tests.bench.conftest import Result
@@ -70,15 +70,14 @@ def test_terminal_and_summary_show_latency_in_milliseconds() -> None:
     middle = np.quantile(calls(SPARSE), 0.5, method="inverted_cdf") * 1e3
     assert "p50 ms" in text and f"{middle:.3g} (" in text
     assert "p99 ms" not in text  # nobody has enough calls
-    summary = summary_markdown("r", TABLES, RUN.records)
-    assert "| p99 ms |" in summary and f"{middle:.3g} (" in summary
+    summary = RUN.markdown()
+    assert "| p90 ms |" in summary and "| p99 ms |" not in summary and f"{middle:.3g} (" in summary
     assert "| 512 | 44.7 | 6.12 | 5.34 | 0.0300 |" in summary
 
 
 def test_energy_that_cannot_be_read_is_said() -> None:
     records = [replace(r, extra={**EXTRA, JOULES: [None, None, None]}) for r in RUN.records]
-    found = sections(records, RUN.trials, compare_run(records, RUN.trials))
-    assert "| 5.34 | not readable |" in summary_markdown("r", found, records)
+    assert "| 5.34 | not readable |" in SyntheticRun(records, RUN.trials).markdown()
 
 
 def test_csv_has_a_column_for_each() -> None:

@@ -15,13 +15,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 from sparsebench.bench.comparisons import compare_folders, compare_run
+from sparsebench.bench.present.table import terminal
 from sparsebench.bench.present.tables import (
     Section,
-    compared_tables,
+    compared_table,
     numbers,
     sections,
     summary_csv,
-    summary_markdown,
     terminal_tables,
 )
 from sparsebench.bench.records import Accuracy, Delta, Estimate
@@ -92,7 +92,7 @@ def test_wide_table_has_one_line_a_cell(found: list[Section], run: SyntheticRun)
     lines = printed(terminal_tables(found, run.records), 100).splitlines()
     row = lines[lines.index(next(x for x in lines if x.startswith("resnet18/acdc-90"))) + 1]
     accuracy, change, speed = r"\d+\.\d ±\d\.\d", r"−\d\.\d ±\d\.\d", r"[\d,]+ ±\d+%"
-    ratio = r"\d\.\d\d× \d\.\d\d–\d\.\d\d"
+    ratio = r"\d\.\d\d× \(\d\.\d\d–\d\.\d\d\)"
     pattern = rf" deepsparse +{accuracy} +{change} +{speed} +{ratio} +{ratio} better +\d+%\s*"
     assert re.fullmatch(pattern, row)
 
@@ -105,35 +105,39 @@ def test_colour_adds_nothing_that_the_words_lack(found: list[Section], run: Synt
 
 
 def test_failed_cells_are_listed_with_reasons(found: list[Section], run: SyntheticRun) -> None:
-    for text in (
-        printed(terminal_tables(found, run.records), 200),
-        summary_markdown("r", found, run.records),
-    ):
+    on_terminal, summary = printed(terminal_tables(found, run.records), 200), run.markdown()
+    for text in (on_terminal, summary):
         assert "resnet18/magnitude-50 on torch" in text
         assert "signal 11" in text
-        assert "no comparison: its dense baseline was not measured" in text
+    assert "no comparison: its dense baseline was not measured" in on_terminal
+    assert "| not compared | resnet18/acdc-90 on torch |" in summary
 
 
 def test_generated_backbones_are_speed_only(found: list[Section], run: SyntheticRun) -> None:
-    text = summary_markdown("r", found, run.records)
-    rows = [line for line in text.splitlines() if line.startswith("| resnet18/erk-90@generated")]
+    text = run.markdown()
+    rows = [row for row in cell_rows(text) if row[0] == "resnet18/erk-90@generated"]
     assert rows
-    for row in rows:
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[2:4] == ["speed only", "speed only"]
-    assert "resnet18/erk-90@generated  speed only" in printed(
-        terminal_tables(found, run.records), 100
-    )
+    for cells in rows:
+        assert cells[3:5] == ["speed only", "speed only"]
+    lines = iter(printed(terminal_tables(found, run.records), 100).splitlines())
+    assert any(line.startswith("resnet18/erk-90@generated") for line in lines)
+    assert "speed only" in next(lines)
+
+
+def cell_rows(text: str) -> list[list[str]]:
+    """The rows of the tables of cells, which are wider than all others."""
+    rows = [line for line in text.splitlines() if line.startswith("| resnet18/")]
+    found = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return [row for row in found if len(row) > 10]
 
 
 def test_markdown_never_shows_a_bare_point(found: list[Section], run: SyntheticRun) -> None:
-    text = summary_markdown("my run", found, run.records)
-    assert text.startswith("# my run\n")
+    text = run.markdown()
     assert "Test CPU, 2 CPUs" in text
-    rows = [line for line in text.splitlines() if line.startswith("| resnet18/")]
+    rows = cell_rows(text)
     assert len(rows) == 22
     for row in rows:
-        for cell in [cell.strip() for cell in row.strip("|").split("|")][2:7]:
+        for cell in row[3:8]:
             assert "±" in cell or re.search(r"\(.+–.+\)", cell) or not re.search(r"\d", cell)
 
 
@@ -142,7 +146,7 @@ def test_deepsparse_is_never_shown_without_its_licence() -> None:
     for run, expected in ((with_it, True), (without, False)):
         found = tables_of(run)
         for text in (
-            summary_markdown("r", found, run.records),
+            run.markdown(),
             " ".join(printed(terminal_tables(found, run.records), 80).split()),
         ):
             said = "allows evaluation, not production" in text and "ended in June 2025" in text
@@ -187,8 +191,7 @@ def test_single_block_and_single_seed_say_that_there_is_no_interval() -> None:
         replace(r, accuracy=Accuracy.of("top1", r.accuracy.per_seed[:1], [21])) if r.accuracy else r
         for r in run.records
     ]
-    found = tables_of(SyntheticRun(records, run.trials))
-    text = summary_markdown("r", found, records)
+    text = SyntheticRun(records, run.trials).markdown()
     assert re.search(r"\| \d\d\.\d no interval \|", text)
     assert "× (no interval)" in text
     assert "inf" not in text.replace("inference", "") and "nan" not in text
@@ -213,7 +216,7 @@ def test_numbers() -> None:
 def test_two_runs_side_by_side(tmp_path: Path) -> None:
     a = make_run(blocks=3, seed=1).write(tmp_path / "before")
     b = make_run(blocks=3, seed=2, engines=("deepsparse",)).write(tmp_path / "after")
-    text = printed(compared_tables(compare_folders(a, b)), 100)
+    text = printed([terminal(compared_table(compare_folders(a, b)))], 100)
     assert "after against before" in text
     assert "resnet18/acdc-90 on deepsparse (inference)" in text
     assert "Only in before:" in text

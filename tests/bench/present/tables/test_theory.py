@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sparsebench.bench.present.report import build_report
-from sparsebench.bench.present.report.grids import cell_grids
+from sparsebench.bench.present.report.contents import cell_tables
 from sparsebench.bench.present.summaries import write_summaries
 from sparsebench.bench.present.tables import numbers
 from tests.bench.conftest import Result
@@ -47,7 +47,7 @@ def test_bound_and_share_of_it_stand_in_summary(folder: Path) -> None:
 
 
 def test_report_and_json_and_csv_have_them_too(folder: Path, cli: Callable[..., Result]) -> None:
-    grids = {grid.title.split()[0]: grid for grid in cell_grids(build_report([folder]))}
+    grids = {grid.title.split()[0]: grid for grid in cell_tables(build_report([folder]))}
     grid = grids["linear-cached"]
     assert [c.title for c in grid.columns][-3:] == [
         "relative error increase",

@@ -15,15 +15,14 @@ from rich.console import Console
 
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.present.report import build_report
-from sparsebench.bench.present.report.metadata_tables import small_grids
+from sparsebench.bench.present.report.contents import more_tables
 from sparsebench.bench.present.tables import (
     sections,
     summary_csv,
-    summary_markdown,
     terminal_tables,
 )
 from sparsebench.bench.present.tables.rows import Section
-from sparsebench.bench.present.tables.training import training_cells
+from sparsebench.bench.present.tables.training import training_table
 from sparsebench.bench.records import Accuracy, Record, Trial
 from sparsebench.bench.training.facts import training_facts
 from tests.bench.conftest import Result
@@ -66,19 +65,25 @@ def section_of(run: SyntheticRun) -> Section:
     return section
 
 
+def cells_of(section: Section) -> list[tuple[str, ...]]:
+    table = training_table(section)
+    assert table is not None
+    return [tuple(entry.text for entry in line.entries) for line in table.lines]
+
+
 def test_a_run_of_dense_networks_alone_has_its_training_table() -> None:
-    (cells,) = training_cells(section_of(run_of(DENSE)))
+    (cells,) = cells_of(section_of(run_of(DENSE)))
     # The target is 80 % - 1: reached after 20, 20 and 30 s.
-    assert cells == (DENSE, "torch", "10", "20", "0 of 3", "dense", "–")
+    assert cells == (DENSE, "torch", "10", "20", "0 of 3", "dense", "–", "baseline")
 
 
 def test_which_seeds_missed_best_epochs_and_memory() -> None:
     run = run_of(DENSE, SPARSE)
     section = section_of(run)
-    assert [cells[3:5] for cells in training_cells(section)] == [
+    assert [cells[3:5] for cells in cells_of(section)] == [
         ("20", "0 of 3"), ("∞", "2 of 3"),
     ]  # fmt: skip
-    text = summary_markdown("R", [section], run.records)
+    text = run.markdown()
     rows = [line for line in text.splitlines() if line.startswith(f"| {SPARSE} |")]
     rows = [line for line in rows if " GB |" in line]
     cells = [cell.strip() for cell in rows[-1].strip("|").split("|")]
@@ -114,7 +119,7 @@ def test_csv_and_json_have_them_too(tmp_path: Path, cli: Callable[..., Result]) 
     told = {cell["backbone"]: cell["training"] for cell in json.loads(printed)["cells"]}
     assert told[SPARSE]["missed_seeds"] == [51, 81] and told[DENSE]["missed_seeds"] == []
     assert told[SPARSE]["seconds_to_target"] is None
-    grids = {grid.title.split(":")[0]: grid for grid in small_grids(build_report([path]))}
+    grids = {grid.title.split(":")[0]: grid for grid in more_tables(build_report([path]))}
     assert len(grids["details of the training"].lines) == 2
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.present.report import build_report
-from sparsebench.bench.present.report.grids import mean_grids, training_grids
+from sparsebench.bench.present.report.contents import more_tables
 from sparsebench.bench.present.report.page import html_page
 from tests.bench.present.report.synthetic_suite import synthetic_suite
 
@@ -37,10 +37,10 @@ def test_time_to_the_target_stands_beside_the_accuracy_change(tmp_path: Path) ->
         for record in suite.records
     )
     report = build_report([replace(suite, records=records).write(tmp_path / "run")])
-    (grid,) = training_grids(report)
+    (grid,) = [one for one in more_tables(report) if one.title == "training: full on pets"]
     rows = {line.entries[0].text: [entry.text for entry in line.entries] for line in grid.lines}
     assert rows["resnet50/gmp-80"][3] == "10" and rows["resnet50/dense"][3] == "20"
-    assert rows["resnet50/gmp-80"][5] == "2.00x"
+    assert rows["resnet50/gmp-80"][5] == "2.00×"
     assert grid.lines[1].entries[5].spread == "no interval"
     assert grid.columns[-1].title == "accuracy change (pp)"
     assert rows["resnet50/gmp-80"][-1] == "−0.1" and rows["resnet50/dense"][-1] == "baseline"
@@ -49,7 +49,7 @@ def test_time_to_the_target_stands_beside_the_accuracy_change(tmp_path: Path) ->
 
 def test_means_over_tasks_name_the_worst_accuracy_change(tmp_path: Path) -> None:
     suite = synthetic_suite(workloads=("inference",), tasks=("cars", "pets"))
-    (grid,) = mean_grids(build_report([suite.write(tmp_path / "run")]))
+    grid, *_ = more_tables(build_report([suite.write(tmp_path / "run")]))
     row = next(
         line.entries for line in grid.lines
         if [entry.text for entry in line.entries[:2]] == ["resnet50/acdc-90", "deepsparse"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from sparsebench.bench.paper.cells import TRANSFERS, Cell, in_order, label_of, of
 from sparsebench.bench.paper.measures import Benefit, Correlation, ErrorIncrease
 from sparsebench.bench.paper.reproduction import NOT_PUBLISHED, SOURCE, ErrorRow, Reproduction
-from sparsebench.bench.present.tables.numbers import DASH, MINUS, PLUS_MINUS
+from sparsebench.bench.present import escape
+from sparsebench.bench.present.table import DASH, Table, markdown
+from sparsebench.bench.present.tables.numbers import MINUS, PLUS_MINUS
 from sparsebench.bench.statistics import Interval
 from sparsebench.models.names import format_percent
 
@@ -25,36 +26,22 @@ ARTEFACTS = (
 )
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """One table.
-
-    Args:
-        title: above it.
-        header: names of the columns.
-        rows: cells as text.
-        note: below it.
-        texts: how many columns from the left are words; the others are numbers.
-        wide: not for a terminal of 80 columns.
-        alone: only the paper's numbers.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    texts: int = 2
-    wide: bool = False
-    alone: bool = False
+def tables(found: Reproduction, *, wide: bool = True) -> list[Table]:
+    """All tables, those with something of ours first; without `wide` those for 80 columns."""
+    errors = list(_error_tables(found))
+    ours = [table for beside, table in errors if beside]
+    alone = [table for beside, table in errors if not beside]
+    rest = [*_difficulty_tables(found), *(_accuracy_tables(found) if wide else ())]
+    return [*ours, *_task_tables(found), *alone, *rest]
 
 
-def sheets(found: Reproduction) -> list[Sheet]:
-    """All tables, those with something of ours first."""
-    errors = list(_error_sheets(found))
-    ours = [sheet for sheet in errors if not sheet.alone]
-    alone = [sheet for sheet in errors if sheet.alone]
-    rest = [*_difficulty_sheets(found), *_accuracy_sheets(found)]
-    return [*ours, *_task_sheets(found), *alone, *rest]
+def markdown_page(found: Reproduction) -> str:
+    """The sentences, then all tables."""
+    lines = ["# Sparse transfer: the paper and ours", ""]
+    lines += [f"- {escape.markdown(sentence)}" for sentence in sentences(found)]
+    for table in tables(found):
+        lines += markdown(table)
+    return "\n".join(lines) + "\n"
 
 
 def sentences(found: Reproduction) -> list[str]:
@@ -88,21 +75,22 @@ def sentences(found: Reproduction) -> list[str]:
     return [*lines, *NOT_PUBLISHED, *ARTEFACTS, f"The paper: {SOURCE}."]
 
 
-def _error_sheets(found: Reproduction) -> Iterator[Sheet]:
+def _error_tables(found: Reproduction) -> Iterator[tuple[bool, Table]]:
+    """Whether something of ours stands in it, and the table."""
     for arch in found.archs:
         rows = [row for row in found.errors if row.model.arch == arch]
         if rows and not any(row.ours for row in rows):
-            yield _paper_alone(arch, rows)
+            yield False, _paper_alone(arch, rows)
             continue
         for transfer in TRANSFERS:
             mine = [row for row in rows if row.transfer == transfer]
             if mine:
-                yield _beside(f"{arch}, {transfer}: mean relative error increase, %", mine)
+                yield True, _beside(f"{arch}, {transfer}: mean relative error increase, %", mine)
 
 
-def _paper_alone(arch: str, rows: Sequence[ErrorRow]) -> Sheet:
+def _paper_alone(arch: str, rows: Sequence[ErrorRow]) -> Table:
     values = {(row.model, row.transfer): row.paper for row in rows}
-    return Sheet(
+    return Table.of(
         f"{arch}: mean relative error increase of the paper, %",
         ("method", "sparsity", *TRANSFERS),
         tuple(
@@ -114,12 +102,12 @@ def _paper_alone(arch: str, rows: Sequence[ErrorRow]) -> Sheet:
             for model in dict.fromkeys(row.model for row in rows)
         ),
         "Mean over 12 tasks, 95% interval over tasks. Negative: fewer errors than dense.",
-        alone=True,
+        words=2,
     )
 
 
-def _beside(title: str, rows: Sequence[ErrorRow]) -> Sheet:
-    return Sheet(
+def _beside(title: str, rows: Sequence[ErrorRow]) -> Table:
+    return Table.of(
         title,
         ("network", "paper", "ours", "same tasks", "difference", "tasks"),
         tuple(
@@ -136,7 +124,6 @@ def _beside(title: str, rows: Sequence[ErrorRow]) -> Sheet:
         "95% intervals over tasks. Same tasks: the paper over those of its tasks that ours has; "
         "difference: ours minus the paper's over them. Tasks: how many those are, of how many of "
         f"ours. {DASH}: not measured, or not in the paper.",
-        texts=1,
     )
 
 
@@ -147,7 +134,7 @@ def _counts(row: ErrorRow) -> str:
     return f"{shared}/{len(row.ours.tasks)}"
 
 
-def _task_sheets(found: Reproduction) -> Iterator[Sheet]:
+def _task_tables(found: Reproduction) -> Iterator[Table]:
     for arch in found.archs:
         for transfer in TRANSFERS:
             rows = [
@@ -156,7 +143,7 @@ def _task_sheets(found: Reproduction) -> Iterator[Sheet]:
                 if row.ours.model.arch == arch and row.ours.transfer == transfer
             ]
             if rows:
-                yield Sheet(
+                yield Table.of(
                     f"{arch}: accuracy by task, {transfer}, %",
                     ("task", "network", "ours", "paper", "difference"),
                     tuple(
@@ -171,19 +158,20 @@ def _task_sheets(found: Reproduction) -> Iterator[Sheet]:
                     ),
                     f"{PLUS_MINUS}: standard deviation over seeds; of the difference, half of the "
                     "95% interval (Welch).",
+                    words=2,
                 )
 
 
-def _difficulty_sheets(found: Reproduction) -> Iterator[Sheet]:
+def _difficulty_tables(found: Reproduction) -> Iterator[Table]:
     for whose, benefits in (("the paper", found.benefits), ("our runs", found.our_benefits)):
         for arch in found.archs:
             rows = [one for one in benefits if one.model.arch == arch and one.of_change]
             if rows:
-                yield _difficulty_sheet(f"{arch}: benefit and difficulty in {whose}", rows)
+                yield _difficulty_table(f"{arch}: benefit and difficulty in {whose}", rows)
 
 
-def _difficulty_sheet(title: str, rows: Sequence[Benefit]) -> Sheet:
-    return Sheet(
+def _difficulty_table(title: str, rows: Sequence[Benefit]) -> Table:
+    return Table.of(
         title,
         ("method", "sparsity", "r of the change in points", "r of the relative error"),
         tuple(
@@ -198,10 +186,11 @@ def _difficulty_sheet(title: str, rows: Sequence[Benefit]) -> Sheet:
         "Pearson correlation with the difficulty (dense full minus dense linear accuracy), 95% "
         f"interval, over {len(rows[0].gaps)} tasks; linear fine-tuning. Positive r of the change: "
         "the harder the task, the more a network gains on dense.",
+        words=2,
     )
 
 
-def _accuracy_sheets(found: Reproduction) -> Iterator[Sheet]:
+def _accuracy_tables(found: Reproduction) -> Iterator[Table]:
     archs = dict.fromkeys(cell.model.arch for cell in found.paper)
     for arch in archs:
         for transfer in TRANSFERS:
@@ -211,13 +200,11 @@ def _accuracy_sheets(found: Reproduction) -> Iterator[Sheet]:
                 by_task = of(found.paper, model, transfer)
                 values = [f"{by_task[t].mean:.1f}" if t in by_task else "" for t in ABBREVIATED]
                 rows.append((model.label, *values))
-            yield Sheet(
+            yield Table.of(
                 f"{arch}: accuracies of the paper, {transfer}, %",
                 ("network", *ABBREVIATED.values()),
                 tuple(rows),
                 ", ".join(f"{short}: {task}" for task, short in ABBREVIATED.items()),
-                texts=1,
-                wide=True,
             )
 
 

@@ -1,0 +1,47 @@
+"""``sparsebench push`` and ``sparsebench leaderboard``: results, out to where people keep them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench.bench.cli.say import echo
+
+PUSH_EPILOG = """Examples:
+
+  sparsebench push my-first OWNER/NAME --private
+"""
+LEADERBOARD_EPILOG = """Examples:
+
+  sparsebench leaderboard laptop/ server/ --out leaderboard.html
+"""
+
+
+def push(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    repository: Annotated[str, typer.Argument(help="Data set repository, as OWNER/NAME.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Where it is made anew, nobody else sees it.")
+    ] = False,
+) -> None:
+    """Push a run's records, report and a card to the Hugging Face hub; no image, no weight."""
+    from sparsebench.bench.publish.hub import push_run
+    from sparsebench.bench.records import RunFolder
+
+    echo(f"Pushed: {push_run(RunFolder.reading(run), repository, private=private)}")
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, of any machines.")],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("leaderboard.html"),
+) -> None:
+    """Write a page of many machines' runs: ratios only, a column for each machine."""
+    from sparsebench.bench.cli.check import write
+    from sparsebench.bench.publish.leaderboard import leaderboard, leaderboard_page
+    from sparsebench.bench.records import RunFolder
+
+    found = leaderboard([RunFolder.reading(run) for run in runs])
+    write(out, leaderboard_page(found))
+    echo(f"{len(found.machines)} machines: {out}")

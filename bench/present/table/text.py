@@ -1,0 +1,87 @@
+"""A table as Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+
+from sparsebench.bench.present import escape
+from sparsebench.bench.present.table.model import Entry, Table
+
+FOLDED = 60
+"""Markdown folds tables of more lines away."""
+
+
+def markdown(table: Table, level: int = 2) -> list[str]:
+    """Lines of Markdown with a heading; the table folds away where it is long."""
+    table = table.filled()
+    marks = ("---:" if column.numeric else "---" for column in table.columns)
+    lines = [
+        escape.markdown_row(column.title for column in table.columns),
+        f"| {' | '.join(marks)} |",
+        *(f"| {' | '.join(map(_markdown, line.entries))} |" for line in table.lines),
+    ]
+    if len(table.lines) > FOLDED:
+        count = f"{len(table.lines)} rows"
+        lines = [f"<details><summary>{count}</summary>", "", *lines, "", "</details>"]
+    head = [f"{'#' * level} {escape.markdown(table.title)}", ""] if table.title else []
+    notes = [line for note in table.notes for line in ("", escape.markdown(note))]
+    return ["", *head, *lines, *notes]
+
+
+def _markdown(entry: Entry) -> str:
+    text = escape.markdown(entry.whole)
+    return f"**{text}**" if entry.tone == "bad" else text
+
+
+def latex(table: Table) -> list[str]:
+    r"""The main columns for the package `booktabs`; the title is a caption, the notes comments."""
+    table = table.filled(minor=False)
+    align = "".join("r" if column.numeric else "l" for column in table.columns)
+
+    def row(cells: Iterable[str]) -> str:
+        return rf"    {' & '.join(map(escape.latex, cells))} \\"
+
+    return [
+        r"\begin{table}",
+        r"  \centering",
+        *([rf"  \caption{{{escape.latex(table.title)}}}"] if table.title else []),
+        rf"  \begin{{tabular}}{{{align}}}",
+        r"    \toprule",
+        row(column.title for column in table.columns),
+        r"    \midrule",
+        *(row(entry.whole for entry in line.entries) for line in table.lines),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+        *(f"% {escape.visible(note)}" for note in table.notes),
+        "",
+    ]
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV; no cell is taken for a formula."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(escape.csv_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _csv(table: Table) -> list[str]:
+    """Its title in a line of its own, the header, the rows, an empty line."""
+    title = [[table.title]] if table.title else []
+    header = [column.title for column in table.columns]
+    rows = ([entry.whole for entry in line.entries] for line in table.lines)
+    return [*csv_text([*title, header, *rows]).splitlines(), ""]
+
+
+_WRITERS: dict[str, Callable[[Table], list[str]]] = {
+    "markdown": markdown, "latex": latex, "csv": _csv
+}  # fmt: skip
+FORMATS = tuple(_WRITERS)
+
+
+def written(tables: Iterable[Table], form: str) -> str:
+    """Tables in one of :data:`FORMATS`."""
+    lines = [line for table in tables for line in _WRITERS[form](table)]
+    return "\n".join(lines).strip("\n") + "\n"

@@ -1,0 +1,97 @@
+"""``--dry-run`` refuses what cannot run here, says what would be fetched, and fetches nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sparsebench.bench.tasks.download
+from sparsebench.exporters.engines.base import Availability
+from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
+from sparsebench.exporters.worker import environments
+from tests.bench.conftest import Result
+
+Cli = Callable[..., Result]
+PLAN = (
+    "run", "quick", "--dry-run", "--backbone", "resnet18/uniform-90@generated", "--engine",
+    "onnxruntime", "--workload", "inference", "--limit", 40,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run that asks the network for anything fails."""
+
+    def ask(*arguments: object) -> None:
+        raise AssertionError("a dry run asked the network")
+
+    monkeypatch.setattr(sparsebench.bench.tasks.download, "reach", ask)
+    monkeypatch.setattr("sparsebench.bench.tasks.sets.reach", ask)
+    monkeypatch.setattr("urllib.request.urlopen", ask)
+
+
+def test_what_can_run_is_not_refused(cli: Cli) -> None:
+    found = cli(*PLAN, "--json")
+    assert found.code == 0, found.err
+    told = json.loads(found.out)
+    assert (told["refused"], told["fetched"], len(told["cells"])) == ([], [], 2)
+
+
+def test_a_task_that_is_not_here_is_told_with_its_size_and_not_fetched(
+    cli: Cli, tmp_path: Path
+) -> None:
+    found = cli(*PLAN, "--task", "pets", "--data-dir", tmp_path)
+    assert found.code == 0, found.err
+    assert f"the run fetches the images of pets (811 MB) into {tmp_path}" in found.out
+    refused = cli(*PLAN, "--task", "birdsnap", "--data-dir", tmp_path)
+    assert refused.code == 2
+    assert "birdsnap is not in" in refused.err and "no archive to fetch" in refused.err
+
+
+def test_files_that_are_not_here_are_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARSEBENCH_PAPER", raising=False)
+    found = cli(*PLAN[:-4], "--workload", "inference", "--backbone", "resnet50/acdc-90@paper")
+    assert found.code == 2
+    assert "'resnet50/acdc-90@paper' has no folder to be looked for in" in found.err
+    assert "Nothing was run." in found.out  # all cells are listed all the same
+
+
+def test_weights_that_torchvision_would_download_are_told_with_their_size(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    found = cli(*PLAN, "--backbone", "resnet18/dense@torchvision")
+    assert found.code == 0, found.err
+    assert "the run fetches torchvision's weights for resnet18 (45 MB)." in found.out
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_its_fix(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Availability(False, "ONNX Runtime is not installed.", fix="pip install onnxruntime")
+    monkeypatch.setattr(OnnxRuntimeEngine, "available", lambda self: missing)
+    found = cli(*PLAN)
+    assert found.code == 2
+    assert "onnxruntime: ONNX Runtime is not installed. Fix: pip install onnxruntime" in found.err
+
+
+def test_an_environment_that_the_run_builds_is_told_and_an_impossible_one_refused(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "interpreter", lambda name: None)
+    built = cli(*PLAN, "--engine", "deepsparse")
+    assert built.code == 0, built.err
+    assert "the run fetches an environment for deepsparse" in built.out
+    monkeypatch.setattr(environments, "unsupported", lambda name: "it is a toaster")
+    refused = cli(*PLAN, "--engine", "deepsparse")
+    assert refused.code == 2
+    assert "deepsparse is not for this machine: it is a toaster." in refused.err
+
+
+def test_a_precision_that_an_engine_lacks_is_refused_before_anything_is_opened(cli: Cli) -> None:
+    found = cli(*PLAN, "--precision", "bf16")
+    assert found.code == 2
+    assert "onnxruntime does not compute in bf16" in found.err and "These do:" in found.err

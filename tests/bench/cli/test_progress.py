@@ -1,0 +1,83 @@
+"""What a run shows while it works: live on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sparsebench.bench.cli.progress
+from sparsebench.bench.cli.progress import times
+from sparsebench.bench.cli.run_display import RunDisplay
+from sparsebench.bench.machine.drift import Watch
+from sparsebench.bench.run.pace import Pace, Reading
+from tests.bench.conftest import Result
+
+Cli = Callable[..., Result]
+
+
+class Clock:
+    """A clock that a test moves; the module's `time`."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_elapsed_and_remaining_are_labelled() -> None:
+    assert times(Reading(0.12, 35.2, 252.0)) == "12 %, 35 s elapsed, about 4.2 min remaining"
+    assert times(Reading(0.0, 3.0, None)) == "0 %, 3 s elapsed, remaining time not known yet"
+    assert times(Reading(1.0, 7260.0, 40.0, at_least=True)).endswith("at least 40 s remaining")
+
+
+def test_a_log_gets_a_line_every_15_seconds_with_share_and_estimate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(sparsebench.bench.cli.progress, "time", clock)
+    pace = Pace([("all", 2, 1)], clock=clock.monotonic)
+    pace.expect("all", 120.0)
+    with RunDisplay() as display:
+        display.begin("mine", pace)
+        pace.start("all", ["a", "b"])
+        for second in range(60):
+            clock.now = 1000.0 + second
+            display.say(f"compiling {second}")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rsplit(" ", 1)[1] for line in lines] == ["0", "16", "32", "48"]
+    assert all(re.match(r"\[\d+ %, .+ elapsed, about .+ remaining\] compiling", li) for li in lines)
+
+
+def measured(cli: Cli, pictures: Path, folder: Path) -> Result:
+    """A run of one engine on one tiny network and its dense baseline."""
+    plan = folder / "small.toml"
+    plan.write_text("repeats = 1\ndiscards = 1\n[inference]\nmin_seconds = 0.01\nepochs = 1\n")
+    return cli(
+        "run", plan, "--backbone", "resnet18/uniform-90@generated", "--size", 32, "--batch-size", 4,
+        "--engine", "onnxruntime", "--workload", "inference", "--task", pictures, "--seed", 1,
+        "--threads", 1, "--out", folder / "R",
+    )  # fmt: skip
+
+
+def test_a_discarded_block_is_said(
+    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drift rule throws the first block away: the run says so and measures it again."""
+    reasons = iter(["the quota took 50% of the CPU time"])
+    monkeypatch.setattr(Watch, "end", lambda self, **facts: next(reasons, None))
+    done = measured(cli, pictures, tmp_path)
+    assert done.code == 0, done.err
+    said = "Block 1 is discarded and measured again: the quota took 50% of the CPU time."
+    assert said in done.err
+
+
+def test_a_busy_machine_is_said_before_a_run_and_with_its_result(
+    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: "This machine is busy.")
+    done = measured(cli, pictures, tmp_path)
+    assert done.err.startswith("This machine is busy.")
+    assert "Said before the run: This machine is busy." in done.err

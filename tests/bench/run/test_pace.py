@@ -1,0 +1,110 @@
+"""How far a run is: the rest is told from the forecast, then from what was measured."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from sparsebench.bench.run.pace import Pace, Reading
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pace(*groups: tuple[int, int], open_end: bool = False) -> tuple[Pace, Clock]:
+    """Groups of so many cells and blocks; their keys are 0, 1, …"""
+    clock = Clock()
+    keyed = [(i, cells, blocks) for i, (cells, blocks) in enumerate(groups)]
+    return Pace(keyed, open_end=open_end, clock=clock), clock
+
+
+def launch(run: Pace, clock: Clock, key: int, seconds: float, kept: bool = True) -> list[Reading]:
+    """One launch of two cells: what is read at its start, when compiled, warm, and over."""
+    seen = []
+    run.start(key, ["a", "b"])
+    for share in (0.0, 0.2, 0.4, 1.0):
+        clock.now += seconds / 4
+        run.reach("a", share)
+        run.reach("b", share)
+        seen.append(run.reading())
+    run.end(kept=kept)
+    return [*seen, run.reading()]
+
+
+def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
+    run, clock = pace((2, 3))
+    run.expect(0, 20.0)
+    assert run.reading() == Reading(0.0, 0.0, 60.0)
+    run.start(0, ["a", "b"])
+    clock.now += 15
+    assert run.reading() == Reading(0.25, 15.0, 45.0)
+
+
+def test_what_was_measured_takes_the_place_of_the_forecast() -> None:
+    run, clock = pace((2, 3))
+    run.expect(0, 20.0)
+    assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(80)
+    # The first launch exports too; the second one is what the others take.
+    assert launch(run, clock, 0, 30.0)[-1].remaining == pytest.approx(30)
+    assert launch(run, clock, 0, 30.0)[-1] == Reading(1.0, 100.0, 0.0)
+
+
+def test_without_a_forecast_compiling_and_warming_up_are_work_done() -> None:
+    run, clock = pace((2, 2))
+    assert run.reading().remaining is None
+    start, compiled, warm, over, _ = launch(run, clock, 0, 40.0)
+    assert start.remaining is None and start.share == 0.0
+    # A fifth of a launch took 20 s: two of them take 200 s.
+    assert compiled.remaining == pytest.approx(180)
+    assert warm.share > compiled.share > 0
+    assert over.remaining == pytest.approx(40)
+
+
+def test_a_discarded_block_is_to_do_again_and_the_share_does_not_fall() -> None:
+    run, clock = pace((2, 2))
+    shares = [one.share for one in launch(run, clock, 0, 40.0)]
+    thrown = launch(run, clock, 0, 40.0, kept=False)
+    assert thrown[-1].remaining == pytest.approx(40)
+    shares += [one.share for one in (*thrown, *launch(run, clock, 0, 40.0))]
+    assert all(later >= earlier for earlier, later in pairwise(shares))
+    assert shares[-1] == 1.0
+
+
+def test_what_lasts_longer_than_expected_does_not_read_zero_before_it_is_over() -> None:
+    run, clock = pace((2, 1))
+    run.expect(0, 20.0)
+    run.start(0, ["a", "b"])
+    clock.now += 300
+    run.reach("a", 1.0)
+    left = run.reading().remaining
+    assert left is not None and left > 0
+
+
+def test_a_group_that_nothing_is_known_of_takes_as_long_a_cell_as_the_others() -> None:
+    run, _ = pace((2, 3), (4, 1))
+    run.expect(0, 20.0)
+    run.expect(1, None)
+    assert run.reading().remaining == pytest.approx(60 + 40)
+
+
+def test_blocks_of_a_resumed_run_that_are_there_already_are_not_to_do() -> None:
+    run, _ = pace((2, 3))
+    run.expect(0, 20.0)
+    run.left(0, 1)
+    assert run.reading() == Reading(0.0, 0.0, 20.0)
+
+
+def test_a_run_until_its_intervals_are_narrow_says_at_least() -> None:
+    run, clock = pace((2, 1), open_end=True)
+    launch(run, clock, 0, 10.0)
+    run.start(0, ["a", "b"])  # a block more than planned
+    now = run.reading()
+    assert now.at_least and now.remaining == pytest.approx(10)
