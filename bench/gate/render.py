@@ -31,7 +31,7 @@ def verdict_table(verdicts: Iterable[CellVerdict], report: GateReport, title: st
         entries = (
             Entry(line.short if title else line.name),
             Entry(line.mark, tone="bad" if bad else _TONES.get(verdict.status, "")),
-            Entry(line.before), Entry(line.now), Entry(change, spread), Entry(line.sees),
+            Entry(line.before), Entry(line.now), Entry(change, spread), Entry(line.mde),
             Entry(line.accuracy),
         )  # fmt: skip
         lines.append(Line(entries))

@@ -36,7 +36,7 @@ class Line:
     now: str
     change: str
     accuracy: str
-    sees: str
+    mde: str
 
 
 def line_of(verdict: CellVerdict) -> Line:
@@ -55,7 +55,7 @@ def line_of(verdict: CellVerdict) -> Line:
             if verdict.accuracy_change is None
             else f"{verdict.accuracy_change.mid:+.2f}".replace("-", MINUS)
         ),
-        sees="" if change is None else share(change.smallest_effect),
+        mde="" if change is None else share(change.smallest_effect),
     )
 
 

@@ -16,7 +16,6 @@ from sparsebench.bench.statistics.intervals import t_quantile
 
 LEAST_RANKED = 3
 LEAST_TASKS = 4
-PAPER_SET = 12
 
 
 @dataclass(frozen=True)

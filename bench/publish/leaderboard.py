@@ -7,50 +7,63 @@ from dataclasses import dataclass
 
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.present.table import Column, Entry, Line, Table
 from sparsebench.bench.present.tables import sections
+from sparsebench.bench.present.tables.main import change_entry, ratio_entry
 from sparsebench.bench.present.tables.rows import Row
+from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import NothingMeasuredError
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A network on an engine, on one machine, from its newest run there.
-
-    Attributes:
-        run: its name.
-        speedup: against the dense baseline on the same engine: median and interval, as text.
-        total: against the best dense engine of its run, as text.
-        change: of accuracy, in percentage points, as text.
-        order: the median speed-up against the best dense engine, for sorting.
-    """
+class Placed:
+    """A network on an engine, on one machine, from its newest run there."""
 
     run: str
-    speedup: str
-    total: str
-    change: str
-    order: float
+    row: Row
+
+    @property
+    def order(self) -> float:
+        """The speed-up that it is ranked by."""
+        estimate = self.row.total or self.row.speedup
+        return 0.0 if estimate is None else estimate.median
 
 
-@dataclass(frozen=True)
-class Board:
-    """One workload on one task.
-
-    Attributes:
-        title: both.
-        rows: (backbone, engine and settings) -> machine's fingerprint -> entry; the best first.
-    """
-
-    title: str
-    rows: dict[tuple[str, str], dict[str, Entry]]
+Board = dict[tuple[str, str], dict[str, Placed]]
+"""(backbone, engine and settings) -> machine's fingerprint -> place; the best first."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All boards, and the machines by fingerprint."""
+    """Machines by fingerprint, and a board for each workload and task."""
 
     machines: dict[str, str]
-    boards: list[Board]
+    boards: dict[str, Board]
+
+    def tables(self) -> list[Table]:
+        """One a board; three columns a machine."""
+        columns = [Column("backbone"), Column("engine")]
+        for number in range(1, len(self.machines) + 1):
+            columns += [
+                Column(f"machine {number}: {title}", True, minor=title == SAME_ENGINE)
+                for title in (BEST_ENGINE, SAME_ENGINE, CHANGE)
+            ]
+        return [
+            Table(title, tuple(columns), tuple(self._line(*names, board[names]) for names in board))
+            for title, board in self.boards.items()
+        ]
+
+    def _line(self, backbone: str, engine: str, places: dict[str, Placed]) -> Line:
+        entries = [Entry(backbone), Entry(engine)]
+        for machine in self.machines:
+            row = places[machine].row if machine in places else None
+            if row is None:
+                entries += [Entry("", sort=None)] * 3
+            else:
+                change = change_entry(row)
+                entries += [ratio_entry(row.total), ratio_entry(row.speedup), change]
+        return Line(tuple(entries))
 
 
 def leaderboard(folders: Sequence[RunFolder]) -> Leaderboard:
@@ -60,7 +73,7 @@ def leaderboard(folders: Sequence[RunFolder]) -> Leaderboard:
         NothingMeasuredError: no run holds a sparse cell with its dense baseline.
     """
     machines: dict[str, str] = {}
-    boards: dict[str, dict[tuple[str, str], dict[str, Entry]]] = {}
+    boards: dict[str, Board] = {}
     for folder in sorted(folders, key=_when):
         records, trials = folder.records(), folder.trials()
         for section in sections(records, trials, compare_run(records, trials)):
@@ -72,13 +85,13 @@ def leaderboard(folders: Sequence[RunFolder]) -> Leaderboard:
                 machines[fingerprint] = describe_machine(machine)
                 board = boards.setdefault(f"{section.workload} on {section.task}", {})
                 place = board.setdefault((row.record.backbone.name, _engine(row)), {})
-                place[fingerprint] = _entry(folder.name, row)
+                place[fingerprint] = Placed(folder.name, row)
     if not boards:
         raise NothingMeasuredError(
             "These runs hold no sparse network with its dense baseline.",
             "`sparsebench run quick` measures some.",
         )
-    return Leaderboard(machines, [Board(title, _ranked(rows)) for title, rows in boards.items()])
+    return Leaderboard(machines, {title: _ranked(board) for title, board in boards.items()})
 
 
 def leaderboard_page(found: Leaderboard) -> str:
@@ -100,27 +113,6 @@ def _engine(row: Row) -> str:
     return f"{engine.label}, batch {engine.batch_size}, {engine.threads} threads"
 
 
-def _entry(run: str, row: Row) -> Entry:
-    assert row.speedup is not None
-    total = row.total
-    return Entry(
-        run=run,
-        speedup=_ratio(row.speedup.median, row.speedup.ci95),
-        total="" if total is None else _ratio(total.median, total.ci95),
-        change="not measured" if row.delta is None else f"{row.delta.mean:+.1f} pp",
-        order=row.speedup.median if total is None else total.median,
-    )
-
-
-def _ratio(median: float, ends: tuple[float, float] | None) -> str:
-    interval = "" if ends is None else f" ({ends[0]:.2f}–{ends[1]:.2f})"
-    return f"{median:.2f}×{interval}"
-
-
-def _ranked(
-    rows: dict[tuple[str, str], dict[str, Entry]],
-) -> dict[tuple[str, str], dict[str, Entry]]:
-    def best(item: tuple[tuple[str, str], dict[str, Entry]]) -> float:
-        return -max(entry.order for entry in item[1].values())
-
-    return dict(sorted(rows.items(), key=best))
+def _ranked(board: Board) -> Board:
+    best = {names: max(one.order for one in places.values()) for names, places in board.items()}
+    return {names: board[names] for names in sorted(board, key=lambda names: -best[names])}

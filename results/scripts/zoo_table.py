@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sparsebench.bench.present.table import Table, markdown
 from sparsebench.bench.why.inspection import Inspection, inspect_target
 from sparsebench.models.cards import Card
 from sparsebench.models.sources.shipped import ZOO_FOLDER, card_files, list_in
 
+HEADER = ("backbone", "family", "zeros", "multiplications", "dead filters", "size", "epochs", "top-1", "MB")
 TABLE = ZOO_FOLDER / "README.md"
 HEAD = """# The zoo
 
@@ -24,9 +26,6 @@ This table is written by `results/scripts/zoo_table.py` from the weights. Zeros 
 convolution and linear weights; multiplications are the non-zero ones over the dense network's, for
 an image of the named size; a dead filter is one with zeros only. Epochs are of all training behind
 the weights (50,000 images each; –: not known): a network is compared with the dense one of as many.
-
-| backbone | family | zeros | multiplications | dead filters | size | epochs | top-1 | MB |
-|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -39,17 +38,18 @@ def table(folder: Path = ZOO_FOLDER) -> str:
     cards = [card for card in list_in(folder) if (folder / _file(card)).exists()]
     rows = [(card, inspect_target(card.name)) for card in cards]
     rows.sort(key=lambda row: (row[0].arch != "resnet18", row[0].sparsity, row[0].name))
-    return HEAD + "".join(_row(card, report, folder) for card, report in rows)
+    made = Table.of("", HEADER, [_row(card, report, folder) for card, report in rows], words=2)
+    return HEAD + "\n".join(markdown(made)) + "\n"
 
 
 def _file(card: Card) -> str:
     return f"{card.name.replace('/', '-')}.safetensors"
 
 
-def _row(card: Card, report: Inspection, folder: Path) -> str:
+def _row(card: Card, report: Inspection, folder: Path) -> tuple[str, ...]:
     accuracy, ratio = card.upstream_accuracy, report.flops_ratio
-    cells = [
-        f"`{card.name}`",
+    return (
+        card.name,
         card.family,
         f"{report.sparsity:.2%}",
         "–" if ratio is None else f"{ratio:.1%}",
@@ -58,8 +58,7 @@ def _row(card: Card, report: Inspection, folder: Path) -> str:
         "–" if card.budget is None else str(card.budget.epochs),
         "–" if accuracy is None else f"{accuracy:.1%}",
         f"{(folder / _file(card)).stat().st_size / 1e6:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |\n"
+    )
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from sparsebench.results.scripts.zoo_table import TABLE, table
 
 
 def _rows(text: str) -> dict[str, list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    lines = [line for line in text.splitlines() if line.startswith("| ") and "/" in line]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0].strip("`"): row[1:] for row in cells}
+    return {row[0].replace("\\", ""): row[1:] for row in cells}
 
 
 def test_the_committed_table_is_what_the_weights_say() -> None:

@@ -81,7 +81,7 @@ def beside_table(report: Report) -> Table:
         columns.append(Column(f"{label}: {SAME_ENGINE}", True))
         columns += [Column(f"{label}: over the first", True)] if label != labels[0] else []
         columns.append(Column(f"{label}: {CHANGE}", True))
-        columns.append(Column(f"{label}: {BEST_ENGINE}", True))
+        columns.append(Column(f"{label}: {BEST_ENGINE}", True, minor=True))
     lines = []
     for one in report.beside:
         workload, task, backbone, engine = one.key
@@ -135,7 +135,7 @@ def difference_table(report: Report) -> Table:
 def problem_table(report: Report) -> Table:
     """Every discarded or failed cell or trial with its reason."""
     several = len(report.runs) > 1
-    header = ("run", "what became of it", "what", "workload", "task", "reason")
+    header = ("run", "outcome", "cell", "workload", "task", "reason")
     made = Table.of(
         "Discarded and failed",
         header[not several :],

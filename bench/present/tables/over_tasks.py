@@ -73,7 +73,7 @@ def means_table(one: OverTasks) -> Table:
         )
         for (backbone, engine), estimates in one.means.items()
     )  # fmt: skip
-    titles = ("backbone", "engine", SAME_ENGINE, BEST_ENGINE, f"worst {CHANGE}", "on")
+    titles = ("backbone", "engine", SAME_ENGINE, BEST_ENGINE, f"worst {CHANGE}", "worst on")
     columns = tuple(Column(name, 2 <= place < 5) for place, name in enumerate(titles))
     return Table(f"{one.workload} over {len(one.tasks)} tasks", columns, lines, (MEANS,))
 

@@ -28,12 +28,12 @@ def test_machines_are_columns_and_the_newest_run_of_a_machine_counts(tmp_path: P
     other = made(tmp_path / "server", fingerprint="b" * 16, cpu="CPU B")
     found = leaderboard([newer, made(tmp_path / "older", day=2), other])
     assert set(found.machines) == {"a" * 16, "b" * 16}
-    board, _ = found.boards  # of both workloads
-    for places in board.rows.values():
+    board, _ = found.boards.values()  # of both workloads
+    for places in board.values():
         assert set(places) == set(found.machines)
         assert places["a" * 16].run == "newer"
-    assert not any("/dense" in backbone for backbone, _ in board.rows)
-    best = [max(entry.order for entry in places.values()) for places in board.rows.values()]
+    assert not any("/dense" in backbone for backbone, _ in board)
+    best = [max(one.order for one in places.values()) for places in board.values()]
     assert best == sorted(best, reverse=True)
 
 
@@ -41,7 +41,7 @@ def test_the_page_shows_ratios_and_changes_and_no_times(tmp_path: Path) -> None:
     found = leaderboard([made(tmp_path / "R", cpu="<b>CPU</b>")])
     page = leaderboard_page(found)
     assert "&lt;b&gt;CPU" in page and "<b>CPU" not in page
-    assert "× (" in page and " pp</span>" in page
+    assert '× <span class="spread">(' in page and "accuracy change (pp)" in page
     assert "images/s" not in page and " ms" not in page and "<script" not in page
 
 
