@@ -13,7 +13,17 @@ from sparsebench.bench.why.inspection import Inspection, inspect_target
 from sparsebench.models.cards import Card
 from sparsebench.models.sources.shipped import ZOO_FOLDER, card_files, list_in
 
-HEADER = ("backbone", "family", "zeros", "multiplications", "dead filters", "size", "epochs", "top-1", "MB")
+HEADER = (
+    "backbone",
+    "family",
+    "zeros",
+    "multiplications",
+    "dead filters",
+    "size",
+    "epochs",
+    "top-1",
+    "MB",
+)
 TABLE = ZOO_FOLDER / "README.md"
 HEAD = """# The zoo
 
