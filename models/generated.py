@@ -35,6 +35,7 @@ from sparsebench.models.errors import UnknownNameError
 # at 80 %. It also keeps every layer alive, which -0.5 does not.
 TRAINED_SCALE_EXPONENT = -0.25
 _RELU_GAIN = 2.0
+_ASLEEP = 1e-2
 
 Distribution = Callable[[Shapes, float], dict[str, int]]
 """(layer name -> weight shape, sparsity) -> layer name -> number of kept weights."""
@@ -79,7 +80,9 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
     """
     if method != "dense" and method not in GENERATED_METHODS:
         raise UnknownNameError("method", method, ["dense", *GENERATED_METHODS])
-    module = build(arch, num_classes).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of what is neither a layer's weight nor set below: positions
+        module = build(arch, num_classes).eval()
     layers = prunable_layers(module)
     shapes = {name: tuple(layer.weight.shape) for name, layer in layers.items()}
     kept = (
@@ -94,8 +97,22 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
             layer.weight.copy_(torch.from_numpy(weight))
             if layer.bias is not None:
                 layer.bias.zero_()
+        wake_branches(module)
     settle_batch_norm(module, find_architecture(arch).preprocessing.size)
     return module
+
+
+def wake_branches(module: nn.Module) -> None:
+    """Scales that begin at (nearly) nothing become 1, else whole branches would compute nothing.
+
+    Some libraries begin with zeros in a block's last batch norm, or with layer scales of 1e-6.
+    """
+    layers = {f"{name}.weight" for name in prunable_layers(module)}
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            scale = name not in layers and not name.endswith("bias")
+            if scale and float(parameter.abs().max()) < _ASLEEP:
+                parameter.fill_(1.0)
 
 
 def settle_batch_norm(module: nn.Module, size: int) -> None:

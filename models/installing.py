@@ -1,7 +1,9 @@
-"""The command that installs a package here, in the tool that made this environment."""
+"""Commands as they are typed here: in the tool that made this environment and started this."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,3 +20,13 @@ def install_command(*requirements: str) -> str:
     if any(line.startswith("uv =") for line in made_by.splitlines()):
         return f"uv pip install {wanted}"
     return f"pip install {wanted}"
+
+
+def typed_here(text: str) -> str:
+    """Text whose commands of the suite are ``uv run sparsebench …`` where ``uv run`` started it.
+
+    A command is what stands at the beginning or behind a backtick.
+    """
+    if "UV_RUN_RECURSION_DEPTH" not in os.environ:
+        return text
+    return re.sub(r"(?m)(^\s*|`)sparsebench (?=[a-z])", r"\1uv run sparsebench ", text)

@@ -4,7 +4,8 @@ Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. 
 (``+compact``) is the same backbone in another shape (``models/variants.py``); of a dense one
 (``dense+epochs17``) it is a longer training, which the zoo ships under that name. The source
 is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
-the weights are those that the suite ships. The path of an ONNX file alone (``my.onnx``) is a
+the weights are those that the suite ships. An architecture of timm or torchvision has its
+library in front (``timm:convnext_atto/gmp-90``). The path of an ONNX file alone (``my.onnx``) is a
 name too, of a network without an architecture's name (``models/sources/onnx_file.py``).
 
 A method that prunes in blocks carries their size: ``gmp_block4-90`` is ``gmp`` in blocks of four
@@ -20,7 +21,7 @@ from sparsebench.models.errors import SparsebenchError
 
 DENSE = "dense"
 ONNX_SUFFIX = ".onnx"
-_ARCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+_ARCH = re.compile(r"([a-z]+:)?[A-Za-z0-9][A-Za-z0-9_.]*")
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
 _PERCENT = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")

@@ -15,6 +15,8 @@ import pytest
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 
 keep_bytecode()  # tests start processes like the command line does
+# Messages name the commands that were typed: the same, however the tests were started.
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: one thread each, and none that spins while it waits.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

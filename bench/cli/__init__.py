@@ -19,6 +19,7 @@ from sparsebench.bench.cli import (
     check,
     compare,
     doctor,
+    evaluate,
     export,
     history,
     inspect,
@@ -36,6 +37,7 @@ from sparsebench.bench.cli import (
 from sparsebench.bench.cli.say import echo, fit_streams
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 app = typer.Typer(
     name="sparsebench",
@@ -68,6 +70,7 @@ app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command(name="export", epilog=export.EPILOG)(export.export)
 app.command(name="sparsify", epilog=sparsify.EPILOG)(sparsify.sparsify)
 app.command(name="inspect", epilog=inspect.EPILOG)(inspect.inspect)
+app.command(name="evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
 app.command(name="advise", epilog=advise.EPILOG)(advise.advise)
 app.command(name="plot", epilog=plot.EPILOG)(plot.plot)
@@ -138,4 +141,4 @@ def _print_error(error: SparsebenchError) -> None:
     # Soft wrapping: a path that is broken in two cannot be copied.
     console.print(Text("Error: ", style="bold red") + Text(error.cause), soft_wrap=True)
     if error.fix:
-        console.print(Text(error.fix), soft_wrap=True)
+        console.print(Text(typed_here(error.fix)), soft_wrap=True)

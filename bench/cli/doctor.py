@@ -9,6 +9,7 @@ import typer
 from sparsebench.bench.cli.options import Json
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 EPILOG = """Examples:
 
@@ -59,7 +60,7 @@ def doctor(
     console.print(f"  cache: {cache_dir()}")
     floor = stored_noise(machine["fingerprint"])
     if floor is None:
-        console.print("  noise: not measured (`sparsebench noise`)")
+        console.print(typed_here("  noise: not measured (`sparsebench noise`)"))
     else:
         console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
     if machine_only:
@@ -74,7 +75,7 @@ def doctor(
         else:
             console.print(Text.assemble("  ", ("no", "red"), f"   {name}{home}: {item.reason}"))
             if item.fix:
-                console.print(f"       fix: {item.fix}")
+                console.print(f"       fix: {typed_here(item.fix)}")
 
 
 @engines_app.command("list")

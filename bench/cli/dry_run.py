@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sparsebench.bench.cli.say import duration, echo, echo_json
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 if TYPE_CHECKING:
     from sparsebench.bench.forecast import Forecast
@@ -21,6 +22,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         SparsebenchError: something of the plan cannot run on this machine; all of it is said.
     """
     from sparsebench.bench.forecast import forecast
+    from sparsebench.bench.plan.cells import swept
     from sparsebench.bench.plan.obstacles import obstacles
     from sparsebench.bench.plan.optional_engines import left_out
 
@@ -67,24 +69,27 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
             f"on {names[task]}",
             ("cell", "workload", "one", "all blocks", "basis"),
             [
-                (f"{cell.backbone} on {cell.engine_label}", cell.workload, duration(time.seconds),
-                 duration(time.whole), time.basis)
+                (f"{cell.backbone} on {cell.engine_label}{swept(plan, cell)}", cell.workload,
+                 duration(time.seconds), duration(time.whole), time.basis)
                 for cell, time in planned
             ],
             words=2,
         )
         for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
     ]  # fmt: skip
-    lines = [f"{len(found.cells)} cells. {_in_all(found)} Nothing was run."]
-    lines += [f"Before it measures, the run fetches {text}." for text in stand.fetched]
-    show([*tables, *(Text(line, no_wrap=True) for line in lines)])
+    told = Text(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
+    # A path that is broken in two cannot be copied.
+    fetched = [f"Before it measures, the run fetches {text}." for text in stand.fetched]
+    show([*tables, told, *(Text(line, no_wrap=True) for line in fetched)])
     _refuse(stand.refused)
 
 
 def _refuse(texts: Sequence[str]) -> None:
+    for text in texts:
+        echo(f"Cannot run: {typed_here(text)}", err=True)
     if texts:
         raise SparsebenchError(
-            "This plan cannot run here as it is: " + " ".join(texts),
+            "This plan cannot run here as it is.",
             "Put that right, or leave it out; without --dry-run its cells would fail, and the "
             "others be measured.",
         )

@@ -88,7 +88,7 @@ def _why(
     from sparsebench.bench.cli.console import new_console, show
     from sparsebench.bench.present import escape
     from sparsebench.bench.why import explain, measure, open_target
-    from sparsebench.bench.why.words import why_json, why_text
+    from sparsebench.bench.why.answer import why_json, why_text
     from sparsebench.exporters.worker.launch import ENGINES
     from sparsebench.models.cpus import usable_cpus
 

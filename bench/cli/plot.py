@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,7 @@ def plot(
             min=1, max=2, help="A paper's columns to fill: 1 is 3.3 inches wide, 2 is 7 inches."
         ),
     ] = 2,
+    panels: Annotated[int, typer.Option(min=1, help="Panels of a figure, at most.")] = 18,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder, or a file's name (default: the first run's folder)."),
@@ -88,7 +90,8 @@ def plot(
     from sparsebench.bench.records import RunFolder
 
     selection = Selection(tuple(workload or ()), tuple(task or ()), tuple(engine or ()))
-    wish = Wish(selection, "speedup" if same_engine else "total", margin, PAGES[columns])
+    page = replace(PAGES[columns], most=panels)
+    wish = Wish(selection, "speedup" if same_engine else "total", margin, page)
     folders = [RunFolder.reading(run) for run in runs]
     drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0], file_format or ())
     for path in drawn.files:

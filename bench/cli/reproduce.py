@@ -46,8 +46,8 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Set runs beside the paper's numbers: tables, ranking agreement, and its figures redrawn."""
+    from sparsebench.bench.decide import RunData
     from sparsebench.bench.paper import reproduce as compared
-    from sparsebench.bench.present.plots.data import RunData
     from sparsebench.bench.records import RunFolder
 
     if paper_only == bool(runs):

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from sparsebench.bench.cli.baselines import named_baselines
 from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
 from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.models.installing import typed_here
 
 EPILOG = """Examples:
 
@@ -34,7 +36,9 @@ EPILOG = """Examples:
 
   sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
 
-  sparsebench run quick --backbone my.onnx --dense my.onnx=dense.onnx --engine onnxruntime
+  sparsebench run quick --backbone pruned.pth --dense dense.pth --task images/
+
+  sparsebench run quick --backbone my.onnx --dense dense.onnx --engine onnxruntime
 
   sparsebench run my-plan.toml --dry-run
 
@@ -121,7 +125,8 @@ def run(
         list[str] | None, typer.Option(help="fp32, bf16 or int8; once for each.")
     ] = None,
     dense: Annotated[
-        list[str] | None, typer.Option(help="Dense baseline, as SPARSE=DENSE; once for each.")
+        list[str] | None,
+        typer.Option(help="Dense baseline: SPARSE=DENSE, one for all sparse backbones, or auto."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
@@ -168,11 +173,12 @@ def run(
         metric=metric,
         device=device,
         precision=precision,
-        dense=_partners(dense or []) or None,
         strict=strict or None,
         sections=_sections(set_ or [], rate=rate, streams=streams) or None,
         allow_image_loss=allow_image_loss or None,
     )
+    if dense:
+        chosen = chosen.with_changes(dense=named_baselines(dense, chosen.backbones))
     if told := notice(chosen):
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
@@ -199,7 +205,7 @@ def run(
             display.stop()
             echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
-            echo(f"  {escape.shell(again)}", err=True)
+            echo(typed_here(f"  {escape.shell(again)}"), err=True)
             echo("(with the same options as before)", err=True)
             raise
     print_outcome(outcome, as_json=as_json, warned=warned)
@@ -223,34 +229,6 @@ def _sections(
 
         found[Serving.name] = {**found.get(Serving.name, {}), **serving}
     return found
-
-
-def _partners(pairs: list[str]) -> dict[str, str]:
-    return dict(_pair(pair) for pair in pairs)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """SPARSE=DENSE; a file's name may hold "=" too, so the split whose sides exist is taken."""
-    parts = text.split("=")
-    splits = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]
-    splits = [(sparse, dense) for sparse, dense in splits if sparse and dense]
-    if not splits:
-        raise SparsebenchError(f"'--dense {text}' is not SPARSE=DENSE.")
-    return max(splits, key=lambda pair: sum(_exists(name) for name in pair))
-
-
-def _exists(name: str) -> bool:
-    from sparsebench.models.checkpoints import split_entry
-    from sparsebench.models.zoo import find_card
-
-    source = name.partition("@")[2] or name
-    if split_entry(source)[0].is_file():
-        return True
-    try:
-        find_card(name)
-    except SparsebenchError:
-        return False
-    return True
 
 
 def _absolute(task: str) -> str:

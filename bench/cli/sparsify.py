@@ -12,6 +12,7 @@ from sparsebench.bench.cli.options import AllowImageLoss, Json
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.installing import typed_here
 
 EPILOG = """Examples:
 
@@ -191,7 +192,7 @@ def _train(
             where = f" after step {last.step} of {last.total_steps}" if last else ""
             again = [a for a in sys.argv[1:] if a != "--no-resume"]
             echo(f"\nStopped{where}; nothing is lost. To resume:", err=True)
-            echo(f"  {escape.shell(['sparsebench', *again])}", err=True)
+            echo(typed_here(f"  {escape.shell(['sparsebench', *again])}"), err=True)
             raise
     _print(made, as_json)
 

@@ -7,7 +7,13 @@ from sparsebench.bench.comparisons.compare_runs import (
     compare_within,
 )
 from sparsebench.bench.comparisons.dense import best_dense, dense_against_best
-from sparsebench.bench.comparisons.matching import differing_keys, find_partner, must_match
+from sparsebench.bench.comparisons.matching import (
+    Records,
+    differing_keys,
+    find_partner,
+    indexed,
+    must_match,
+)
 from sparsebench.bench.comparisons.run import GENERATED, compare_run
 from sparsebench.bench.comparisons.times import (
     CellTimes,
@@ -22,6 +28,7 @@ __all__ = [
     "CellTimes",
     "ComparedCell",
     "ComparisonOfRuns",
+    "Records",
     "best_dense",
     "by_cell",
     "compare_folders",
@@ -30,6 +37,7 @@ __all__ = [
     "dense_against_best",
     "differing_keys",
     "find_partner",
+    "indexed",
     "must_match",
     "pair_blocks",
     "ratio_of_cells",

@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sparsebench.bench.comparisons.matching import cut_differently, differing_keys, unequal_budgets
+from sparsebench.bench.comparisons.matching import (
+    cut_differently,
+    differing_keys,
+    indexed,
+    unequal_budgets,
+)
 from sparsebench.bench.records import (
     IMAGES_AND_SEEDS,
     MEAN_PER_CLASS,
@@ -58,8 +63,10 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
     notes: list[str] = []
     borrowed = sparse.extra.get("accuracy_from") if source is sparse else source.id
     if borrowed:
-        by_id = {record.id: record.workload for record in records}
-        notes.append(f"The accuracy is that of the {by_id.get(borrowed, 'training')} workload.")
+        lender = indexed(records).by_id.get(borrowed)
+        notes.append(
+            f"The accuracy is that of the {lender.workload if lender else 'training'} workload."
+        )
     ours, theirs = paired_by_seed(of_sparse, of_dense)
     change = change_between(of_sparse, of_dense)
     if unequal := unequal_budgets(sparse, dense):
@@ -178,12 +185,10 @@ def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     free = ("workload", "engine.batch_size", "engine.threads")
     others = [
         other
-        for other in records
-        if _rank(other) is not None
+        for other in indexed(records).of(record)
+        if other.accuracy is not None
         and other.workload != record.workload
-        and other.backbone.name == record.backbone.name
-        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
-        and other.accuracy is not None
+        and _rank(other) is not None
         and not [
             key
             for key in differing_keys(record, other, ignore=free)

@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from sparsebench.bench.comparisons.matching import indexed
 from sparsebench.bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
 from sparsebench.bench.statistics import amdahl_bound, stage_fraction
 from sparsebench.bench.workloads import described
@@ -140,10 +141,9 @@ def _measured_extraction(
     engine = sparse.engine
     same = [
         record
-        for record in records
+        for record in indexed(records).of(sparse)
         if record.id in inference
         and inference[record.id].speedup is not None
-        and record.backbone.name == sparse.backbone.name
         and record.task.is_same(sparse.task)
         and (record.engine.name, record.engine.device, record.engine.precision)
         == (engine.name, engine.device, engine.precision)

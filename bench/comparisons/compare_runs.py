@@ -7,17 +7,22 @@ runs are never divided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons.accuracy import accuracy_of, change_between
 from sparsebench.bench.comparisons.family import corrected_verdicts
-from sparsebench.bench.comparisons.matching import describe, differing_keys, refuse_differences
+from sparsebench.bench.comparisons.matching import (
+    describe,
+    differing_keys,
+    indexed,
+    refuse_differences,
+)
 from sparsebench.bench.comparisons.run import compare_run
-from sparsebench.bench.comparisons.times import by_cell, ratio_of_cells, run_times
+from sparsebench.bench.comparisons.times import CellTimes, by_cell, ratio_of_cells, run_times
 from sparsebench.bench.machine.busy import busy
-from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder, Trial
+from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics import RatioEstimate, chain_ratios
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, UnknownNameError
@@ -152,7 +157,7 @@ def compare_within(folder: RunFolder, a: str, b: str) -> ComparisonOfRuns:
         SparsebenchError: must-match keys differ; lists them.
         NothingMeasuredError: the two have no cell in common.
     """
-    records, trials = folder.records(), folder.trials()
+    records = indexed(folder.records())
     pairs = _pairs(records, a, b)
     if not pairs:
         raise NothingMeasuredError(
@@ -161,7 +166,8 @@ def compare_within(folder: RunFolder, a: str, b: str) -> ComparisonOfRuns:
         )
     for one, two in pairs:
         refuse_differences(one, two, ACROSS_CELLS)
-    cells = _judged([_compared_times(one, two, records, trials) for one, two in pairs])
+    times = run_times(records, by_cell(folder.trials()))
+    cells = _judged([_compared_times(one, two, records, times) for one, two in pairs])
     notes = (f"The ratio is that of the times, {a} over {b}: above 1, {b} is faster.",)
     return ComparisonOfRuns(a=a, b=b, of="times", cells=cells, notes=notes)
 
@@ -176,7 +182,7 @@ class _Side:
     """One run: its cells by identity, and their comparisons."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.records = folder.records()
+        self.records = indexed(folder.records())
         self.cells = {_identity(record): record for record in self.records}
         compared = compare_run(self.records, folder.trials())
         self.comparisons = {comparison.sparse: comparison for comparison in compared}
@@ -211,14 +217,13 @@ def _compared_speedups(key: tuple[Any, ...], left: _Side, right: _Side) -> Compa
 
 
 def _compared_times(
-    one: Record, two: Record, records: Sequence[Record], trials: Sequence[Trial]
+    one: Record, two: Record, records: Sequence[Record], times: Mapping[str, CellTimes]
 ) -> ComparedCell:
     change = _accuracy_change(one, two, records, records)
     failed = [f"{describe(r)}: {r.reason}" for r in (one, two) if r.status != "ok"]
     name = _both(one, two)
     if failed:
         return _cell(one, None, change, "; ".join(failed), name)
-    times = run_times((one, two), by_cell(trials))
     both = one.id in times and two.id in times
     ratio = ratio_of_cells(times[one.id], times[two.id]) if both else None
     reason = "No block has both measured." if ratio is None else None

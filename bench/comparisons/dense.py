@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sparsebench.bench.comparisons.family import Verdict, corrected_verdicts
-from sparsebench.bench.comparisons.matching import differing_keys
+from sparsebench.bench.comparisons.matching import differing_keys, indexed
 from sparsebench.bench.comparisons.times import CellTimes, ratio_of_cells
 from sparsebench.bench.records import Estimate, Record
 from sparsebench.bench.statistics import RatioEstimate
@@ -30,11 +30,8 @@ def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
     )
     return [
         record
-        for record in records
-        if record.status == "ok"
-        and record.backbone.name == partner.backbone.name
-        and record.task.name == partner.task.name  # one of the keys, and cheap: runs have many
-        and not differing_keys(partner, record, ignore=free)
+        for record in indexed(records).of(partner)
+        if record.status == "ok" and not differing_keys(partner, record, ignore=free)
     ]
 
 
@@ -56,7 +53,7 @@ def best_dense(
         for record in dense_peers(partner, records)
         if record.id in times and times[record.id].blocks
     ]
-    return min(peers, key=lambda record: times[record.id].level().mid, default=None)
+    return min(peers, key=lambda record: times[record.id].level.mid, default=None)
 
 
 def dense_against_best(
@@ -76,6 +73,7 @@ def dense_totals(
     records: Sequence[Record], times: Mapping[str, CellTimes]
 ) -> dict[str, tuple[Estimate, Verdict | None]]:
     """Dense record id -> its total and the verdict on it, corrected over all dense totals."""
+    records = indexed(records)
     found = {
         record.id: dense_against_best(record, records, times)
         for record in records

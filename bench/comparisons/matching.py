@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from sparsebench.bench.records import UNEQUAL, Record
@@ -10,6 +12,46 @@ from sparsebench.models.architectures import base_architecture
 from sparsebench.models.errors import SparsebenchError
 
 CPU = "cpu"
+
+
+class Records(tuple[Record, ...]):
+    """The records of a run, with the groups of them that are asked for once for each cell.
+
+    A look through all of them for each would cost a minute in a run of a few thousand cells.
+    """
+
+    @cached_property
+    def by_id(self) -> dict[str, Record]:
+        """Record id -> record; the first of equals."""
+        return {record.id: record for record in reversed(self)}
+
+    @cached_property
+    def _of_backbones(self) -> dict[tuple[str, str], list[Record]]:
+        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in self:
+            groups[record.task.name, record.backbone.name].append(record)
+        return groups
+
+    @cached_property
+    def _dense(self) -> dict[tuple[str, str, str], list[Record]]:
+        groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+        for record in self:
+            if record.backbone.is_dense:
+                groups[record.task.name, record.workload, record.engine.name].append(record)
+        return groups
+
+    def of(self, record: Record, backbone: str | None = None) -> Sequence[Record]:
+        """The records of its task and of its backbone, or the one that is named."""
+        return self._of_backbones.get((record.task.name, backbone or record.backbone.name), ())
+
+    def dense_beside(self, record: Record) -> Sequence[Record]:
+        """The dense records of its task, workload and engine."""
+        return self._dense.get((record.task.name, record.workload, record.engine.name), ())
+
+
+def indexed(records: Sequence[Record]) -> Records:
+    """The records with their groups; those that have them already are given back."""
+    return records if isinstance(records, Records) else Records(records)
 
 
 def must_match(record: Record) -> dict[str, Any]:
@@ -116,12 +158,8 @@ def find_partner(sparse: Record, records: Sequence[Record]) -> Record:
     named = sparse.backbone.dense_partner
     near = [
         record
-        for record in records
-        if record.backbone.is_dense
-        and record.task.name == sparse.task.name
-        and record.workload == sparse.workload
-        and base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
-        and record.engine.name == sparse.engine.name
+        for record in indexed(records).dense_beside(sparse)
+        if base_architecture(record.backbone.arch) == base_architecture(sparse.backbone.arch)
         and record.engine.device == sparse.engine.device
         and named in (None, record.backbone.name)
     ]

@@ -21,7 +21,12 @@ from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
 from sparsebench.bench.comparisons.clocks import disagree, process_speedup
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION, best_dense, dense_peers
 from sparsebench.bench.comparisons.family import hold_after_holm
-from sparsebench.bench.comparisons.matching import describe, find_partner, refuse_differences
+from sparsebench.bench.comparisons.matching import (
+    describe,
+    find_partner,
+    indexed,
+    refuse_differences,
+)
 from sparsebench.bench.comparisons.pass_correction import felt_differently
 from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from sparsebench.bench.comparisons.training import training_comparison
@@ -90,7 +95,7 @@ def compare_run(records: Sequence[Record], trials: Sequence[Trial] = ()) -> list
     Returns:
         Also the comparisons that were not possible, with status and reason.
     """
-    grouped = by_cell(trials)
+    records, grouped = indexed(records), by_cell(trials)
     found = busy(records, trials)
     run = _Run(
         records,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class CellTimes:
         chosen = [name for name in here if launches is None or name in launches]
         return tuple(samples for name in chosen or here for samples in here[name])
 
+    @cached_property
     def level(self) -> Interval:
         """Seconds per item over the blocks, with the interval of its logarithm between them."""
         found = geometric_interval([math.exp(log_time(self.of(block))) for block in self.blocks])

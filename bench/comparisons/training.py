@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from sparsebench.bench.comparisons.matching import indexed
 from sparsebench.bench.records import Record
 from sparsebench.bench.training.history import Epoch, seconds_to
 from sparsebench.bench.workloads.linear_cached import LinearCached
@@ -130,7 +131,7 @@ def break_even(record: Record, records: Sequence[Record]) -> int | None:
     """
     if record.workload != ONLINE or not record.trials:
         return None
-    other = next((r for r in records if _same_but_cached(r, record)), None)
+    other = next((r for r in indexed(records).of(record) if _same_but_cached(r, record)), None)
     epochs = len(curves_of(record)[0]) if curves_of(record) else 0
     if other is None or not epochs:
         return None
@@ -152,7 +153,6 @@ def _same_but_cached(other: Record, online: Record) -> bool:
     return (
         other.workload == CACHED
         and other.status == "ok"
-        and other.backbone.name == online.backbone.name
         and other.task.is_same(online.task)
         and (other.engine.name, other.engine.device, other.engine.precision)
         == (online.engine.name, online.engine.device, online.engine.precision)

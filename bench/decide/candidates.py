@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sparsebench.bench.comparisons import (
     CellTimes,
+    Records,
     by_cell,
     compare_run,
+    indexed,
     ratio_of_cells,
     run_times,
 )
@@ -19,7 +22,7 @@ from sparsebench.bench.comparisons.accuracy import accuracy_of
 from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values
-from sparsebench.bench.records import Comparison, Estimate, Record, Trial
+from sparsebench.bench.records import Comparison, Estimate, Record, RunFolder, Trial
 from sparsebench.bench.statistics.ratios import log_time
 
 Excluded = tuple[str, str]
@@ -30,19 +33,38 @@ FLOATS = ("fp32", "bf16")  # what the baseline computes in without a calibration
 
 @dataclass(frozen=True)
 class RunData:
-    """A run as answers need it: its path or label, and what was measured and compared."""
+    """A run as answers and figures need it: its path or label, what was measured and compared."""
 
     name: str
-    records: Sequence[Record]
+    records: Records
     trials: Sequence[Trial]
     comparisons: Sequence[Comparison]
     times: Mapping[str, CellTimes]
 
+    @cached_property
+    def compared(self) -> dict[str, Comparison]:
+        """Id of a sparse record -> its comparison."""
+        return {one.sparse: one for one in reversed(self.comparisons)}
+
     @classmethod
     def of(cls, name: str, records: Sequence[Record], trials: Sequence[Trial] = ()) -> RunData:
         """From records and trials alone."""
-        times = run_times(records, by_cell(trials))
+        records, times = indexed(records), run_times(records, by_cell(trials))
         return cls(name, records, trials, compare_run(records, trials), times)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> RunData:
+        """From a run's folder.
+
+        Raises:
+            SparsebenchError: one of its files is damaged.
+        """
+        return cls.of(folder.name, folder.records(), folder.trials())
+
+    @property
+    def by_id(self) -> dict[str, Record]:
+        """Record id -> record."""
+        return {record.id: record for record in self.records}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +83,7 @@ class Measurement:
     evidence: AccuracyEvidence
     comparison: Comparison | None = None
 
+    @cached_property
     def log_seconds(self) -> Uncertain:
         """Logarithm of the seconds an image, over the blocks."""
         return of_values([log_time(self.times.of(block)) for block in self.times.blocks])
@@ -125,7 +148,7 @@ class Candidate:
 
     def seconds(self) -> float:
         """Seconds an image, geometric mean over the tasks."""
-        return math.exp(combined(self._mean([o.log_seconds() for o in self.cells.values()])).mid)
+        return math.exp(combined(self._mean([o.log_seconds for o in self.cells.values()])).mid)
 
     def whole_seconds(self) -> float:
         """Seconds of a sample: of one call in inference, of the whole job in training."""
@@ -163,7 +186,7 @@ class Candidate:
             if paired is not None:
                 ratio = Estimate(paired.median, paired.ci95, paired.blocks)
                 return ratio, log_of_ratio(ratio)
-        log = theirs.log_seconds().minus(mine.log_seconds())
+        log = theirs.log_seconds.minus(mine.log_seconds)
         blocks = min(len(mine.times.blocks), len(theirs.times.blocks))
         return _estimate(log, blocks), log
 
@@ -184,8 +207,12 @@ def baseline_of(record: Record, comparison: Comparison | None, records: Sequence
     if record.backbone.is_dense:
         return record.backbone.name
     dense = comparison.dense if comparison else None
-    named = next((r.backbone.name for r in records if r.id == dense), None)
-    return named or record.backbone.dense_partner or f"{record.backbone.arch}/dense"
+    named = indexed(records).by_id.get(dense or "")
+    return (
+        (named and named.backbone.name)
+        or record.backbone.dense_partner
+        or f"{record.backbone.arch}/dense"
+    )
 
 
 def measurement(run: RunData, record: Record, baseline: str) -> Measurement | str:
@@ -204,8 +231,8 @@ def measurement(run: RunData, record: Record, baseline: str) -> Measurement | st
         return record.engine.not_itself
     if not record.backbone.trained:
         return "generated weights: speed only, no accuracy"
-    compared = next((c for c in run.comparisons if c.sparse == record.id), None)
-    partner = next((r for r in run.records if compared and r.id == compared.dense), None)
+    compared = run.compared.get(record.id)
+    partner = run.records.by_id.get((compared and compared.dense) or "")
     if partner is None or partner.backbone.name != baseline:
         partner = _nearest(record, baseline, run.records)
     if partner is None:
@@ -225,15 +252,14 @@ def candidate(run: str, cells: Mapping[str, Measurement]) -> Candidate:
     return Candidate(run, cells, engine_facts(next(iter(cells.values())).record.engine.name))
 
 
-def _nearest(record: Record, baseline: str, records: Sequence[Record]) -> Record | None:
+def _nearest(record: Record, baseline: str, records: Records) -> Record | None:
     """The baseline's cell with an accuracy whose settings are nearest to a record's."""
     dense = [
         other
-        for other in records
+        for other in records.of(record, baseline)
         if other.workload == record.workload
         and other.task.is_same(record.task)
         and other.status == "ok"
-        and other.backbone.name == baseline
         and other.backbone.trained
         and (other.engine.precision in FLOATS or not record.backbone.is_dense)
         and accuracy_of(other, records) is not None

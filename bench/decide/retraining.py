@@ -105,7 +105,7 @@ def weigh(
         parts = [(1.0, serving)]
         for candidate in (one, than):
             share = spent(candidate) / (period - spent(candidate))
-            known = next(iter(ways[candidate.record.id].cells.values())).log_seconds()
+            known = next(iter(ways[candidate.record.id].cells.values())).log_seconds
             parts.append((share, Uncertain(0.0, known.error, known.degrees)))
         total = combined(parts)
         total = Uncertain(total.mid + left, total.error, total.degrees)

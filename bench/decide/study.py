@@ -56,9 +56,8 @@ class Study:
         self._answers: dict[Limits, tuple[Answer, ...]] = {}
         groups: dict[Key, dict[tuple[int, str], _Variant]] = {}
         for number, run in enumerate(self.runs):
-            compared = {one.sparse: one for one in run.comparisons}
             for record in run.records:
-                own = baseline_of(record, compared.get(record.id), run.records)
+                own = baseline_of(record, run.compared.get(record.id), run.records)
                 found = measurement(run, record, reference or own)
                 if isinstance(found, str):
                     self.excluded.append((_cell_words(record), found))

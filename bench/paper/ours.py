@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from sparsebench.bench.comparisons.matching import find_partner
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper.cells import Cell, Model, Transfer
-from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.records import Accuracy, Record
 from sparsebench.bench.tasks.facts import PAPER_TASKS
 from sparsebench.bench.workloads.full import Full

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper.cells import TRANSFERS
 from sparsebench.bench.paper.reproduction import Reproduction
 from sparsebench.bench.paper.tables import markdown_page
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
-from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.present.table import csv_text
 from sparsebench.models.errors import SparsebenchError
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper import measures
 from sparsebench.bench.paper.cells import (
     DENSE,
@@ -19,7 +20,6 @@ from sparsebench.bench.paper.cells import (
 )
 from sparsebench.bench.paper.measures import Agreement, Benefit, ErrorIncrease
 from sparsebench.bench.paper.ours import our_cells
-from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics import Interval, mean_interval
 

@@ -10,10 +10,12 @@ from sparsebench.bench.plan.optional_engines import pairs as engine_pairs
 from sparsebench.bench.plan.plan import EngineSettings, Plan
 from sparsebench.bench.records import cell_id
 from sparsebench.bench.workloads import workload_of
+from sparsebench.models.architectures import base_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import is_onnx_name
+from sparsebench.models.sources.own_file import leaves_partner_open
 from sparsebench.models.zoo import find_card
 
 USUAL = "fp32"
@@ -150,6 +152,11 @@ def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
     for name in plan.backbones:
         card = look_up(name)
         partner = plan.dense.get(name, card.dense_partner)
+        if card.family != "dense" and name not in plan.dense and leaves_partner_open(name):
+            raise SparsebenchError(
+                f"'{name}' does not say which dense network it is compared with.",
+                f"Name it: --dense dense.pth; --dense auto takes '{card.dense_partner}'.",
+            )
         if card.refused:
             partner = partner or name  # its cells fail with the reason, the others go on
         elif is_onnx_name(name) or is_onnx_name(partner):
@@ -158,6 +165,7 @@ def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
             chosen[card.name] = (card, card)
             continue
         dense = look_up(partner)
+        _refuse_other_architecture(card, dense)
         chosen.setdefault(dense.name, (dense, dense))
         chosen[card.name] = (card, dense)
     return sorted(chosen.values(), key=lambda pair: pair[0].name != pair[1].name)
@@ -190,12 +198,28 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
             "its weights are zero.",
             "Name another; or call it dense in a card file beside it.",
         )
-    if dense.arch != card.arch:
+
+
+def _refuse_other_architecture(card: Card, dense: Card) -> None:
+    """Stop before hours are measured that could not be compared.
+
+    Raises:
+        SparsebenchError: the two do not say that they are of one architecture.
+    """
+    arch, other = base_architecture(card.arch), base_architecture(dense.arch)
+    if arch != other and not (card.refused or dense.refused):
         raise SparsebenchError(
-            f"'{card.name}' ({card.arch}) and its baseline '{partner}' ({dense.arch}) do not say "
-            "that they are of one architecture.",
-            "Name both by ONNX files, or put a card file beside each that has none.",
+            f"'{card.name}' ({card.arch}) and its baseline '{dense.name}' ({dense.arch}) do not "
+            "say that they are of one architecture.",
+            "Name a baseline of the same; of ONNX files name both, or put a card beside each.",
         )
+
+
+def swept(plan: Plan, cell: Cell) -> str:
+    """Which values of the plan's lists a cell has: ``, batch size 16``; empty without lists."""
+    # A precision is part of the engine's label.
+    keys = [key for key in plan.sweep if key != "precision"]
+    return "".join(f", {key.replace('_', ' ')} {getattr(cell, key)}" for key in keys)
 
 
 def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:

@@ -60,7 +60,7 @@ def render_tables(folder: RunFolder) -> list[RenderableType]:
     from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.tables import sections, terminal_tables
 
-    run = RunData.of(folder.name, folder.records(), folder.trials())
+    run = RunData.read(folder)
     found = sections(run.records, run.trials, run.comparisons)
     busyness = busy(run.records, run.trials)
     return terminal_tables(found, run.records, closing_lines(run), busyness)

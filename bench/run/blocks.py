@@ -12,6 +12,7 @@ from sparsebench.bench.records import utc_now
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.base import (
     COMPILED,
+    LOADED,
     BlockContext,
     Ready,
     Running,
@@ -64,7 +65,7 @@ def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
             _emit_failed(cell, _reason(failure), context)
             continue
         ready.append(Ready(cell, prepared, {"export_seconds": prepared.export_seconds}))
-        context.reach(cell, COMPILED)
+        context.reach(cell, LOADED)
     return ready
 
 

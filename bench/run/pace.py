@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-LEAST_SHARE = 0.05
+LEAST_SHARE = 0.1
 """Of a launch: what has to be done before its time is told from its own steps."""
 
 
@@ -39,6 +39,22 @@ class _Group:
     blocks: int
     forecast: float | None = None
     took: list[float] = field(default_factory=list)  # seconds a cell, of its launches
+
+    @property
+    def known(self) -> bool:
+        return bool(self.took) or self.forecast is not None
+
+    @property
+    def first(self) -> float:
+        """Seconds of a cell in the first launch, which also loads and exports."""
+        return self.took[0] if self.took else self.forecast or 0.0
+
+    @property
+    def later(self) -> float:
+        """Seconds of a cell in the others."""
+        if self.took[1:]:
+            return median(self.took[1:])
+        return self.first if self.forecast is None else min(self.first, self.forecast)
 
 
 class Pace:
@@ -107,32 +123,31 @@ class Pace:
         return Reading(self._share, elapsed, remaining, self._open_end)
 
     def _remaining(self, now: float) -> float | None:
-        cell = {key: self._cell_seconds(key, now) for key in self._groups}
-        known = [seconds for seconds in cell.values() if seconds is not None]
-        if not known:
+        known = [group for group in self._groups.values() if group.known]
+        steps = self._from_steps(now)
+        if not known and steps is None:
             return None if any(group.blocks for group in self._groups.values()) else 0.0
-        usual = median(known)
+        # Of a cell in a group that nothing is known of: what cells took in the others.
+        first = median(group.first for group in known) if known else steps
+        later = median(group.later for group in known) if known else steps
+        assert first is not None and later is not None
         total = 0.0
         for key, group in self._groups.items():
-            seconds = cell[key]
-            whole = (usual if seconds is None else seconds) * group.cells
-            total += group.blocks * whole
+            one = (group.first, group.later) if group.known else (first, later)
+            coming = (group.later if group.took else one[0]) * group.cells
+            if group.blocks:
+                total += coming + (group.blocks - 1) * one[1] * group.cells
             if key == self._current:
                 # What lasts longer than expected is not over before its steps are.
-                total -= min(now - self._since, whole * (1 - (1 - self._launch_share()) / 8))
+                total -= min(now - self._since, coming * (1 - (1 - self._launch_share()) / 8))
         return max(0.0, total)
 
-    def _cell_seconds(self, key: Hashable, now: float) -> float | None:
-        """Of a cell in a launch of this group."""
-        group, share = self._groups[key], self._launch_share()
-        if group.took:
-            # The first launch also loads and exports: the later ones tell what is to come.
-            return median(group.took[1:] or group.took)
-        if group.forecast is not None:
-            return group.forecast
-        if key == self._current and share >= LEAST_SHARE:
-            return (now - self._since) / share / len(self._reached)
-        return None
+    def _from_steps(self, now: float) -> float | None:
+        """Seconds of a cell in this launch, from the share of it that is done."""
+        share = self._launch_share()
+        if self._current is None or share < LEAST_SHARE:
+            return None
+        return (now - self._since) / share / len(self._reached)
 
     def _launch_share(self) -> float:
         return sum(self._reached.values()) / max(1, len(self._reached))

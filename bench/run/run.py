@@ -16,7 +16,14 @@ from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
 from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.cells import Cell, engines_for, expand, launches, with_partners
+from sparsebench.bench.plan.cells import (
+    Cell,
+    engines_for,
+    expand,
+    launches,
+    swept,
+    with_partners,
+)
 from sparsebench.bench.plan.entries import EngineEntry
 from sparsebench.bench.plan.optional_engines import computes, left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
@@ -282,10 +289,7 @@ class _Run:
         self, task: Task, cells: Sequence[Cell], block: int, group: int, may_discard: bool
     ) -> bool:
         """One launch of a block; whether the drift rule has discarded it."""
-        prefix = f"block {block + 1}/{self.plan.repeats} · "
-        for key in self.plan.sweep:
-            if key != "precision":  # an engine's label has it
-                prefix += f"{key.replace('_', ' ')} {getattr(cells[0], key)} · "
+        prefix = f"block {block + 1}/{self.plan.repeats}{swept(self.plan, cells[0])} · "
         context = BlockContext(
             run=self.folder.name,
             plan=self.plan,

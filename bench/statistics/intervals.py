@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +41,7 @@ class Interval:
         return Interval(self.mid * factor, self.low * factor, self.high * factor, self.count)
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(probability: float, degrees: float) -> float:
     """Quantile of Student's t; infinite with no degree of freedom left."""
     if degrees <= 0:

@@ -26,8 +26,9 @@ from sparsebench.models.images.folder import changed_image
 from sparsebench.models.images.layout import TEST_NAMES, TRAIN_NAMES, Layout
 from sparsebench.models.images.scan import Stamp, readable_images
 from sparsebench.models.images.text import shortened
+from sparsebench.models.installing import install_command
 
-INSTALL = "Install it (uv pip install datasets), or the suite with its extra 'hub'."
+INSTALL = f"Install it ({install_command('datasets')}), or the suite with its extra 'hub'."
 
 
 class HubImages:

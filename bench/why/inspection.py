@@ -154,8 +154,8 @@ def _checkpoint(path: Path, size: int | None, entry: str | None = None) -> Inspe
 
     loaded = load_checkpoint(path, entry)
     card = card_beside(path)
-    fitting = matching_architectures(loaded.state_dict, entry)
     claimed = card.arch if card is not None else loaded.metadata.get("arch")
+    fitting = matching_architectures(loaded.state_dict, entry, claimed)
     arch = claimed if claimed in fitting else (fitting[0] if fitting else None)
     facts: dict[str, Any] = {
         "format": f"{loaded.format} ({FORMATS.load(loaded.format).description})",

@@ -22,8 +22,9 @@ from sparsebench.exporters.worker.usage import usage_now
 from sparsebench.exporters.worker.worker import is_memory_error
 from sparsebench.models.errors import SparsebenchError
 
-COMPILED, WARM = 0.2, 0.4
-"""Share of a cell's part of a launch that is done when it is compiled, and when it is warm."""
+LOADED, COMPILED, WARM = 0.1, 0.5, 0.6
+"""Share of a cell's part of a launch that is done when it is loaded (a training), compiled (a cell
+on an engine, whose process had to start) and warm; about those of `quick`."""
 
 
 @dataclass

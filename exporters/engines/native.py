@@ -1,9 +1,11 @@
-"""The suite's own kernels: sparse convolutions whose zeros cost nothing.
+"""The suite's own kernels: sparse convolutions and linear layers whose zeros cost nothing.
 
-Fed from the same ONNX file as the other engines. With AVX-512 the convolutions are machine code
-generated for their patterns, else compiled kernels read the patterns. Compiled for one batch size:
-multiples of a vector register's lanes (16 images with AVX-512) in groups that grow along the
-network, and the few images that are left by pixels.
+Fed from the same ONNX file as the other engines. With AVX-512 the layers are machine code
+generated for their patterns, else compiled kernels read the patterns. Compiled for one batch size.
+Plain convolutional networks take multiples of a vector register's lanes (16 images with AVX-512) in
+groups that grow along the network, and the few images that are left in a layout of their own. All
+others (transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout: a batch smaller
+than the lanes costs as much as a full one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsebench.exporters.kernels.inference.split import SplitNetwork
+    from sparsebench.exporters.kernels.lanes.network import LaneNetwork
     from sparsebench.exporters.onnx.artifact import Artifact
 
 VERSION = "2"
@@ -51,7 +54,9 @@ class NativeEngine:
             )
             from sparsebench.models.errors import SparsebenchError
         except Exception as error:
-            return library_failed("The native engine", error, "uv sync")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("The native engine", error, install_command("sparsebench"))
         try:
             isa = chosen_isa()
             usable = find_compiler() is not None or find_built(isa, "float32") is not None
@@ -78,6 +83,9 @@ class NativeEngine:
         from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
         from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
         from sparsebench.exporters.kernels.inference.split import SplitNetwork
+        from sparsebench.exporters.kernels.lanes.library import lane_library
+        from sparsebench.exporters.kernels.lanes.network import LaneNetwork
+        from sparsebench.exporters.kernels.lanes.reader import read_lanes
         from sparsebench.models.errors import SparsebenchError
 
         isa = request.options.get("isa")
@@ -85,16 +93,26 @@ class NativeEngine:
             kernels = library("float32", None if isa is None else str(isa))
         except SparsebenchError as error:
             raise EngineError(f"the native engine has no kernels: {error}") from error
+        generated = bool(request.options.get("generate", True))
+        shape = artifact.input_shape
+        compiled: SplitNetwork | LaneNetwork
         try:
-            network = read_onnx(artifact.onnx, artifact.input_shape)
-            compiled = SplitNetwork(
-                network,
-                request.batch_size,
-                artifact.input_shape,
-                kernels,
-                request.threads,
-                generated=bool(request.options.get("generate", True)),
-            )
+            try:
+                network = read_onnx(artifact.onnx, shape)
+            except UnsupportedOnnxError:
+                graph = read_lanes(artifact.onnx, shape)
+                compiled = LaneNetwork(
+                    graph,
+                    request.batch_size,
+                    shape,
+                    lane_library(kernels.isa),
+                    request.threads,
+                    generated,
+                )
+            else:
+                compiled = SplitNetwork(
+                    network, request.batch_size, shape, kernels, request.threads, generated
+                )
         except (UnsupportedOnnxError, SparsebenchError) as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
         except Exception as error:  # protobuf raises its own classes
@@ -106,7 +124,7 @@ class NativeEngine:
 class NativeSession:
     """One compiled network."""
 
-    def __init__(self, compiled: SplitNetwork) -> None:
+    def __init__(self, compiled: SplitNetwork | LaneNetwork) -> None:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -164,7 +182,7 @@ class NativeSession:
             "isa": kernels.isa,
             "lanes": kernels.lanes,
             "parts": [{"pictures": n, "layout": kind} for n, kind in self._compiled.parts],
-            "layers": dict.fromkeys(self._compiled.layers, "+".join(paths)),
+            "layers": dict.fromkeys(self._compiled.layers, "+".join(dict.fromkeys(paths))),
             "code_bytes": self._compiled.code_bytes,
             "why": self._compiled.why_not,
         }

@@ -38,7 +38,9 @@ class OnnxRuntimeEngine:
         try:
             import onnxruntime
         except BaseException as error:
-            return library_failed("ONNX Runtime", error, "uv pip install onnxruntime")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("ONNX Runtime", error, install_command("onnxruntime"))
         return Availability(
             True, version=str(onnxruntime.__version__), licence=self.licence, support=self.support
         )

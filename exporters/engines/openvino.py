@@ -42,7 +42,9 @@ class OpenVinoEngine:
         try:
             import openvino
         except BaseException as error:
-            return library_failed("OpenVINO", error, "uv sync --extra openvino")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("OpenVINO", error, install_command("openvino"))
         return Availability(
             True, version=str(openvino.__version__), licence=self.licence, support=self.support
         )

@@ -47,7 +47,9 @@ class TorchEngine:
         try:
             import torch
         except BaseException as error:
-            return library_failed("PyTorch", error, "uv sync")
+            from sparsebench.models.installing import install_command
+
+            return library_failed("PyTorch", error, install_command("torch"))
         return Availability(
             True, version=str(torch.__version__), licence=self.licence, support=self.support
         )

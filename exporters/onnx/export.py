@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.attention import plain_attention
 from sparsebench.exporters.onnx.padding import fix_padding, fold_constants, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
 from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
@@ -139,7 +140,7 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
     if by_size:
         fix_padding(module, example)
     options: dict[str, Any] = {"dynamo": False, "opset_version": OPSET}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), plain_attention():
         # The deprecation of this exporter is known and the reason for this function.
         warnings.simplefilter("ignore")
         torch.onnx.export(

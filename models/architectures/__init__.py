@@ -2,7 +2,9 @@
 
 An architecture is one :class:`ArchitectureSpec` in a file of its family and one line in
 :data:`ARCHITECTURES`; code outside this repository adds its own through the entry-point
-group ``sparsebench.architectures``. Specs are plain data and import no torch.
+group ``sparsebench.architectures``. Specs are plain data and import no torch. Every classification
+network of timm and torchvision has a name of its own besides, ``timm:NAME`` or
+``torchvision:NAME``, whose spec is read from its library.
 """
 
 from __future__ import annotations
@@ -10,15 +12,53 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing
+from sparsebench.models.errors import UnknownNameError
 from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
-ARCHITECTURES = Registry(
+LIBRARIES = ("timm", "torchvision")
+
+
+class _Architectures(Registry):
+    """The names below, and ``LIBRARY:NAME``; only the former are listed."""
+
+    def target(self, name: str) -> str:
+        if library_of(name) is not None:
+            return name
+        if name not in self.names():
+            from sparsebench.models.architectures.libraries import libraries_with
+
+            raise UnknownNameError(self.kind, name, [*self.names(), *libraries_with(name)])
+        return super().target(name)
+
+    def load(self, name: str) -> Any:
+        if library_of(name) is None:
+            return super().load(name)
+        from sparsebench.models.architectures.libraries import library_spec
+
+        return library_spec(name)
+
+    def __contains__(self, name: object) -> bool:
+        library, _, entry = str(name).rpartition(":")
+        if library not in LIBRARIES:
+            return name in self.names()
+        from sparsebench.models.architectures.libraries import libraries_with
+
+        return name in libraries_with(entry)
+
+
+def library_of(arch: str) -> str | None:
+    """``timm`` of ``timm:convnext_atto``; None of an architecture of the suite."""
+    library, colon, _ = arch.partition(":")
+    return library if colon and library in LIBRARIES else None
+
+
+ARCHITECTURES = _Architectures(
     "architecture",
     "sparsebench.architectures",
     {

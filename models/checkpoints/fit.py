@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
+from sparsebench.models.architectures.libraries import libraries_with
 from sparsebench.models.checkpoints import LoadedCheckpoint
 from sparsebench.models.checkpoints.layouts import our_architecture
 from sparsebench.models.checkpoints.prefixes import OTHERS, expected_of, naming_of, settled
@@ -43,13 +44,15 @@ def build_from(
     """
     claimed = checkpoint.metadata.get("arch", arch)
     known = our_architecture(claimed.partition(".")[0]).replace("tf_", "")
-    # A name that the suite does not know says nothing: the tensors decide.
-    if known != arch and known in ARCHITECTURES:
+    # A name that the suite does not know says nothing, nor does one of a library's: the tensors
+    # decide, and libraries have several names for one network.
+    listed = {known, arch} <= set(ARCHITECTURES)
+    if known != arch and listed:
         raise SparsebenchError(
             f"'{path}' says that it holds a {claimed}, not a {arch}.",
             f"Name the backbone {known}/..., an architecture of the suite.",
         )
-    if known != arch:
+    if known != arch.rpartition(":")[2] and known != arch:
         checkpoint.metadata["named"] = f"'{claimed}' by the file; its tensors are a {arch}'s"
     state_dict, said = settled(arch, checkpoint.state_dict, path, checkpoint.entry)
     checkpoint.metadata.update(said)
@@ -178,10 +181,19 @@ def check_statistics(state_dict: Mapping[str, Tensor], path: Path) -> None:
     )
 
 
-def matching_architectures(state_dict: Mapping[str, Tensor], entry: str | None = None) -> list[str]:
-    """The architectures whose tensors have these names and shapes, any class count."""
+def matching_architectures(
+    state_dict: Mapping[str, Tensor], entry: str | None = None, claimed: str | None = None
+) -> list[str]:
+    """The architectures whose tensors have these names and shapes, any class count.
+
+    Args:
+        state_dict: as a file names its tensors.
+        entry: the prefix that was asked for, or another word.
+        claimed: what the file says that it is; a name of a library's is tried too.
+    """
     found = []
-    for arch in ARCHITECTURES:
+    others = libraries_with((claimed or "").rpartition(":")[2]) if claimed else []
+    for arch in (*ARCHITECTURES, *others):
         try:
             fitted, _ = settled(arch, state_dict, Path(), entry)
             classes = _num_classes(arch, fitted, Path())

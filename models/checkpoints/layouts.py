@@ -92,3 +92,14 @@ def with_linear_classifier(tensors: Mapping[str, Tensor], name: str = "fc") -> T
         flat[f"{name}.weight"] = weight.flatten(1)
         flat.setdefault(f"{name}.bias", torch.zeros(weight.shape[0], dtype=weight.dtype))
     return flat
+
+
+def with_one_head(tensors: Mapping[str, Tensor], head: str) -> Mapping[str, Tensor]:
+    """Two classifiers whose logits are averaged, as the one that this is: EfficientFormer's."""
+    twin = f"{head}_dist."
+    if f"{twin}weight" not in tensors or "dist_token" in tensors:
+        return tensors
+    merged = {n: t for n, t in tensors.items() if not n.startswith(twin)}
+    for part in ("weight", "bias"):
+        merged[f"{head}.{part}"] = (tensors[f"{head}.{part}"] + tensors[f"{twin}{part}"]) / 2
+    return merged

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
 from sparsebench.models.checkpoints.entries import AVERAGED, RAW, is_average
+from sparsebench.models.checkpoints.layouts import with_one_head
 from sparsebench.models.errors import SparsebenchError
 
 OTHERS = "Any other network runs as its ONNX file: torch.onnx.export, then name the .onnx."
@@ -74,6 +75,7 @@ def settled(
             change what it computes.
     """
     head = classifier_name(arch)
+    tensors = with_one_head(tensors, head)
     body = {n: t for n, t in expected_of(arch, 1).items() if not n.startswith(f"{head}.")}
     body = {n: t for n, t in body.items() if not n.endswith("num_batches_tracked")}
     anchor = next(iter(body))

@@ -7,11 +7,12 @@ produced once, nodes stand in an order in which they can run, nothing is left in
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.claims import refuse_claims, refuse_parts
 from sparsebench.models.onnx_file.walks import called, reads
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     if not path.is_file():
         raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
+    refuse_parts(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        _refuse_claims(path, model)
+        refuse_claims(path, model)
         onnx.load_external_data_for_model(model, str(path.parent))
     except SparsebenchError:
         raise
@@ -89,68 +91,6 @@ def checked(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     _order(path, graph)
     _refuse_training(path, model)
     return model
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    waiting = [graph]
-    while waiting:
-        one = waiting.pop()
-        yield from one.initializer
-        for node in one.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-                if attribute.HasField("g"):
-                    waiting.append(attribute.g)
-                waiting.extend(attribute.graphs)
-
-
-def _refuse_claims(path: Path, model: onnx.ModelProto) -> None:
-    """Refuse tensors whose shapes or external parts exceed what is stored.
-
-    Raises:
-        SparsebenchError: as said.
-    """
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    outside, files = 0, dict[str, int]()
-    for tensor in _tensors(model.graph):
-        claimed = 1
-        for side in tensor.dims:
-            claimed *= side
-        if uses_external_data(tensor):
-            info = ExternalDataInfo(tensor)
-            if info.location not in files:
-                part = path.parent / info.location
-                files[info.location] = part.stat().st_size if part.is_file() else 0
-            whole = files[info.location]
-            outside += int(info.length or max(0, whole - int(info.offset or 0)))
-            continue
-        stored = 2 * len(tensor.raw_data) + sum(
-            len(field) * 8
-            for field in (
-                tensor.float_data,
-                tensor.int32_data,
-                tensor.int64_data,
-                tensor.double_data,
-                tensor.uint64_data,
-                tensor.string_data,
-            )
-        )
-        if claimed > stored or claimed < 0:
-            raise SparsebenchError(
-                f"'{path}': the tensor '{tensor.name}' cannot be read: it claims shape "
-                f"{list(tensor.dims)}, the file holds less.",
-                "Is the file damaged?",
-            )
-    # Two layers may share a part of the file; a hundred that do are an attack on the memory.
-    if outside > 2 * sum(files.values()):
-        raise SparsebenchError(
-            f"'{path}' cannot be read as ONNX: its tensors claim {outside / 2**20:.0f} MiB of "
-            f"external data, the files hold {sum(files.values()) / 2**20:.0f} MiB.",
-            "Is a part of it missing?",
-        )
 
 
 def _refuse_unfolding(path: Path, model: onnx.ModelProto) -> None:

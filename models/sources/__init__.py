@@ -27,6 +27,7 @@ SOURCES = Registry(
     {
         "zoo": "sparsebench.models.sources.shipped:SHIPPED",
         "torchvision": "sparsebench.models.sources.torchvision_hub:TORCHVISION",
+        "timm": "sparsebench.models.sources.timm_hub:TIMM",
         "paper": "sparsebench.models.sources.paper:PAPER",
         "generated": "sparsebench.models.sources.generated:GENERATED",
     },

@@ -2,27 +2,28 @@
 
 The architecture comes from the name. A card file beside the checkpoint (``mine.json``
 beside ``mine.pth``, keys in ``models/zoo/card_file.py``) tells what it was trained with;
-without one, a file that ``sparsebench sparsify`` wrote tells itself, and needs no name but its
-path (:func:`name_of_file`). For any other file the preprocessing is that of the
-architecture's usual ImageNet weights.
+without one, a file that ``sparsebench sparsify`` wrote tells itself. A file needs no name but
+its path where its tensors tell the architecture (:func:`name_of_file`); the preprocessing is then
+that of the architecture's usual ImageNet weights.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.models.architectures import base_architecture, find_architecture
+from sparsebench.models.architectures import base_architecture, find_architecture, library_of
 from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, format_percent, split_block
+from sparsebench.models.names import BackboneName, format_percent, is_onnx_name, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
-from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources import Found, Source, is_path
 from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
 from sparsebench.models.sources.onnx_file import precision_of
 from sparsebench.models.sources.shipped import dense_of
@@ -82,23 +83,80 @@ def _find(name: BackboneName) -> Found | None:
     return Found(card, partial(_load, card, path, entry, said), onnx, said)
 
 
-def name_of_file(path: Path) -> BackboneName:
-    """The name of a file that ``sparsebench sparsify`` wrote: what it says of itself, and its path.
+def is_bare_file(name: str) -> bool:
+    """Whether a backbone's name is the path of a checkpoint and nothing else."""
+    if "@" in name or is_onnx_name(name):
+        return False
+    path, _ = split_entry(name)
+    return is_path(path.name) and path.is_file()
+
+
+def leaves_partner_open(name: str) -> bool:
+    """Whether this is the path of a file of which nothing tells the dense baseline."""
+    if not is_bare_file(name):
+        return False
+    path, _ = split_entry(name)
+    return card_beside(path) is None and _within(path) is None
+
+
+def name_of_file(name: str) -> BackboneName:
+    """The name of a file: what it or its card says, or what follows from its tensors.
+
+    ``pruned.pth`` with a ResNet-18's tensors, of which 90 % are zero, is
+    ``resnet18/pruned-90@pruned.pth``.
+
+    Args:
+        name: its path, perhaps with one of its networks (``FILE#ema``).
 
     Raises:
-        SparsebenchError: the file does not say what it is.
+        SparsebenchError: the tensors are of no architecture that the suite knows, or damaged.
     """
-    said = _said(path)
+    path, entry = split_entry(name)
+    source = str(path) if entry is None else f"{path}#{entry}"
+    said = said_by(path)
     try:
-        return BackboneName(said["arch"], said["method"], float(said["sparsity"]), str(path))
+        return BackboneName(said["arch"], said["method"], float(said["sparsity"]), source)
     except (KeyError, ValueError):
+        pass
+    if (card := card_beside(path)) is not None:
+        return BackboneName(card.arch, card.method, card.sparsity, source)
+    stamp = path.stat()
+    arch, zeros = _recognised(path, entry, stamp.st_mtime_ns, stamp.st_size)
+    if zeros <= DENSE_AT_MOST:
+        return BackboneName(arch, "dense", 0.0, source)
+    return BackboneName(arch, _method_of(path), round(zeros, 3), source)
+
+
+@lru_cache(maxsize=64)
+def _recognised(path: Path, entry: str | None, modified: int, size: int) -> tuple[str, float]:
+    """The architecture of a file's tensors, and its share of zeros."""
+    from sparsebench.models.checkpoints import load_checkpoint
+    from sparsebench.models.checkpoints.fit import build_from, matching_architectures
+    from sparsebench.models.checkpoints.prefixes import OTHERS, naming_of
+    from sparsebench.models.masks import mask_of, sparsity
+
+    loaded = load_checkpoint(path, entry)
+    claimed = loaded.metadata.get("arch")
+    fitting = matching_architectures(loaded.state_dict, entry, claimed)
+    if not fitting:
         raise SparsebenchError(
-            f"'{path}' does not say which backbone it is.",
-            f"Name it <arch>/<method>-<percent>@{path}, like resnet18/acdc-90@{path}.",
-        ) from None
+            f"'{path}' does not say which backbone it is.{naming_of(loaded.state_dict)}",
+            f"Name it <arch>/<method>-<percent>@{path}, like resnet18/acdc-90@{path} or "
+            f"timm:vit_tiny_patch16_224/gmp-90@{path}. {OTHERS}",
+        )
+    arch = claimed if claimed in fitting else fitting[0]
+    return arch, sparsity(mask_of(build_from(arch, loaded, path)))
 
 
-def _said(path: Path) -> dict[str, str]:
+def _method_of(path: Path) -> str:
+    """A file's name as that of the method which pruned it; one-shot methods would prune it."""
+    method = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
+    if not re.match(r"[A-Za-z]", method) or method == "dense":
+        return f"pruned_{method}".rstrip("_")
+    return f"own_{method}" if split_block(method)[0] in ONE_SHOT_METHODS else method
+
+
+def said_by(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; nothing of any other file."""
     from safetensors import SafetensorError, safe_open
 
@@ -111,7 +169,7 @@ def _said(path: Path) -> dict[str, str]:
 
 def _within(path: Path) -> Card | None:
     """The card that follows from what ``sparsebench sparsify`` wrote into its file."""
-    said = _said(path)
+    said = said_by(path)
     try:
         name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
         values = json.loads(said["preprocessing"])
@@ -202,7 +260,8 @@ def fixed_preprocessing(path: Path) -> Preprocessing | None:
 def _dense_partner(arch: str, budget: Budget | None = None) -> str:
     """The dense backbone that is shipped, or else the one that torchvision publishes."""
     base = base_architecture(arch)
-    return str(dense_of(base, budget) or BackboneName(base, "dense", 0.0, "torchvision"))
+    elsewhere = BackboneName(base, "dense", 0.0, library_of(arch) or "torchvision")
+    return str(dense_of(base, budget) or elsewhere)
 
 
 def _load(card: Card, path: Path, entry: str | None, said: dict[str, str]) -> nn.Module:

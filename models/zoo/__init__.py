@@ -7,14 +7,13 @@ beside its weights in the compact format. Nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.names import DENSE, BackboneName, is_onnx_name, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS, prune_found
-from sparsebench.models.sources import DEFAULT, SOURCES, Found, Source, find_source, is_path
+from sparsebench.models.sources import DEFAULT, SOURCES, Found, Source, find_source
 from sparsebench.models.sources.generated import METHODS as GENERATED_METHODS
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.variants import vary
@@ -27,8 +26,8 @@ def find_card(name: str | BackboneName) -> Card:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
             ``resnet18/acdc-90+compact``, ``resnet18/dense+epochs17``,
             ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``; the path
-            alone of a file that ``sparsebench sparsify`` wrote, or of an ONNX file, to be run as
-            it is.
+            alone of a checkpoint whose architecture its tensors tell, or of an ONNX file, to be
+            run as it is.
 
     Raises:
         UnknownNameError: the architecture, method, variant, source or backbone is unknown.
@@ -65,12 +64,9 @@ def find(name: str | BackboneName) -> Found:
 
 
 def _parse(name: str) -> BackboneName:
-    path = Path(name).expanduser()
-    if "@" in name or not (is_path(path.name) and path.is_file()):
-        return BackboneName.parse(name)
-    from sparsebench.models.sources.own_file import name_of_file
+    from sparsebench.models.sources.own_file import is_bare_file, name_of_file
 
-    return name_of_file(path)
+    return name_of_file(name) if is_bare_file(name) else BackboneName.parse(name)
 
 
 def _look_up(name: BackboneName, source: Source) -> Found | None:
@@ -99,7 +95,7 @@ def _cards_of(source_name: str) -> list[Card]:
 def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
     """Say what is missing: the weights here (and where they are), the method, the sparsity."""
     elsewhere = []
-    for word in (None, "torchvision", "paper", "generated"):
+    for word in (None, "torchvision", "timm", "paper", "generated"):
         other, there = replace(name, source=word), find_source(word)
         if there.name != source.name and _look_up(other, there) is not None:
             elsewhere.append(str(other))

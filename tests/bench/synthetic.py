@@ -170,6 +170,19 @@ def make_run(
     return SyntheticRun(records, trials)
 
 
+def many_tasks(count: int) -> SyntheticRun:
+    """A run on so many tasks: 24 records each."""
+    records: list[Record] = []
+    trials: list[Trial] = []
+    for number in range(count):
+        run = make_run(seed=number, blocks=3)
+        task = replace(run.records[0].task, name=f"task-{number}", sha256=f"{number:064x}")
+        ids = {r.id: cell_id({"task": number, "cell": r.id}) for r in run.records}
+        records += [replace(r, id=ids[r.id], task=task) for r in run.records]
+        trials += [replace(trial, cell=ids[trial.cell]) for trial in run.trials]
+    return SyntheticRun(records, trials)
+
+
 def _cell(workload: str, backbone: str, engine: str, threads: int) -> str:
     return cell_id(
         {"workload": workload, "backbone": backbone, "engine": engine, "threads": threads}

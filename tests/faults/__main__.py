@@ -10,7 +10,9 @@ from tests.faults.injections import inject
 from tests.faults.pictures import write_pictures
 
 count, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-with tempfile.TemporaryDirectory() as folder:
+# Files in memory: nothing here waits for a disk, whose own failures are simulated.
+shared = Path("/dev/shm")
+with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
     pictures = write_pictures(Path(folder) / "pictures")
     found = inject(count, seed, Path(folder), pictures, lambda text: print(text, file=sys.stderr))
 print(found.table())

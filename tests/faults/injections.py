@@ -20,7 +20,8 @@ from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.synthetic import SyntheticRun, make_run
-from tests.faults.job import Job, end_session, processes_of, wait_for
+from tests.faults.forked import ForkedJob, warm
+from tests.faults.job import Job, Running, end_session, processes_of, wait_for
 
 
 @dataclass
@@ -55,7 +56,10 @@ KILLS: dict[str, tuple[str, int]] = {
     "worker, SIGKILL": ("child", signal.SIGKILL),
     "worker, SIGSEGV": ("child", signal.SIGSEGV),
     "worker, SIGSTOP": ("child", signal.SIGSTOP),
+    "parent, SIGHUP": ("parent", signal.SIGHUP),
     "training, SIGKILL": ("training", signal.SIGKILL),
+    "training, SIGSEGV": ("training", signal.SIGSEGV),
+    "training, SIGSTOP": ("training", signal.SIGSTOP),
 }
 
 
@@ -63,7 +67,7 @@ def hit_process(kind: str, job: Job, rng: random.Random) -> list[str]:
     """Start the job, signal one of its processes at a random moment, and go on; what is wrong."""
     whom, number = KILLS[kind]
     if whom == "training":
-        job = Job(job.root, job.pictures, ("full",))
+        job = Job(job.root, job.pictures, ("full",))  # a training is a process of the whole job
     wrong = []
     process = job.start()
     try:
@@ -90,7 +94,7 @@ def hit_process(kind: str, job: Job, rng: random.Random) -> list[str]:
     return wrong + job.wrong(kept)
 
 
-def _victim(process: subprocess.Popen[str], whom: str, rng: random.Random) -> int | None:
+def _victim(process: Running, whom: str, rng: random.Random) -> int | None:
     if whom == "parent":
         time.sleep(rng.uniform(0.5, 15.0))
         return process.pid if process.poll() is None else None
@@ -265,25 +269,40 @@ def two_on_one_cache(root: Path, pictures: Path) -> list[str]:
     return wrong
 
 
+WHOLE, FORKED, FILES = (
+    ("training, SIGKILL", "two runs, one cold cache", "training, SIGSEGV", "parent, SIGKILL",
+     "training, SIGSTOP"),
+    ("parent, SIGKILL", "worker, SIGKILL", "parent, SIGTERM", "worker, SIGSEGV", "parent, SIGINT",
+     "worker, SIGSTOP", "parent, SIGHUP", "two runs, one folder"),
+    ("full disk, one write", "full disk", "torn file", "changed byte"),
+)  # fmt: skip
+"""Kinds of faults, by what they are injected into."""
+
+
 def inject(count: int, seed: int, root: Path, pictures: Path, say: Callable[[str], None]) -> Tally:
-    """Inject ``count`` faults, one of ten into a real run, the others into its files."""
+    """Inject ``count`` faults: of 50 one into a whole job, four into forked runs, 45 into files."""
     rng = random.Random(seed)
     tally = Tally()
-    real = [*KILLS, "two runs, one folder", "two runs, one cold cache"]
+    warmed = False
     for number in range(count):
         path = root / f"fault-{number}"
         path.mkdir(parents=True)
-        if number % 10 == 0:
-            kind = real[number // 10 % len(real)]
-            job = Job(path, pictures)
+        turn, place = divmod(number, 50)
+        if place == 49:
+            kind = WHOLE[(turn + seed) % len(WHOLE)]
             if kind in KILLS:
-                wrong = hit_process(kind, job, rng)
-            elif "folder" in kind:
-                wrong = two_on_one_folder(job)
+                wrong = hit_process(kind, Job(path, pictures), rng)
             else:
                 wrong = two_on_one_cache(path, pictures)
+        elif place % 10 == 9:
+            if not warmed:
+                warm(root, pictures)
+                warmed = True
+            kind = FORKED[(number // 10 + seed) % len(FORKED)]
+            job = ForkedJob(path, pictures)
+            wrong = hit_process(kind, job, rng) if kind in KILLS else two_on_one_folder(job)
         else:
-            kind = ("full disk, one write", "full disk", "torn file", "changed byte")[number % 4]
+            kind = FILES[number % len(FILES)]
             if kind.startswith("full"):
                 wrong = fill_disk(rng.randint(1, 24), "one" in kind, path / "R")
             else:

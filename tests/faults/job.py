@@ -12,16 +12,35 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sparsebench.bench.records import RunFolder
 
 BACKBONE = "resnet18/uniform-90@generated"
 OPTIONS = (
-    "--backbone", BACKBONE, "--size", "32", "--batch-size", "8", "--threads", "1", "--epochs", "2",
-    "--engine", "onnxruntime", "--seed", "1",
+    "--batch-size", "8", "--threads", "1", "--epochs", "2", "--seed", "1",
 )  # fmt: skip
 PATIENCE = 400.0
+
+
+class Running(Protocol):
+    """A started run: what the harness uses of `subprocess.Popen`."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """The exit code, or None."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, when it has ended."""
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> Any:
+        """What it said, when it has ended."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *failure: Any) -> None: ...
 
 
 @dataclass
@@ -39,6 +58,11 @@ class Job:
     workloads: tuple[str, ...] = ("inference", "linear-cached")
 
     @property
+    def backbone(self) -> tuple[str, ...]:
+        """Options that name what is measured."""
+        return "--backbone", BACKBONE, "--size", "32"
+
+    @property
     def run(self) -> Path:
         """The run's folder."""
         return self.root / "R"
@@ -51,13 +75,15 @@ class Job:
             'min_seconds = 0.01\nrepeats = 2\ncall_timeout = 20\ndiscards = 0\nrecipe = "short"\n'
             'train_epochs = 1\ntune = "off"\n'
         )
+        engine = "torch" if "full" in self.workloads else "onnxruntime"
         chosen = [word for name in self.workloads for word in ("--workload", name)]
         return [
-            sys.executable, "-m", "sparsebench", "run", str(plan), *OPTIONS, *chosen,
-            "--task", str(self.pictures), "--out", str(self.run), *more,
+            sys.executable, "-m", "sparsebench", "run", str(plan), *self.backbone, *OPTIONS,
+            "--engine", engine, *chosen, "--task", str(self.pictures), "--out", str(self.run),
+            *more,
         ]  # fmt: skip
 
-    def start(self, *more: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *more: str, **environment: str) -> Running:
         """Start it in a session of its own, so that what it leaves behind can be found."""
         own = {**os.environ, "SPARSEBENCH_CACHE": str(self.root / "cache"), **environment}
         return subprocess.Popen(

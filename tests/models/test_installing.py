@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsebench.models.installing import install_command
+from sparsebench.models.installing import install_command, typed_here
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,12 @@ def test_the_command_fits_the_environment(
         (tmp_path / name).write_text(text)
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     assert install_command("a", "b") == command
+
+
+def test_commands_of_the_suite_are_those_that_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Write one with `sparsebench run`; sparsebench measures."
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    assert typed_here(text) == text
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert typed_here(text) == "Write one with `uv run sparsebench run`; sparsebench measures."
+    assert typed_here("  sparsebench run quick") == "  uv run sparsebench run quick"

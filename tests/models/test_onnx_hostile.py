@@ -15,6 +15,7 @@ from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.onnx_file import running
+from sparsebench.models.onnx_file.structure import load_model
 from sparsebench.models.sources.onnx_file import load_onnx
 from tests.models.onnx_graphs import BODY, model_of, saved
 
@@ -209,3 +210,34 @@ def test_sparse_constants_are_refused(tmp_path: Path) -> None:
     path = saved(model_of(nodes), tmp_path / "my.onnx")
     with pytest.raises(SparsebenchError, match="sparse initializers"):
         load_onnx(str(path))
+
+
+def _of_parts(count: int) -> bytes:
+    """A model whose graph holds so many empty nodes: two bytes each, a hundred in memory."""
+    graph = b"\x0a\x00" * count
+    length, size = len(graph), b""
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return b"\x3a" + size + bytes([length]) + graph
+
+
+def test_more_parts_than_any_network_has_are_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "parts.onnx"
+    path.write_bytes(_of_parts(2_100_000))
+    monkeypatch.setattr(onnx, "load", lambda *_, **__: pytest.fail("it was parsed"))
+    with pytest.raises(SparsebenchError, match="more than 2,000,000 parts"):
+        load_model(path)
+
+
+def test_the_parts_of_a_large_file_are_counted_by_their_bytes_alone(tmp_path: Path) -> None:
+    """Three megabytes of weights are one part; a file cut inside a part is said to be."""
+    big = numpy_helper.from_array(np.zeros((800, 1000), np.float32), "big")
+    model = model_of(WHOLE)
+    model.graph.initializer.append(big)
+    path = saved(model, tmp_path / "big.onnx")
+    assert len(load_model(path).graph.initializer) == len(model.graph.initializer)
+    path.write_bytes(path.read_bytes()[:-200_000])
+    with pytest.raises(SparsebenchError, match="ends inside"):
+        load_model(path)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.comparisons.bounds import INFERENCE
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.plots.marks import draw_mark, span
@@ -27,7 +28,7 @@ SOURCES = {
 
 @canvas.styled
 def draw(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 LINE_INCHES = 0.125  # a line of the caption
@@ -40,11 +42,13 @@ class Page:
         width: inches.
         panels: most panels in a row.
         height: inches; what is taller goes on to a further figure.
+        most: panels at most, over all pages; a run of a thousand cells would fill a book.
     """
 
     width: float
     panels: int
     height: float = 9.0
+    most: int = 18
 
 
 ONE_COLUMN, TWO_COLUMNS = Page(3.3, 1), Page(7.0, 3)
@@ -106,7 +110,7 @@ def panels(
     """Lay panels out in rows and pages, each page with the whole legend and caption.
 
     Args:
-        shown: the panels, by part and group.
+        shown: the panels, by part and group; the first `page.most` are drawn.
         page: where the figure goes.
         legend: its handles, each with a label.
         note: the caption.
@@ -115,6 +119,13 @@ def panels(
     Returns:
         A figure a page. Axis labels that all panels of a row or column share stand once.
     """
+    if len(shown) > page.most:
+        note += f" These are {page.most} of {len(shown)} panels."
+        log.warning(
+            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
+            "all with --panels %d.", page.most, len(shown), len(shown),
+        )  # fmt: skip
+        shown = shown[: page.most]
     groups = [list(inside) for _, inside in groupby(shown, key=lambda one: (one.part, one.group))]
     widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
     columns = max(1, min(most, page.panels, widest))
@@ -247,7 +258,8 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
         color=style.QUIET, ha="left", va="center",
     )  # fmt: skip
     _clean(figure)
-    figure.draw_without_rendering()  # fixes the layout, on which labels are placed
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # labels are placed on it; making it anew is most of the work
 
 
 @styled

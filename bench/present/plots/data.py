@@ -6,55 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present import escape
-from sparsebench.bench.records import Comparison, Record, RunFolder, Trial
+from sparsebench.bench.records import Comparison, Record
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-
-
-@dataclass(frozen=True)
-class RunData:
-    """One run.
-
-    Args:
-        name: of its folder.
-        records: one a cell.
-        trials: all of them.
-        comparisons: of every sparse record.
-    """
-
-    name: str
-    records: tuple[Record, ...]
-    trials: tuple[Trial, ...]
-    comparisons: tuple[Comparison, ...]
-
-    @classmethod
-    def of(
-        cls,
-        records: Sequence[Record],
-        trials: Sequence[Trial] = (),
-        comparisons: Sequence[Comparison] | None = None,
-        name: str = "",
-    ) -> RunData:
-        """From records; the comparisons are made where they are not given."""
-        from sparsebench.bench.comparisons import compare_run
-
-        if comparisons is None:
-            comparisons = compare_run(records, trials)
-        return cls(name, tuple(records), tuple(trials), tuple(comparisons))
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> RunData:
-        """From a run's folder.
-
-        Raises:
-            SparsebenchError: one of its files is damaged.
-        """
-        return cls.of(folder.records(), folder.trials(), name=folder.name)
-
-    @property
-    def by_id(self) -> dict[str, Record]:
-        """Record id -> record."""
-        return {record.id: record for record in self.records}
 
 
 @dataclass(frozen=True)

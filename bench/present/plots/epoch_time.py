@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.comparisons.training import epoch_seconds
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks, span
 from sparsebench.bench.records import Record
@@ -21,7 +22,7 @@ Looks = dict[str, tuple[str, str]]
 
 @canvas.styled
 def draw(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots.canvas import (
     DEFAULT_FORMATS,
     FORMATS,
@@ -15,7 +16,7 @@ from sparsebench.bench.present.plots.canvas import (
     Page,
     save_figure,
 )
-from sparsebench.bench.present.plots.data import ALL, RunData, Selection
+from sparsebench.bench.present.plots.data import ALL, Selection
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.registry import Registry

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sparsebench.bench.comparisons import best_dense, by_cell, dense_against_best, run_times
+from sparsebench.bench.comparisons import (
+    best_dense,
+    by_cell,
+    dense_against_best,
+    indexed,
+    run_times,
+)
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots.data import ALL, LeftOut, Selection, engine_label
 from sparsebench.bench.present.plots.marks import Span, span
@@ -130,7 +136,7 @@ def _dense_points(
     records: Sequence[Record], trials: Sequence[Trial], selection: Selection
 ) -> list[Point]:
     """Dense cells against the best dense engine of their backbone; that one itself at 1."""
-    times = run_times(records, by_cell(trials))
+    records, times = indexed(records), run_times(records, by_cell(trials))
     points = []
     for record in records:
         backbone = record.backbone

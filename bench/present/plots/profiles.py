@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
@@ -29,7 +30,7 @@ DASHES: tuple[Any, ...] = (
 
 @canvas.styled
 def draw(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -108,7 +109,7 @@ def _panel(axes: Axes, one: OverTasks, looks: dict[str, tuple[str, Any]]) -> Non
     axes.set_ylabel("share of tasks")
 
 
-def _changes(runs: Sequence[data.RunData]) -> dict[str, float]:
+def _changes(runs: Sequence[RunData]) -> dict[str, float]:
     """ "backbone on engine" -> mean accuracy change over its cells, pp."""
     records = [record for run in runs for record in run.records]
     names: dict[str, str] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.marks import draw_mark, span
 from sparsebench.bench.records import Estimate, Record
@@ -57,7 +58,7 @@ class Cliff:
 
 
 def draw_batch_size(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -72,7 +73,7 @@ def draw_batch_size(
 
 
 def draw_threads(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -117,7 +118,7 @@ def _on_grid(size: int) -> bool:
 
 @canvas.styled
 def _draw(
-    runs: Sequence[data.RunData], selection: data.Selection, page: canvas.Page, setting: Setting
+    runs: Sequence[RunData], selection: data.Selection, page: canvas.Page, setting: Setting
 ) -> list[Figure]:
     data.same_machine(runs)
     left_out = data.LeftOut()
@@ -147,7 +148,7 @@ def _draw(
 
 
 def _series(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection,
     setting: Setting,
     left_out: data.LeftOut,

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import scale_axes
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks
@@ -56,7 +57,7 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def from_runs(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     *,
     against: Against = "total",

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Estimate, Record
@@ -51,7 +52,7 @@ class Bar:
 
 @canvas.styled
 def draw(
-    runs: Sequence[data.RunData],
+    runs: Sequence[RunData],
     selection: data.Selection = data.ALL,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
@@ -91,9 +92,7 @@ def draw(
     return canvas.panels(shown, page, keys, note + str(left_out), most=1)
 
 
-def _bars(
-    runs: Sequence[data.RunData], selection: data.Selection, left_out: data.LeftOut
-) -> list[Bar]:
+def _bars(runs: Sequence[RunData], selection: data.Selection, left_out: data.LeftOut) -> list[Bar]:
     bars = []
     several = len(runs) > 1
     archs = {record.backbone.arch for run in runs for record in run.records}
@@ -125,7 +124,7 @@ def _bars(
     return sorted(bars, key=lambda bar: bar.sparsity)
 
 
-def _varies(run: data.RunData, record: Record) -> bool:
+def _varies(run: RunData, record: Record) -> bool:
     return len({r.engine.threads for r in run.records if r.workload == record.workload}) > 1
 
 

@@ -5,7 +5,6 @@ Times of two machines (or of two days) never meet: each ratio was measured insid
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from sparsebench.bench.comparisons.compare_runs import ACROSS_MACHINES, ACROSS_R
 from sparsebench.bench.comparisons.family import as_ratio, corrected_verdicts
 from sparsebench.bench.machine.facts import MUST_MATCH, describe_machine
 from sparsebench.bench.present.report.cells import Cell, delta_json, estimate_json
-from sparsebench.bench.present.report.runs import RunFacts
+from sparsebench.bench.present.report.runs import RunFacts, fact_text
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics import chain_ratios
 
@@ -184,7 +183,7 @@ def _facts(run: RunFacts) -> dict[str, list[str]]:
         told |= {f"setting {key}": value for key, value in record.settings.items()}
         for what, value in told.items():
             if value is not None:
-                found.setdefault(what, {})[_text(value)] = None
+                found.setdefault(what, {})[fact_text(value)] = None
     return {what: list(values) for what, values in found.items()}
 
 
@@ -194,7 +193,3 @@ def _machines(run: RunFacts) -> str:
 
 def _difference(what: str, values: Sequence[str]) -> Difference | None:
     return Difference(what, tuple(values)) if len(set(values)) > 1 else None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)

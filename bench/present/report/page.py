@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from sparsebench.bench.present.report import contents
 from sparsebench.bench.present.report.build import Report
 from sparsebench.bench.present.report.explorer import explorers, legend
 from sparsebench.bench.present.report.forest import forest_of
+from sparsebench.bench.present.report.runs import fact_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -82,7 +81,7 @@ def html_page(report: Report) -> str:
         engine=contents.engine_table(report),
         weights=contents.weight_table(report),
         machine_line=describe_machine,
-        fact=_fact,
+        fact=fact_text,
     )
 
 
@@ -98,16 +97,6 @@ def _facets(report: Report) -> dict[str, list[str]]:
         for name, value in zip(contents.FACETS, values, strict=True):
             found[name][value] = None
     return {name: sorted(values) for name, values in found.items() if len(values) > 1}
-
-
-def _fact(value: Any) -> str:
-    """A fact of a machine as text; empty where it is unknown."""
-    if isinstance(value, Mapping):
-        told = {key: _fact(item) for key, item in value.items()}
-        return ", ".join(f"{key} {item}" for key, item in told.items() if item)
-    if isinstance(value, list | tuple):
-        return ", ".join(filter(None, map(_fact, value)))
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _breakable(text: str) -> Markup:

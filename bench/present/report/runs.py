@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.comparisons import CellTimes, by_cell, compare_run, run_times
+from sparsebench.bench.comparisons import (
+    CellTimes,
+    Records,
+    by_cell,
+    compare_run,
+    indexed,
+    run_times,
+)
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.machine.busy import Busy, busy
 from sparsebench.bench.machine.drift import noted_blocks
@@ -37,7 +46,7 @@ class RunFacts:
 
     label: str
     path: Path
-    records: tuple[Record, ...]
+    records: Records
     trials: tuple[Trial, ...]
     comparisons: tuple[Comparison, ...]
     sections: tuple[Section, ...]
@@ -46,7 +55,7 @@ class RunFacts:
     blocks: Mapping[str, Mapping[str, Any]]
     busy: Busy | None = None
 
-    @property
+    @cached_property
     def data(self) -> RunData:
         """What its answers follow from."""
         return RunData(self.label, self.records, self.trials, self.comparisons, self.times)
@@ -74,7 +83,7 @@ class RunFacts:
 
     def record(self, key: str) -> Record:
         """The record with this id."""
-        return next(record for record in self.records if record.id == key)
+        return self.records.by_id[key]
 
 
 def load_runs(paths: Sequence[Path]) -> list[RunFacts]:
@@ -90,7 +99,7 @@ def load_runs(paths: Sequence[Path]) -> list[RunFacts]:
 
 
 def _read(folder: RunFolder, label: str) -> RunFacts:
-    records, trials = folder.records(), folder.trials()
+    records, trials = indexed(folder.records()), folder.trials()
     if not records:
         raise NothingMeasuredError(
             f"{folder.path} has no record yet.",
@@ -101,7 +110,7 @@ def _read(folder: RunFolder, label: str) -> RunFacts:
     return RunFacts(
         label=label,
         path=folder.path,
-        records=tuple(records),
+        records=records,
         trials=tuple(trials),
         comparisons=tuple(comparisons),
         sections=tuple(sections(records, trials, comparisons)),
@@ -136,3 +145,15 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         if len(set(labels)) == len(labels):
             break
     return labels if parts else []
+
+
+def fact_text(value: Any) -> str:
+    """A fact of a machine as text; empty where it is unknown."""
+    if isinstance(value, Mapping):
+        told = {key: fact_text(item) for key, item in value.items()}
+        return ", ".join(f"{key} {item}" for key, item in told.items() if item)
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(fact_text, value)))
+    return (
+        "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+    )

@@ -2,9 +2,9 @@
 
 from sparsebench.bench.present.tables.compared import compared_table
 from sparsebench.bench.present.tables.main import main_table
+from sparsebench.bench.present.tables.printed import terminal_tables
 from sparsebench.bench.present.tables.rows import Row, Section, sections
 from sparsebench.bench.present.tables.spreadsheet import summary_csv, summary_frame
-from sparsebench.bench.present.tables.terminal import terminal_tables
 
 __all__ = [
     "Row",

@@ -124,6 +124,6 @@ def _profiles(
     seconds: dict[str, dict[str, float | None]] = {}
     for record in records:
         name = f"{record.backbone.name} on {engines[record.id]}"
-        level = times[record.id].level().mid if record.id in times else None
+        level = times[record.id].level.mid if record.id in times else None
         seconds.setdefault(name, {})[record.task.name] = level
     return performance_profiles(seconds)

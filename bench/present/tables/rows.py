@@ -11,6 +11,7 @@ from sparsebench.bench.comparisons import (
     CellTimes,
     best_dense,
     by_cell,
+    indexed,
     run_times,
 )
 from sparsebench.bench.comparisons.accuracy import accuracy_of
@@ -144,7 +145,7 @@ def sections(
     records: Sequence[Record], trials: Sequence[Trial], comparisons: Sequence[Comparison]
 ) -> list[Section]:
     """All tables of a run, in the order in which the records name workloads and tasks."""
-    times = run_times(records, by_cell(trials))
+    records, times = indexed(records), run_times(records, by_cell(trials))
     compared = {comparison.sparse: comparison for comparison in comparisons}
     totals = dense_totals(records, times)
     groups: dict[tuple[str, str, str | None], list[Record]] = {}
@@ -217,7 +218,7 @@ def _row(
 
 def _speed(record: Record, times: CellTimes) -> Interval:
     """Images a second, or seconds of a whole trial."""
-    level = times.level()
+    level = times.level
     if described(record.workload).unit == PER_SECOND:
         return Interval(1 / level.mid, 1 / level.high, _over(level.low), level.count)
     items = record.trials[0].items if record.trials else 1

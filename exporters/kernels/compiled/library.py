@@ -203,7 +203,7 @@ class CFoldedMean(Structure):
         (name, c_int64)
         for name in (
             *("channels", "channel", "blocks", "block"),
-            *("row", "column", "height", "width", "pictures"),
+            *("row", "column", "height", "width", "pictures", "area"),
         )
     )
 

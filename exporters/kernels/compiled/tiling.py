@@ -32,6 +32,15 @@ class Axis:
     step: int
     shifts: tuple[int, ...]
 
+    def seen(self) -> float:
+        """Share of (place, tap) that meet a place of the other tensor."""
+        found = [
+            0 <= self.step * i + shift < self.other
+            for i in range(self.own)
+            for shift in self.shifts
+        ]
+        return sum(found) / len(found)
+
     def kind(self, first: int, count: int, shift: int) -> int | None:
         """What a tap sees of ``[first, first + count)``: a kind, -1 for nothing, None for
         a part that the kernels have no code for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +141,12 @@ class PartCalls:
         residual = -1 if step.residual is None else self._slot(step.residual)
         name = step.layer if isinstance(step, NormStep) else ""
         kind = type(step).__name__
+        reads_others = isinstance(step, NormStep | MaxPoolStep) and self._grouping.window(step) > 1
+        if self._grouping.border(step, group) or (
+            inp.padded and (reads_others or isinstance(step, MeanStep))
+        ):
+            fill = -np.inf if isinstance(step, MaxPoolStep) else 0.0
+            self._fill_border(step.inp, x, inp, fill, (name, kind))
         if isinstance(step, MeanStep):
             self.slots.features = self.slots.take(group)
             what = CFoldedMean(
@@ -152,14 +159,11 @@ class PartCalls:
                 inp.height,
                 inp.width,
                 inp.fold.pictures,
+                math.prod(inp.plane),
             )
             self._add(name, kind, _MEAN, what, x, self.slots.features)
             return
         out = shapes[step.out, group]
-        border = self._grouping.border(step, group)
-        if border:
-            fill = -np.inf if isinstance(step, MaxPoolStep) else 0.0
-            self._fill_border(step.inp, x, inp, fill, (name, kind))
         if isinstance(step, NormStep):
             self._convolve(step, inp, out, x, residual)
             return
@@ -238,6 +242,8 @@ class PartCalls:
         within = np.broadcast_to((pictures % before)[:, None, :], (len(pictures), *y.shape))
         if value == PICTURES:
             _, height, width = grouping.sizes[value]
+            # What lies outside of the plane is any pixel until a border is filled.
+            y, x = np.minimum(y, height - 1), np.minimum(x, width - 1)
             offsets, channel = np.broadcast_to(y * width + x, within.shape), height * width
         else:
             source = grouping.shapes[value, before]
@@ -261,7 +267,7 @@ class PartCalls:
             *(table.ctypes.data for table in tables),
             count,
             sweep,
-            shape.width if value == PICTURES and stride == 1 else 0,
+            shape.width if value == PICTURES and stride == 1 and not shape.padded else 0,
         )
         self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
 

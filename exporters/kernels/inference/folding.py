@@ -17,7 +17,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-# Places of a piece along each axis. Smaller ones are mostly border, and their tiles are small.
+# Places of a piece along each axis. For kernels that read their pattern smaller ones are mostly
+# border, and their tiles are small; generated code takes a place at a time.
 LEAST_PIECE = 4
 _SMALL = 32  # vectors
 
@@ -48,11 +49,12 @@ class Fold:
         """Pictures of a tensor."""
         return self.pictures * self.blocks
 
-    def fits(self, size: tuple[int, int], before: tuple[int, int], stride: int) -> bool:
-        """Whether a layer's input (`before`) and output planes can be folded like this."""
+    def fits(self, size: tuple[int, int], before: tuple[int, int], stride: int, least: int) -> bool:
+        """Whether a layer's input (`before`) and output planes can be folded like this, into
+        pieces of at least `least` places along each axis."""
         pieces = (self.down, self.across)
         return self.whole or all(
-            out % n == inp % n == 0 and inp == stride * out and out // n >= LEAST_PIECE
+            out % n == inp % n == 0 and inp == stride * out and out // n >= least
             for n, out, inp in zip(pieces, size, before, strict=True)
         )
 
@@ -75,6 +77,7 @@ class Folded:
         channels: C.
         height: of a piece.
         width: of a piece.
+        plane: (height, width) of a whole plane; the pieces may reach beyond it.
         halo: places of border on each side of a piece.
         lanes: of a vector.
         item_bytes: 4 or 8.
@@ -85,10 +88,17 @@ class Folded:
     channels: int
     height: int
     width: int
+    plane: tuple[int, int]
     halo: int
     lanes: int
     item_bytes: int = 4
     pixel_major: bool = False
+
+    @property
+    def padded(self) -> bool:
+        """Whether there are pixels outside of the plane."""
+        fold = self.fold
+        return self.plane != (fold.down * self.height, fold.across * self.width)
 
     @property
     def row(self) -> int:
@@ -191,27 +201,29 @@ class Folded:
 
 
 def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """What fills the borders: (to, from, permutation) of each vector; ``[9, lanes]`` permutations.
+    """What fills the borders, and what lies outside of the planes.
 
-    A permutation names the neighbour's lane, or ``lanes`` for what lies outside of the picture.
+    Returns:
+        (to, from, permutation) of each vector, and the permutations ``[n, lanes]``: the
+        neighbour's lane, or ``lanes`` for what lies outside of the plane.
     """
-    fold, halo, lanes = shape.fold, shape.halo, shape.lanes
+    fold, lanes = shape.fold, shape.lanes
     lane = np.arange(lanes)
     down, across = lane // fold.across % fold.down, lane % fold.across
-    permutations = np.empty((9, lanes), np.int32)
-    for k in range(9):
-        dy, dx = k // 3 - 1, k % 3 - 1
-        inside = (down + dy >= 0) & (down + dy < fold.down)
-        inside &= (across + dx >= 0) & (across + dx < fold.across)
-        permutations[k] = np.where(inside, lane + dy * fold.across + dx, lanes)
-    moves = []
-    for y in range(-halo, shape.height + halo):
-        for x in range(-halo, shape.width + halo):
-            dy, dx = y // shape.height, x // shape.width
-            if (dy, dx) != (0, 0):
+    moves: list[tuple[int, int, int]] = []
+    known: dict[bytes, int] = {lane.astype(np.int32).tobytes(): -1}  # nothing to do
+    for y in range(-shape.halo, shape.height + shape.halo):
+        for x in range(-shape.halo, shape.width + shape.halo):
+            row, column = down * shape.height + y, across * shape.width + x
+            inside = (row >= 0) & (row < shape.plane[0]) & (column >= 0) & (column < shape.plane[1])
+            (dy, source_y), (dx, source_x) = divmod(y, shape.height), divmod(x, shape.width)
+            found = np.where(inside, lane + dy * fold.across + dx, lanes).astype(np.int32)
+            permutation = known.setdefault(found.tobytes(), len(known) - 1)
+            if permutation >= 0:
                 to, source = (
                     i * shape.row_stride + j * shape.column_stride
-                    for i, j in ((y, x), (y % shape.height, x % shape.width))
+                    for i, j in ((y, x), (source_y, source_x))
                 )
-                moves.append((to, source, 3 * (dy + 1) + dx + 1))
-    return np.array(moves, np.int32).reshape(-1, 3), permutations
+                moves.append((to, source, permutation))
+    tables = np.frombuffer(b"".join(known), np.int32).reshape(-1, lanes)[1:]
+    return np.array(moves, np.int32).reshape(-1, 3), np.ascontiguousarray(tables)

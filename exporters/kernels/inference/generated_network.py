@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.generated.convolution import LANES
 from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
@@ -10,8 +12,11 @@ from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.generated_calls import GeneratedCalls
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
+from sparsebench.exporters.kernels.inference.thinning import thin_inputs
 
 _LEAST = 7  # bytes of code for each non-zero
+# Work as a multiple of what the images need, beyond which lines of pixels are faster; measured.
+_MOST_WASTE = 2.0
 
 
 class GeneratedNetwork(FoldedNetwork):
@@ -54,6 +59,24 @@ class GeneratedNetwork(FoldedNetwork):
         calls = GeneratedCalls(self.network, self._grouping, part, self.kernels, threads)
         self._calls.append(calls)
         return calls
+
+
+def why_pixels(
+    network: OnnxNetwork, batch_size: int, input_shape: tuple[int, int, int], kernels: Library
+) -> str:
+    """Why few images are faster in lines of pixels, or nothing: their planes have no equal pieces
+    and would be padded by too much."""
+    item = np.dtype(kernels.dtype).itemsize
+    grouping = Grouping(
+        thin_inputs(network), batch_size, input_shape, LANES, item, pixel_major=True
+    )
+    if grouping.waste <= _MOST_WASTE:
+        return ""
+    size = "x".join(map(str, input_shape[1:]))
+    return (
+        f"Planes of {size} pixels have no equal pieces for {batch_size} images: generated code "
+        f"would do {grouping.waste:.1f} times their work."
+    )
 
 
 def why_not(network: OnnxNetwork, kernels: Library) -> str:

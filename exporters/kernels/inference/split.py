@@ -15,7 +15,11 @@ from sparsebench.exporters.kernels.compiled.steps import NormStep
 from sparsebench.exporters.kernels.generated.memory import refusal
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
-from sparsebench.exporters.kernels.inference.generated_network import GeneratedNetwork, why_not
+from sparsebench.exporters.kernels.inference.generated_network import (
+    GeneratedNetwork,
+    why_not,
+    why_pixels,
+)
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
@@ -35,10 +39,10 @@ class SplitNetwork:
     """A network compiled for one batch size.
 
     Attributes:
-        parts: (pictures, layout) of each part, in order; ``blocks`` or ``pixels``.
+        parts: (images, layout) of each part, in order; ``blocks`` or ``pixels``.
         paths: which code runs each part: ``generated``, ``compiled`` or ``pixels``.
         layers: names of the convolutions.
-        why_not: why no code is generated for blocks, or nothing.
+        why_not: why no code is generated for some part, or nothing.
         code_bytes: of generated code.
         multiply_adds: of vectors, of one call, by layer and path.
     """
@@ -60,27 +64,28 @@ class SplitNetwork:
         self.code_bytes = 0
         compiled: dict[tuple[int, str], _Compiled] = {}
         for count, layout in self.parts:
-            if (count, layout) in compiled:
-                continue
             what = (network, count, input_shape, kernels, threads)
-            if layout == "pixels":
-                compiled[count, layout] = PixelNetwork(*what)
-                continue
-            if not self.why_not:
+            if layout == "pixels" and not self.why_not:
+                self.why_not = why_pixels(network, count, input_shape, kernels)
+            if (count, layout) not in compiled and not self.why_not:
                 try:
                     made = GeneratedNetwork(*what)
                 except SparsebenchError as error:
                     self.why_not = error.cause
                 else:
-                    compiled[count, layout], self.code_bytes = made, made.code_bytes
-                    continue
-            compiled[count, layout] = FoldedNetwork(*what)
+                    self.code_bytes += made.code_bytes
+                    compiled[count, layout] = made
+            if (count, layout) not in compiled:
+                kind = PixelNetwork if layout == "pixels" else FoldedNetwork
+                compiled[count, layout] = kind(*what)
         named = {GeneratedNetwork: "generated", FoldedNetwork: "compiled", PixelNetwork: "pixels"}
         self.paths = [named[type(compiled[part])] for part in self.parts]
         self._compiled = [
-            (count, compiled[count, layout], path)
-            for (count, layout), path in zip(self.parts, self.paths, strict=True)
+            (part[0], compiled[part], path)
+            for part, path in zip(self.parts, self.paths, strict=True)
         ]
+        if not self.why_not:
+            self.parts = [(count, "blocks") for count, _ in self.parts]
         self.multiply_adds: Counter[tuple[str, str]] = Counter()
         for _, part, path in self._compiled:
             self.multiply_adds.update({(n, path): m for n, m in part.multiply_adds.items()})
@@ -120,8 +125,9 @@ def _named(tell: Tell, path: str, name: str, kind: str, seconds: float) -> None:
 def split_batch(batch_size: int, lanes: int) -> list[tuple[int, str]]:
     """(pictures, layout) of each part.
 
-    A register holds `lanes` pictures of a block, so a block of half as many or fewer wastes
-    more than the gaps between rows and the unaligned reads of lines of pixels cost.
+    A register holds `lanes` images of a block, so a block of half as many or fewer wastes more
+    than the gaps between rows and the unaligned reads of lines of pixels cost. Generated code has
+    no lines of pixels: the few that are left get code of their own, with folds that suit them.
     """
     left = batch_size % lanes
     if left == 0 or left > lanes // 2:

@@ -40,6 +40,13 @@ def test_what_can_run_is_not_refused(cli: Cli) -> None:
     assert (told["refused"], told["fetched"], len(told["cells"])) == ([], [], 2)
 
 
+def test_a_sweep_lists_each_value(cli: Cli) -> None:
+    found = cli(*PLAN, "--batch-size", 1, "--batch-size", 16)
+    assert found.code == 0, found.err
+    for size in (1, 16):
+        assert f"resnet18/dense@generated on onnxruntime, batch size {size}" in found.out
+
+
 def test_a_task_that_is_not_here_is_told_with_its_size_and_not_fetched(
     cli: Cli, tmp_path: Path
 ) -> None:

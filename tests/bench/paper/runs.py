@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper.cells import Cell, paper_cells
-from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.records import (
     Accuracy,
     BackboneInfo,
@@ -83,6 +83,7 @@ def run_beside_the_paper(
     """Dense as in the paper, the methods of `off` so many points off it, on some of its tasks."""
     wanted = {"dense": 0.0, **off}
     return RunData.of(
+        "ours",
         [
             record_of(cell, wanted[cell.model.method])
             for cell in paper_cells()
@@ -91,6 +92,4 @@ def run_beside_the_paper(
             and cell.transfer in transfers
             and cell.model.method in wanted
         ],
-        name="ours",
-        comparisons=(),
     )

@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper import Reproduction, paper_cells, reproduce
 from sparsebench.bench.paper.cells import Cell, Model
 from sparsebench.bench.paper.measures import agreement, correlation, difference
 from sparsebench.bench.paper.tables import markdown_page, sentences, tables
 from sparsebench.bench.present.plots import difficulty, epoch_time, error_increase, style, task_grid
 from sparsebench.bench.present.plots.canvas import NothingToDrawError
-from sparsebench.bench.present.plots.data import RunData
 from sparsebench.bench.present.table import terminal
 from sparsebench.bench.records import RunFolder
 from tests.bench.conftest import Result
@@ -115,7 +115,7 @@ def test_what_is_not_the_paper_s_cell_never_stands_beside_one() -> None:
         record_of(cell, trained=False, workload="linear-online"),
         record_of(cell, variant="+compact", workload="full"),
     ]
-    found = reproduce([RunData.of(records, comparisons=())])
+    found = reproduce([RunData.of("", records)])
     assert {one.task for one in found.ours} == {"pets:300", "pets (top1)"}
     assert found.shared == 0
     assert len(found.left_out) == 2
@@ -127,7 +127,7 @@ def test_cached_features_count_before_online_ones_as_in_the_paper() -> None:
     cell = the_cell("acdc", 0.8, "pets")
     online, cached = record_of(cell, 3.0, workload="linear-online"), record_of(cell, 1.0)
     for order in ((online, cached), (cached, online)):
-        (row,) = reproduce([RunData.of(order, comparisons=())]).tasks
+        (row,) = reproduce([RunData.of("", order)]).tasks
         assert row.difference is not None and row.difference.mid == pytest.approx(1.0, abs=1e-3)
 
 
@@ -158,7 +158,7 @@ def test_an_architecture_that_the_paper_lacks_stands_alone() -> None:
                                     dense_partner="resnet18/dense@paper"))
         for r in run.records
     ]  # fmt: skip
-    found = reproduce([RunData.of(renamed, comparisons=())])
+    found = reproduce([RunData.of("", renamed)])
     rows = [row for row in found.errors if row.model.arch == "resnet18"]
     assert len(rows) == 6 and all(row.paper is None and row.ours for row in rows)
     shown = texts(error_increase.draw(found.errors, "resnet18"))
@@ -187,10 +187,8 @@ def test_figures_side_by_side(beside: Reproduction) -> None:
 def test_time_per_epoch_against_accuracy() -> None:
     cells = [the_cell("dense", 0.0, "pets", "full"), the_cell("acdc", 0.9, "pets", "full")]
     seconds = (20.0, 8.0)
-    run = RunData.of(
-        [record_of(c, epoch_seconds=s) for c, s in zip(cells, seconds, strict=True)],
-        comparisons=(),
-    )
+    records = [record_of(c, epoch_seconds=s) for c, s in zip(cells, seconds, strict=True)]
+    run = RunData.of("", records)
     (axes,) = epoch_time.draw([run])[0].axes
     points = [container[0].get_xydata()[0] for container in axes.containers]
     for (x, y), cell, expected in zip(points, cells, seconds, strict=True):

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sparsebench.bench.cli.run import _partners
+from sparsebench.bench.cli.baselines import named_baselines
 from tests.bench.conftest import Result
 from tests.models.onnx_graphs import BODY, model_of, saved, weights
 
@@ -107,8 +107,8 @@ def test_a_dense_option_is_split_where_both_sides_exist(tmp_path: Path) -> None:
     for name in names:
         saved(dense(), name)
     one, two = map(str, names)
-    assert _partners([f"{one}={two}"]) == {one: two}
-    assert _partners([f"resnet18/gmp-90@{one}=resnet18/dense@{two}"]) == {
+    assert named_baselines([f"{one}={two}"], []) == {one: two}
+    assert named_baselines([f"resnet18/gmp-90@{one}=resnet18/dense@{two}"], []) == {
         f"resnet18/gmp-90@{one}": f"resnet18/dense@{two}"
     }
-    assert _partners(["my.onnx=dense.onnx"]) == {"my.onnx": "dense.onnx"}
+    assert named_baselines(["my.onnx=dense.onnx"], []) == {"my.onnx": "dense.onnx"}

@@ -51,8 +51,8 @@ def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
 def test_what_was_measured_takes_the_place_of_the_forecast() -> None:
     run, clock = pace((2, 3))
     run.expect(0, 20.0)
-    assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(80)
-    # The first launch exports too; the second one is what the others take.
+    # The first launch exports too: the others are still foreseen as before it.
+    assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(40)
     assert launch(run, clock, 0, 30.0)[-1].remaining == pytest.approx(30)
     assert launch(run, clock, 0, 30.0)[-1] == Reading(1.0, 100.0, 0.0)
 
@@ -93,6 +93,18 @@ def test_a_group_that_nothing_is_known_of_takes_as_long_a_cell_as_the_others() -
     run.expect(0, 20.0)
     run.expect(1, None)
     assert run.reading().remaining == pytest.approx(60 + 40)
+
+
+def test_a_group_that_begins_loads_and_exports_as_the_first_one_did() -> None:
+    """Seen: 86 % and 30 s remaining, where the next group's first launch took 88 s."""
+    run, clock = pace((2, 2), (2, 2))
+    launch(run, clock, 0, 140.0)
+    assert launch(run, clock, 0, 14.0)[-1].remaining == pytest.approx(140 + 14)
+    # Its own first steps tell less than what the other group took.
+    run.start(1, ["a", "b"])
+    clock.now += 60
+    run.reach("a", 0.5)
+    assert run.reading().remaining == pytest.approx(140 - 60 + 14)
 
 
 def test_blocks_of_a_resumed_run_that_are_there_already_are_not_to_do() -> None:

@@ -16,13 +16,11 @@ void sparse_act(const Shape* shape, const real* in, const real* residual, real* 
 }
 
 static void fill_halo(const Halo& h, real* data, real fill, int threads) {
-    bits index[9];
-    for (int k = 0; k < 9; ++k)
-        for (int l = 0; l < VL; ++l) index[k][l] = h.permutations[k * VL + l];
     const vec outside = splat(fill);
     Pool::instance().run(h.moves_count, threads, [&](int64_t i) {
         const Move& move = h.moves[i];
-        const bits lanes = index[move.permutation];
+        bits lanes;
+        for (int l = 0; l < VL; ++l) lanes[l] = h.permutations[move.permutation * VL + l];
         for (int64_t c = 0; c < h.channels; ++c) {
             real* plane = data + c * h.channel;
             store(plane + move.to, shuffle(load(plane + move.from), outside, lanes));
@@ -261,7 +259,7 @@ static void mean(const FoldedMean& m, const real* from, real* const* features, i
                 real total = 0;
                 for (int64_t k = 0; k < pieces; ++k) total += sum[p * pieces + k];
                 real* out = features[b * m.pictures + p];
-                if (out) out[c] = total / real(m.height * m.width * pieces);
+                if (out) out[c] = total / real(m.area);
             }
         }
     });

@@ -73,6 +73,7 @@ struct FoldedPool {
 struct FoldedMean {
     int64_t channels, channel, blocks, block, row, column, height, width;
     int64_t pictures;  // of one block
+    int64_t area;      // pixels of a plane; vectors hold zeros beyond them
 };
 
 enum Kind : int32_t {

@@ -164,7 +164,7 @@ def _seeds(record: Record, records: dict[str, Record]) -> tuple[float, ...]:
 
 
 def _level(run: Path, record: Record) -> float:
-    return data(run).times[record.id].level().mid
+    return data(run).times[record.id].level.mid
 
 
 def test_one_and_both_tasks_of_three_ways_are_questions() -> None:

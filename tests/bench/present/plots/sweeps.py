@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsebench.bench.present.plots.data import RunData
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots.points import Point, PointSet
 from sparsebench.bench.records import Record, TimedBlock
 from tests.bench.synthetic import SyntheticRun, make_run
@@ -45,7 +45,7 @@ def with_setting(
 
 def data(run: SyntheticRun, name: str = "") -> RunData:
     """As a figure wants it."""
-    return RunData.of(run.records, run.trials, name=name)
+    return RunData.of(name, run.records, run.trials)
 
 
 def sweep_of_batch_sizes(sizes: Sequence[int], cliff: float = 1.5) -> list[RunData]:

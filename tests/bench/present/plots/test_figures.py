@@ -16,10 +16,12 @@ from PIL import Image
 
 from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
+from sparsebench.bench.comparisons import Records
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import bound, profiles, scaling, stages, style
 from sparsebench.bench.present.plots.axes import nice_ticks
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, new_figure, save_figure
-from sparsebench.bench.present.plots.data import RunData, Selection, caption
+from sparsebench.bench.present.plots.data import Selection, caption
 from sparsebench.bench.present.plots.figures import FIGURES
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
 from sparsebench.bench.records import Estimate
@@ -67,7 +69,7 @@ def test_stages_carry_accuracies_and_leave_generated_weights_out() -> None:
 def test_stages_tell_precisions_apart() -> None:
     run = make_run(backbones=TRAINED[:2], engines=["torch"], workloads=["linear-cached"])
     half = with_setting(run, "half", precision="bf16")
-    both = RunData.of([*run.records, *half.records], [*run.trials, *half.trials])
+    both = RunData.of("", [*run.records, *half.records], [*run.trials, *half.trials])
     (figure,) = stages.draw([both])
     headings = [text.get_text() for text in figure.axes[0].texts]
     assert "torch" in headings and "torch bf16" in headings
@@ -228,7 +230,7 @@ def test_a_figure_without_material_exits_three_and_says_why(cli: Cli, tmp_path: 
     make_run(blocks=2, backbones=TRAINED[:2], engines=["torch"]).write(tmp_path / "run")
     done = cli("plot", tmp_path / "run", "--figure", "threads")
     assert done.code == 3
-    assert "two numbers of threads" in done.err and "--threads N" in done.err
+    assert "two numbers of threads" in done.err and "--threads 1 --threads 2" in done.err
 
 
 def test_several_figures_do_not_go_into_one_file(cli: Cli, tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_the_name_of_a_task_is_text_and_no_formula(tmp_path: Path) -> None:
     run = make_run(blocks=3, backbones=TRAINED[:2], engines=["torch"])
     name = "a$^{b$ <script>"
     records = [replace(r, task=replace(r.task, name=name)) for r in run.records]
-    odd = RunData.of(records, run.trials)
+    odd = RunData.of("", records, run.trials)
     for figure in (from_runs([odd]), stages.draw([odd])):
         assert name in texts(figure)
         _, svg = save_figure(figure, tmp_path, "odd")
@@ -259,6 +261,6 @@ def test_a_run_without_an_accuracy_enters_no_figure() -> None:
     bare = data(make_run(workloads=("inference",), backbones=TRAINED))
     with pytest.raises(NothingToDrawError, match="6 cells without an accuracy"):
         bound.draw([bare])
-    hidden: RunData = replace(bare, records=tuple(replace(r, trials=()) for r in bare.records))
+    hidden: RunData = replace(bare, records=Records(replace(r, trials=()) for r in bare.records))
     with pytest.raises(NothingToDrawError):
         stages.draw([hidden])

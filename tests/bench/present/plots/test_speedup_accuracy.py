@@ -18,9 +18,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.canvas import ONE_COLUMN, TWO_COLUMNS, Page
-from sparsebench.bench.present.plots.data import RunData, Selection
+from sparsebench.bench.present.plots.data import Selection
 from sparsebench.bench.present.plots.labels import Box, place
 from sparsebench.bench.present.plots.points import Point, PointSet, points_of
 from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, pareto_front, save
@@ -128,7 +129,7 @@ def test_the_band_of_no_worse_ends_at_the_stated_margin(run: SyntheticRun) -> No
 
 def test_one_engine_and_workload_can_be_chosen(run: SyntheticRun) -> None:
     chosen = Selection(workloads=("inference",), engines=("deepsparse",))
-    data = RunData.of(run.records, run.trials)
+    data = RunData.of("", run.records, run.trials)
     (axes,) = from_runs([data], chosen)[0].axes
     assert axes.get_title(loc="left") == "inference on digits\ndeepsparse"
     # Ratios are against the best dense engine of the run, which is not shown.
@@ -381,3 +382,15 @@ def test_lone_label_stays_at_its_point() -> None:
 def test_cells_on_a_gpu_are_an_engine_of_their_own(run: SyntheticRun) -> None:
     records = [replace(r, engine=replace(r.engine, device="cuda")) for r in run.records]
     assert "torch cuda" in {point.engine for point in all_points(SyntheticRun(records, [])).points}
+
+
+def test_a_figure_of_many_panels_draws_the_first_and_says_how_many_there_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = replace(TWO_COLUMNS, most=4)
+    figures = draw(many_tasks(2), page=page)
+    assert sum(axes.axison for figure in figures for axes in figure.axes) == 4
+    assert "These are 4 of 12 panels." in "".join(
+        text.get_text().replace("\n", " ") for text in figures[0].texts
+    )
+    assert "--panels 12" in caplog.text

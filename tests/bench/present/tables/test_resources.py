@@ -16,7 +16,7 @@ from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.comparisons.latency import latency_json
 from sparsebench.bench.machine.energy import JOULES
 from sparsebench.bench.present.tables import sections, summary_csv
-from sparsebench.bench.present.tables.terminal import terminal_tables
+from sparsebench.bench.present.tables.printed import terminal_tables
 from sparsebench.bench.records import MODEL_BYTES, PEAK_MEMORY, Record
 from tests.bench.conftest import Result
 from tests.bench.present.tables.test_tables import printed

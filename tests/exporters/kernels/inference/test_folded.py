@@ -184,11 +184,12 @@ def test_large_planes_take_few_pictures_and_groups_grow() -> None:
                 assert value is None or grouping.made_in[value] <= part.group
 
 
-def test_folds_use_all_lanes_and_the_borders_hold_the_neighbours() -> None:
+@pytest.mark.parametrize("plane", [(10, 12), (8, 11)])
+def test_folds_use_all_lanes_and_the_borders_hold_the_neighbours(plane: tuple[int, int]) -> None:
     for lanes in (4, 8, 16):
         for fold in folds(lanes):
             assert fold.pictures * fold.down * fold.across == lanes
-    shape = Folded(Fold(4, 2, 2), 1, 5, 6, 2, 16)
+    shape = Folded(Fold(4, 2, 2), 1, 5, 6, plane, 2, 16)
     pictures = np.arange(1, 4 * 10 * 12 + 1, dtype=np.float64).reshape(4, 10, 12)
     memory = np.zeros(shape.bytes // 4)
     picture, y, x = shape.pixel()
@@ -202,6 +203,8 @@ def test_folds_use_all_lanes_and_the_borders_hold_the_neighbours() -> None:
     for to, source, k in moves:
         lanes_there = np.append(memory[shape.lead + source :][:16], 0.0)
         memory[shape.lead + to :][:16] = lanes_there[permutations[k]]
+    pictures[:, plane[0] :] = 0  # outside of the plane
+    pictures[:, :, plane[1] :] = 0
     padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
     whole = memory[: 9 * shape.row_stride].reshape(9, -1, 16)
     for lane in range(16):

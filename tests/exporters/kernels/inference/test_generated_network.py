@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("size", "batch", "threads"), [(64, 1, 1), (64, 13, 2), (128, 5, 2), (32, 70, 2), (96, 33, 3)]
+    ("size", "batch", "threads"),
+    [(64, 1, 1), (64, 13, 2), (128, 5, 2), (32, 70, 2), (96, 33, 3), (56, 1, 2), (112, 2, 1)],
 )
 def test_groups_of_images_give_the_features_of_each(size: int, batch: int, threads: int) -> None:
     network = bottlenecks(np.random.default_rng(0))
@@ -35,7 +36,9 @@ def test_groups_of_images_give_the_features_of_each(size: int, batch: int, threa
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_layers_are_pytorchs_in_float64(data: st.DataObject) -> None:
-    size = data.draw(st.sampled_from([(8, 8), (16, 24), (32, 16), (20, 40), (9, 16), (64, 8)]))
+    size = data.draw(
+        st.sampled_from([(8, 8), (16, 24), (32, 16), (20, 40), (9, 16), (64, 8), (28, 14)])
+    )
     batch = data.draw(st.sampled_from([1, 3, 8, 11, 33]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     make = Maker(rng, data.draw(st.sampled_from([0.0, 0.15, 1.0])))
@@ -59,6 +62,17 @@ def test_any_layers_are_pytorchs_in_float64(data: st.DataObject) -> None:
     expected = expected_of(network, images)
     found = compiled.run(images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
+
+
+def test_a_few_images_fill_the_registers_whatever_their_size() -> None:
+    """Pieces of one image, padded where it has no equal ones: about 1/16 of its places each."""
+    network = bottlenecks(np.random.default_rng(0), density=1.0)
+    for size in (64, 56, 112, 48):
+        one, many = (
+            GeneratedNetwork(network, n, (3, size, size), library("float32", "avx512"), 1)
+            for n in (1, 16)
+        )
+        assert one.multiply_adds.total() < many.multiply_adds.total() / 16 * 2
 
 
 def test_a_nan_stays_in_its_image() -> None:

@@ -42,11 +42,24 @@ def ran(network: OnnxNetwork, isa: str, **options: bool) -> SplitNetwork:
 
 
 @avx512
-def test_with_avx512_blocks_are_generated_and_the_rest_are_pixels(network: OnnxNetwork) -> None:
+def test_with_avx512_all_parts_of_a_batch_are_generated(network: OnnxNetwork) -> None:
     compiled = ran(network, "avx512")
-    assert (compiled.paths, compiled.why_not) == (["generated", "pixels"], "")
+    assert (compiled.paths, compiled.why_not) == (["generated", "generated"], "")
+    assert compiled.parts == [(16, "blocks"), (1, "blocks")]
     assert compiled.code_bytes > 0 and set(compiled.layers) == set(network.layers)
     assert ran(network, "avx512", generated=False).paths == ["compiled", "pixels"]
+
+
+@avx512
+def test_few_images_of_a_size_without_equal_pieces_run_by_pixels(
+    network: OnnxNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generated_network, "_MOST_WASTE", 1.2)
+    kernels = library("float32", "avx512")
+    for batch, size, path in ((1, 72, "pixels"), (1, 64, "generated"), (16, 72, "generated")):
+        compiled = SplitNetwork(network, batch, (3, size, size), kernels, 1)
+        assert compiled.paths == [path]
+        assert ("no equal pieces" in compiled.why_not) == (path == "pixels")
 
 
 @pytest.mark.parametrize("isa", [isa for isa in supported_isas() if isa != "avx512"])

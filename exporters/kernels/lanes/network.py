@@ -1,0 +1,254 @@
+"""A network of lanes: memory laid out once, its steps run for each group of images."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparsebench.exporters.kernels.compiled.buffers import Buffers
+from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
+from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
+from sparsebench.exporters.kernels.generated.peak import peak_seconds
+from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.lanes.calls import (
+    Addresses,
+    RowCalls,
+    product_call,
+    window_call,
+)
+from sparsebench.exporters.kernels.lanes.library import LaneLibrary
+from sparsebench.exporters.kernels.lanes.pattern import PatternCall
+from sparsebench.exporters.kernels.lanes.programs import recognise_gelu
+from sparsebench.exporters.kernels.lanes.reader import LaneGraph
+from sparsebench.exporters.kernels.lanes.steps import (
+    Instruction,
+    LayerStep,
+    ProductStep,
+    RowStep,
+    Step,
+    written,
+)
+from sparsebench.exporters.kernels.lanes.values import View
+from sparsebench.models.errors import SparsebenchError
+
+Array = NDArray[np.float32]
+Tell = Callable[[str, str, float], object]
+_CODE = 10  # bytes of it for each non-zero, about
+_LINE = 64
+_MOST = 16 << 30  # bytes of values
+
+
+class LaneNetwork:
+    """A network compiled for one batch size.
+
+    Attributes:
+        kernels: the compiled library.
+        threads: that share each step.
+        parts: (images, layout) of each group; the last group's empty lanes hold zeros.
+        paths: which code runs the layers: ``generated`` or ``compiled``.
+        layers: names of the convolutions and linear layers.
+        why_not: why no code is generated, or nothing.
+        code_bytes: of generated code.
+        multiply_adds: of vectors, of one call, by layer and path.
+    """
+
+    def __init__(
+        self,
+        graph: LaneGraph,
+        batch_size: int,
+        input_shape: tuple[int, int, int],
+        kernels: LaneLibrary,
+        threads: int,
+        generated: bool = True,
+    ) -> None:
+        self.kernels, self.threads = kernels, threads
+        self._shape, self._graph = (batch_size, *input_shape), graph
+        self._vector = 4 * kernels.lanes
+        groups = -(-batch_size // kernels.lanes)
+        counts = [min(kernels.lanes, batch_size - kernels.lanes * i) for i in range(groups)]
+        self.parts = [(count, "lanes") for count in counts]
+        self.layers = tuple(layer.name for layer in graph.layers)
+        self.why_not = self._why_not() if generated else "It was not asked for."
+        self.paths = ["compiled" if self.why_not else "generated"] * groups
+        self.multiply_adds: Counter[tuple[str, str]] = Counter()
+        self._code: CodeMemory | None = None
+        self._kept: list[object] = []  # whose addresses the steps hold
+        self._steps: list[tuple[str, str, Callable[[], object]]] = []
+        self._compile()
+        self.code_bytes = 0 if self._code is None else self._code.size
+
+    def run(self, images: Array, tell: Tell | None = None) -> Array:
+        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
+
+        Args:
+            images: float32.
+            tell: is given the layer's name (or nothing), its path or the step's kind, and the
+                seconds of each step.
+
+        Raises:
+            SparsebenchError: the images are not those that it is compiled for.
+        """
+        images = checked_pictures(images, self._shape, np.dtype(np.float32))
+        _, channels, height, width = self._shape
+        output = self._graph.output
+        found = np.empty((len(images), output.shape[1]), np.float32)
+        first = 0
+        for count, _ in self.parts:
+            given = images[first : first + count]
+            self.kernels.gather(
+                given.ctypes.data, count, channels, height * width, self._begins[0], self.threads
+            )
+            for name, kind, step in self._steps:
+                if tell is None:
+                    step()
+                    continue
+                start = time.perf_counter()
+                step()
+                tell(name, kind, time.perf_counter() - start)
+            self.kernels.scatter(
+                self._addresses.of(output),
+                output.strides[1],
+                output.shape[1],
+                count,
+                found[first:].ctypes.data,
+            )
+            first += count
+        return found
+
+    def peak_seconds(self) -> float | None:
+        """Of a vector multiply-add on all threads at best; None where no code can be generated."""
+        return None if self.kernels.isa != "avx512" or refusal() else peak_seconds() / self.threads
+
+    def _why_not(self) -> str:
+        if self.kernels.isa != "avx512":
+            return f"Code is generated for avx512, not {self.kernels.isa}."
+        count = sum(int((layer.weight != 0).sum()) for layer in self._graph.layers)
+        if count * _CODE > LIMIT:
+            return f"{count} non-zeros would take more than {LIMIT >> 20} MiB of code."
+        return refusal()
+
+    def _compile(self) -> None:
+        steps, sizes = self._graph.steps, self._graph.sizes
+        for step in steps:
+            if isinstance(step, RowStep):
+                recognise_gelu(step, _readers(steps, self._graph.output))
+        readers = _readers(steps, self._graph.output)
+        begins, total = _laid_out(steps, sizes, self._graph.output, readers, self._vector)
+        self._memory = Buffers(torch.uint8).take(total)
+        base = self._memory.data_ptr()
+        self._begins = [base + begin for begin in begins]
+        self._addresses = addresses = Addresses(self._begins, self._vector)
+        extents = sizes
+        rows = {id(s): RowCalls(s, addresses, readers) for s in steps if isinstance(s, RowStep)}
+        workers = 8 * self.threads if self.threads > 1 else 1
+        most = max((call.room * call.registers for call in rows.values()), default=1)
+        self._scratch = Buffers(torch.uint8).take(workers * most * self._vector)
+        made: list[GeneratedConvolution] = []
+        for step in steps:
+            if isinstance(step, LayerStep):
+                self._layer(step, extents, made)
+            elif isinstance(step, RowStep):
+                self._rows(rows[id(step)], most)
+            elif isinstance(step, ProductStep):
+                self._structure("Product", "product", product_call(step, addresses))
+            else:
+                self._structure("Pool", "window", window_call(step, addresses))
+        if made:
+            self._code = CodeMemory([code for layer in made for code in layer.functions])
+            places = iter(self._code.addresses)
+            for layer in made:
+                layer.place(tuple(next(places) for _ in layer.functions))
+                layer.functions = []
+
+    def _rows(self, call: RowCalls, most: int) -> None:
+        scratch, kernels, threads = self._scratch.data_ptr(), self.kernels, self.threads
+        given, room = ctypes.addressof(call.c), call.room
+        self._kept.append(call)
+        self._steps.append(("", "Rows", lambda: kernels.rows(given, scratch, room, most, threads)))
+
+    def _structure(self, kind: str, function: str, what: ctypes.Structure) -> None:
+        call, threads = getattr(self.kernels, function), self.threads
+        self._steps.append(("", kind, lambda: call(ctypes.addressof(what), threads)))
+
+    def _layer(self, step: LayerStep, extents: list[int], made: list[GeneratedConvolution]) -> None:
+        kernels, threads, of = self.kernels, self.threads, self._addresses.of
+        residual = None if step.residual is None else of(step.residual)
+        inp, out = of(step.inp), of(step.out)
+        path = "compiled" if self.why_not else "generated"
+        what: GeneratedConvolution | PatternCall
+        if self.why_not:
+            what = PatternCall(step, self._vector)
+            call = kernels.sparse
+        else:
+            what = GeneratedConvolution(
+                step.weight,
+                step.bias,
+                step.geometry,
+                _planes(step.inp, extents),
+                _planes(step.out, extents),
+                step.act,
+                step.residual is not None,
+            )
+            call = kernels.generated
+            made.append(what)
+        self.multiply_adds[step.name, path] += what.multiply_adds * len(self.parts)
+        given = ctypes.addressof(what.c)
+        self._kept.append(what)
+        self._steps.append((step.name, path, lambda: call(given, inp, out, residual, threads)))
+
+
+def _planes(view: View, extents: list[int]) -> Planes:
+    _, height, width = view.shape
+    channel, row, column = view.strides
+    return Planes(height, width, row, column, False, 1, extents[view.buffer], channel)
+
+
+def _readers(steps: list[Step], output: View) -> Counter[int]:
+    """Buffer -> how many operands read it; the network's output counts."""
+    found = Counter(view.buffer for step in steps for view in step.reads)
+    for step in steps:
+        if isinstance(step, RowStep):
+            for instruction in step.instructions:
+                inner = (a for a in instruction.arguments if isinstance(a, Instruction))
+                found.update(a.out.buffer for a in inner)
+    found[output.buffer] += 1
+    return found
+
+
+def _laid_out(
+    steps: list[Step], sizes: list[int], output: View, readers: Counter[int], vector: int
+) -> tuple[list[int], int]:
+    """Where each buffer begins, bytes, and how many all take: what lives apart shares memory."""
+    born: dict[int, int] = {0: -1}
+    dies: dict[int, int] = {}
+    for place, step in enumerate(steps):
+        for view in written(step):
+            born.setdefault(view.buffer, place)
+            dies[view.buffer] = max(dies.get(view.buffer, place), place)
+        for view in step.reads:
+            dies[view.buffer] = place
+    dies[output.buffer] = len(steps)
+    begins, used, top = [0] * len(sizes), dict[int, tuple[int, int]](), 0
+    # Whole lines apart, so that two values never share one.
+    for buffer in sorted(born, key=lambda b: born[b]):
+        used = {b: span for b, span in used.items() if dies.get(b, -1) >= born[buffer]}
+        size = math.ceil(sizes[buffer] * vector / _LINE) * _LINE
+        first = 0
+        for begin, end in sorted(used.values()):
+            if first + size <= begin:
+                break
+            first = max(first, end)
+        begins[buffer], used[buffer] = first, (first, first + size)
+        top = max(top, first + size)
+    if top > _MOST:
+        raise SparsebenchError(
+            f"The values of these layers take {top / 1e9:.1f} GB.", "Take smaller images."
+        )
+    return begins, top
