@@ -53,6 +53,21 @@ def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
     return replace(preprocessing, size=size, resize=resize)
 
 
+@dataclass(frozen=True)
+class Budget:
+    """All the training behind some weights, from the first random ones on.
+
+    Two networks are compared fairly where these are equal: more training is worth accuracy.
+
+    Args:
+        epochs: of all stages together.
+        images: training images seen in them, each as often as it was seen.
+    """
+
+    epochs: int
+    images: int
+
+
 IMAGENET_PREPROCESSING = Preprocessing()
 """The usual ImageNet evaluation: 256 -> centre 224, bilinear, ImageNet mean and std."""
 
@@ -83,6 +98,7 @@ class Card:
         num_classes: outputs of the upstream classifier.
         refused: why the file behind it cannot be used; empty for all that can.
         precision: what its file computes in: ``fp32``, or ``int8`` for a quantized ONNX file.
+        budget: of the training behind it; None where that is not known.
     """
 
     name: str
@@ -102,3 +118,4 @@ class Card:
     num_classes: int = 1000
     refused: str = ""
     precision: str = "fp32"
+    budget: Budget | None = None

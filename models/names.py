@@ -1,7 +1,8 @@
 """The grammar of backbone names: ``<arch>/<method>-<sparsity>[+<variant>][@<source>]``.
 
 Sparsity is written in percent (``acdc-90``, ``str-97.5``); ``dense`` has none. A variant
-(``+compact``) is the same backbone in another shape (``models/variants.py``). The source
+(``+compact``) is the same backbone in another shape (``models/variants.py``); of a dense one
+(``dense+epochs17``) it is a longer training, which the zoo ships under that name. The source
 is a word (``generated``, ``torchvision``) or the path of a checkpoint file; without one,
 the weights are those that the suite ships. An architecture of timm or torchvision has its
 library in front (``timm:convnext_atto/gmp-90``). The path of an ONNX file alone (``my.onnx``) is a

@@ -17,6 +17,7 @@ from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from sparsebench.bench.decide import Advice
     from sparsebench.models.sparsify.produce import Produced
@@ -153,6 +154,8 @@ def load(folder: str | Path) -> Run:
 def run(
     plan: str | Path | Plan = "quick",
     *,
+    backbone: nn.Module | str | None = None,
+    dense: nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -162,6 +165,10 @@ def run(
 
     Args:
         plan: a preset's name, a TOML file, or a :class:`Plan`.
+        backbone: the only backbone: its name, or a network, float32 [N, 3, H, W] -> logits
+            [N, C]. A network is exported in this process (at `size`, or 224 px) and then measured
+            as any ONNX file is.
+        dense: what it is compared with, likewise.
         out: run folder (default: ``runs/PLAN-TIME``); new or empty unless `resume`.
         resume: continue an interrupted run in `out`.
         progress: show it: a live bar on a terminal, a line now and then elsewhere.
@@ -186,6 +193,13 @@ def run(
             f"A plan has no field {', '.join(unknown)}.", f"Its fields are {', '.join(known)}."
         )
     chosen = chosen.with_changes(**{key: _frozen(value) for key, value in changes.items()})
+    if backbone is not None:
+        size = chosen.size if isinstance(chosen.size, int) else 0
+        sparse, partner = (_named(given, size) for given in (backbone, dense))
+        partners = {} if partner is None else {str(sparse): partner}
+        chosen = chosen.with_changes(backbones=(sparse,), dense=partners or None)
+    elif dense is not None:
+        raise SparsebenchError("A dense network alone is compared with nothing.", "Give backbone.")
     check(chosen)
     folder = run_folder(chosen, None if out is None else Path(out), resume)
     with RunDisplay(quiet=not progress) as display:
@@ -266,6 +280,15 @@ def sparsify(
     from sparsebench.models.sparsify.produce import sparsify as produce
 
     return produce(arch, method, sparsity, data, epochs, out, progress=progress, **settings)
+
+
+def _named(given: nn.Module | str | None, size: int) -> str | None:
+    """The name of a backbone; a network becomes an ONNX file first."""
+    if given is None or isinstance(given, str):
+        return given
+    from sparsebench.exporters.onnx.own_module import export_module
+
+    return str(export_module(given, size or 224))
 
 
 def _frozen(value: Any) -> Any:

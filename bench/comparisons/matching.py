@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from sparsebench.bench.records import Record
+from sparsebench.bench.records import UNEQUAL, Record
 from sparsebench.models.architectures import base_architecture
 from sparsebench.models.errors import SparsebenchError
 
@@ -96,6 +96,18 @@ def cut_differently(first: Record, second: Record) -> str:
     return (
         f"The features are of different places, {where[0]} and {where[1]}: no change of accuracy."
     )
+
+
+def unequal_budgets(sparse: Record, dense: Record) -> str:
+    """What to say where one network had more training than the other; empty where none is known."""
+    ours, theirs = sparse.backbone.budget, dense.backbone.budget
+    if not ours or not theirs or ours == theirs:
+        return ""
+    told = [
+        f"{side.backbone.name} {budget['epochs']} epochs ({budget['images']:,} images)"
+        for side, budget in ((sparse, ours), (dense, theirs))
+    ]
+    return f"{UNEQUAL} Unequal training: {told[0]}, its dense baseline {told[1]}."
 
 
 def differing_keys(

@@ -19,7 +19,7 @@ from typing import Any
 from sparsebench.bench.comparisons.accuracy import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
 from sparsebench.bench.comparisons.clocks import disagree, process_speedup
-from sparsebench.bench.comparisons.dense import best_dense, dense_peers
+from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION, best_dense, dense_peers
 from sparsebench.bench.comparisons.family import hold_after_holm
 from sparsebench.bench.comparisons.matching import (
     describe,
@@ -145,6 +145,7 @@ def _measured(
 ) -> Comparison:
     speedup = estimate_ratio(list(pairing.pairs.values()), confidence=_level(sparse))
     whole = _total(sparse, dense, pairing, speedup, run)
+    fp32 = _best_with_common_block(dense, pairing, run, REFERENCE_PRECISION)
     change = accuracy_change(sparse, dense, run.records)
     bound = bound_of(sparse, dense, run.trials, inference, run.records)
     trained = sparse.backbone.trained and dense.backbone.trained
@@ -175,6 +176,8 @@ def _measured(
         best_dense=whole.best,
         speedup=_stored(speedup),
         total=_stored(whole.total),
+        best_fp32_dense=None if fp32 is None else fp32.id,
+        total_fp32=None if fp32 is None else _stored(_against(fp32, sparse, pairing, run)),
         accuracy_delta=change.delta,
         relative_error_increase=change.error_increase,
         relative_error_increase_ci95=change.error_increase_ci95,
@@ -197,7 +200,7 @@ def _total(
     sparse: Record, dense: Record, pairing: Pairing, speedup: RatioEstimate, run: _Run
 ) -> _Total:
     """The total against the best dense engine, factor by factor."""
-    best = _best_with_common_block(dense, pairing, run)
+    best = _best_with_common_block(dense, pairing, run) or dense
     if best.id == dense.id:
         return _Total(speedup, UNITY, UNITY, best.id, ())
     notes: tuple[str, ...] = ()
@@ -227,15 +230,27 @@ def _total(
     return _Total(total, engine, precision, best.id, notes)
 
 
-def _best_with_common_block(dense: Record, pairing: Pairing, run: _Run) -> Record:
-    """The best dense record of which at least one block can be paired; the baseline can."""
-    peers = dense_peers(dense, run.records)
+def _best_with_common_block(
+    dense: Record, pairing: Pairing, run: _Run, precision: str | None = None
+) -> Record | None:
+    """The best dense record, in a precision, of which at least one block can be paired."""
+    peers = [
+        peer
+        for peer in dense_peers(dense, run.records)
+        if precision in (None, peer.engine.precision)
+    ]
     usable = {
         peer.id: run.times[peer.id]
         for peer in peers
         if peer.id in run.times and run.times[peer.id].blocks.keys() & pairing.pairs.keys()
     }
-    return best_dense(dense, peers, usable) or dense
+    return best_dense(dense, peers, usable)
+
+
+def _against(other: Record, sparse: Record, pairing: Pairing, run: _Run) -> RatioEstimate:
+    """A dense record's time over the sparse one's, in the blocks of the pairing."""
+    ours = {block: pair.denominator for block, pair in pairing.pairs.items()}
+    return _ratio(_sides(other, pairing, run), ours, _level(sparse))
 
 
 def _reference(best: Record, dense: Record, pairing: Pairing, run: _Run) -> Record | None:

@@ -124,7 +124,7 @@ class Standing:
         odds: bounds of the probability that it loses no more than the limit, the same for a
             single task; None where nothing tells.
         accuracy: what follows from it.
-        claim: its speed against the best dense one; None for that one, or where none fits.
+        claim: its speed against the hurdle; None for that one, or where none fits.
     """
 
     candidate: Candidate
@@ -158,13 +158,15 @@ class Answer:
         limits: what can be accepted.
         kind: of answer; "none" where no variant has both a time and an accuracy.
         take: the variant to take; None unless `kind` is "sparse" or "dense".
-        dense: the best dense one within the limits.
+        dense: the fastest dense one that is shown to be within the limits.
+        hurdle: the best dense one, that every speed is against: the fastest whose accuracy is not
+            ruled out.
         standings: all that fit but for the accuracy, fastest first.
         runner_up: the next fastest that is accurate enough.
         lead: speed of `take` against the runner-up.
         peers: those accurate enough and not significantly slower than `take`, and the verdict.
-        open: sparse ones that are neither shown nor ruled out, the likeliest first; only where
-            they are why nothing is shown.
+        open: sparse ones that are neither shown nor ruled out, the likeliest first, or the hurdle;
+            only where they are why nothing is shown.
         too_slow: fit but for the latency.
         unlicensed: left out because of their engines' licence.
     """
@@ -174,6 +176,7 @@ class Answer:
     kind: Kind
     take: Candidate | None = None
     dense: Candidate | None = None
+    hurdle: Candidate | None = None
     standings: tuple[Standing, ...] = ()
     runner_up: Candidate | None = None
     lead: Claim | None = None

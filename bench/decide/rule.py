@@ -5,17 +5,20 @@ the tables' "change") stays within the limit with a stated probability, 95 % unl
 otherwise; over several tasks on all of them together (Boole's bound). It is *ruled out* where the
 limit is broken with that probability, on one task at least, and else *not shown*.
 
-*Speed*: a sparse variant is taken where it is significantly better than the best dense one, the
-fastest dense cell of any engine and precision that the limits admit: the ratio, corrected for
+*Speed*: a sparse variant is taken where it is significantly better than the best dense one (the
+hurdle), the fastest dense cell of any engine and precision: the tables' "best dense", unless its
+licence, its latency or its accuracy is ruled out; that its accuracy is not shown to be within the
+limit does not lower the hurdle. The ratio, corrected for
 every comparison of the run (Holm), excludes 1 and exceeds the smallest effect of interest
 (`sparsebench.bench.comparisons.family`). Ratios over several tasks are a family of their own.
 
 *Answer*: the fastest variant that is shown in both is taken ("sparse"). Where there is none, the
-best dense one is ("dense"), if every sparse variant can be ruled out: the probability that it is
-within the limit and faster by more than the smallest effect is at most 5 %. Else nothing is
-recommended ("not shown"): `Answer.needs` names what would show it. Where no dense variant
-fits the limits, the fastest one that is shown to be accurate is taken; where nothing fits at all,
-the answer is "nothing fits".
+fastest dense one that is shown to be accurate is ("dense"), if every sparse variant can be ruled
+out: the probability that it is within the limit and faster by more than the smallest effect is at
+most 5 %. Else nothing is recommended ("not shown"): `Answer.needs` names what would show it; nor
+where a sparse variant would be taken but for a hurdle whose accuracy is open. Where no dense
+variant fits the limits, the fastest one that is shown to be accurate is taken; where nothing fits
+at all, the answer is "nothing fits".
 
 *Ties*: of the variants that are accurate enough, those that are not significantly slower than the
 one taken (Holm over them) are named with it, *tied* or *inconclusive*.
@@ -50,8 +53,9 @@ class Race:
 
     Attributes:
         runners: those that fit but, perhaps, for the accuracy, the fastest first.
-        dense: the fastest dense one that is accurate enough.
-        tests: sparse runner -> its ratio to that one; empty where there is none.
+        hurdle: the fastest dense one whose accuracy is not ruled out.
+        dense: the fastest dense one that is shown to be accurate enough.
+        tests: sparse runner -> its ratio to the hurdle; empty where there is none.
     """
 
     def __init__(
@@ -67,12 +71,13 @@ class Race:
         self.too_slow = tuple(one for one in licensed if one not in self.runners)
         self.unlicensed = tuple(one for one in question.candidates if one not in licensed)
         self.accuracy = {one: limits.accurate(one) for one in self.runners}
-        accurate = (one for one in self.runners if self.accuracy[one] == "shown")
-        self.dense = next((one for one in accurate if one.is_dense), None)
+        dense = [one for one in self.runners if one.is_dense]
+        self.hurdle = next((one for one in dense if self.accuracy[one] != "ruled out"), None)
+        self.dense = next((one for one in dense if self.accuracy[one] == "shown"), None)
         self.tests: dict[Candidate, Ratio] = {}
-        if self.dense is not None:
+        if self.hurdle is not None:
             sparse = (one for one in self.runners if not one.is_dense)
-            self.tests = {one: ratios(one, self.dense) for one in sparse}
+            self.tests = {one: ratios(one, self.hurdle) for one in sparse}
 
 
 def p_value(log: Uncertain) -> float:
@@ -91,11 +96,11 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
         corrected: p-value of each of its tests after Holm's correction over their family; by
             default they are the whole family.
     """
-    limits, dense = race.limits, race.dense
+    limits, dense, hurdle = race.limits, race.dense, race.hurdle
     claims = _claims(race.tests, corrected)
-    if dense is not None:  # no part of the family: they say which dense one is the best
-        rest = [one for one in race.runners if one.is_dense and one is not dense]
-        claims |= _claims({one: race.ratios(one, dense) for one in rest})
+    if hurdle is not None:  # no part of the family: they say which dense one is the best
+        rest = [one for one in race.runners if one.is_dense and one is not hurdle]
+        claims |= _claims({one: race.ratios(one, hurdle) for one in rest})
     standings = tuple(
         Standing(
             one, one.loses_at_most(limits.max_accuracy_loss), race.accuracy[one], claims.get(one)
@@ -106,6 +111,11 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
     accurate = [one.candidate for one in standings if one.accuracy == "shown"]
     best = next((one.candidate for one in sparse if one.is_shown), None)
     unsure = [one for one in sparse if not one.is_shown and one.chance > 1 - limits.confidence]
+    if best is None and not unsure and dense is not None and dense is not hurdle:
+        within = [one.candidate for one in sparse if one.accuracy == "shown"]
+        against = _claims({one: race.ratios(one, dense) for one in within})
+        if any(claim.verdict == "better" for claim in against.values()):
+            unsure = [one for one in standings if one.candidate is hurdle]
     kind: Kind
     if not race.question.candidates:
         kind = "none"
@@ -125,6 +135,7 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
         kind=kind,
         take=take,
         dense=dense,
+        hurdle=hurdle,
         standings=standings,
         runner_up=runner_up,
         lead=lead[runner_up] if runner_up else None,

@@ -1,6 +1,7 @@
 """What a run leaves behind: trials, records and comparisons, their schemas and their folder."""
 
 from sparsebench.bench.records.comparison import (
+    UNEQUAL,
     Comparison,
     Delta,
     EffectIntervals,
@@ -24,6 +25,7 @@ from sparsebench.bench.records.record import (
 from sparsebench.bench.records.trial import (
     ENGINE_PICTURES,
     MODEL_BYTES,
+    OPTIMUM,
     PEAK_MEMORY,
     TimedBlock,
     Trial,
@@ -35,8 +37,10 @@ __all__ = [
     "IMAGES_AND_SEEDS",
     "MEAN_PER_CLASS",
     "MODEL_BYTES",
+    "OPTIMUM",
     "PEAK_MEMORY",
     "SEEDS",
+    "UNEQUAL",
     "Accuracy",
     "BackboneInfo",
     "Comparison",

@@ -10,6 +10,7 @@ from sparsebench.bench.records.plain import pair, plain
 from sparsebench.bench.records.record import SEEDS
 
 SCHEMA = "comparison.v1"
+UNEQUAL = "†"
 Pair = tuple[float, float]
 
 
@@ -31,12 +32,19 @@ class Delta:
         ci95: interval over what `over` says.
         ci95_seeds: t-interval over the seeds alone, as if no other test images could be drawn.
         over: "images and seeds", or "seeds" where a side kept no outcomes (older runs).
+        unequal_budgets: whether the two networks are known to have had more and less training.
     """
 
     mean: float
     ci95: Pair | None
     ci95_seeds: Pair | None = None
     over: str = SEEDS
+    unequal_budgets: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the number where one network had more training than the other."""
+        return UNEQUAL if self.unequal_budgets else ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ class Comparison:
         best_dense: id of the dense record that the total is measured against.
         speedup: dense time over sparse time, same engine.
         total: best dense engine's time over sparse time.
+        best_fp32_dense: as `best_dense`, of those that compute in fp32; None where none does, and
+            in older runs.
+        total_fp32: as `total`, against that one.
         accuracy_delta: percentage points, sparse minus dense.
         relative_error_increase: fraction.
         effects: factors of the total.
@@ -126,6 +137,8 @@ class Comparison:
     holds: bool | None = None
     process_speedup: Estimate | None = None
     busy: str | None = None
+    best_fp32_dense: str | None = None
+    total_fp32: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a line of comparisons.jsonl."""
@@ -154,7 +167,8 @@ def _estimate(line: Mapping[str, Any]) -> Estimate:
 def _delta(line: Mapping[str, Any]) -> Delta:
     ends = pair(line["ci95"])
     seeds = pair(line.get("ci95_seeds", ends))
-    return Delta(line["mean"], ends, seeds, line.get("over", SEEDS))
+    unequal = line.get("unequal_budgets", False)
+    return Delta(line["mean"], ends, seeds, line.get("over", SEEDS), unequal)
 
 
 def _effects(line: Mapping[str, Any]) -> Effects:
@@ -166,11 +180,12 @@ def _effect_intervals(line: Mapping[str, Any]) -> EffectIntervals:
 
 
 # Keys that the first writers of v1 did not have.
-_LATER = ("training", "p_holm", "holds", "busy")
+_LATER = ("training", "p_holm", "holds", "busy", "best_fp32_dense")
 _NESTED: dict[str, Any] = {
     "speedup": _estimate,
     "process_speedup": _estimate,
     "total": _estimate,
+    "total_fp32": _estimate,
     "accuracy_delta": _delta,
     "effects": _effects,
     "effect_intervals": _effect_intervals,

@@ -52,6 +52,7 @@ class BackboneInfo:
         sha256: hash of the weights.
         licence: of the weights.
         dense_partner: name of the dense backbone it is compared with.
+        budget: of all training behind the weights, "epochs" and "images"; None where unknown.
     """
 
     name: str
@@ -65,6 +66,7 @@ class BackboneInfo:
     sha256: str | None = None
     licence: str | None = None
     dense_partner: str | None = None
+    budget: Mapping[str, int] | None = None
 
     @property
     def is_dense(self) -> bool:

@@ -12,6 +12,8 @@ SCHEMA = "trial.v1"
 # In a trial's `extra`: images that went through the engine in one sample of a training.
 ENGINE_PICTURES = "engine_pictures"
 # Likewise, and in a record's: peak resident bytes of the process that ran the network.
+OPTIMUM = "optimum_accuracy"
+"""In `extra`: what L-BFGS reaches on the test images where SGD trained the heads, 0-1."""
 PEAK_MEMORY = "peak_memory_bytes"
 # In a record's `extra`: the network's size on disk, form -> bytes.
 MODEL_BYTES = "model_bytes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
     CORRECT,
     MODEL_BYTES,
+    OPTIMUM,
     PEAK_MEMORY,
     Accuracy,
     BackboneInfo,
@@ -144,6 +145,7 @@ def _record(
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),
+            OPTIMUM: next((t.extra[OPTIMUM] for t in source if t.extra.get(OPTIMUM)), None),
             "onnx_file": _onnx_file(prepared),
             "checkpoint": _checkpoint(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
@@ -223,6 +225,7 @@ def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
         sha256=prepared.backbone.sha256 if prepared else None,
         licence=card.licence,
         dense_partner=cell.dense,
+        budget=asdict(card.budget) if card.budget else None,
     )
 
 

@@ -130,7 +130,7 @@ class Inference(OnFeatures):
                     context.say(f"{one.cell.label} · accuracy")
                     fitted = fit_and_score(one, context, own)
                     accuracy = fitted.accuracy
-                    extra |= {"head": fitted.how, **context.keep(one.cell, fitted.outcomes)}
+                    extra |= {**fitted.extra, **context.keep(one.cell, fitted.outcomes)}
                 trial = make_trial(
                     one,
                     context,

@@ -117,7 +117,7 @@ class LinearCached(OnFeatures):
                         **joules_per_image(energy, pictures),
                         "busy_seconds": fitted.clock.busy_seconds,
                         ENGINE_PICTURES: pictures,
-                        "head": fitted.how,
+                        **fitted.extra,
                         **context.keep(one.cell, fitted.outcomes),
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
                     },

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import FeatureKey
@@ -14,10 +18,14 @@ from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
-from sparsebench.bench.records import Outcomes
+from sparsebench.bench.records import OPTIMUM, Outcomes
+from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.workloads.base import BlockContext, Running
 from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cache import cache_dir
+
+# Features times classes: L-BFGS multiplies them some hundred times, in seconds.
+OPTIMUM_AT_MOST = 10**9
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,15 @@ class Fitted:
         accuracy: one a seed, fractions 0-1, on the test images.
         outcomes: which test images each seed got right.
         strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
-        how: what trained the head, for the trial's ``extra``.
+        extra: for the trial's ``extra``: what trained the head, and where that is SGD, in a cell's
+            first trial, the accuracy (0-1) that the optimum has.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
     outcomes: Outcomes
     strengths: dict[float, float]
-    how: dict[str, Any]
+    extra: dict[str, Any]
 
 
 def fit_and_score(
@@ -105,14 +114,32 @@ def fit_and_score(
     with clock.stage("evaluate"):
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
-    how["trained_by"] = heads.trained_by
+    extra: dict[str, Any] = {"head": {**how, "trained_by": heads.trained_by}}
+    if chosen.solver == "sgd" and not context.earlier(one.cell):
+        extra[OPTIMUM] = _optimum(features, task, chosen, one.cell.threads)
     return Fitted(
         clock=clock,
         accuracy=tuple(score / 100 for score in scores.accuracy),
         outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
         strengths=strengths,
-        how=how,
+        extra=extra,
     )
+
+
+def _optimum(
+    features: Mapping[str, NDArray[np.float32]], task: Task, chosen: LinearRecipe, threads: int
+) -> float | None:
+    """Accuracy (0-1) of the head that L-BFGS finds; None where that would take minutes."""
+    if features["train"].size * len(task.classes) > OPTIMUM_AT_MOST:
+        return None
+    heads = fit_heads(
+        features["train"],
+        task.train.labels,
+        len(task.classes),
+        recipe=replace(chosen, solver="lbfgs", seeds=chosen.seeds[:1]),
+        threads=threads,
+    )
+    return evaluate(heads, features["test"], task.test.labels, task.metric).accuracy[0] / 100
 
 
 def _ready_head(settings: HeadSettings) -> dict[str, Any]:

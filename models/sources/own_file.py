@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.architectures import base_architecture, find_architecture, library_of
-from sparsebench.models.cards import Card, Family, Preprocessing
+from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.names import BackboneName, format_percent, is_onnx_name, split_block
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
-from sparsebench.models.sources import Found, Source, find_source, is_path
+from sparsebench.models.sources import Found, Source, is_path
 from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
 from sparsebench.models.sources.onnx_file import precision_of
+from sparsebench.models.sources.shipped import dense_of
 from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def _within(path: Path) -> Card | None:
     try:
         name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
         values = json.loads(said["preprocessing"])
+        budget = Budget(**json.loads(said["budget"])) if "budget" in said else None
         lists: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return Card(
             name=str(name),
@@ -186,18 +188,19 @@ def _within(path: Path) -> Card | None:
             upstream_accuracy=float(said["upstream_accuracy"]),
             upstream_data=said["upstream_data"],
             trained=True,
-            dense_partner=_partner_of(name.arch, path),
+            dense_partner=_partner_of(name.arch, path, budget),
             notes="A file of one's own, made by `sparsebench sparsify`.",
             num_classes=int(said["num_classes"]),
+            budget=budget,
         )
     except (KeyError, ValueError, TypeError):
         return None
 
 
-def _partner_of(arch: str, path: Path) -> str:
+def _partner_of(arch: str, path: Path, budget: Budget | None) -> str:
     """The dense file that a progressive method left beside its own, or what there is else."""
     beside = path.with_name(f"{path.stem}.dense.safetensors")
-    return f"{arch}/dense@{beside}" if beside.is_file() else _dense_partner(arch)
+    return f"{arch}/dense@{beside}" if beside.is_file() else _dense_partner(arch, budget)
 
 
 def card_beside(path: Path) -> Card | None:
@@ -254,12 +257,11 @@ def fixed_preprocessing(path: Path) -> Preprocessing | None:
     return None
 
 
-def _dense_partner(arch: str) -> str:
+def _dense_partner(arch: str, budget: Budget | None = None) -> str:
     """The dense backbone that is shipped, or else the one that torchvision publishes."""
-    shipped = BackboneName(base_architecture(arch), "dense", 0.0)
-    if find_source(None).find(shipped) is not None:
-        return str(shipped)
-    return str(replace(shipped, source=library_of(arch) or "torchvision"))
+    base = base_architecture(arch)
+    elsewhere = BackboneName(base, "dense", 0.0, library_of(arch) or "torchvision")
+    return str(dense_of(base, budget) or elsewhere)
 
 
 def _load(card: Card, path: Path, entry: str | None, said: dict[str, str]) -> nn.Module:

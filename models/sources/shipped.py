@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsebench.models.cards import Card
+from sparsebench.models.cards import Budget, Card
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.installing import install_command
-from sparsebench.models.names import BackboneName
+from sparsebench.models.names import DENSE, BackboneName
 from sparsebench.models.sources import Found, Source
 from sparsebench.models.zoo.card_file import Weights, read_card
 
@@ -28,7 +29,7 @@ def find_in(folder: Path, name: BackboneName) -> Found | None:
     Raises:
         SparsebenchError: a card file is wrong.
     """
-    wanted = str(BackboneName(name.arch, name.method, name.sparsity))
+    wanted = str(replace(name, source=None))
     for path in card_files(folder):
         card, weights = read_card(path, "zoo")
         if card.name == wanted:
@@ -41,6 +42,16 @@ def list_in(folder: Path) -> list[Card]:
     """Cards of a folder, by architecture, dense first, then by method and sparsity."""
     cards = [read_card(path, "zoo")[0] for path in card_files(folder)]
     return sorted(cards, key=lambda c: (c.arch, c.method != "dense", c.method, c.sparsity))
+
+
+def dense_of(arch: str, budget: Budget | None, folder: Path | None = None) -> BackboneName | None:
+    """The dense backbone of a folder (the zoo's by default) to compare with; None without any.
+
+    Of several that of the same training budget, else the plain one.
+    """
+    dense = [c for c in list_in(folder or ZOO_FOLDER) if (c.arch, c.method) == (arch, DENSE)]
+    dense.sort(key=lambda card: (budget is None or card.budget != budget, card.name))
+    return BackboneName.parse(dense[0].name) if dense else None
 
 
 def card_files(folder: Path) -> list[Path]:

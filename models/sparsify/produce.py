@@ -14,7 +14,7 @@ from torch import nn
 
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.blocks import broken_blocks
-from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cards import Budget, Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
@@ -177,6 +177,7 @@ def sparsify(
         "seed": str(seed),
         "recipe": json.dumps(asdict(settings)),
         "start": _describe(start),
+        **_budget(start, epochs, len(images.train)),
         "teacher": _describe(teacher, "none"),
         "method_facts": json.dumps(chosen.facts()),
         "preprocessing": json.dumps(asdict(preprocessing)),
@@ -229,6 +230,22 @@ def _describe(start: str | Path | None, nothing: str = "random weights") -> str:
     if Path(start).is_file():
         return f"file with sha256 {hashlib.sha256(Path(start).read_bytes()).hexdigest()}"
     return str(start)
+
+
+def _budget(start: str | Path | None, epochs: int, images: int) -> dict[str, str]:
+    """What all training behind the weights comes to; nothing where the start does not say."""
+    from sparsebench.models.zoo import find_card
+
+    before: Budget | None = Budget(0, 0)
+    if start is not None:
+        try:
+            before = find_card(str(start)).budget
+        except SparsebenchError:
+            before = None  # a file that says nothing of itself
+    if before is None:
+        return {}
+    whole = Budget(before.epochs + epochs, before.images + epochs * images)
+    return {"budget": json.dumps(asdict(whole))}
 
 
 def _write(

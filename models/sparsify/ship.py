@@ -7,18 +7,23 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from sparsebench.models.cards import Card, Family, Preprocessing
+from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, split_block
-from sparsebench.models.sources.shipped import ZOO_FOLDER
+from sparsebench.models.names import DENSE, BackboneName, split_block
+from sparsebench.models.sources.shipped import ZOO_FOLDER, dense_of
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.zoo.card_file import Weights, write_card
 from sparsebench.models.zoo.write import file_stem
 
 
 def ship(
-    path: str | Path, licence: str, notes: str = "", *, folder: str | Path = ZOO_FOLDER
+    path: str | Path,
+    licence: str,
+    notes: str = "",
+    *,
+    folder: str | Path = ZOO_FOLDER,
+    variant: str | None = None,
 ) -> Card:
     """Copy a finished file into a zoo folder and write its card from what the file says.
 
@@ -27,6 +32,7 @@ def ship(
         licence: of the weights.
         notes: for a reader, a sentence or two.
         folder: of the zoo; made if missing.
+        variant: of a dense network, what its name says of a longer training (``epochs17``).
 
     Returns:
         The card as written.
@@ -37,11 +43,12 @@ def ship(
     path, folder = Path(path), Path(folder)
     _, said = load_compact(path)
     try:
-        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]), None)
+        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]), None, variant)
         preprocessing = Preprocessing(**_tuples(json.loads(said["preprocessing"])))
         accuracy = float(said["upstream_accuracy"])
         classes = int(said["num_classes"])
         data = said["upstream_data"]
+        budget = Budget(**json.loads(said["budget"])) if "budget" in said else None
     except (KeyError, ValueError, TypeError) as error:
         raise SparsebenchError(
             f"{path} does not say how it was trained ({error}).",
@@ -70,9 +77,14 @@ def ship(
         upstream_accuracy=accuracy,
         upstream_data=data,
         trained=True,
-        dense_partner=str(BackboneName(name.arch, "dense", 0.0, None)),
+        dense_partner=str(
+            name
+            if name.is_dense
+            else dense_of(name.arch, budget, folder) or BackboneName(name.arch, DENSE, 0.0)
+        ),
         notes=notes,
         num_classes=classes,
+        budget=budget,
     )
     write_card(folder / f"{stem}.json", card, Weights(f"{stem}.safetensors", digest))
     return card

@@ -24,9 +24,10 @@ def find_card(name: str | BackboneName) -> Card:
 
     Args:
         name: e.g. ``resnet18/acdc-90``, ``efficientnet_lite0/magnitude-50``,
-            ``resnet18/acdc-90+compact``, ``resnet50/erk-90@generated`` or
-            ``resnet18/mine-80@weights/mine.pth``; the path alone of a
-            checkpoint whose architecture its tensors tell, or of an ONNX file, to be run as it is.
+            ``resnet18/acdc-90+compact``, ``resnet18/dense+epochs17``,
+            ``resnet50/erk-90@generated`` or ``resnet18/mine-80@weights/mine.pth``; the path
+            alone of a checkpoint whose architecture its tensors tell, or of an ONNX file, to be
+            run as it is.
 
     Raises:
         UnknownNameError: the architecture, method, variant, source or backbone is unknown.
@@ -53,7 +54,8 @@ def find(name: str | BackboneName) -> Found:
     parsed = _parse(name) if isinstance(name, str) else name
     find_architecture(parsed.arch)
     if parsed.variant is not None:
-        return vary(parsed, find(replace(parsed, variant=None)))
+        shipped = find_source(None).find(parsed) if parsed.source is None else None
+        return shipped or vary(parsed, find(replace(parsed, variant=None)))
     source = find_source(parsed.source)
     found = _look_up(parsed, source)
     if found is None:
@@ -82,9 +84,8 @@ def _cards_of(source_name: str) -> list[Card]:
     if source_name != DEFAULT:
         return cards
     examples = [
-        find(BackboneName(card.arch, method, 0.5))
-        for card in cards
-        if card.method == DENSE
+        find(BackboneName(arch, method, 0.5))
+        for arch in dict.fromkeys(card.arch for card in cards if card.method == DENSE)
         for method in ONE_SHOT_METHODS
     ]
     have = {card.name for card in cards}

@@ -14,6 +14,7 @@ trained with. Keys (``schema``, ``name`` always; the others as stated):
 - ``num_classes`` [1000], ``licence`` [``unknown``], ``upstream_accuracy`` (0..1) [null],
   ``upstream_data`` [null], ``trained`` [true], ``dense_partner`` [``<arch>/dense``],
   ``notes`` [empty]
+- ``budget``: ``epochs`` and ``images`` of all the training behind the weights [null: not known]
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from sparsebench.models.cards import (
     FAMILIES,
     IMAGENET_PREPROCESSING,
     INTERPOLATIONS,
+    Budget,
     Card,
     Family,
     Interpolation,
@@ -51,6 +53,7 @@ _KEYS = {
     "trained",
     "dense_partner",
     "notes",
+    "budget",
 }
 _WEIGHTS_KEYS = {"file", "sha256", "package", "distribution"}
 
@@ -118,6 +121,7 @@ def write_card(path: Path, card: Card, weights: Weights) -> None:
         "trained": card.trained,
         "dense_partner": card.dense_partner,
         "notes": card.notes,
+        "budget": asdict(card.budget) if card.budget else None,
     }
     try:
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -165,7 +169,18 @@ def _read_facts(
         dense_partner=str(partner),
         notes=_typed(path, content, "notes", str, ""),
         num_classes=classes,
+        budget=_read_budget(path, content.get("budget")),
     )
+
+
+def _read_budget(path: Path, given: object) -> Budget | None:
+    if given is None:
+        return None
+    keys = [*Budget.__dataclass_fields__]
+    counts = list(given.values()) if isinstance(given, dict) and given.keys() == {*keys} else [0]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise _wrong(path, f"its budget is {given!r}, not whole numbers of {' and '.join(keys)}")
+    return Budget(*(given[key] for key in keys))  # type: ignore[index]
 
 
 def _read_preprocessing(

@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsebench.models.cards import Card
 from sparsebench.models.checkpoints.compact import save_compact
-from sparsebench.models.names import BackboneName, format_percent
+from sparsebench.models.names import BackboneName
 from sparsebench.models.sources.shipped import ZOO_FOLDER
 from sparsebench.models.zoo.card_file import Weights, write_card
 
@@ -56,5 +56,4 @@ def write_card_and_weights(
 
 def file_stem(name: BackboneName) -> str:
     """The file name, without suffix, of a backbone: ``resnet18-acdc-90``."""
-    variant = "" if name.is_dense else f"-{format_percent(name.sparsity)}"
-    return f"{name.arch}-{name.method}{variant}"
+    return str(replace(name, source=None)).replace("/", "-")

@@ -13,7 +13,17 @@ from sparsebench.bench.why.inspection import Inspection, inspect_target
 from sparsebench.models.cards import Card
 from sparsebench.models.sources.shipped import ZOO_FOLDER, card_files, list_in
 
-HEADER = ("backbone", "family", "zeros", "multiplications", "dead filters", "size", "top-1", "MB")
+HEADER = (
+    "backbone",
+    "family",
+    "zeros",
+    "multiplications",
+    "dead filters",
+    "size",
+    "epochs",
+    "top-1",
+    "MB",
+)
 TABLE = ZOO_FOLDER / "README.md"
 HEAD = """# The zoo
 
@@ -24,7 +34,8 @@ on and what else there is to know, `sparsebench inspect NAME` tells.
 
 This table is written by `results/scripts/zoo_table.py` from the weights. Zeros are of all
 convolution and linear weights; multiplications are the non-zero ones over the dense network's, for
-an image of the named size; a dead filter is one with zeros only.
+an image of the named size; a dead filter is one with zeros only. Epochs are of all training behind
+the weights (50,000 images each; –: not known): a network is compared with the dense one of as many.
 """
 
 
@@ -54,6 +65,7 @@ def _row(card: Card, report: Inspection, folder: Path) -> tuple[str, ...]:
         "–" if ratio is None else f"{ratio:.1%}",
         f"{report.dead_filters:.1%}",
         f"{card.preprocessing.size} px",
+        "–" if card.budget is None else str(card.budget.epochs),
         "–" if accuracy is None else f"{accuracy:.1%}",
         f"{(folder / _file(card)).stat().st_size / 1e6:.1f}",
     )

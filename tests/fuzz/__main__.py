@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 from pathlib import Path
 
 import atheris  # type: ignore[import-untyped]
@@ -14,7 +15,10 @@ import atheris  # type: ignore[import-untyped]
 CORPUS = Path(__file__).parent / "corpus"
 name, runs = sys.argv[1], sys.argv[2]
 with atheris.instrument_imports(include=["sparsebench", "tarfile", "tomllib"]):
-    from tests.fuzz.targets import try_bytes
+    # What a target imports when it is called must be here, or its lines are not seen.
+    import sparsebench.models.checkpoints.state_dict
+    import sparsebench.models.onnx_file.graph  # noqa: F401
+    from tests.fuzz.targets import good_bytes, try_bytes
 
 
 def one(data: bytes) -> None:
@@ -28,5 +32,8 @@ def one(data: bytes) -> None:
         raise
 
 
-atheris.Setup([sys.argv[0], f"-runs={runs}", str(CORPUS / name)], one)
+# The first folder is written to, with whatever reaches new lines; what broke is kept by `one`.
+reached = Path(tempfile.mkdtemp())
+(reached / "good").write_bytes(good_bytes(name))
+atheris.Setup([sys.argv[0], f"-runs={runs}", str(reached), str(CORPUS / name)], one)
 atheris.Fuzz()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +61,34 @@ TARGETS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "checkpoint": (".pth", checkpoint),
     "onnx": (".onnx", onnx),
 }
+
+
+def good_bytes(name: str) -> bytes:
+    """A small input that the reader takes, to start from."""
+    file = io.BytesIO()
+    if name == "onnx":
+        from onnx import helper
+
+        from tests.models.onnx_graphs import BODY, model_of
+
+        gemm = helper.make_node("Gemm", ["features", "w1", "b1"], ["logits"], "classifier")
+        return bytes(model_of([*BODY, gemm]).SerializeToString())
+    if name == "checkpoint":
+        import torch
+
+        torch.save({"state_dict": {"conv1.weight": torch.ones(2, 3, 3, 3)}, "epoch": 3}, file)
+    elif name == "tar":
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for part in ("train/cat/1.png", "test/cat/1.png"):
+                archive.addfile(tarfile.TarInfo(part))
+    elif name == "toml":
+        return b'backbones = ["resnet18/dense"]\nengines = ["torch"]\nrepeats = 3\n'
+    else:
+        from tests.bench.synthetic import make_run
+
+        run = make_run(blocks=1, engines=("torch",), workloads=("inference",))
+        return json.dumps(run.records[0].to_json()).encode() + b"\n"
+    return file.getvalue()
 
 
 def try_bytes(name: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.targets import TARGETS, try_bytes
+from tests.fuzz.targets import TARGETS, good_bytes, try_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
 KEPT = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
@@ -33,6 +33,18 @@ def test_neighbours_of_what_broke_once(name: str) -> None:
                 place = rng.randrange(len(changed) or 1)
                 changed[place : place + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 4))
             try_bytes(name, bytes(changed))
+
+
+@pytest.mark.parametrize("name", ["toml", "onnx", "tar"])
+def test_neighbours_of_a_good_input(name: str) -> None:
+    rng = random.Random(1)
+    good = good_bytes(name)
+    try_bytes(name, good)
+    for _ in range(30):
+        changed = bytearray(good)
+        place = rng.randrange(len(changed))
+        changed[place : place + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 4))
+        try_bytes(name, bytes(changed))
 
 
 @pytest.mark.fuzz

@@ -25,9 +25,9 @@ def test_the_table_names_every_weight_file_with_its_cards_accuracy() -> None:
     ours = {card["name"]: card for card in cards if "package" not in card["weights"]}
     assert rows.keys() == ours.keys()
     for name, row in rows.items():
-        assert row[5] == f"{ours[name]['upstream_accuracy']:.1%}"
+        assert row[6] == f"{ours[name]['upstream_accuracy']:.1%}"
         asked = Path(name).name.rpartition("-")[2]
-        assert name.endswith("/dense") or abs(float(row[1].rstrip("%")) - float(asked)) <= 0.1
+        assert "/dense" in name or abs(float(row[1].rstrip("%")) - float(asked)) <= 0.1
 
 
 def test_every_shipped_network_has_the_plan_that_made_it() -> None:
@@ -36,4 +36,4 @@ def test_every_shipped_network_has_the_plan_that_made_it() -> None:
 
 
 def test_all_weights_together_stay_small() -> None:
-    assert sum(path.stat().st_size for path in ZOO_FOLDER.glob("*.safetensors")) < 80e6
+    assert sum(path.stat().st_size for path in ZOO_FOLDER.glob("*.safetensors")) < 100e6

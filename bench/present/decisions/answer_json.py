@@ -75,7 +75,7 @@ def answer_json(words: Said) -> dict[str, Any]:
         "dense_partner": question.baseline,
         "take": _candidate(answer, answer.take),
         "winner": _candidate(answer, answer.take),
-        "best_dense": _candidate(answer, answer.dense),
+        "best_dense": _candidate(answer, answer.hurdle),
         "best_sparse": _stood(answer, sparse),
         "runner_up": _candidate(answer, answer.runner_up),
         "tied": [one.name for one, word in answer.peers if word == "tied"],
@@ -160,7 +160,7 @@ def _candidate(answer: Answer, one: Candidate | None) -> dict[str, Any] | None:
 
 def _standing(answer: Answer, found: Standing | None) -> dict[str, Any]:
     """Against the best dense one, which itself is 1; nothing of what does not fit."""
-    if found is None or answer.dense is None:
+    if found is None or answer.hurdle is None:
         return {}
     claim = found.claim
     ratio = Estimate(1.0, (1.0, 1.0), 0) if claim is None else claim.ratio
@@ -172,7 +172,7 @@ def _standing(answer: Answer, found: Standing | None) -> dict[str, Any]:
         "speedup_best_dense": facts | {"blocks": ratio.blocks},
         "verdict_best_dense": claim and claim.verdict,
         "p_holm_best_dense": claim and claim.p,
-        "over_best_dense": {"dense": answer.dense.name, "ratio": ratio.median, "ci95": ends},
+        "over_best_dense": {"dense": answer.hurdle.name, "ratio": ratio.median, "ci95": ends},
     }
 
 

@@ -135,7 +135,7 @@ def _sparse(answer: Answer) -> Sentence:
         Piece(take.name, True),
         Piece(": significantly better, "),
         *_speed(standing.claim, take),
-        Piece(f" the speed of the best dense, {_name(answer.dense)}; accuracy "),
+        Piece(f" the speed of the best dense, {_name(answer.hurdle)}; accuracy "),
         *_change(take),
         end,
     )
@@ -181,7 +181,7 @@ def _telling(one: Standing, answer: Answer) -> Sentence:
             " after Holm's correction" if word == "inconclusive" and not low <= 1 <= high else ""
         )
         told += [*_speed(one.claim, one.candidate)]
-        told.append(Piece(f" the speed of {_name(answer.dense)} ({word}), "))
+        told.append(Piece(f" the speed of {_name(answer.hurdle)} ({word}), "))
     told += [Piece("accuracy "), *_change(one.candidate)]
     loss = f"it loses at most {points(limits.max_accuracy_loss)} with probability "
     asked = "" if one.accuracy == "shown" else f", not {chance(limits.confidence)}"
@@ -284,8 +284,6 @@ def _speed(claim: Claim, candidate: Candidate) -> Sentence:
 
 
 def _change(candidate: Candidate) -> Sentence:
-    if candidate.is_dense:
-        return (Piece("dense"),)
     worst = candidate.worst
     where = "" if len(candidate.cells) == 1 else f" at worst ({worst.record.task.name})"
     return (Piece(_points(worst.evidence.change), True), Piece(f" points{where}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sparsebench.bench.comparisons import (
@@ -37,6 +37,7 @@ class Point:
         speedup: low, point, high.
         change: accuracy change in points: low, point, high.
         family: of the method.
+        mark: behind its label, where its dense baseline had another training budget.
     """
 
     workload: str
@@ -48,6 +49,7 @@ class Point:
     speedup: Span
     change: Span
     family: str = "unknown"
+    mark: str = ""
 
     @property
     def is_dense(self) -> bool:
@@ -126,7 +128,8 @@ def _one(comparison: Comparison, sparse: Record, against: Against) -> PointSet:
     if ratio.ci95 is None or change.ci95 is None:
         return PointSet(without_interval=1)
     change_span = span(change.mean, change.ci95)
-    return PointSet((_point(sparse, ratio, change_span),), (sparse,))
+    point = replace(_point(sparse, ratio, change_span), mark=change.mark)
+    return PointSet((point,), (sparse,))
 
 
 def _dense_points(

@@ -17,6 +17,7 @@ from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import scale_axes
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks
 from sparsebench.bench.present.plots.points import Against, Point, PointSet, points_of
+from sparsebench.bench.records import UNEQUAL
 from sparsebench.models.names import format_percent
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def draw(
     zeros = f" All sparse networks: {format_percent(next(iter(sizes)))}% zeros."
     note = f"{data.caption(found.records)} Whiskers: 95% confidence intervals."
     note += f"{zeros if len(sizes) == 1 else ''} {found.left_out()}"
+    if any(point.mark for point in sparse):
+        note += f" {UNEQUAL} Not the dense baseline's training budget."
     note += f" Without a panel, since dense alone: {', '.join(alone)}." if alone else ""
     legend = _legend(found.points, looks, sizes, margin, against)
     return canvas.panels(shown, page, legend, note.strip(), most=3 if crowd <= ROOMY else 2)
@@ -206,6 +209,7 @@ def _labels(axes: Axes, *, points: Sequence[Point], looks: Looks) -> None:
         for place, point in enumerate(series, 1):
             named = place == len(series) or not _rising(series)
             text = f"{point.arch} {point.method}" if several else point.method
+            text += point.mark
             colour = looks[point.method][0]
             marks.append(Mark(point.speedup, point.change, text if named else "", colour))
     label_marks(axes, marks)

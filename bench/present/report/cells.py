@@ -91,6 +91,9 @@ class Cell:
             "accuracy_change_points": delta_json(row.delta),
             "speedup_same_engine": estimate_json(row.speedup),
             "speedup_best_dense": estimate_json(row.total),
+            "speedup_best_fp32_dense": estimate_json(
+                row.comparison.total_fp32 if row.comparison else None
+            ),
             "is_best_dense": row.best,
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,
@@ -158,8 +161,13 @@ def delta_json(delta: Delta | None) -> dict[str, Any] | None:
     """A change in points for a script."""
     if delta is None:
         return None
-    seeds = _pair(delta.ci95_seeds)
-    return {"mean": delta.mean, "ci95": _pair(delta.ci95), "ci95_seeds": seeds, "over": delta.over}
+    return {
+        "mean": delta.mean,
+        "ci95": _pair(delta.ci95),
+        "ci95_seeds": _pair(delta.ci95_seeds),
+        "over": delta.over,
+        "unequal_budgets": delta.unequal_budgets,
+    }
 
 
 def _pair(ends: Sequence[float] | None) -> list[float] | None:

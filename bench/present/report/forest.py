@@ -59,7 +59,7 @@ class Forest:
 
 def forest_of(answered: Sequence[Said]) -> Forest | None:
     """The plot of the answers at one margin; None where no answer has a candidate to draw."""
-    drawn = [one for one in answered if one.answer.dense is not None]
+    drawn = [one for one in answered if one.answer.hurdle is not None]
     if not drawn:
         return None
     shown = drawn[:MOST_LINES]
@@ -79,7 +79,7 @@ def _chosen(answer: Answer, most: int) -> list[tuple[str, Standing]]:
     shown = [one for one in answer.standings if one.accuracy == "shown"]
     roles = (
         ("taken", answer.standing(answer.take)),
-        ("best dense", answer.standing(answer.dense)),
+        ("best dense", answer.standing(answer.hurdle)),
         ("not shown", answer.open[0] if answer.open else None),
         ("fastest sparse within", next((o for o in shown if not o.candidate.is_dense), None)),
         ("runner-up", answer.standing(answer.runner_up)),

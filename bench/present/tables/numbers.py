@@ -36,6 +36,7 @@ def points(delta: Delta) -> tuple[str, str]:
     text = f"{delta.mean:+.1f}".replace("-", MINUS)
     if text in ("+0.0", f"{MINUS}0.0"):
         text = "0.0"
+    text += delta.mark
     if delta.ci95 is None:
         return text, NO_INTERVAL
     return text, plus_minus((delta.ci95[1] - delta.ci95[0]) / 2)

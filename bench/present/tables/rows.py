@@ -18,6 +18,7 @@ from sparsebench.bench.comparisons.accuracy import accuracy_of
 from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.present.table import Entry, Table
+from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.workloads import described
@@ -178,7 +179,7 @@ def _section(
         caption=described(first.workload).caption,
         rows=rows,
         missing=tuple(_missing(ordered, compared, varying)),
-        notes=tuple(_notes(rows)),
+        notes=(*_hurdles(rows), *_notes(rows)),
     )
 
 
@@ -286,6 +287,35 @@ def _missing(
             reason = "its dense baseline was not measured" if known else comparison.reason
             missing.append((name, f"no comparison: {reason}"))
     return missing
+
+
+def _hurdles(rows: Sequence[Row]) -> list[str]:
+    """The best dense options, each named: of all precisions, and of fp32 alone."""
+    dense = {row.record.id: row for row in rows if row.record.backbone.is_dense}
+    found = []
+    for best in (row for row in dense.values() if row.best):
+        mine = [
+            (row, compared, dense[compared.best_fp32_dense])
+            for row in rows
+            if (compared := row.comparison) is not None
+            and compared.best_dense == best.record.id
+            and compared.total_fp32 is not None
+            and compared.best_fp32_dense in dense
+        ]
+        told = [(compared.total_fp32, row, fp32) for row, compared, fp32 in mine]
+        if not told:
+            continue
+        ratio, row, fp32 = max(told, key=lambda one: one[0].median if one[0] else 0.0)
+        name = f"{best.record.backbone.name} on {best.engine}"
+        if fp32 is best or ratio is None:
+            found.append(f"Best dense, in fp32 too: {name}.")
+            continue
+        point, spread = numbers.ratio(ratio)
+        found.append(
+            f"Best dense: {name}. Best fp32 dense: {fp32.record.backbone.name} on {fp32.engine}; "
+            f"{row.record.backbone.name} on {row.engine} is {point} ({spread}) as fast as that."
+        )
+    return found
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

@@ -27,6 +27,7 @@ COLUMNS = (
     "record", "run",
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
     *DETAILS, *RESOURCES, *PROCESS, "sparsity_label",
+    *(f"speedup_best_fp32_dense{end}" for end in ("", "_low", "_high")),
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -89,6 +90,8 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
     if comparison is not None:
         if (process := comparison.process_speedup) is not None:
             values |= _ends("speedup_by_process_time", process.median, process.ci95)
+        if (fp32 := comparison.total_fp32) is not None:
+            values |= _ends("speedup_best_fp32_dense", fp32.median, fp32.ci95)
         values |= {
             "smallest_effect": comparison.smallest_effect,
             "amdahl_bound": comparison.amdahl_bound,

@@ -66,12 +66,6 @@ class Blocked:
         """Elements of the whole tensor, padding included."""
         return self.channels * self.channel_stride
 
-    def with_channels(self, channels: int) -> Blocked:
-        """The same planes with another number of channels."""
-        return Blocked(
-            self.pictures, channels, self.height, self.width, self.lanes, self.item_bytes
-        )
-
     @cached_property
     def c(self) -> CShape:
         """As the kernels read it."""

@@ -76,6 +76,13 @@ def _protect(start: int, size: int) -> None:
         )
 
 
+def no_code(isa: str, dtype: str) -> str:
+    """Why code cannot be generated here for kernels of a kind, or nothing."""
+    if (isa, dtype) != ("avx512", "float32"):
+        return f"Code is generated for avx512 and float32, not {isa} and {dtype}."
+    return refusal()
+
+
 @cache
 def refusal() -> str:
     """Why generated code cannot run here, or nothing; tried once with one that only returns."""

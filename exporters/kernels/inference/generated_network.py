@@ -6,7 +6,7 @@ import numpy as np
 
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.generated.convolution import LANES
-from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
+from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, no_code
 from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.generated_calls import GeneratedCalls
@@ -81,9 +81,8 @@ def why_pixels(
 
 def why_not(network: OnnxNetwork, kernels: Library) -> str:
     """Why code is not generated for a network here, or nothing."""
-    if (kernels.isa, kernels.dtype) != ("avx512", "float32"):
-        return f"Code is generated for avx512 and float32, not {kernels.isa} and {kernels.dtype}."
     non_zeros = sum(int((weight != 0).sum()) for weight, _, _ in network.layers.values())
-    if non_zeros * _LEAST > LIMIT:
+    refused = no_code(kernels.isa, kernels.dtype)
+    if not refused and non_zeros * _LEAST > LIMIT:
         return f"{non_zeros} non-zeros would take more than {LIMIT >> 20} MiB of code."
-    return refusal()
+    return refused

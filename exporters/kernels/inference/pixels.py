@@ -75,19 +75,6 @@ class Pixels:
         room = self.lead + (self.rows * self.row // self.lanes + 2) * self.lanes
         return self.channels * self.channel_stride + room
 
-    def with_channels(self, channels: int) -> Pixels:
-        """The same planes with another number of channels."""
-        return Pixels(
-            self.pictures,
-            channels,
-            self.height,
-            self.width,
-            self.rows,
-            self.row,
-            self.lanes,
-            self.item_bytes,
-        )
-
     def mask(self) -> NDArray[np.uint32]:
         """All bits set for the pixels of pictures, none for the others; of one channel."""
         bits = np.zeros((self.pictures, self.rows, self.row), bool)

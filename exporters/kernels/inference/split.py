@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import NormStep
-from sparsebench.exporters.kernels.generated.memory import refusal
+from sparsebench.exporters.kernels.generated.memory import no_code
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.generated_network import (
@@ -113,9 +113,8 @@ class SplitNetwork:
 
     def peak_seconds(self) -> float | None:
         """Of a vector multiply-add on all threads at best; None where no code can be generated."""
-        if (self.kernels.isa, self.kernels.dtype) != ("avx512", "float32") or refusal():
-            return None
-        return peak_seconds() / self.threads
+        refused = no_code(self.kernels.isa, self.kernels.dtype)
+        return None if refused else peak_seconds() / self.threads
 
 
 def _named(tell: Tell, path: str, name: str, kind: str, seconds: float) -> None:

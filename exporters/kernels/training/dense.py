@@ -8,19 +8,8 @@ from torch.nn import functional
 
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.training.functional import from_blocked
 from sparsebench.exporters.kernels.training.layers import SparseConv2d
-
-
-def to_plain(kernels: Library, threads: int, x: Tensor, shape: Blocked) -> Tensor:
-    """A blocked tensor as ``[N, C, H, W]``."""
-    plain = torch.empty(shape.pictures, shape.channels, shape.height, shape.width, dtype=x.dtype)
-    kernels.from_blocked(shape.reference, x.data_ptr(), plain.data_ptr(), threads)
-    return plain
-
-
-def to_blocked(kernels: Library, threads: int, plain: Tensor, shape: Blocked, y: Tensor) -> None:
-    """Contiguous ``[N, C, H, W]`` into a blocked tensor."""
-    kernels.to_blocked(shape.reference, plain.data_ptr(), y.data_ptr(), threads)
 
 
 def dense_forward(
@@ -34,8 +23,8 @@ def dense_forward(
 ) -> None:
     """The layer's output from x into y, both blocked."""
     with torch.no_grad():
-        plain = layer(to_plain(kernels, threads, x, inp)).contiguous()
-    to_blocked(kernels, threads, plain, out, y)
+        plain = layer(from_blocked(x, inp, kernels, threads)).contiguous()
+    kernels.to_blocked(out.reference, plain.data_ptr(), y.data_ptr(), threads)
 
 
 def dense_backward(
@@ -65,9 +54,9 @@ def dense_backward(
     """
     geometry = layer.geometry(inp.height, inp.width)
     top, left, below, right = geometry.padding
-    images = functional.pad(to_plain(kernels, threads, x, inp), (left, right, top, below))
+    images = functional.pad(from_blocked(x, inp, kernels, threads), (left, right, top, below))
     found, gw, _ = torch.ops.aten.convolution_backward(
-        to_plain(kernels, threads, g, out),
+        from_blocked(g, out, kernels, threads),
         images,
         layer.dense_weight().detach(),
         None,
@@ -80,6 +69,6 @@ def dense_backward(
         [True, True, False],
     )
     found = found[:, :, top : top + inp.height, left : left + inp.width].contiguous()
-    to_blocked(kernels, threads, found, inp, gx)
+    kernels.to_blocked(inp.reference, found.data_ptr(), gx.data_ptr(), threads)
     kept: Tensor = gw[layer.kept]
     return kept

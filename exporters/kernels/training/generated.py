@@ -18,7 +18,7 @@ from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import NONE, CCall, Library
 from sparsebench.exporters.kernels.compiled.plan import Pattern
 from sparsebench.exporters.kernels.generated.convolution import GeneratedPattern, Planes
-from sparsebench.exporters.kernels.generated.memory import CodeMemory, refusal
+from sparsebench.exporters.kernels.generated.memory import CodeMemory, no_code
 from sparsebench.exporters.kernels.inference.folded_calls import GENERATED
 from sparsebench.models.errors import SparsebenchError
 
@@ -93,11 +93,9 @@ class Generated:
 
 def why_not(kernels: Library, pattern: Pattern) -> str:
     """Why code is not generated for a pattern here, or nothing."""
-    if (kernels.isa, kernels.dtype) != ("avx512", "float32"):
-        return f"Code is generated for avx512 and float32, not {kernels.isa} and {kernels.dtype}."
     if len(pattern) > _MOST:
         return f"{len(pattern)} non-zeros of a layer are more than {_MOST}."
-    return refusal()
+    return no_code(kernels.isa, kernels.dtype)
 
 
 def _planes(shape: Blocked) -> Planes:

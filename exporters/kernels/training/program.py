@@ -20,8 +20,9 @@ from sparsebench.exporters.kernels.compiled.steps import (
     Step,
     last_uses,
 )
-from sparsebench.exporters.kernels.training.dense import dense_backward, dense_forward, to_plain
+from sparsebench.exporters.kernels.training.dense import dense_backward, dense_forward
 from sparsebench.exporters.kernels.training.fitting import check_step
+from sparsebench.exporters.kernels.training.functional import from_blocked
 from sparsebench.exporters.kernels.training.layers import SparseConv2d
 from sparsebench.exporters.kernels.training.normalise import norm_backward, norm_forward
 from sparsebench.exporters.kernels.training.pooling import pool_window
@@ -85,13 +86,7 @@ class Program:
                         self._buffers.give(tape.tensors.pop(value))
         result = tape.tensors[self.output]
         if not self._pooled:
-            out = tape.shapes[self.output]
-            plain = torch.empty(
-                out.pictures, out.channels, out.height, out.width, dtype=self._dtype
-            )
-            self.kernels.from_blocked(
-                out.reference, result.data_ptr(), plain.data_ptr(), self.threads
-            )
+            plain = from_blocked(result, tape.shapes[self.output], self.kernels, self.threads)
             if not keep:
                 self._buffers.give(tape.tensors.pop(self.output))
             result = plain
@@ -181,8 +176,8 @@ class Program:
                 self._buffers.give(done)
         images_grad = None
         if wants_images and PICTURES in grads:
-            images_grad = to_plain(
-                self.kernels, self.threads, grads[PICTURES], tape.shapes[PICTURES]
+            images_grad = from_blocked(
+                grads[PICTURES], tape.shapes[PICTURES], self.kernels, self.threads
             )
         self._buffers.give(tape.tensors.pop(PICTURES))
         return images_grad, found

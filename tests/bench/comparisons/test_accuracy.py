@@ -67,3 +67,18 @@ def test_generated_weights_are_marked(compared: list[Comparison], run: Synthetic
     generated = of(run, compared, "inference", "resnet18/erk-90@generated", "deepsparse")
     assert not generated.trained
     assert of(run, compared, "inference", ACDC, "deepsparse").trained
+
+
+@pytest.mark.parametrize(("optimum", "said"), [(0.95, True), (0.913, False), (None, False)])
+def test_heads_that_sgd_leaves_short_of_their_optimum_are_named(
+    optimum: float | None, said: bool
+) -> None:
+    run = make_run(blocks=3)
+    dense = run.record("linear-cached", DENSE, "torch")
+    run = run.replaced(dense, extra={**dense.extra, "optimum_accuracy": optimum})
+    comparison = of(run, compare_run(run.records, run.trials), "linear-cached", ACDC, "torch")
+    notes = [note for note in comparison.notes if "optimum" in note]
+    assert bool(notes) == said
+    if said:
+        assert dense.accuracy is not None
+        assert f"resnet18/dense at {dense.accuracy.mean:.1%}" in notes[0] and "95.0%" in notes[0]

@@ -11,6 +11,7 @@ import pytest
 from pytest import MonkeyPatch
 from scipy import stats
 
+from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.decide import Answer, Limits, Request, RunData, advise
 from sparsebench.bench.decide.advice import Advice, Advised
 from sparsebench.bench.decide.evidence import (
@@ -69,6 +70,43 @@ def test_the_fastest_that_is_shown_is_taken(limit: float, name: str) -> None:
     advice = asked(DENSE, FAST, MILD, max_accuracy_loss=limit)
     assert taken(advice) == name
     assert advice.exit_code == 0
+
+
+def int8(points: tuple[float, ...]) -> Record:
+    """A dense cell in INT8, 2.5 times as fast as the other."""
+    dense = cell("dense", "openvino", (0.4e-3,) * 3, points)
+    return replace(dense, engine=replace(dense.engine, precision="int8"), division="open")
+
+
+OPEN = int8((89.9, 90.2, 90.5))  # changes by -0.1, 0, 0.1 points: nobody knows
+LOSING = int8((88.0, 88.2, 88.4))
+
+
+def test_a_dense_rival_is_the_hurdle_until_its_loss_is_shown() -> None:
+    """At a limit of 0 an INT8 network counts that is as good as the dense one, as in the tables."""
+    fast = cell("acdc-90", "deepsparse", (0.2e-3,) * 3, (91.0, 91.2, 91.4))
+    partner = cell("dense", "deepsparse", (1.1e-3,) * 3, POINTS)
+    answer = inference(asked(DENSE, OPEN, partner, fast, max_accuracy_loss=0.0))
+    assert answer.take is not None and answer.take.record is fast
+    assert answer.hurdle is not None and answer.hurdle.record is OPEN
+    standing = answer.standing(answer.take)
+    (table,) = compare_run([DENSE, OPEN, partner, fast])
+    assert table.best_dense == OPEN.id and table.total is not None
+    assert standing is not None and standing.claim is not None
+    assert standing.claim.ratio.median == pytest.approx(table.total.median) == pytest.approx(2.0)
+
+
+def test_what_beats_only_a_slower_dense_waits_for_the_hurdles_accuracy() -> None:
+    slower = cell("acdc-90", "deepsparse", (0.5e-3,) * 3, (91.0, 91.2, 91.4))
+    answer = inference(asked(DENSE, OPEN, slower, max_accuracy_loss=0.0))
+    assert answer.kind == "not shown" and answer.open[0].candidate.record is OPEN
+    assert answer.needs and answer.dense is not None
+    assert answer.dense.record is DENSE  # what to take until then
+    shown_to_lose = inference(asked(DENSE, LOSING, slower, max_accuracy_loss=0.0))
+    assert shown_to_lose.take is not None and shown_to_lose.take.record is slower
+    assert shown_to_lose.hurdle is not None and shown_to_lose.hurdle.record is DENSE
+    none_within = inference(asked(DENSE, OPEN, FAST, max_accuracy_loss=0.0))
+    assert none_within.kind == "dense" and none_within.take is none_within.dense
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(0.0, "dense"), (0.3, "not shown"), (0.4, "sparse")])

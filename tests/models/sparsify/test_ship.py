@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparsebench.models.architectures import ARCHITECTURES
+from sparsebench.models.cards import Budget
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.labelled import ReadOptions
@@ -45,6 +46,7 @@ def test_a_finished_file_becomes_a_backbone_with_a_card(tmp_path: Path) -> None:
     assert card.upstream_data == "bright-and-dark, test split (8 images, 2 classes)"
     assert card.preprocessing == made.preprocessing
     assert card.num_classes == 2
+    assert card.budget == Budget(epochs=3, images=3 * len(list((data / "train").glob("*/*"))))
     one, two = load_compact(weights)[0], load_compact(made.path)[0]
     assert all(torch.equal(one[k], two[k]) for k in two)
 

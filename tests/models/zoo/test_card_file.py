@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparsebench.models.cards import FAMILIES, IMAGENET_PREPROCESSING, Card, Preprocessing
+from sparsebench.models.cards import FAMILIES, IMAGENET_PREPROCESSING, Budget, Card, Preprocessing
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo.card_file import SCHEMA, Weights, read_card, write_card
 
@@ -37,6 +37,7 @@ cards = st.builds(
     dense_partner=st.just("resnet18/dense"),
     notes=st.text(max_size=20),
     num_classes=st.integers(1, 1000),
+    budget=st.none() | st.builds(Budget, st.integers(1, 99), st.integers(1, 10**9)),
 )
 
 
@@ -96,6 +97,9 @@ def test_what_a_card_leaves_out_has_defaults(tmp_path: Path) -> None:
         (minimal(preprocessing={"std": [127, 127, 127]}), "std"),
         (minimal(weights={"file": "../../etc/passwd"}), "outside its folder"),
         (minimal(weights={"file": "/etc/passwd"}), "outside its folder"),
+        (minimal(budget={"epochs": 3}), "budget"),
+        (minimal(budget={"epochs": 3, "images": 0}), "budget"),
+        (minimal(budget={"epochs": 3, "images": True}), "budget"),
         (minimal(weights={"path": "a"}), "weights"),
         (minimal(weights={}), "'file'"),
     ],

@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from sparsebench.models.architectures import ARCHITECTURES, build
-from sparsebench.models.cards import FAMILIES, Card
+from sparsebench.models.cards import FAMILIES, Budget, Card
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.generated import GENERATED_METHODS
 from sparsebench.models.masks import layer_sparsity, mask_hash, mask_of
@@ -27,6 +27,7 @@ from sparsebench.models.names import BackboneName
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import shipped
 from sparsebench.models.sources.shipped import ZOO_FOLDER, card_files, find_in, list_in
+from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.weights_hash import weights_hash
 from sparsebench.models.zoo import find_card, list_cards
 from sparsebench.models.zoo.load import load_backbone
@@ -54,6 +55,18 @@ def test_what_is_shipped_loads_and_is_what_its_card_says(name: str) -> None:
         logits = backbone.module(torch.zeros(1, 3, size, size))
     assert logits.shape == (1, card.num_classes)
     assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.startswith("resnet18/")])
+def test_a_shipped_network_and_its_baseline_had_equal_training(name: str) -> None:
+    """What the card says of the budget is what the plans say that made it."""
+    card = find_card(name)
+    epochs, at = 0, name
+    while at:
+        plan = read_plan(ZOO_FOLDER / f"plans/{at.replace('/', '-')}.toml")
+        epochs, at = epochs + plan["epochs"], plan.get("start", "")
+    images = 50_000 * epochs  # the training split of mini-ImageNet
+    assert card.budget == Budget(epochs, images) == find_card(card.dense_partner).budget
 
 
 def test_every_listed_card_is_found_again_by_its_name() -> None:

@@ -67,4 +67,4 @@ def test_the_gate(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_the_forecast(cli: Cli) -> None:
-    fits(cli("run", "quick", "--dry-run"), "linear-cached", "resnet18/dense on deepsparse")
+    fits(cli("run", "quick", "--dry-run"), "linear-cached", "resnet18/gmp_uniform-90 on")

@@ -1,0 +1,78 @@
+"""A network of the caller's own process as an ONNX file, kept by its weights and form."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from sparsebench.exporters.onnx.export import write_onnx
+from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.cache import cache_dir
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.weights_hash import weights_hash
+
+
+def export_module(network: nn.Module, size: int) -> Path:
+    """Write a network as ONNX; the network itself is left as it is.
+
+    Masks of ``torch.nn.utils.prune`` are applied. The file is called after the network's class.
+
+    Args:
+        network: float32 ``[N, 3, size, size]`` -> logits ``[N, C]``, in any mode.
+        size: of the images, pixels.
+
+    Raises:
+        SparsebenchError: it has no layers, or cannot be run or exported at this size.
+    """
+    if not prunable_layers(network):
+        raise SparsebenchError(
+            f"{type(network).__name__} has no convolution and no linear layer.",
+            "Give the whole classifier as an nn.Module.",
+        )
+    own = _copied(network, size)
+    name = f"{weights_hash(own)[:16]}-{size}"
+    path = cache_dir("modules", name) / f"{type(network).__name__}.onnx"
+    if path.is_file():
+        return path
+    scratch = path.with_suffix(".part")
+    try:
+        write_onnx(own, scratch, size)
+    except SparsebenchError:
+        raise
+    except Exception as error:  # whatever the exporter says of an operator
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SparsebenchError(
+            f"{type(network).__name__} cannot be exported: {reason}.",
+            "Write its ONNX file yourself, and name that.",
+        ) from error
+    scratch.replace(path)
+    return path
+
+
+def _copied(network: nn.Module, size: int) -> nn.Module:
+    """A copy in eval mode on the CPU, masks applied for good."""
+    modes = {module: module.training for module in network.modules()}
+    where = next(network.parameters()).device
+    try:
+        network.eval()
+        with torch.no_grad():  # the masked weights are then plain tensors, which can be copied
+            network(torch.zeros(1, 3, size, size, device=where))
+        own = copy.deepcopy(network).cpu()
+    except RuntimeError as error:
+        raise SparsebenchError(
+            f"{type(network).__name__} does not accept images of {size} px: {error}",
+            "Take another size=.",
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    for layer in own.modules():
+        masks = [name.removesuffix("_mask") for name, _ in layer.named_buffers(recurse=False)]
+        for name in masks:
+            if hasattr(layer, f"{name}_mask") and hasattr(layer, f"{name}_orig"):
+                prune.remove(layer, name)  # type: ignore[no-untyped-call]
+    return own
