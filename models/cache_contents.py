@@ -36,6 +36,7 @@ class Kind:
 
 KINDS = (
     Kind("artifacts", "exported networks"),
+    Kind("modules", "exported networks of Python modules"),
     Kind("features", "extracted features"),
     Kind("pictures", "decoded images of runs"),
     Kind("tasks/decoded", "decoded images of prunings"),

@@ -36,6 +36,8 @@ class TrainingDisplay(LiveProgress):
         if self._first is None or report.step < self._first[0]:
             self._first = (report.step, time.monotonic())
         self.last = report
+        if report.step == report.total_steps:
+            self._last_line = float("-inf")  # the end is always said
         self.say(
             f"epoch {report.epoch + 1}, loss {report.loss:.3f}, accuracy {report.accuracy:.1%}, "
             f"sparsity {report.sparsity:.1%}"

@@ -28,8 +28,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*arguments: object) -> None:
         raise AssertionError("a dry run asked the network")
 
-    monkeypatch.setattr(sparsebench.bench.tasks.download, "reach", ask)
+    # In this order: the first import of `sets` binds the true one.
     monkeypatch.setattr("sparsebench.bench.tasks.sets.reach", ask)
+    monkeypatch.setattr(sparsebench.bench.tasks.download, "reach", ask)
     monkeypatch.setattr("urllib.request.urlopen", ask)
 
 

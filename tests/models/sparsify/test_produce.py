@@ -213,7 +213,8 @@ def test_plans_of_the_zoo_are_whole(plan: Path) -> None:
     read = read_plan(plan)
     percent = f"-{100 * read['sparsity']:g}" if read["sparsity"] else ""
     method = with_block(read["method"], read.get("block", 1))
-    assert plan.stem == f"{read['arch']}-{method}{percent}"
+    # A dense network that was trained for longer says for how many epochs: `dense+epochs17`.
+    assert plan.stem.partition("+")[0] == f"{read['arch']}-{method}{percent}"
     assert read["method"] in METHODS
     assert read["arch"] in ARCHITECTURES
 
