@@ -6,6 +6,7 @@ import importlib
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.bench.conftest import cli, pictures  # noqa: F401  (fixtures)
 from tests.bench.gate.test_engine_versions import network, own_index, wheel
 from tests.bench.gate.test_refs import git, repository, runs  # noqa: F401  (fixtures)
 from tests.bench.present.plots.sweeps import TRAINED, with_setting
+from tests.bench.publish.hub_stub import stub_hub
 from tests.bench.synthetic import make_run
 from tests.docs.commands import ROOT
 
@@ -29,6 +31,7 @@ QUIET = {"monday": 1, "tuesday": 2}
 NAMES = {"resnet18/acdc-90": "resnet18/gmp_uniform-90", "magnitude-50": "acdc-90"}
 SIZES = (16, 17, 32)
 SIDE = 32
+CLASSES = 2
 VERSIONS = {"1.20.1": 0.01, "1.22.0": 0.01}
 
 
@@ -73,7 +76,11 @@ def _networks(here: Path) -> None:
     from sparsebench.models.zoo.load import load_backbone
 
     for file, name in (("sparse.pth", "resnet18/gmp-90"), ("dense.pth", "resnet18/dense")):
-        torch.save(load_backbone(name).module.state_dict(), here / file)
+        weights = load_backbone(name).module.state_dict()
+        torch.save(weights, here / file)
+        # A network whose outputs are the classes of the images.
+        own = {k: v[:CLASSES] if k.startswith("fc.") else v for k, v in weights.items()}
+        torch.save(own, here / f"own-{file}")
     for suffix in (".safetensors", ".json"):  # the compact form, which says what it is
         shutil.copy(ROOT / "models/zoo" / f"resnet18-gmp-90{suffix}", here / f"mine{suffix}")
     for file, name in (("my", "tiny/uniform-90@generated"), ("dense", "tiny/dense@generated")):
@@ -85,6 +92,17 @@ def _networks(here: Path) -> None:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the command stores for later must not steer other tests."""
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub on this machine."""
+    from huggingface_hub import constants
+
+    with stub_hub() as stub:
+        monkeypatch.setenv("HF_TOKEN", "hf_ours")
+        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
+        yield
 
 
 @pytest.fixture

@@ -105,6 +105,9 @@ RULES = (
         needs=("branches",), codes=JUDGED,
     ),
     Small(("advise",), codes=JUDGED),
+    Small(("cache",), needs=("own_cache",)),  # what it clears may be in use elsewhere
+    Small(("push",), needs=("hub",)),
+    Small(("plot", "my-first", "batch-size"), codes=(3,)),  # which was measured at one alone
 )  # fmt: skip
 
 

@@ -51,3 +51,11 @@ def test_a_refusal_is_one_sentence_with_its_fix(run: RunFolder) -> None:
     assert "HF_TOKEN" in error.value.fix
     with pytest.raises(SparsebenchError, match="'results' is not OWNER/NAME"):
         push_run(run, "results")
+
+
+def test_without_a_network_the_run_stays_and_the_error_is_one_sentence(run: RunFolder) -> None:
+    with stub_hub() as hub:
+        gone = hub.url
+    with pytest.raises(SparsebenchError, match="could not be pushed to us/results") as error:
+        push_run(run, "us/results", endpoint=gone)
+    assert "can be reached" in error.value.fix
