@@ -49,18 +49,25 @@ public:
         }
         wake_.notify_all();
         work();
-        while (pending_.load(std::memory_order_acquire) != 0) pause();
+        for (int waited = 0; pending_.load(std::memory_order_acquire) != 0; ++waited) pause(waited);
     }
 
 private:
     Pool() : owner_(getpid()) {}
 
-    static void pause() {
+    // A short wait keeps neighbouring layers together. Only its first part spins: on a busy machine
+    // the thread that is waited for may have lost its core, and spinning on would take ours from
+    // others and count as work of this process.
+    static constexpr int kSpins = 200, kWaits = 1000;
+
+    static void pause(int waited) {
 #if defined(__x86_64__)
-        __builtin_ia32_pause();
-#else
-        std::this_thread::yield();
+        if (waited < kSpins) {
+            __builtin_ia32_pause();
+            return;
+        }
 #endif
+        std::this_thread::yield();
     }
 
     void grow(int workers) {
@@ -81,11 +88,10 @@ private:
 
     void serve(uint64_t seen, int index) {
         for (;;) {
-            // A short spin keeps neighbouring layers together; longer waits give the core back.
-            int spins = 0;
-            while (generation_.load(std::memory_order_acquire) == seen && spins < 4000) {
-                pause();
-                ++spins;
+            // Longer waits give the core back.
+            for (int waited = 0;
+                 waited < kWaits && generation_.load(std::memory_order_acquire) == seen; ++waited) {
+                pause(waited);
             }
             if (generation_.load(std::memory_order_acquire) == seen) {
                 std::unique_lock<std::mutex> lock(mutex_);
