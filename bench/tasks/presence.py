@@ -14,7 +14,7 @@ ON_DISK = {
     "fashion-mnist": "FashionMNIST/raw",
 }
 """Where torchvision keeps its arrays below the data folder."""
-# Of the archives, in megabytes, as their servers and torchvision's documentation state them.
+# Of the archives, in megabytes, about: known figures, not asked of the servers.
 _MEGABYTES = {
     "aircraft": 2_750, "caltech101": 137, "caltech256": 1_183, "cifar10": 170, "cifar100": 169,
     "dtd": 625, "fashion-mnist": 31, "flowers102": 345, "food101": 4_996, "pets": 811,
