@@ -29,7 +29,8 @@ _BLOCK = re.compile(r"(?P<base>.+)_block(?P<block>[1-9]\d?)")
 _VARIANT = re.compile(r"[a-z][a-z0-9_]*")
 _GRAMMAR = (
     "Names read <arch>/<method>-<percent>[+<variant>][@<source>], like resnet18/acdc-90, "
-    "resnet18/dense, resnet18/acdc-90+compact or resnet50/erk-90@generated."
+    "resnet18/dense, resnet18/acdc-90+compact or resnet50/erk-90@generated. The path of a "
+    "checkpoint or ONNX file is a name too, if the file exists."
 )
 
 

@@ -42,6 +42,11 @@ def test_names_are_made_from_the_files(folder: Path) -> None:
         assert find_card(f"{file}.pth").name == f"{ARCH}/{method}-90@{file}.pth"
 
 
+def test_of_a_file_that_is_not_here_the_error_says_that_it_must_exist(folder: Path) -> None:
+    with pytest.raises(SparsebenchError, match="nothing.pth.*if the file exists"):
+        find_card("nothing.pth")
+
+
 def test_one_dense_file_stands_for_all(folder: Path) -> None:
     given = named_baselines(["dense.pth"], ["pruned.pth", "dense.pth"])
     assert given == {"pruned.pth": "dense.pth"}
