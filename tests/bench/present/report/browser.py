@@ -13,7 +13,8 @@ MISSING = (
     "needs Chromium and its driver: `apt-get install -y chromium chromium-driver` (Debian), or "
     "chromium and chromedriver of your system, on PATH"
 )
-LOCAL = ("file:", "data:", "blob:", "about:")
+# "chrome:" is the start page of the browser itself, which no file may ask for.
+LOCAL = ("file:", "data:", "blob:", "about:", "chrome:")
 DRIVERS = ("chromedriver", "chromium.chromedriver")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -109,6 +110,7 @@ def started(profile: Path) -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(places[1]))
     driver.set_page_load_timeout(60)
+    driver.get("about:blank")  # the start page, with what it asks for and logs, ends here
     try:
         yield Browser(driver)
     finally:
