@@ -10,6 +10,7 @@ from sparsebench.bench.gate.causes import facts_of
 from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, keys_to_match, name_of
 from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial, utc_now
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 
@@ -76,7 +77,8 @@ def baseline_from(
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out[:3])
         raise NothingMeasuredError(
             f"{run} has no cell that could be gated{': ' + reasons if reasons else ''}.",
-            "A gated cell needs two blocks, a dense baseline or a second engine, and an accuracy.",
+            f"A gated cell needs {LEAST_BLOCKS} blocks, a dense baseline or a second engine, "
+            "and an accuracy.",
         )
     history = previous.history if previous else ()
     if previous:
@@ -99,7 +101,7 @@ def _why_not(cell: GatedCell) -> str | None:
     if cell.ratio is None:
         return cell.reason or "it has no ratio"
     if cell.ratio.ci95 is None:
-        return "one block has no interval"
+        return f"its speed has no interval (that takes {LEAST_BLOCKS} blocks)"
     if cell.accuracy is None:
         return "a time without an accuracy enters no gate"
     return None

@@ -54,7 +54,11 @@ def test_points_and_intervals_of_the_reference_runs(reference: Path, tmp_path: P
     if (reference / "correct").is_dir():
         shutil.copytree(reference / "correct", tmp_path / "correct")
     read = RunFolder.reading(tmp_path)
+    compared = compare_run(read.records(), read.trials())
+    for one in compared:  # the bound bounds: its efficiency is at most 1, within the interval
+        if one.amdahl_bound is not None and one.speedup is not None and one.speedup.ci95:
+            assert one.speedup.ci95[0] <= one.amdahl_bound, one
     with RunFolder.open(tmp_path, resume=True) as folder:
-        folder.replace_comparisons(compare_run(read.records(), read.trials()))
+        folder.replace_comparisons(compared)
     for number in script.recompute(tmp_path):
         assert number.agrees, number

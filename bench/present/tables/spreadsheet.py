@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.details import DETAILS, details_of
+from sparsebench.bench.present.tables.numbers import NO_INTERVAL
 from sparsebench.bench.present.tables.resources import RESOURCES, resources_of
 from sparsebench.bench.present.tables.rows import Row, Section
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NEEDED = f"that takes {LEAST_BLOCKS} blocks"
 PROCESS = tuple(f"speedup_by_process_time{end}" for end in ("", "_low", "_high"))
 COLUMNS = (
     "workload", "task", "backbone", "method", "family", "sparsity", "trained", "engine",
@@ -28,6 +31,7 @@ COLUMNS = (
     "relative_error_increase", "relative_error_increase_low", "relative_error_increase_high",
     *DETAILS, *RESOURCES, *PROCESS, "sparsity_label",
     *(f"speedup_best_fp32_dense{end}" for end in ("", "_low", "_high")),
+    "interval",
 )  # fmt: skip
 """Later ones come last: a script may go by position."""
 
@@ -66,6 +70,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         "threads": record.engine.threads,
         "batch_size": record.engine.batch_size,
         "blocks": row.speed.count,
+        "interval": None if row.speed.ci95 else f"{NO_INTERVAL}: {NEEDED}",
         "verdict": row.verdict,
         "verdict_best_dense": row.total_verdict,
         "record": record.id,

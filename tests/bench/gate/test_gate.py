@@ -244,6 +244,14 @@ def test_nothing_measured_exits_three(cli: Cli, accepted: Path, tmp_path: Path) 
     assert cli("check", tmp_path / "empty", "--baseline", accepted).code == 3
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_too_few_blocks_make_no_baseline(cli: Cli, tmp_path: Path, blocks: int) -> None:
+    run = make_run(blocks=blocks, backbones=TWO).write(tmp_path / "R").path
+    made = cli("baseline", "update", run, "--out", tmp_path / "b.toml", "--reason", "first")
+    assert made.code != 0 and not (tmp_path / "b.toml").exists()
+    assert "its speed has no interval (that takes 3 blocks)" in " ".join(made.err.split())
+
+
 def _all_cells() -> list[tuple[str, str, str]]:
     return [
         (r.workload, r.backbone.name, r.engine.name)

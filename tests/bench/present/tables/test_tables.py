@@ -155,6 +155,7 @@ def test_deepsparse_is_never_shown_without_its_licence() -> None:
 
 def test_csv_has_points_and_ends_of_intervals(found: list[Section]) -> None:
     table = pd.read_csv(io.StringIO(summary_csv(found)))
+    assert table["interval"].isna().all()
     assert len(table) == 22
     fast = table[(table.backbone == "resnet18/acdc-90") & (table.engine == "deepsparse")]
     assert list(fast.verdict) == ["better", "better"]
@@ -195,6 +196,8 @@ def test_single_block_and_single_seed_say_that_there_is_no_interval() -> None:
     assert re.search(r"\| \d\d\.\d no interval \|", text)
     assert "× (no interval)" in text
     assert "inf" not in text.replace("inference", "") and "nan" not in text
+    lines = csv.DictReader(io.StringIO(summary_csv(tables_of(run))))
+    assert {line["interval"] for line in lines} == {"no interval: that takes 3 blocks"}
 
 
 def test_numbers() -> None:
