@@ -1,6 +1,6 @@
 """How long a plan will take, before it runs: what its cells took earlier, scaled by counts."""
 
-from sparsebench.bench.forecast.earlier import Earlier, earlier_path
+from sparsebench.bench.forecast.earlier import Earlier, earlier_path, remember
 from sparsebench.bench.forecast.predict import (
     Forecast,
     Prediction,
@@ -17,4 +17,5 @@ __all__ = [
     "forecast",
     "launch_seconds",
     "predict",
+    "remember",
 ]

@@ -16,6 +16,7 @@ from sparsebench.bench.records import Record
 from sparsebench.bench.workloads import described, workload_of
 from sparsebench.bench.workloads.workload import Sizes
 from sparsebench.models.cache import cache_dir
+from sparsebench.models.locks import locked
 
 log = logging.getLogger("sparsebench")
 
@@ -100,18 +101,41 @@ class Earlier:
             return cls()
 
     def save(self, path: Path) -> None:
-        """To a file, at once; a machine that cannot keep it merely forecasts less well."""
+        """To a file, at once.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         lines = [
             {"key": list(key), "runs": [asdict(run) for run in runs]}
             for key, runs in self.runs.items()
         ]
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(lines, indent=0))
-            temporary.replace(path)
-        except OSError as error:
-            log.warning("what this run took cannot be remembered in %s (%s)", path, error)
+        temporary.write_text(json.dumps(lines, indent=0))
+        temporary.replace(path)
+
+
+def remember(
+    path: Path, records: Sequence[Record], walls: Mapping[str, float | None] | None = None
+) -> None:
+    """Add what the finished cells of a run took to what other runs have written meanwhile.
+
+    A machine that cannot keep it merely forecasts less well.
+
+    Args:
+        path: see :func:`earlier_path`.
+        records: of the run.
+        walls: launch -> its seconds, all of it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            earlier = Earlier.load(path)
+            earlier.learn(records, walls)
+            earlier.save(path)
+    except OSError as error:
+        log.warning("what this run took cannot be remembered in %s (%s)", path, error)
 
 
 def earlier_path(fingerprint: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
-from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
+from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, remember
 from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
@@ -273,8 +273,8 @@ class _Run:
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
         notes = noted_blocks(self.folder.path)
-        self.earlier.learn(records, {launch: wall_seconds(note) for launch, note in notes.items()})
-        self.earlier.save(self.earlier_file)
+        walls = {launch: wall_seconds(note) for launch, note in notes.items()}
+        remember(self.earlier_file, records, walls)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
         return [

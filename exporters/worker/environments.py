@@ -7,7 +7,6 @@ user's cache folder. ``SPARSEBENCH_PYTHON_<ENVIRONMENT>`` names an interpreter t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -17,13 +16,13 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.locks import locked
 
 Progress = Callable[[str], None]
 
@@ -142,7 +141,7 @@ def _build(
 ) -> Path:
     """A folder's Python, built and filled where it is not ready; one process builds at a time."""
     python = _python(folder)
-    with _locked(folder):
+    with locked(folder):
         if (folder / _READY).exists():
             return python
         start = time.monotonic()
@@ -224,10 +223,3 @@ def _call(command: list[str], progress: Progress) -> None:
             "Is the package index reachable? Python 3.9 to 3.11 is needed: "
             "`uv python install 3.11` fetches one.",
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with open(folder.with_suffix(".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-
-log = logging.getLogger("sparsebench")
 
 
 def is_whole(library: Path) -> bool:
@@ -43,35 +36,6 @@ def newest_whole(folder: Path, stem: str) -> Path | None:
     """The library whose name begins so that was compiled last; None if there is none."""
     found = sorted(folder.glob(f"{stem}-*.so"), key=_age)
     return next((library for library in found if is_whole(library)), None)
-
-
-@contextmanager
-def one_at_a_time(library: Path) -> Iterator[None]:
-    """Whoever else wants to compile this library waits until the block ends.
-
-    The lock ends with the process in whatever way that ends. Compilers that outlive it do not
-    hold the lock, because they do not inherit the file.
-
-    Args:
-        library: its place; the lock lies beside it.
-
-    Raises:
-        OSError: the lock's file cannot be made.
-    """
-    handle = os.open(library.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # a file system without locks: at worst both compile
-            log.warning("%s cannot be locked: %s", library, error.strerror)
-        try:
-            yield
-        finally:
-            # A fork of this process has the file open, too: closing alone would not unlock it.
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_UN)
-    finally:
-        os.close(handle)
 
 
 def _age(library: Path) -> float:

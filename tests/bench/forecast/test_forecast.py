@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparsebench.bench.forecast import Earlier, Prediction, predict
+from sparsebench.bench.forecast import Earlier, Prediction, predict, remember
 from sparsebench.bench.forecast.earlier import KEPT, key_of, key_of_record
 from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.plan import Plan
@@ -149,6 +150,16 @@ def test_it_is_remembered_and_a_damaged_file_is_no_obstacle(tmp_path: Path) -> N
     path.write_text("[{")
     assert Earlier.load(path).runs == {}
     assert Earlier.load(tmp_path / "none").runs == {}
+
+
+def test_runs_that_end_together_forget_nothing_of_each_other(tmp_path: Path) -> None:
+    """Each began before the other had written; both then add what their cells took."""
+    path, both = tmp_path / "cache" / "e.json", ("inference", "full")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda workload: remember(path, [record(workload)]), both * 2))
+    kept = Earlier.load(path).runs
+    assert {key.workload: len(runs) for key, runs in kept.items()} == dict.fromkeys(both, 2)
+    remember(path / "no", [record("full")])  # no folder can be made there: nothing is raised
 
 
 def test_what_a_launch_takes_around_its_trials_belongs_to_its_cells() -> None:

@@ -164,8 +164,8 @@ def test_whoever_is_killed_while_compiling_holds_nobody_up(path: Path) -> None:
     target.unlink()
     hold = (
         "import os, pathlib, signal, sys; "
-        "from sparsebench.exporters.kernels.compiled.kept import one_at_a_time\n"
-        "with one_at_a_time(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "from sparsebench.models.locks import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", hold, str(target)], check=False)
     assert done.returncode == -9 and target.with_suffix(".lock").exists()
