@@ -87,15 +87,14 @@ def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> 
     folder = Path(report.run)
     again = f"{folder}-again"
     key = verdict.key
-    engines = [key["engine"]]
-    if verdict.kind == "engines":
-        engines += verdict.against
+    against = verdict.against if verdict.kind == "engines" else ()
     words = run_words(
         folder,
         workload=key["workload"],
         task=str(key["task"]),
         backbone=key["backbone"],
-        engines=engines,
+        engines=[(engine, key["precision"]) for engine in (key["engine"], *against)],
+        settings={name: key[name] for name in ("batch_size", "threads")},
     )
     blocks = verdict.now.blocks if verdict.now else 0
     words += ["--repeats", str(max(MORE_BLOCKS, 2 * blocks)), "--out", again]

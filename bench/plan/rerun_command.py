@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 PLAN = "plan.toml"
 
 
 def run_words(
-    folder: Path, *, workload: str, task: str, backbone: str, engines: Iterable[str]
+    folder: Path,
+    *,
+    workload: str,
+    task: str,
+    backbone: str,
+    engines: Iterable[tuple[str, str]],
+    settings: Mapping[str, Any],
 ) -> list[str]:
     """`sparsebench run PLAN …` for one cell, without `--out`; its dense baseline comes by itself.
 
@@ -19,23 +26,32 @@ def run_words(
         workload: of the cell.
         task: the task's name in the record.
         backbone: of the cell.
-        engines: its engine, and those that its numbers were taken against.
+        engines: name and precision of its engine, and of those that its numbers were taken against.
+        settings: `batch_size`, `threads` and `size` of the cell; those of which the plan has a list
+            become options.
     """
+    plan = _plan(folder)
     words = ["sparsebench", "run", str(folder / PLAN), "--backbone", backbone]
-    for engine in dict.fromkeys(engines):
-        words += ["--engine", engine]
-    return [*words, "--workload", workload, *_task(folder, task)]
+    for name, precision in dict.fromkeys(engines):
+        usual = plan.get("precision", "fp32") == precision
+        words += ["--engine", name if usual else f"{name}:{precision}"]
+    words += ["--workload", workload, *_task(plan, task)]
+    for key, value in settings.items():
+        if isinstance(plan.get(key), list):
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    return words
 
 
-def _task(folder: Path, name: str) -> list[str]:
-    """``--task`` where the plan has several; a record knows a folder's name, not its path.
-
-    The plan is read as it is, not validated: it may ask for more CPUs than this machine has.
-    """
+def _plan(folder: Path) -> dict[str, Any]:
+    """The plan as it is, not validated: it may ask for more CPUs than this machine has."""
     try:
-        plan = tomllib.loads((folder / PLAN).read_text("utf-8"))
+        return tomllib.loads((folder / PLAN).read_text("utf-8"))
     except (OSError, ValueError):  # a run that was put together by hand has none
-        return []
+        return {}
+
+
+def _task(plan: Mapping[str, Any], name: str) -> list[str]:
+    """``--task`` where the plan has several; a record knows a folder's name, not its path."""
     tasks = [str(task) for task in plan.get("tasks", ())]
     if len(tasks) < 2:
         return []

@@ -178,7 +178,8 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
     record = row.record
     best = row.comparison.best_dense if row.comparison else _best(run, record)
     dense = row.comparison.dense if row.comparison else None
-    engines = [record.engine.name] + ([run.record(best).engine.name] if best else [])
+    engine = record.engine
+    engines = [engine] + ([run.record(best).engine] if best else [])
     partner = record.backbone.name if record.backbone.is_dense else record.backbone.dense_partner
     if dense is not None:
         partner = run.record(dense).backbone.name
@@ -189,7 +190,12 @@ def _cell(run: RunFacts, section: Section, row: Row) -> Cell:
             workload=record.workload,
             task=record.task.name,
             backbone=record.backbone.name,
-            engines=engines,
+            engines=[(one.name, one.precision) for one in engines],
+            settings={
+                "batch_size": engine.batch_size,
+                "threads": engine.threads,
+                "size": record.settings.get("size"),
+            },
         )
         command = escape.shell([*words, "--out", f"{run.path}-again"])
     return Cell(run.label, section, row, partner or f"{record.backbone.arch}/dense", command)

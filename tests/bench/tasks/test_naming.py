@@ -65,6 +65,11 @@ def test_a_run_keeps_two_folders_of_one_name_apart(
     summary = (tmp_path / "R/summary.md").read_text()
     assert "| x/pics:24 |" in summary and "| y/pics:24 |" in summary
     words = run_words(
-        tmp_path / "R", workload="linear-cached", task="y/pics:24", backbone="b", engines=[]
+        tmp_path / "R",
+        workload="linear-cached",
+        task="y/pics:24",
+        backbone="b",
+        engines=[],
+        settings={},
     )
     assert words[-1] == str(tmp_path / "y/pics")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,8 +118,30 @@ def test_help_has_examples(cli: Cli) -> None:
 )
 def test_the_task_of_a_command_is_the_plans(tmp_path: Path, task: str, option: str) -> None:
     (tmp_path / "plan.toml").write_text('tasks = ["digits", "/data/birds"]\nlimit = 50\n')
-    words = run_words(tmp_path, workload="full", task=task, backbone="b/dense", engines=["torch"])
+    words = run_words(
+        tmp_path,
+        workload="full",
+        task=task,
+        backbone="b/dense",
+        engines=[("torch", "fp32")],
+        settings={},
+    )
     assert words[-2:] == ["--task", option]
+
+
+def test_a_command_names_the_precision_and_what_the_plan_sweeps(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("batch_size = [1, 64]\nthreads = 2\nsize = 64\n")
+    words = run_words(
+        tmp_path,
+        workload="inference",
+        task="digits",
+        backbone="b/gmp-90",
+        engines=[("deepsparse", "int8"), ("openvino", "int8"), ("torch", "fp32")],
+        settings={"batch_size": 1, "threads": 2, "size": 64},
+    )
+    engines = [word for name, word in pairwise(words) if name == "--engine"]
+    assert engines == ["deepsparse:int8", "openvino:int8", "torch"]
+    assert words[-2:] == ["--batch-size", "1"] and "--threads" not in words
 
 
 def test_the_commands_are_ones_that_run_understands(
