@@ -10,13 +10,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Record
 from sparsebench.bench.workloads import described, workload_of
 from sparsebench.bench.workloads.workload import Sizes
 from sparsebench.models.cache import cache_dir
-from sparsebench.models.locks import locked
 
 log = logging.getLogger("sparsebench")
 
@@ -130,7 +131,7 @@ def remember(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
+        with FileLock(path.with_suffix(".lock")):
             earlier = Earlier.load(path)
             earlier.learn(records, walls)
             earlier.save(path)

@@ -8,15 +8,15 @@ where it belongs, and the rest is removed.
 
 from __future__ import annotations
 
-import fcntl
 import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from sparsebench.bench.tasks.download import Remote, Say, fetch
 from sparsebench.models.errors import SparsebenchError
@@ -44,7 +44,7 @@ def fetch_and_unpack(name: str, remotes: Sequence[Remote], folder: Path, say: Sa
     work = folder / f".fetching-{name}"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with _alone(work, name):
+        with FileLock(work / "lock", timeout=0):
             archives = [fetch(remote, work / "archives", say) for remote in remotes]
             fresh = work / "unpacked"
             shutil.rmtree(fresh, ignore_errors=True)
@@ -54,6 +54,11 @@ def fetch_and_unpack(name: str, remotes: Sequence[Remote], folder: Path, say: Sa
             for path in sorted(fresh.iterdir()):
                 _move(path, folder / path.name)
             shutil.rmtree(work, ignore_errors=True)
+    except Timeout as error:
+        raise SparsebenchError(
+            f"Another process is fetching '{name}' into {folder}.",
+            "Wait for it, or give another --data-dir.",
+        ) from error
     except OSError as error:
         raise SparsebenchError(
             f"'{name}' cannot be put into {folder} ({error.strerror or error}; "
@@ -98,20 +103,6 @@ def _move(path: Path, target: Path) -> None:
             _move(inner, target / inner.name)
     else:
         path.replace(target)
-
-
-@contextmanager
-def _alone(work: Path, name: str) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process whatever happens."""
-    with open(work / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SparsebenchError(
-                f"Another process is fetching '{name}' into {work.parent}.",
-                "Wait for it, or give another --data-dir.",
-            ) from error
-        yield
 
 
 def _free(folder: Path) -> int:

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-from sparsebench.models.locks import locked
 
 Progress = Callable[[str], None]
 
@@ -141,7 +142,7 @@ def _build(
 ) -> Path:
     """A folder's Python, built and filled where it is not ready; one process builds at a time."""
     python = _python(folder)
-    with locked(folder):
+    with FileLock(folder.with_suffix(".lock")):
         if (folder / _READY).exists():
             return python
         start = time.monotonic()

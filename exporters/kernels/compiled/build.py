@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from sparsebench.exporters.kernels.compiled.kept import is_whole, keep, newest_whole
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-from sparsebench.models.locks import locked
 
 SOURCE = Path(__file__).parent / "source"
 PARTS = (*((f"convolve{part}", "convolve.cpp", f"-DPART={part}") for part in range(5)),)
@@ -186,7 +187,7 @@ def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
         made_by = hashlib.sha256("\n".join((*compiler, _version(compiler))).encode())
         target = folder / f"{_stem(isa, dtype, sources)}-{made_by.hexdigest()[:8]}.so"
         if not is_whole(target):
-            with locked(target):
+            with FileLock(target.with_suffix(".lock")):
                 if not is_whole(target):  # nobody else has made it meanwhile
                     _compile([*compiler, *flags], sources, target)
     except OSError as error:

@@ -164,10 +164,12 @@ def test_whoever_is_killed_while_compiling_holds_nobody_up(path: Path) -> None:
     target.unlink()
     hold = (
         "import os, pathlib, signal, sys; "
-        "from sparsebench.models.locks import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", hold, str(target)], check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", hold, str(target.with_suffix(".lock"))], check=False
+    )
     assert done.returncode == -9 and target.with_suffix(".lock").exists()
     assert build("portable", "float32") == target and target.exists()
 
