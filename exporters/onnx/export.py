@@ -13,12 +13,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.attention import plain_attention
-from sparsebench.exporters.onnx.padding import fix_padding, fold_constants, pads_by_size
+from sparsebench.exporters.onnx.constants import fold_constants
+from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
 from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
 from sparsebench.exporters.onnx.plain_onnx import export_file, write_cut
@@ -154,7 +156,9 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
             **options,
         )
     if by_size:
-        fold_constants(path)
+        model = onnx.load(str(path))
+        fold_constants(model)
+        onnx.save(model, str(path))
 
 
 def _write_weights(module: nn.Module, path: Path) -> None:

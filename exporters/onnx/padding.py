@@ -8,13 +8,9 @@ one size, so the formula has one result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import MethodType
 
-import numpy as np
-import onnx
 import torch
-from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,31 +64,3 @@ def _fixed(layer: nn.Conv2d, size: tuple[int, int]) -> Callable[[nn.Conv2d, Tens
         )
 
     return forward
-
-
-def fold_constants(path: Path) -> None:
-    """What an ONNX file computes from constants alone becomes a constant: the pads above.
-
-    Args:
-        path: of the file, which is written again.
-    """
-    model = onnx.load(str(path))
-    graph = model.graph
-    known = {tensor.name for tensor in graph.initializer}
-    fixed = []
-    for node in graph.node:
-        if all(name in known for name in node.input if name):
-            fixed.append(node)
-            known.update(node.output)
-    rest = [node for node in graph.node if node not in fixed]
-    made = {name for node in fixed for name in node.output}
-    wanted = sorted(made & {name for node in rest for name in node.input})
-    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in wanted]
-    part = onnx.helper.make_graph(fixed, "constants", [], outputs, list(graph.initializer))
-    whole = onnx.helper.make_model(part, opset_imports=model.opset_import)
-    values = ReferenceEvaluator(whole).run(None, {}) if wanted else []
-    for name, value in zip(wanted, values, strict=True):
-        graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-    del graph.node[:]
-    graph.node.extend(rest)
-    onnx.save(model, str(path))

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from sparsebench.exporters.onnx.quantise_graph import Graph
 from sparsebench.exporters.onnx.quantise_ranges import Range
 from sparsebench.models.errors import SparsebenchError
 
@@ -66,44 +67,26 @@ def quantise_weight(
     return rounded.astype(np.int8), scale, steps.astype(np.int32)
 
 
-def fold_batch_norm(model: onnx.ModelProto) -> None:
-    """Put every batch norm that alone reads a convolution into its weights and bias, in place."""
-    graph = _Graph(model)
-    for norm in [node for node in model.graph.node if node.op_type == "BatchNormalization"]:
-        conv = graph.producer(norm.input[0])
-        alone = len(graph.readers(norm.input[0])) == 1 and norm.input[0] not in graph.outputs
-        if conv is None or conv.op_type != "Conv" or not alone or not graph.is_stored(conv):
-            continue
-        gamma, beta, mean, variance = (graph.array(name) for name in norm.input[1:5])
-        epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-        factor = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
-        weight, bias = graph.weight_and_bias(conv)
-        folded = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-        shift = beta + (bias - mean) * factor
-        names = [f"{conv.output[0]}_folded_weight", f"{conv.output[0]}_folded_bias"]
-        for name, values in zip(names, (folded, shift), strict=True):
-            graph.store(name, values.astype(np.float32))
-        del conv.input[1:]
-        conv.input.extend(names)
-        conv.output[0] = norm.output[0]
-        model.graph.node.remove(norm)
-        graph = _Graph(model)
-
-
 def tensors_to_calibrate(model: onnx.ModelProto) -> list[str]:
     """Activations whose range either form needs.
 
     Raises:
-        SparsebenchError: there is no convolution to quantize.
+        SparsebenchError: there is no convolution to quantize, or one that cannot be.
     """
-    graph = _Graph(model)
-    wanted = [node.input[0] for node in model.graph.node if graph.quantizable(node)]
-    if not wanted:
+    graph = Graph(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    left = [node.name or node.output[0] for node in convolutions if not graph.quantizable(node)]
+    if left:
         raise SparsebenchError(
-            "The network holds no convolution with stored float weights: there is nothing to "
-            "quantize.",
+            f"{len(left)} of {len(convolutions)} convolutions cannot be quantized, because the "
+            f"file does not hold their weights as float32 constants: {', '.join(left[:5])}.",
             "Run it in fp32.",
         )
+    if not convolutions:
+        raise SparsebenchError(
+            "The network holds no convolution: there is nothing to quantize.", "Run it in fp32."
+        )
+    wanted = [node.input[0] for node in convolutions]
     return list(dict.fromkeys([*wanted, *_joints(graph)]))
 
 
@@ -120,7 +103,7 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, Range], form: str) -> 
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    graph = _Graph(made)
+    graph = Graph(made)
     writer = _Writer(graph, ranges)
     joints = set(_joints(graph)) if form == "qdq" else set()
     for node in model.graph.node:
@@ -155,7 +138,7 @@ def tie_pools(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
             ranges[node.output[0]] = ranges[node.input[0]]
 
 
-def _joints(graph: _Graph) -> list[str]:
+def _joints(graph: Graph) -> list[str]:
     """Outputs of convolutions, sums and max-pools that another of them reads, activation done."""
     found = []
     for node in graph.model.graph.node:
@@ -169,58 +152,10 @@ def _joints(graph: _Graph) -> list[str]:
     return found
 
 
-class _Graph:
-    """A model with its nodes and constants by name."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._producers = {name: node for node in model.graph.node for name in node.output}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
-        self.outputs = {output.name for output in model.graph.output}
-
-    def producer(self, name: str) -> onnx.NodeProto | None:
-        return self._producers.get(name)
-
-    def readers(self, name: str) -> list[onnx.NodeProto]:
-        return self._readers.get(name, [])
-
-    def is_stored(self, node: onnx.NodeProto) -> bool:
-        """Whether a convolution's weights and bias lie in the file as float32."""
-        return all(
-            name in self._stored and self._stored[name].data_type == TensorProto.FLOAT
-            for name in node.input[1:]
-        )
-
-    def quantizable(self, node: onnx.NodeProto) -> bool:
-        return node.op_type == "Conv" and self.is_stored(node)
-
-    def array(self, name: str) -> NDArray[Any]:
-        constant = self._producers.get(name)
-        if constant is not None and constant.op_type == "Constant":
-            return np.asarray(numpy_helper.to_array(constant.attribute[0].t))
-        return np.asarray(numpy_helper.to_array(self._stored[name]))
-
-    def weight_and_bias(self, conv: onnx.NodeProto) -> tuple[NDArray[Any], NDArray[Any]]:
-        weight = self.array(conv.input[1])
-        bias = self.array(conv.input[2]) if len(conv.input) > 2 else np.zeros(len(weight))
-        return weight, bias.astype(np.float32)
-
-    def store(self, name: str, values: NDArray[Any] | np.generic) -> str:
-        if name not in self._stored:
-            tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
-            self.model.graph.initializer.append(tensor)
-            self._stored[name] = tensor
-        return name
-
-
 class _Writer:
     """The nodes of the quantized graph, in order."""
 
-    def __init__(self, graph: _Graph, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self._graph = graph
         self._ranges = ranges

@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.onnx_weights import all_weighted_nodes
-from sparsebench.exporters.onnx.quantise import (
-    FORMS,
-    fold_batch_norm,
-    quantise,
-    tensors_to_calibrate,
-    tie_pools,
-)
+from sparsebench.exporters.onnx.quantise import FORMS, quantise, tensors_to_calibrate, tie_pools
+from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm
 from sparsebench.exporters.onnx.quantise_ranges import METHOD, calibrate
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.models.errors import SparsebenchError
@@ -32,7 +27,7 @@ from sparsebench.models.masks import mask_hash, mask_of_arrays
 CALIBRATION_IMAGES = 256
 CALIBRATION_FILE = "calibration.json"
 # Part of the key under which artifacts are kept: to be raised when what is written changes.
-_VERSION = "quantise-2"
+_VERSION = "quantise-3"
 
 
 def quantised_artifact(

@@ -18,6 +18,7 @@ from sparsebench.bench.gate.cells import gated_cells
 from sparsebench.bench.present.tables.rows import engine_label
 from sparsebench.bench.present.tables.wording import warnings
 from sparsebench.exporters.onnx.quantise import quantise, tensors_to_calibrate
+from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm
 from sparsebench.exporters.onnx.quantise_ranges import calibrate
 from sparsebench.models.zoo import find_card
 from tests.bench.comparisons.finding import ACDC, DENSE
@@ -67,6 +68,7 @@ def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_
     plain, dense = export(SPARSE_NAME, tmp_path / "plain.onnx"), tmp_path / "dense.onnx"
     export("resnet18/dense@generated", dense)
     model = onnx.load(str(plain))
+    fold_batch_norm(model)
     noise = np.random.default_rng(0).standard_normal((8, 3, SIDE, SIDE), dtype=np.float32)
     ranges = calibrate(model, tensors_to_calibrate(model), noise)
     mine = tmp_path / "mine8.onnx"

@@ -21,14 +21,15 @@ from sparsebench.exporters.onnx.export import write_onnx
 from sparsebench.exporters.onnx.onnx_weights import all_weighted_nodes
 from sparsebench.exporters.onnx.quantise import (
     FORMS,
-    fold_batch_norm,
     quantise,
     quantise_weight,
     tensors_to_calibrate,
     tie_pools,
 )
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_FILE, quantised_artifact
+from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm
 from sparsebench.exporters.onnx.quantise_ranges import Range, calibrate, choose_range
+from sparsebench.models.architectures import build
 from sparsebench.models.errors import SparsebenchError
 
 Array = NDArray[Any]
@@ -222,6 +223,70 @@ def test_batch_norm_behind_a_convolution_is_folded() -> None:
     fold_batch_norm(model)
     assert [node.op_type for node in model.graph.node] == ["Conv"]
     np.testing.assert_allclose(run(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
+
+
+def shared_constants() -> onnx.ModelProto:
+    """Two convolutions of one weight and one bias, which a Constant and an Identity hand on."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((3, 3, 3, 3)).astype(np.float32)
+    scale, shift = np.ones(3, np.float32), np.zeros(3, np.float32)
+    node = helper.make_node
+    return helper.make_model(
+        helper.make_graph(
+            [
+                node("Constant", [], ["b"], value=numpy_helper.from_array(shift, "value")),
+                node("Identity", ["w"], ["same"]),
+                node("Identity", ["same"], ["again"]),
+                node("Identity", ["s"], ["variance"]),
+                node("Conv", ["x", "w", "b"], ["one"], name="first", pads=[1] * 4),
+                node("Relu", ["one"], ["positive"]),
+                node("Conv", ["positive", "again", ""], ["two"], name="second", pads=[1] * 4),
+                node("BatchNormalization", ["two", "s", "b", "b", "variance"], ["y"]),
+            ],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 16, 16])],
+            [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(scale, "s")],
+        ),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_that_several_convolutions_share_are_quantized_in_each(form: str) -> None:
+    """4 of 20 convolutions of an untrained ResNet-18 stayed in float: their biases are one."""
+    model = shared_constants()
+    expected = run(model, IMAGES)
+    fold_batch_norm(model)
+    assert [one.op_type for one in model.graph.node] == ["Conv", "Relu", "Conv"]
+    np.testing.assert_allclose(run(model, IMAGES), expected, rtol=1e-4, atol=1e-4)
+    made = quantised(model, IMAGES, form)
+    assert np.abs(run(made, IMAGES) - expected).max() <= 0.03 * np.abs(expected).max()
+    steps = {"integer": "ConvInteger", "qdq": "QuantizeLinear"}
+    assert [one.op_type for one in made.graph.node].count(steps[form]) == 2
+
+
+def test_every_convolution_of_an_untrained_network_is_quantized(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_onnx(build("resnet18", 10), path, 32)
+    model = onnx.load(str(path))
+    assert any(one.op_type == "Identity" for one in model.graph.node)  # else it tells nothing
+    fold_batch_norm(model)
+    kinds = [one.op_type for one in model.graph.node]
+    assert kinds.count("Conv") == 20
+    assert len(tensors_to_calibrate(model)) >= 17
+
+
+def test_a_convolution_whose_weights_are_computed_is_refused_by_name() -> None:
+    """It would stay in float, and a network of mixed precision be shown as one of INT8."""
+    model = shared_constants()
+    model.graph.node.insert(0, helper.make_node("ReduceMax", ["x"], ["factor"], keepdims=0))
+    model.graph.node.insert(1, helper.make_node("Mul", ["w", "factor"], ["made"]))
+    next(one for one in model.graph.node if one.name == "second").input[1] = "made"
+    fold_batch_norm(model)
+    with pytest.raises(SparsebenchError, match=r"1 of 2 convolutions .*: second\."):
+        tensors_to_calibrate(model)
 
 
 def test_a_network_without_convolutions_is_refused(tmp_path: Path) -> None:
