@@ -161,6 +161,8 @@ class Answer:
         dense: the fastest dense one that is shown to be within the limits.
         hurdle: the best dense one, that every speed is against: the fastest whose accuracy is not
             ruled out.
+        fp32: the best dense one of those that compute in fp32; the hurdle where that one does.
+        over_fp32: `take`, or the likeliest where nothing is taken, and its speed against `fp32`.
         standings: all that fit but for the accuracy, fastest first.
         runner_up: the next fastest that is accurate enough.
         lead: speed of `take` against the runner-up.
@@ -177,6 +179,8 @@ class Answer:
     take: Candidate | None = None
     dense: Candidate | None = None
     hurdle: Candidate | None = None
+    fp32: Candidate | None = None
+    over_fp32: tuple[Candidate, Estimate] | None = None
     standings: tuple[Standing, ...] = ()
     runner_up: Candidate | None = None
     lead: Claim | None = None

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
 from sparsebench.bench.comparisons.family import Verdict, corrected_verdict
 from sparsebench.bench.decide.answers import Answer, Claim, Kind, Limits, Question, Standing
 from sparsebench.bench.decide.candidates import Candidate
@@ -54,6 +55,7 @@ class Race:
     Attributes:
         runners: those that fit but, perhaps, for the accuracy, the fastest first.
         hurdle: the fastest dense one whose accuracy is not ruled out.
+        fp32: the same, of those that compute in fp32.
         dense: the fastest dense one that is shown to be accurate enough.
         tests: sparse runner -> its ratio to the hurdle; empty where there is none.
     """
@@ -72,7 +74,11 @@ class Race:
         self.unlicensed = tuple(one for one in question.candidates if one not in licensed)
         self.accuracy = {one: limits.accurate(one) for one in self.runners}
         dense = [one for one in self.runners if one.is_dense]
-        self.hurdle = next((one for one in dense if self.accuracy[one] != "ruled out"), None)
+        open_ones = [one for one in dense if self.accuracy[one] != "ruled out"]
+        self.hurdle = next(iter(open_ones), None)
+        self.fp32 = next(
+            (one for one in open_ones if one.record.engine.precision == REFERENCE_PRECISION), None
+        )
         self.dense = next((one for one in dense if self.accuracy[one] == "shown"), None)
         self.tests: dict[Candidate, Ratio] = {}
         if self.hurdle is not None:
@@ -129,6 +135,11 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
     others = [one for one in accurate if one is not take]
     lead = _claims({one: race.ratios(take, one) for one in others}) if take else {}
     runner_up = others[0] if take and others else None
+    likeliest = tuple(sorted(unsure, key=lambda o: -o.chance)) if kind == "not shown" else ()
+    told = take or (likeliest[0].candidate if likeliest else None)
+    over_fp32 = None
+    if told is not None and race.fp32 not in (None, told):
+        over_fp32 = told, race.ratios(told, race.fp32)[0]
     return Answer(
         question=race.question,
         limits=limits,
@@ -136,11 +147,13 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
         take=take,
         dense=dense,
         hurdle=hurdle,
+        fp32=race.fp32,
+        over_fp32=over_fp32,
         standings=standings,
         runner_up=runner_up,
         lead=lead[runner_up] if runner_up else None,
         peers=tuple((o, lead[o].verdict) for o in lead if lead[o].verdict in _TIES),
-        open=tuple(sorted(unsure, key=lambda o: -o.chance)) if kind == "not shown" else (),
+        open=likeliest,
         too_slow=race.too_slow,
         unlicensed=race.unlicensed,
     )

@@ -20,8 +20,8 @@ from sparsebench.models.installing import install_command
 PROJECT = "sparsebench"
 COLUMNS = (
     "speedup_same_engine", "speedup_same_engine_low", "speedup_same_engine_high",
-    "speedup_best_dense", "accuracy_percent", "accuracy_change_points", "pictures_per_second",
-    "seconds",
+    "speedup_best_dense", "speedup_best_fp32_dense", "accuracy_percent", "accuracy_change_points",
+    "pictures_per_second", "seconds",
 )  # fmt: skip
 KEY = ("workload", "task", "backbone", "engine", "batch_size", "threads")
 

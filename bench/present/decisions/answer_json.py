@@ -76,6 +76,8 @@ def answer_json(words: Said) -> dict[str, Any]:
         "take": _candidate(answer, answer.take),
         "winner": _candidate(answer, answer.take),
         "best_dense": _candidate(answer, answer.hurdle),
+        "best_fp32_dense": _candidate(answer, answer.fp32),
+        "over_best_fp32_dense": _over_fp32(answer),
         "best_sparse": _stood(answer, sparse),
         "runner_up": _candidate(answer, answer.runner_up),
         "tied": [one.name for one, word in answer.peers if word == "tied"],
@@ -174,6 +176,15 @@ def _standing(answer: Answer, found: Standing | None) -> dict[str, Any]:
         "p_holm_best_dense": claim and claim.p,
         "over_best_dense": {"dense": answer.hurdle.name, "ratio": ratio.median, "ci95": ends},
     }
+
+
+def _over_fp32(answer: Answer) -> dict[str, Any] | None:
+    """What is taken, or the likeliest, against the best dense one in fp32."""
+    if answer.over_fp32 is None or answer.fp32 is None:
+        return None
+    one, ratio = answer.over_fp32
+    ends = ratio.ci95 and list(ratio.ci95)
+    return {"variant": one.name, "dense": answer.fp32.name, "ratio": ratio.median, "ci95": ends}
 
 
 def _flip(flip: Flip) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sparsebench.bench.present.decisions.amounts import (
     points,
 )
 from sparsebench.bench.present.tables import numbers
-from sparsebench.bench.records import Delta
+from sparsebench.bench.records import Delta, Estimate
 
 WORDS = {"better": "significantly better", "worse": "significantly worse"}
 """Verdict -> how it is said, where it is not its own word ("tied", "inconclusive")."""
@@ -216,6 +216,8 @@ def _remarks(
         if names:
             listed = ", ".join(names[:MOST_NAMED])
             yield (Piece(head, True), Piece(f": against {listed}{more}."))
+    if answer.fp32 is not None and answer.fp32 is not answer.hurdle:
+        yield _best_fp32(answer.fp32, answer.over_fp32)
     second = answer.standing(answer.runner_up)
     dense = second is not None and second.candidate is answer.dense  # the headline has it
     if second is not None and answer.lead is not None and not dense:
@@ -244,6 +246,14 @@ def _remarks(
     if parts:
         each = "; ".join(f"{one.question.tasks[0]}: {_short(one)}" for one in parts)
         yield (Piece("Task by task", True), Piece(f": {each}."))
+
+
+def _best_fp32(dense: Candidate, over: tuple[Candidate, Estimate] | None) -> Sentence:
+    told = f": {dense.name}"
+    if over is not None:
+        point, spread = numbers.ratio(over[1])
+        told += f"; {over[0].name} is {point} ({spread}) as fast as that"
+    return (Piece("Best fp32 dense", True), Piece(f"{told}."))
 
 
 def _for_production(take: Candidate, production: Answer | None) -> Sentence:

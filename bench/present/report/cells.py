@@ -91,9 +91,7 @@ class Cell:
             "accuracy_change_points": delta_json(row.delta),
             "speedup_same_engine": estimate_json(row.speedup),
             "speedup_best_dense": estimate_json(row.total),
-            "speedup_best_fp32_dense": estimate_json(
-                row.comparison.total_fp32 if row.comparison else None
-            ),
+            "speedup_best_fp32_dense": estimate_json(row.total_fp32),
             "is_best_dense": row.best,
             "verdict": row.verdict,
             "verdict_best_dense": row.total_verdict,

@@ -77,6 +77,7 @@ class SideBySide:
                     "run": cell.run,
                     "speedup_same_engine": estimate_json(cell.row.speedup),
                     "speedup_best_dense": estimate_json(cell.row.total),
+                    "speedup_best_fp32_dense": estimate_json(cell.row.total_fp32),
                     "accuracy_change_points": delta_json(cell.row.delta),
                     "change_of_speedup": change and estimate_json(change.ratio),
                     "verdict": change and change.verdict,

@@ -80,6 +80,7 @@ def _chosen(answer: Answer, most: int) -> list[tuple[str, Standing]]:
     roles = (
         ("taken", answer.standing(answer.take)),
         ("best dense", answer.standing(answer.hurdle)),
+        ("best fp32 dense", answer.standing(answer.fp32)),
         ("not shown", answer.open[0] if answer.open else None),
         ("fastest sparse within", next((o for o in shown if not o.candidate.is_dense), None)),
         ("runner-up", answer.standing(answer.runner_up)),

@@ -65,6 +65,11 @@ class Row:
         return ((self.training or {}).get(key) or {}).get(side)
 
     @property
+    def total_fp32(self) -> Estimate | None:
+        """Against the best dense engine of those that compute in fp32; None for a dense cell."""
+        return None if self.comparison is None else self.comparison.total_fp32
+
+    @property
     def arch(self) -> str:
         """Architecture."""
         return self.record.backbone.arch

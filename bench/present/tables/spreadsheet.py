@@ -92,11 +92,11 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         values |= _ends("speedup_best_dense", 1.0, (1.0, 1.0))
     if row.total is not None:
         values |= _ends("speedup_best_dense", row.total.median, row.total.ci95)
+    if row.total_fp32 is not None:
+        values |= _ends("speedup_best_fp32_dense", row.total_fp32.median, row.total_fp32.ci95)
     if comparison is not None:
         if (process := comparison.process_speedup) is not None:
             values |= _ends("speedup_by_process_time", process.median, process.ci95)
-        if (fp32 := comparison.total_fp32) is not None:
-            values |= _ends("speedup_best_fp32_dense", fp32.median, fp32.ci95)
         values |= {
             "smallest_effect": comparison.smallest_effect,
             "amdahl_bound": comparison.amdahl_bound,
