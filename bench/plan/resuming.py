@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.plan import SWEPT, Plan, load_plan
 from sparsebench.bench.plan.sections import NO_KEYS
+from sparsebench.bench.records import RunFolder
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.stepwise import dealt_over
 from sparsebench.models.errors import SparsebenchError
 
 
-def same_plan(plan: Plan, folder: Path) -> None:
-    """Refuse to mix two plans in one folder; more repeats are welcome.
+def same_plan(plan: Plan, folder: Path) -> Plan:
+    """The plan with the baselines of a folder; refuses to mix two plans in one.
+
+    More repeats are welcome.
 
     Unless they deal the seeds of a training again: block 0 of 3 seeds trains two of them with 2
     repeats, and one with 3 or more.
 
     Args:
         plan: that goes on.
-        folder: of the run.
+        folder: of the run; plans of older versions do not name their baselines.
+
+    Returns:
+        The plan that goes on.
 
     Raises:
         SparsebenchError: the folder holds another plan.
     """
     path = folder / "plan.toml"
     if not path.exists():
-        return
-    earlier = load_plan(str(path))
+        return with_baselines(plan)
+    measured = {trial.cell for trial in RunFolder(folder).trials()}
+    earlier = with_baselines(load_plan(str(path)), measured)
+    plan = with_baselines(replace(plan, dense={**_shared(earlier, plan), **plan.dense}))
     same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
     if same != plan:
         keys = [
@@ -48,3 +58,9 @@ def same_plan(plan: Plan, folder: Path) -> None:
             f"{earlier.repeats} repeats; with {plan.repeats} every block would train others.",
             f"Resume with --repeats {earlier.repeats}, or choose another --out.",
         )
+    return plan
+
+
+def _shared(earlier: Plan, plan: Plan) -> dict[str, str]:
+    """The earlier plan's baselines of backbones that are in both."""
+    return {name: dense for name, dense in earlier.dense.items() if name in plan.backbones}

@@ -16,6 +16,7 @@ from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, re
 from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
+from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.cells import (
     Cell,
     engines_for,
@@ -164,12 +165,11 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
     limit_bytes()  # a wrong limit is said now, not when everything is measured
-    cells = expand(plan)
     turns = Turns.from_environment()
     turns.start()
     with RunFolder.open(out, resume=resume) as folder:
-        if resume:
-            same_plan(plan, folder.path)
+        plan = same_plan(plan, folder.path) if resume else with_baselines(plan)
+        cells = expand(plan)
         folder.write_text("plan.toml", plan_to_toml(plan))
         _log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
