@@ -60,21 +60,33 @@ def totals(folder: Path, against: str = "best_dense") -> dict[str, float]:
     }
 
 
-def test_every_surface_takes_the_planted_rival(tmp_path: Path) -> None:
-    run = make_run(process=0.001, iteration=0.001, backbones=[DENSE, ACDC])
-    write_summaries(run.write(tmp_path / "without"))
+@pytest.fixture(scope="module")
+def run() -> SyntheticRun:
+    return make_run(process=0.001, iteration=0.001, backbones=[DENSE, ACDC])
+
+
+@pytest.fixture(scope="module")
+def before(run: SyntheticRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    folder = tmp_path_factory.mktemp("without") / "run"
+    write_summaries(run.write(folder))
+    return totals(folder)
+
+
+def test_every_surface_takes_the_planted_rival(
+    run: SyntheticRun, before: dict[str, float], tmp_path: Path
+) -> None:
     write_summaries(with_rival(run).write(tmp_path / "with"))
-    before, after = totals(tmp_path / "without"), totals(tmp_path / "with")
+    after = totals(tmp_path / "with")
     for surface, total in before.items():
         assert after[surface] == pytest.approx(total / 2, rel=0.01), surface
 
 
-def test_the_best_dense_in_fp32_stands_beside_it_named_on_every_surface(tmp_path: Path) -> None:
-    run = make_run(process=0.001, iteration=0.001, backbones=[DENSE, ACDC])
-    write_summaries(run.write(tmp_path / "without"))
+def test_the_best_dense_in_fp32_stands_beside_it_named_on_every_surface(
+    run: SyntheticRun, before: dict[str, float], tmp_path: Path
+) -> None:
     write_summaries(with_rival(run, "bf16").write(tmp_path / "with"))
     of_all, of_fp32 = totals(tmp_path / "with"), totals(tmp_path / "with", "best_fp32_dense")
-    for surface, total in totals(tmp_path / "without").items():
+    for surface, total in before.items():
         assert of_fp32[surface] == pytest.approx(total, rel=0.01), surface
         assert of_all[surface] == pytest.approx(total / 2, rel=0.01), surface
     best = f"Best fp32 dense: {DENSE} on onnxruntime"
