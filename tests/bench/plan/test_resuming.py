@@ -72,9 +72,19 @@ PRUNED = Plan(backbones=("resnet18/gmp-90",), engines=("onnxruntime",), workload
 
 
 def trial_of(cell: str) -> Trial:
-    fields = {"run": "r", "workload": "inference", "block": 0, "launch": "l", "order": 0}
-    lists = {"warmup": (), "seconds": (1.0,), "items": 1, "stages": {}}
-    return Trial(cell=cell, started="2026-01-01T00:00:00Z", **fields, **lists)
+    return Trial(
+        cell=cell,
+        run="r",
+        workload="inference",
+        block=0,
+        launch="l",
+        order=0,
+        warmup=(),
+        seconds=(1.0,),
+        items=1,
+        stages={},
+        started="2026-01-01T00:00:00Z",
+    )
 
 
 def baselines_measured(plan: Plan) -> set[str]:

@@ -27,7 +27,8 @@ class Shared(nn.Module):
         self.two.weight.data *= 3
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.two(self.conv(self.one(self.conv(images))))
+        found: torch.Tensor = self.two(self.conv(self.one(self.conv(images))))
+        return found
 
 
 class Untraceable(nn.Module):
@@ -38,7 +39,7 @@ class Untraceable(nn.Module):
         self.conv, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = self.norm(self.conv(images))
+        found: torch.Tensor = self.norm(self.conv(images))
         return found if found.sum() > 0 else -found
 
 
