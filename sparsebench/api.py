@@ -182,7 +182,8 @@ def run(
     from sparsebench.bench.cli.run import run_folder
     from sparsebench.bench.cli.run_display import RunDisplay
     from sparsebench.bench.plan.sections import known_keys
-    from sparsebench.bench.run.run import check, execute
+    from sparsebench.bench.plan.validation import check
+    from sparsebench.bench.run.run import execute
     from sparsebench.bench.workloads import WORKLOADS
 
     chosen = plan if isinstance(plan, Plan) else load_plan(str(plan))

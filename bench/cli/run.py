@@ -183,8 +183,9 @@ def run(
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
+    from sparsebench.bench.plan.validation import check
     from sparsebench.bench.publish.trackers import check_tracker, log_run
-    from sparsebench.bench.run.run import check, execute
+    from sparsebench.bench.run.run import execute
 
     check(chosen)
     for tracker in log_to or ():

@@ -72,9 +72,6 @@ def combined(parts: Sequence[tuple[float, Uncertain]]) -> Uncertain:
     return Uncertain(mid, math.sqrt(total), total**2 / spread if spread else math.inf)
 
 
-EXACT_ZERO = Uncertain(0.0, 0.0, math.inf)
-
-
 def of_values(values: Sequence[float]) -> Uncertain:
     """From independent values of one quantity."""
     interval = mean_interval(values)

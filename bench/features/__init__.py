@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsebench.bench.features.cache import CachedFeatures, FeatureCache
-from sparsebench.bench.features.extract import extract_batches, extract_features
+from sparsebench.bench.features.extract import extract_batches
 from sparsebench.bench.features.flight import BatchRunner
 from sparsebench.bench.features.key import FeatureKey
 
@@ -13,5 +13,4 @@ __all__ = [
     "FeatureCache",
     "FeatureKey",
     "extract_batches",
-    "extract_features",
 ]

@@ -6,7 +6,7 @@ finished features are handed on as they come. Nothing grows with the number of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,39 +74,6 @@ def extract_batches(
             yield indices, features
     finally:
         batches.close()  # type: ignore[attr-defined]
-
-
-def extract_features(
-    task: Task,
-    split: str,
-    preprocessing: Preprocessing,
-    runner: BatchRunner,
-    out: NDArray[np.float32],
-    *,
-    workers: int | None = None,
-    clock: StageClock | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Extract a split into an array.
-
-    Args:
-        task: the images.
-        split: ``train`` or ``test``.
-        preprocessing: of the backbone, at the runner's input size.
-        runner: the engine.
-        out: ``[n, D]``, float32; filled.
-        workers: decoding threads; None for the cores this process may use.
-        clock: of the calling thread.
-        progress: told (images done, images in all) after every batch.
-
-    Raises:
-        SparsebenchError: as :func:`extract_batches`.
-    """
-    batches = extract_batches(task, split, preprocessing, runner, workers=workers, clock=clock)
-    for indices, features in batches:
-        out[indices[0] : indices[-1] + 1] = features
-        if progress:
-            progress(int(indices[-1]) + 1, len(out))
 
 
 def _check(

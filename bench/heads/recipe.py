@@ -6,9 +6,7 @@ Source: "How Well Do Sparse ImageNet Models Transfer?", its script for cached fe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
@@ -75,27 +73,6 @@ class LinearRecipe:
             good = all(_whole(epoch) and epoch >= 1 for epoch in self.milestones)
             good = good and list(self.milestones) == sorted(set(self.milestones))
             _need(good, "milestones", self.milestones, "rising epochs from 1")
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> LinearRecipe:
-        """A recipe from a plan's keys; what is left out is the paper's.
-
-        Raises:
-            UnknownNameError: a key that is none, with the nearest ones.
-            SparsebenchError: a value that makes no sense.
-        """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UnknownNameError("key of a head recipe", key, known)
-        given = dict(values)
-        for key in ("seeds", "milestones"):
-            if isinstance(given.get(key), list):
-                given[key] = tuple(given[key])
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise SparsebenchError(f"The head recipe makes no sense ({error}).") from error
 
     def rates(self) -> list[float]:
         """The learning rate of every epoch."""

@@ -23,7 +23,6 @@ from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DEVICES = ("cpu", "cuda")
-INF = float("inf")
 S = TypeVar("S", bound=Settings)
 SWEPT = ("batch_size", "threads", "size", "precision")
 """Keys that may be lists, whose values are measured one by one in the same run."""

@@ -93,10 +93,6 @@ class RunFolder:
         """Write the record of a cell that is complete."""
         self._append("record", RECORDS, record)
 
-    def append_comparison(self, comparison: Comparison) -> None:
-        """Write one comparison."""
-        self._append("comparison", COMPARISONS, comparison)
-
     def trials(self) -> list[Trial]:
         """Every trial, in written order; a later line about the same launch replaces its trial.
 

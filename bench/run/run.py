@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,35 +19,29 @@ from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.cells import (
     Cell,
-    engines_for,
     expand,
     launches,
     swept,
-    with_partners,
 )
-from sparsebench.bench.plan.entries import EngineEntry
-from sparsebench.bench.plan.optional_engines import computes, left_out
+from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
-from sparsebench.bench.records import CORRECT, Outcomes, Record, RunFolder, Trial
-from sparsebench.bench.records.plain import plain
+from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
+from sparsebench.bench.run.ledger import Ledger
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.naming import distinct_names, renamed
-from sparsebench.bench.workloads import WORKLOADS, workload_of
+from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.base import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
-from sparsebench.exporters.worker.launch import ENGINES
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.cache_contents import limit_bytes, trim
-from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.zoo import find_card
 
 log = logging.getLogger("sparsebench")
 
@@ -81,72 +75,6 @@ class Outcome:
     folder: RunFolder
     measured: int
     failed: int
-
-
-def check(plan: Plan) -> None:
-    """Look up every name of a plan before anything is made or opened.
-
-    Raises:
-        UnknownNameError: a name that no registry knows, with the nearest ones.
-        SparsebenchError: a plan without cells, or with one folder as two tasks.
-    """
-    for kind, names in (
-        ("backbones", plan.backbones),
-        ("engines", plan.engines),
-        ("workloads", plan.workloads),
-        ("tasks", plan.tasks),
-    ):
-        if not names:
-            raise SparsebenchError(f"The plan names no {kind}.", f"Add `{kind} = [...]`.")
-    names = (*plan.backbones, *plan.dense, *plan.dense.values())
-    refused = {name: card.refused for name in names if (card := find_card(name)).refused}
-    pairs = [(name, plan.dense.get(name, name)) for name in plan.backbones]
-    if all(refused.keys() & {sparse, dense} for sparse, dense in pairs):
-        raise SparsebenchError(next(iter(refused.values())))  # else they become failed records
-    for name in (*plan.workloads, *plan.workload_engines):
-        WORKLOADS.target(name)
-    with_partners(plan)
-    named = [entry for entries in plan.workload_engines.values() for entry in entries]
-    for entry in (*plan.engines, *plan.dense_engines, *named, *plan.engine_settings):
-        ENGINES.target(EngineEntry.parse(entry).name)
-    _refuse_precisions(plan)
-    distinct_names(plan.tasks, plan.data_dir)
-
-
-def _refuse_precisions(plan: Plan) -> None:
-    """Say before anything is measured which engine cannot compute as the plan asks.
-
-    Raises:
-        SparsebenchError: names the engines that can.
-    """
-    planned = set()
-    for workload in plan.workloads:
-        trains = workload_of(workload).engines is not None
-        for name, precision in engines_for(workload, plan):
-            planned.add(precision)
-            if computes(name, precision, trains):
-                continue
-            if trains:
-                raise SparsebenchError(
-                    f"'{workload}' trains the network, which is not done in {precision} on {name}.",
-                    f"Leave it out, or give it engines of its own: [workload_engines] {workload} = "
-                    '["torch:fp32"].',
-                )
-            raise SparsebenchError(
-                f"The engine {name} does not compute in {precision}.",
-                f"{_able(precision)} Name each engine, with :fp32 behind those that stay as they "
-                "are.",
-            )
-    for precision in plan.sweep.get("precision", ()):
-        if precision not in planned:
-            raise SparsebenchError(
-                f"None of the plan's engines computes in {precision}.", _able(precision)
-            )
-
-
-def _able(precision: str) -> str:
-    able = [name for name in ENGINES if computes(name, precision)]
-    return "These do: " + ", ".join(f"--engine {name}:{precision}" for name in able) + "."
 
 
 def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
@@ -214,18 +142,11 @@ class _Run:
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
         self.prepared: dict[tuple[str, str, int, int], Prepared] = {}
-        trials = folder.trials()
-        self.done = {(trial.cell, trial.block) for trial in trials if trial.status == "ok"}
-        self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
-        self.failed: set[str] = set()
-        self.launched: list[Trial] = []
-        self.launch = ""
-        # A seed fixes everything: its outcomes are kept once a cell.
-        self.kept = {key for trial in trials if trial.status == "ok" for key in self._seeds(trial)}
+        self.ledger = Ledger(plan, folder)
         self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
         # As it was before this run: its forecast stands beside what it measures.
         self.earlier = Earlier.load(self.earlier_file)
-        self.lenders = {
+        self.accuracy_sources = {
             (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
         }
 
@@ -280,8 +201,8 @@ class _Run:
         return [
             cell
             for cell in group
-            if (cell.id, block) not in self.done
-            and cell.id not in self.failed
+            if (cell.id, block) not in self.ledger.done
+            and cell.id not in self.ledger.failed
             and cell.id not in ended
         ]
 
@@ -301,13 +222,12 @@ class _Run:
             emit=self._emit,
             say=lambda text: self.display.say(prefix + text),
             turns=self.turns,
-            keep=self._keep,
-            earlier=self._earlier_trials,
+            keep=self.ledger.keep,
+            earlier=self.ledger.good_trials,
             reach=lambda cell, share: self.pace.reach(cell.id, share),
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
-        self.launched = []
-        self.launch = context.launch
+        self.ledger.begin(context.launch)
         watch = Watch(self.folder.path)
         self.pace.start(group, [cell.id for cell in cells])
         run_block(cells, lambda cell: self._prepare(task, cell), context)
@@ -316,19 +236,9 @@ class _Run:
         reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
         self.pace.end(kept=reason is None)
         if reason is not None:
-            self._discard(reason)
+            self.ledger.discard(reason)
             self.display.note(f"Block {block + 1} is discarded and measured again: {reason}.")
         return reason is not None
-
-    def _discard(self, reason: str) -> None:
-        """Take back the good trials of the last launch; they stay on disk with the reason."""
-        for trial in self.launched:
-            if trial.status != "ok":
-                continue
-            self.folder.append_trial(replace(trial, status="discarded", reason=reason))
-            self.done.discard((trial.cell, trial.block))
-            self.accurate.discard(trial.cell)
-            self.kept -= self._seeds(trial)
 
     def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
         """What a record says of its blocks: why there are no more, what disturbed them."""
@@ -362,35 +272,14 @@ class _Run:
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
-        return cell.id not in self.accurate and (cell.task, cell.worker) not in self.lenders
+        return (
+            cell.id not in self.ledger.accurate
+            and (cell.task, cell.worker) not in self.accuracy_sources
+        )
 
     def _emit(self, trial: Trial) -> None:
-        self.folder.append_trial(trial)
-        self.launched.append(trial)
-        if trial.accuracy_per_seed is not None:
-            self.accurate.add(trial.cell)
-        if trial.status == "ok":
-            self.kept |= self._seeds(trial)
-            self.done.add((trial.cell, trial.block))
-        else:
-            self.failed.add(trial.cell)
-            log.error("cell %s failed: %s", trial.cell, trial.reason)
+        self.ledger.add(trial)
         self.pace.reach(trial.cell, 1.0)
-
-    def _keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
-        """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
-        if {(cell.id, seed) for seed in outcomes.seeds} <= self.kept:
-            return {}
-        written = self.folder.write_outcomes(f"{cell.id}-{self.launch}", outcomes)
-        return {CORRECT: plain(written)}
-
-    def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
-        """Cell and seed of the outcomes that a trial has kept."""
-        seeds = trial.extra.get("seeds", self.plan.seeds) if CORRECT in trial.extra else ()
-        return {(trial.cell, int(seed)) for seed in seeds}
-
-    def _earlier_trials(self, cell: Cell) -> list[Trial]:
-        return [t for t in self.folder.trials() if t.cell == cell.id and t.status == "ok"]
 
 
 def _most_workers() -> int:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.losses import Losses
 from sparsebench.models.images.text import shortened
-
-SplitName = Literal["train", "test"]
 
 DigestRow = tuple[str, int, str]
 """Name inside the split, label, and sha256 of one image's content."""

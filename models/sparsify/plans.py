@@ -10,12 +10,10 @@ is said when it is run. ``note`` and ``sparseml`` (the equivalent SparseML recip
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.labelled import ReadOptions
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
 OPTIONAL = ("block", "size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
@@ -46,60 +44,3 @@ def read_plan(path: str | Path) -> dict[str, Any]:
             f"Keys: {', '.join(REQUIRED + OPTIONAL)}.",
         )
     return plan
-
-
-def run_plan(
-    path: str | Path,
-    data: str | Path,
-    out: str | Path,
-    *,
-    start: str | Path | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    device: str = "cpu",
-    reading: ReadOptions | None = None,
-    progress: Callable[..., None] | None = None,
-) -> Any:
-    """Run a plan: :func:`sparsebench.models.sparsify.produce.sparsify` with what the plan says.
-
-    Args:
-        path: the TOML file.
-        data: folder with ``train/CLASS/*`` and ``test/CLASS/*``.
-        out: file to write.
-        start: checkpoint or backbone to start from instead of the plan's.
-        resume: go on from the training's own checkpoint if there is one.
-        overwrite: replace ``out`` if it is there.
-        device: ``"cpu"`` or ``"cuda"``.
-        reading: how images are read, and where decoded ones are kept.
-        progress: called every few steps.
-
-    Returns:
-        A :class:`sparsebench.models.sparsify.produce.Produced`.
-
-    Raises:
-        SparsebenchError: anything that the user can put right.
-    """
-    from sparsebench.models.sparsify.produce import sparsify
-    from sparsebench.models.sparsify.train import Execution
-
-    plan = read_plan(path)
-    return sparsify(
-        plan["arch"],
-        plan["method"],
-        plan["sparsity"],
-        data,
-        plan["epochs"],
-        out,
-        start=start if start is not None else plan.get("start"),
-        teacher=plan.get("teacher"),
-        resume=resume,
-        overwrite=overwrite,
-        device=device,
-        block=plan.get("block", 1),
-        size=plan.get("size", 64),
-        seed=plan.get("seed", 0),
-        recipe=plan.get("recipe"),
-        execution=Execution(**plan.get("execution", {})),
-        reading=reading,
-        progress=progress,
-    )

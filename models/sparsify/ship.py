@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ from sparsebench.models.names import DENSE, BackboneName, split_block
 from sparsebench.models.sources.shipped import ZOO_FOLDER, dense_of
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.zoo.card_file import Weights, write_card
-from sparsebench.models.zoo.write import file_stem
 
 
 def ship(
@@ -88,6 +88,11 @@ def ship(
     )
     write_card(folder / f"{stem}.json", card, Weights(f"{stem}.safetensors", digest))
     return card
+
+
+def file_stem(name: BackboneName) -> str:
+    """The file name, without suffix, of a backbone: ``resnet18-acdc-90``."""
+    return str(replace(name, source=None)).replace("/", "-")
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,12 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import mask_of, sparsity
 from sparsebench.models.names import BackboneName, split_block, with_block
 from sparsebench.models.sparsify import METHODS
-from sparsebench.models.sparsify.plans import run_plan
 from sparsebench.models.sparsify.rigl import RigLKernel, drop_and_grow, drop_share
 from sparsebench.models.sparsify.settings import make_method
 from sparsebench.models.sparsify.ship import ship
 from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import load_backbone
-from tests.models.sparsify.tiny import network, start_run, write_folder
+from tests.models.sparsify.tiny import network, run_plan, start_run, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 11), st.integers(1, 3), st.integers(1, 2))
@@ -129,7 +128,7 @@ def test_a_plan_in_blocks_is_written_named_and_shipped(tmp_path: Path) -> None:
         "[recipe]\nbatch_size = 8\n"
     )
     data = write_folder(tmp_path / "data")
-    made = run_plan(plan, data, tmp_path / "out.safetensors")
+    made = run_plan(plan, data, tmp_path / "out.safetensors", tmp_path / "cache")
     assert load_compact(made.path)[1]["method"] == "acdc_block4"
     assert find_card(str(made.path)).family == "regularization"
     assert broken_blocks(load_backbone(str(made.path)).mask, 4) == 0

@@ -27,10 +27,6 @@ METHODS = (
     "lth", "lth_t", "mfac", "rigl_erk_1x", "rigl_erk_5x",
 )  # fmt: skip
 ENGINES = ("deepsparse", "onnxruntime", "openvino", "torch", "torch-compile", "native")
-FAMILIES = (
-    "progressive", "regularization", "lottery ticket", "structured", "one-shot", "generated",
-    "unknown",
-)  # fmt: skip
 STAGES = (
     "extract", "head", "decode", "augment", "forward", "backward", "optimizer", "evaluate", "load",
     "store", "other",

@@ -74,11 +74,6 @@ class Row:
         """Architecture."""
         return self.record.backbone.arch
 
-    @property
-    def short_name(self) -> str:
-        """The backbone's name without its architecture."""
-        return self.record.backbone.name.partition("/")[2] or self.record.backbone.name
-
 
 @dataclass(frozen=True)
 class Section:

@@ -17,7 +17,6 @@ DEEPSPARSE_WARNING = (
     "June 2025: read its speed as what sparsity can give, not as something to deploy."
 )
 SPEED_ONLY = "speed only"
-UNTRAINED = f"{SPEED_ONLY}: generated weights"
 BEST_DENSE = "best dense"
 BASELINE = "baseline"
 # Titles of columns.

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features import extract_batches, extract_features
+from sparsebench.bench.features import extract_batches
+from sparsebench.bench.tasks.base import Task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.labelled import ImageStore
 from tests.bench.features.runners import (
@@ -24,50 +26,44 @@ from tests.bench.features.runners import (
 )
 
 
+def extract_features(
+    task: Task, split: str, runner: PoolingRunner, out: NDArray[np.float32], **options: Any
+) -> None:
+    for indices, features in extract_batches(task, split, PREPROCESSING, runner, **options):
+        out[indices] = features
+
+
 @pytest.mark.parametrize(("batch_size", "workers"), [(16, 2), (1, 1), (7, 3), (90, 2), (1000, 1)])
 def test_features_are_those_of_each_picture_in_order(batch_size: int, workers: int) -> None:
     task = noise_task()
     runner = PoolingRunner(batch_size)
     out = np.full((90, 27), np.nan, np.float32)
-    extract_features(task, "train", PREPROCESSING, runner, out, workers=workers)
+    extract_features(task, "train", runner, out, workers=workers)
     assert np.abs(out - expected_features(task, "train")).max() < 1e-5
     assert runner.idle
 
 
 def test_only_the_last_batch_is_partial_and_it_is_not_padded_here() -> None:
     runner = PoolingRunner(16)
-    extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 27), "f4"))
+    extract_features(noise_task(), "train", runner, np.empty((90, 27), "f4"))
     assert runner.submitted == [16] * 5 + [10]
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     runner = PoolingRunner(64)
-    extract_features(noise_task(), "test", PREPROCESSING, runner, np.empty((10, 27), "f4"))
+    extract_features(noise_task(), "test", runner, np.empty((10, 27), "f4"))
     assert runner.submitted == [10]
 
 
 def test_stages_sum_to_the_wall_time_and_busy_lies_beside() -> None:
     clock = StageClock()
     out = np.empty((90, 27), np.float32)
-    extract_features(noise_task(), "train", PREPROCESSING, PoolingRunner(), out, clock=clock)
+    extract_features(noise_task(), "train", PoolingRunner(), out, clock=clock)
     total = clock.stop()
     assert sum(clock.seconds.values()) == pytest.approx(total, rel=1e-6)
     assert {"decode", "extract"} <= set(clock.seconds)
     assert clock.busy_seconds["engine"] == pytest.approx(0.006)
     assert clock.busy_seconds["decode"] > 0
-
-
-def test_progress_counts_pictures() -> None:
-    seen: list[tuple[int, int]] = []
-    extract_features(
-        noise_task(),
-        "train",
-        PREPROCESSING,
-        PoolingRunner(32),
-        np.empty((90, 27), np.float32),
-        progress=lambda *step: seen.append(step),
-    )
-    assert seen == [(32, 90), (64, 90), (90, 90)]
 
 
 class Sick(PoolingRunner):
@@ -83,14 +79,14 @@ class Sick(PoolingRunner):
 def test_features_that_are_not_finite_name_the_picture_and_stop() -> None:
     runner = Sick(16)
     with pytest.raises(SparsebenchError, match=r"train image .* not finite"):
-        extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 27), "f4"))
+        extract_features(noise_task(), "train", runner, np.empty((90, 27), "f4"))
     assert runner.idle
 
 
 def test_features_of_another_width_are_refused() -> None:
     runner = PoolingRunner(16, feature_dim=28)
     with pytest.raises(SparsebenchError, match=r"\(16, 27\) instead of \(16, 28\)"):
-        extract_features(noise_task(), "train", PREPROCESSING, runner, np.empty((90, 28), "f4"))
+        extract_features(noise_task(), "train", runner, np.empty((90, 28), "f4"))
 
 
 def test_an_engine_of_another_input_size_is_a_mistake_of_the_caller() -> None:
@@ -149,40 +145,30 @@ def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
     assert large - small < 15, f"peak grew from {small:.0f} to {large:.0f} MB"
 
 
-class SlowStore:
-    """Takes 4 ms of waiting for an image."""
+class CountingStore:
+    """Tells how many images were asked for."""
 
     def __init__(self, store: ImageStore) -> None:
-        self.store = store
+        self.store, self.asked = store, threading.Semaphore(0)
 
     def read(self, item: Hashable, at_least: int | None = None) -> Image.Image:
-        time.sleep(0.004)
+        self.asked.release()
         return self.store.read(item, at_least)
 
 
-class SlowRunner(PoolingRunner):
-    """Takes 40 ms a batch, one after the other, from when it was submitted."""
-
-    ready = 0.0
-
-    def submit(self, images: NDArray[np.float32]) -> None:
-        super().submit(images)
-        self.ready = max(self.ready, time.perf_counter()) + 0.040
-        self.submitted[-1] = int(self.ready * 1e6)
-
-    def collect(self) -> tuple[NDArray[np.float32], float]:
-        due = self.submitted[len(self.submitted) - len(self._pending)] / 1e6
-        time.sleep(max(0.0, due - time.perf_counter()))
-        return super().collect()
-
-
-@pytest.mark.alone
 def test_decoding_overlaps_with_the_engine() -> None:
-    """6 batches: 6 x 40 ms in the engine and 6 x 32 ms of decoding; 440 ms one by one."""
+    """While the engine has two batches and the third waits, images of the fourth are read."""
     task = noise_task()
-    slow = replace(task, store=SlowStore(task.store))
-    start = time.perf_counter()
+    store = CountingStore(task.store)
+    in_time = []
+
+    class WaitingRunner(PoolingRunner):
+        def collect(self) -> tuple[NDArray[np.float32], float]:
+            if not in_time:
+                in_time.append(all(store.asked.acquire(timeout=60) for _ in range(4 * 16)))
+            return super().collect()
+
     out = np.empty((90, 27), np.float32)
-    extract_features(slow, "train", PREPROCESSING, SlowRunner(16), out, workers=2)
-    assert time.perf_counter() - start < 0.41
+    extract_features(replace(task, store=store), "train", WaitingRunner(16), out, workers=2)
+    assert in_time == [True]
     assert np.abs(out - expected_features(task, "train")).max() < 1e-5

@@ -17,7 +17,7 @@ from sparsebench.bench.machine.busy import LOAD, busy
 from sparsebench.bench.present.summaries import render_tables, write_summaries
 from sparsebench.bench.records import Accuracy
 from tests.bench.conftest import Result
-from tests.bench.gate.test_gate import TWO, slowed
+from tests.bench.gate.changed import TWO, slowed
 from tests.bench.synthetic import SEEDS, SyntheticRun, make_run
 
 Cli = Callable[..., Result]

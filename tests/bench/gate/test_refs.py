@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.conftest import Result
-from tests.bench.gate.test_gate import QUIET, TWO, slowed
+from tests.bench.gate.changed import QUIET, TWO, slowed
 from tests.bench.synthetic import make_run
 
 Cli = Callable[..., Result]
@@ -31,7 +31,7 @@ TOGETHER = """
 import os, sys, time
 from pathlib import Path
 from sparsebench.bench.clock.alternation import Turns
-from tests.bench.gate.test_gate import QUIET, TWO, slowed
+from tests.bench.gate.changed import QUIET, TWO, slowed
 from tests.bench.synthetic import make_run
 out = Path(sys.argv[sys.argv.index("--out") + 1])
 blocks = int(sys.argv[sys.argv.index("--repeats") + 1])

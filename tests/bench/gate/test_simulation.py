@@ -17,7 +17,7 @@ from sparsebench.bench.gate.check import judge
 from sparsebench.bench.gate.report import GateReport
 from sparsebench.bench.gate.update import baseline_from
 from sparsebench.bench.records import Accuracy
-from tests.bench.gate.test_gate import TWO, slowed
+from tests.bench.gate.changed import TWO, slowed
 from tests.bench.synthetic import SEEDS, SyntheticRun, make_run
 
 RUNS = 400

@@ -12,7 +12,7 @@ import pytest
 
 from sparsebench.bench.history import Series, change_points
 from tests.bench.conftest import Result
-from tests.bench.gate.test_gate import TWO, slowed
+from tests.bench.gate.changed import TWO, slowed
 from tests.bench.synthetic import MACHINE, make_run
 
 Cli = Callable[..., Result]

@@ -11,7 +11,7 @@ import pytest
 from sparsebench.bench.plan.cells import expand, launches
 from sparsebench.bench.plan.plan import Plan, load_plan, plan_from_dict, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
-from sparsebench.bench.run.run import check
+from sparsebench.bench.plan.validation import check
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.plan.plan import load_plan
-from sparsebench.bench.run.run import check
+from sparsebench.bench.plan.validation import check
 from sparsebench.bench.tasks import hub, open_task
 from sparsebench.bench.tasks.hub import HubImages
 from sparsebench.models.errors import SparsebenchError, UnknownNameError

@@ -130,7 +130,7 @@ def test_the_option_wins_over_the_plan(
         seen.append(chosen)
         raise SparsebenchError("enough")
 
-    monkeypatch.setattr("sparsebench.bench.run.run.check", check)
+    monkeypatch.setattr("sparsebench.bench.plan.validation.check", check)
     assert cli("run", plan, *options).code == 2
     assert seen[0].section("full", FullSettings).deterministic is wanted
 

@@ -18,11 +18,11 @@ from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.acdc import AlternatingCompression
 from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.method import Method, Run
-from sparsebench.models.sparsify.plans import read_plan, run_plan
+from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.sparsify.produce import Produced, sparsify
 from sparsebench.models.sparsify.resume import Progress
 from sparsebench.models.sparsify.train import Execution
-from tests.models.sparsify.tiny import SIZE, write_folder
+from tests.models.sparsify.tiny import SIZE, run_plan, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
 PLANS = Path(__file__).parents[3] / "models" / "zoo" / "plans"
@@ -202,7 +202,7 @@ def test_a_plan_does_what_the_same_arguments_do(
         "[recipe]\nbatch_size = 8\nlearning_rate = 0.05\n"
         '[execution]\nprecision = "fp32"\nreport_steps = 1\n'
     )
-    from_plan = run_plan(plan, data, tmp_path / "plan.safetensors", reading=ReadOptions(cache))
+    from_plan = run_plan(plan, data, tmp_path / "plan.safetensors", cache)
     by_hand = make("acdc", 0.8)
     one, two = load_compact(from_plan.path)[0], load_compact(by_hand.path)[0]
     assert all(torch.equal(one[k], two[k]) for k in two)

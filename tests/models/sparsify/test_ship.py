@@ -10,11 +10,9 @@ from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.cards import Budget
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.labelled import ReadOptions
-from sparsebench.models.sparsify.plans import run_plan
 from sparsebench.models.sparsify.ship import ship
 from sparsebench.models.zoo.card_file import read_card
-from tests.models.sparsify.tiny import write_folder
+from tests.models.sparsify.tiny import run_plan, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
 
@@ -26,9 +24,7 @@ def test_a_finished_file_becomes_a_backbone_with_a_card(tmp_path: Path) -> None:
         "[recipe]\nbatch_size = 8\n"
     )
     data = write_folder(tmp_path / "bright-and-dark")
-    made = run_plan(
-        plan, data, tmp_path / "out.safetensors", reading=ReadOptions(tmp_path / "cache")
-    )
+    made = run_plan(plan, data, tmp_path / "out.safetensors", tmp_path / "cache")
     card = ship(made.path, "research use", "small", folder=tmp_path / "zoo")
 
     weights = tmp_path / "zoo" / "tiny-acdc-90.safetensors"

@@ -10,8 +10,11 @@ from PIL import Image
 from torch import nn
 
 from sparsebench.models.architectures import ArchitectureSpec, prunable_layers
+from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify.data import Pictures
 from sparsebench.models.sparsify.method import Run
+from sparsebench.models.sparsify.plans import read_plan
+from sparsebench.models.sparsify.produce import Produced, sparsify
 
 SIZE = 8
 
@@ -62,3 +65,9 @@ def write_folder(root: Path, train: int = 24, test: int = 8) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{index:03}.png")
     return root
+
+
+def run_plan(path: Path, data: Path, out: Path, cache: Path) -> Produced:
+    """What ``sparsify --plan`` does."""
+    plan = read_plan(path)
+    return sparsify(data=data, out=out, reading=ReadOptions(cache), **plan)

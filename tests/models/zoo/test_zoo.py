@@ -31,7 +31,7 @@ from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.weights_hash import weights_hash
 from sparsebench.models.zoo import find_card, list_cards
 from sparsebench.models.zoo.load import load_backbone
-from sparsebench.models.zoo.write import write_card_and_weights
+from tests.models.zoo.writing import write_card_and_weights
 
 SHIPPED = [card.name for card in list_in(ZOO_FOLDER)]
 

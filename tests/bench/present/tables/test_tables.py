@@ -63,7 +63,7 @@ def test_one_table_a_workload_with_every_measured_cell(found: list[Section]) -> 
 
 
 def test_dense_comes_first_then_rising_sparsity(found: list[Section]) -> None:
-    names = list(dict.fromkeys(row.short_name for row in found[1].rows))
+    names = list(dict.fromkeys(row.record.backbone.name.partition("/")[2] for row in found[1].rows))
     assert names == ["dense", "magnitude-50", "acdc-90", "erk-90@generated"]
 
 

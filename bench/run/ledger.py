@@ -1,0 +1,80 @@
+"""What a run has measured so far: every trial on disk as it ends, and what that settles."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.records import CORRECT, Outcomes, RunFolder, Trial
+from sparsebench.bench.records.plain import plain
+
+log = logging.getLogger("sparsebench")
+
+
+class Ledger:
+    """The trials of a run's folder, of this launch of the suite and of earlier ones.
+
+    Attributes:
+        done: cell and block of every good trial.
+        accurate: cells that know their accuracy.
+        failed: cells that failed in this launch of the suite.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+        self._plan = plan
+        self._folder = folder
+        trials = folder.trials()
+        good = [trial for trial in trials if trial.status == "ok"]
+        self.done = {(trial.cell, trial.block) for trial in good}
+        self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
+        self.failed: set[str] = set()
+        # A seed fixes everything: its outcomes are kept once a cell.
+        self._kept = {key for trial in good for key in self._seeds(trial)}
+        self._block: list[Trial] = []
+        self._launch = ""
+
+    def begin(self, launch: str) -> None:
+        """A block is launched; what :meth:`discard` takes back starts here."""
+        self._block, self._launch = [], launch
+
+    def add(self, trial: Trial) -> None:
+        """Write a trial as it ends."""
+        self._folder.append_trial(trial)
+        self._block.append(trial)
+        if trial.accuracy_per_seed is not None:
+            self.accurate.add(trial.cell)
+        if trial.status == "ok":
+            self._kept |= self._seeds(trial)
+            self.done.add((trial.cell, trial.block))
+        else:
+            self.failed.add(trial.cell)
+            log.error("cell %s failed: %s", trial.cell, trial.reason)
+
+    def discard(self, reason: str) -> None:
+        """Take back the good trials of the last launch; they stay on disk with the reason."""
+        for trial in self._block:
+            if trial.status != "ok":
+                continue
+            self._folder.append_trial(replace(trial, status="discarded", reason=reason))
+            self.done.discard((trial.cell, trial.block))
+            self.accurate.discard(trial.cell)
+            self._kept -= self._seeds(trial)
+
+    def keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
+        """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
+        if {(cell.id, seed) for seed in outcomes.seeds} <= self._kept:
+            return {}
+        written = self._folder.write_outcomes(f"{cell.id}-{self._launch}", outcomes)
+        return {CORRECT: plain(written)}
+
+    def good_trials(self, cell: Cell) -> list[Trial]:
+        """A cell's good trials, in written order."""
+        return [t for t in self._folder.trials() if t.cell == cell.id and t.status == "ok"]
+
+    def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
+        """Cell and seed of the outcomes that a trial has kept."""
+        seeds = trial.extra.get("seeds", self._plan.seeds) if CORRECT in trial.extra else ()
+        return {(trial.cell, int(seed)) for seed in seeds}
