@@ -160,7 +160,7 @@ def test_decoding_overlaps_with_the_engine() -> None:
     """While the engine has two batches and the third waits, images of the fourth are read."""
     task = noise_task()
     store = CountingStore(task.store)
-    in_time = []
+    in_time: list[bool] = []
 
     class WaitingRunner(PoolingRunner):
         def collect(self) -> tuple[NDArray[np.float32], float]:
