@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparsebench.models.sources import Found
 
 VARIANTS = Registry(
-    "variant", "sparsebench.variants", {"compact": "sparsebench.models.compact:compact_variant"}
+    "variant", "sparsebench.variants", {"compact": "sparsebench.models.compaction:compact_variant"}
 )
 
 

@@ -40,7 +40,7 @@ def history(
     from sparsebench.bench.present.plots.canvas import save_figure
     from sparsebench.bench.present.plots.history import draw
     from sparsebench.bench.present.report.history_page import history_page, latest
-    from sparsebench.bench.present.tables.changes import changes_table
+    from sparsebench.bench.present.tables.change_points import changes_table
 
     found = read_series(folder, machine)
     points = change_points(found.series, fraction(effect, "--effect"))

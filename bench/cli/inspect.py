@@ -125,8 +125,8 @@ def _compare(reports: list[Inspection], plot: Path, form: str, as_json: bool) ->
     from rich.text import Text
 
     from sparsebench.bench.cli.console import show
-    from sparsebench.bench.present.plots.networks import save
     from sparsebench.bench.why.model_comparison import dead_by_layer, label, render, totals
+    from sparsebench.bench.why.networks_figure import save
 
     written = save(reports, plot)
     if as_json:

@@ -136,7 +136,7 @@ def _engines() -> Rows:
 def _tasks(data_dir: Path | None = None) -> Rows:
     from sparsebench.bench.tasks import HUB, TASKS
     from sparsebench.bench.tasks.base import TaskOptions
-    from sparsebench.bench.tasks.facts import FACTS
+    from sparsebench.bench.tasks.known_tasks import FACTS
     from sparsebench.bench.tasks.presence import has_hub_library, is_here, origin
     from sparsebench.models.registry import load_target
 

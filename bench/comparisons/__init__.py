@@ -14,7 +14,6 @@ from sparsebench.bench.comparisons.matching import (
     indexed,
     must_match,
 )
-from sparsebench.bench.comparisons.run import GENERATED, compare_run
 from sparsebench.bench.comparisons.times import (
     CellTimes,
     by_cell,
@@ -22,6 +21,7 @@ from sparsebench.bench.comparisons.times import (
     ratio_of_cells,
     run_times,
 )
+from sparsebench.bench.comparisons.within_run import GENERATED, compare_run
 
 __all__ = [
     "GENERATED",

@@ -16,12 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsebench.bench.records import Trial
+from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import BlockPair
 from sparsebench.bench.statistics.ratios import Samples
-
-VISITS = "visits"
-"""Key of a trial's ``extra``: calls of each visit, in order; their sum is that of all calls."""
 
 
 def split_visits(trial: Trial) -> tuple[Samples, ...]:

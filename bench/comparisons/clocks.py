@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from sparsebench.bench.comparisons.alternated_visits import VISITS
 from sparsebench.bench.comparisons.times import CellTimes, pair_blocks
 from sparsebench.bench.machine.busy import computes
-from sparsebench.bench.records import Trial
+from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import RatioEstimate, estimate_ratio
 from sparsebench.bench.statistics.ratios import Samples
 

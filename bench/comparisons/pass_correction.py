@@ -32,8 +32,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsebench.bench.comparisons.alternated_visits import VISITS, split_visits
-from sparsebench.bench.records import Trial
+from sparsebench.bench.comparisons.alternated_visits import split_visits
+from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics.ratios import Samples
 
 ROUNDS = 10

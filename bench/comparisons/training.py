@@ -19,7 +19,7 @@ from typing import Any
 
 from sparsebench.bench.comparisons.matching import indexed
 from sparsebench.bench.records import Record
-from sparsebench.bench.training.history import Epoch, seconds_to
+from sparsebench.bench.training.trained import Epoch, seconds_to
 from sparsebench.bench.workloads.linear_cached import LinearCached
 from sparsebench.bench.workloads.linear_online import LinearOnline
 

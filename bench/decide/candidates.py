@@ -18,7 +18,7 @@ from sparsebench.bench.comparisons import (
     ratio_of_cells,
     run_times,
 )
-from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.decide.evidence import EXACTLY_NONE, AccuracyEvidence, accuracy_evidence
 from sparsebench.bench.decide.licences import EngineFacts, engine_facts
 from sparsebench.bench.decide.uncertain import Uncertain, combined, log_of_ratio, of_values

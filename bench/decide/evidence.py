@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sparsebench.bench.comparisons.accuracy import (
+from sparsebench.bench.comparisons.accuracy_change import (
     accuracy_change,
     common_accuracies,
     paired_by_seed,

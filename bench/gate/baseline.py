@@ -49,7 +49,7 @@ class BaselineCell:
     """One cell of a baseline.
 
     Args:
-        key: what identifies the cell (`sparsebench.bench.gate.cells.KEY`).
+        key: what identifies the cell (`sparsebench.bench.gate.gated_ratios.KEY`).
         kind: "speedup" (dense baseline's time over this one's) or "engines" (geometric mean of
             the dense times on other engines over this one's).
         against: the dense baseline, or the other engines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sparsebench.bench.gate.cells import GatedCell
+from sparsebench.bench.gate.gated_ratios import GatedCell
 from sparsebench.bench.workloads import described
 
 # Which part of the suite a stage belongs to.

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsebench.bench.gate.accuracy import judge_accuracy
+from sparsebench.bench.gate.accuracy_limits import judge_accuracy
 from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
 from sparsebench.bench.gate.causes import what_moved
-from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, name_of
+from sparsebench.bench.gate.gated_ratios import KEY, GatedCell, gated_cells, key_of, name_of
 from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.gate.refusals import (
     refuse_below_noise,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsebench.bench.gate.baseline import Baseline, BaselineCell
-from sparsebench.bench.gate.cells import keys_to_match, name_of
+from sparsebench.bench.gate.gated_ratios import keys_to_match, name_of
 from sparsebench.bench.machine.facts import MUST_MATCH
 from sparsebench.bench.records import Record
 from sparsebench.bench.records.plain import plain

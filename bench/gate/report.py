@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.bench.gate.cells import name_of
+from sparsebench.bench.gate.gated_ratios import name_of
 from sparsebench.bench.statistics import (
     SMALLEST_EFFECT_OF_INTEREST,
     Change,
@@ -56,7 +56,7 @@ class CellVerdict:
         status: "same", "better", "blind" (cannot tell: a limit is neither shown to
             hold nor to be broken), "regressed", "failed",
             "missing" or "new".
-        kind: what its ratio is, see `sparsebench.bench.gate.cells`.
+        kind: what its ratio is, see `sparsebench.bench.gate.gated_ratios`.
         against: the dense baseline, or the other engines.
         before: the ratio of the baseline.
         now: the ratio of the run.

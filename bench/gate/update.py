@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from sparsebench.bench.gate.baseline import Baseline, BaselineCell, Limits
 from sparsebench.bench.gate.causes import facts_of
-from sparsebench.bench.gate.cells import KEY, GatedCell, gated_cells, key_of, keys_to_match, name_of
+from sparsebench.bench.gate.gated_ratios import (
+    KEY,
+    GatedCell,
+    gated_cells,
+    key_of,
+    keys_to_match,
+    name_of,
+)
 from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial, utc_now
 from sparsebench.bench.statistics.ratios import LEAST_BLOCKS

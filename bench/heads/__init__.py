@@ -6,7 +6,7 @@ from sparsebench.bench.heads.evaluate import Evaluation, evaluate
 from sparsebench.bench.heads.fit import fit_heads
 from sparsebench.bench.heads.lbfgs import train_lbfgs
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import train_sgd
 
 __all__ = [

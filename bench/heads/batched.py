@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.training import Problem, Training
+from sparsebench.bench.heads.problem import Problem, Training
 
 # Rows of 64 bytes: every row begins on a cache line.
 _ALIGN = 16

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.heads.lbfgs import train_lbfgs
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import OnEpoch, train_sgd
 
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.heads.linear import LinearHeads, check_training_set
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.models.errors import SparsebenchError
 
 # Pairs of steps and gradients kept: 30 needs up to a third fewer evaluations than 10.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.heads.kernel import LINE, CBlock, HeadKernel
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.training import Problem, Training
+from sparsebench.bench.heads.problem import Problem, Training
 
 # Orders of images that are drawn ahead, in bytes.
 _AHEAD = 1 << 24

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from sparsebench.bench.heads.batched import BatchedTraining
 from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.linear import LinearHeads, check_training_set
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.native import NativeTraining
-from sparsebench.bench.heads.recipe import LinearRecipe
-from sparsebench.bench.heads.training import Problem, Training
+from sparsebench.bench.heads.problem import Problem, Training
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 OnEpoch = Callable[[int, LinearHeads], None]

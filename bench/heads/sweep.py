@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sparsebench.bench.heads.evaluate import evaluate
 from sparsebench.bench.heads.fit import fit_heads, torch_threads
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import train_sgd
-from sparsebench.bench.training.split import validation_split
+from sparsebench.bench.tasks.validation_split import validation_split
 from sparsebench.models.errors import SparsebenchError
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sparsebench.bench.paper.cells import DENSE, Cell, Model, Transfer, of
+from sparsebench.bench.paper.transfer_cells import DENSE, Cell, Model, Transfer, of
 from sparsebench.bench.statistics import Interval, mean_interval
 from sparsebench.bench.statistics.intervals import t_quantile
 

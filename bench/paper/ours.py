@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 from sparsebench.bench.comparisons.matching import find_partner
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.paper.cells import Cell, Model, Transfer
+from sparsebench.bench.paper.transfer_cells import Cell, Model, Transfer
 from sparsebench.bench.records import Accuracy, Record
-from sparsebench.bench.tasks.facts import PAPER_TASKS
+from sparsebench.bench.tasks.known_tasks import PAPER_TASKS
 from sparsebench.bench.workloads.full import Full
 from sparsebench.bench.workloads.linear_cached import LinearCached
 from sparsebench.bench.workloads.linear_online import LinearOnline

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.paper.cells import TRANSFERS
 from sparsebench.bench.paper.reproduction import Reproduction
 from sparsebench.bench.paper.tables import markdown_page
+from sparsebench.bench.paper.transfer_cells import TRANSFERS
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
 from sparsebench.bench.present.table import csv_text
 from sparsebench.models.errors import SparsebenchError
@@ -55,7 +55,8 @@ def write_all(
 def _figures(
     found: Reproduction, runs: Sequence[RunData], backbones: Sequence[str]
 ) -> dict[str, Callable[[], Figure | list[Figure]]]:
-    from sparsebench.bench.present.plots import difficulty, epoch_time, error_increase, task_grid
+    from sparsebench.bench.paper import difficulty, error_increase, task_grid
+    from sparsebench.bench.present.plots import epoch_time
 
     figures: dict[str, Callable[[], Figure | list[Figure]]] = {}
     for arch in found.archs:
@@ -74,8 +75,8 @@ def _figures(
 
 def _dead_filters(runs: Sequence[RunData], backbones: Sequence[str]) -> Figure:
     """Of the named backbones, of the runs' (as far as their files are here), or of the shipped."""
-    from sparsebench.bench.present.plots.networks import draw
     from sparsebench.bench.why.inspection import inspect_target
+    from sparsebench.bench.why.networks_figure import draw
 
     if backbones:
         return draw([inspect_target(name) for name in backbones], flops=False)

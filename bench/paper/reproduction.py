@@ -8,7 +8,9 @@ from typing import Any
 
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper import measures
-from sparsebench.bench.paper.cells import (
+from sparsebench.bench.paper.measures import Agreement, Benefit, ErrorIncrease
+from sparsebench.bench.paper.ours import our_cells
+from sparsebench.bench.paper.transfer_cells import (
     DENSE,
     TRANSFERS,
     Cell,
@@ -18,8 +20,6 @@ from sparsebench.bench.paper.cells import (
     of,
     paper_cells,
 )
-from sparsebench.bench.paper.measures import Agreement, Benefit, ErrorIncrease
-from sparsebench.bench.paper.ours import our_cells
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics import Interval, mean_interval
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sparsebench.bench.paper.cells import TRANSFERS, Cell, in_order, label_of, of
 from sparsebench.bench.paper.measures import Benefit, Correlation, ErrorIncrease
 from sparsebench.bench.paper.reproduction import NOT_PUBLISHED, SOURCE, ErrorRow, Reproduction
+from sparsebench.bench.paper.transfer_cells import TRANSFERS, Cell, in_order, label_of, of
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.table import DASH, Table, markdown
 from sparsebench.bench.present.tables.numbers import MINUS, PLUS_MINUS

@@ -27,6 +27,7 @@ from sparsebench.bench.records.trial import (
     MODEL_BYTES,
     OPTIMUM,
     PEAK_MEMORY,
+    VISITS,
     TimedBlock,
     Trial,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "MODEL_BYTES",
     "OPTIMUM",
     "PEAK_MEMORY",
+    "VISITS",
     "SEEDS",
     "UNEQUAL",
     "Accuracy",

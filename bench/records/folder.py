@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from sparsebench.bench.records.checksum import sealed
 from sparsebench.bench.records.comparison import Comparison
@@ -152,12 +151,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _append(self, kind: Kind, name: str, item: Trial | Record | Comparison) -> None:

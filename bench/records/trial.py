@@ -11,10 +11,11 @@ from sparsebench.bench.records.plain import floats, optional_floats, plain
 SCHEMA = "trial.v1"
 # In a trial's `extra`: images that went through the engine in one sample of a training.
 ENGINE_PICTURES = "engine_pictures"
-# Likewise, and in a record's: peak resident bytes of the process that ran the network.
 OPTIMUM = "optimum_accuracy"
 """In `extra`: what L-BFGS reaches on the test images where SGD trained the heads, 0-1."""
+# Likewise, and in a record's: peak resident bytes of the process that ran the network.
 PEAK_MEMORY = "peak_memory_bytes"
+VISITS = "visits"  # calls of each visit, in order; their sum is that of all calls
 # In a record's `extra`: the network's size on disk, form -> bytes.
 MODEL_BYTES = "model_bytes"
 

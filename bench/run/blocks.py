@@ -10,7 +10,7 @@ from typing import Any
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.records import utc_now
 from sparsebench.bench.workloads import workload_of
-from sparsebench.bench.workloads.base import (
+from sparsebench.bench.workloads.block_context import (
     COMPILED,
     LOADED,
     BlockContext,

@@ -32,7 +32,7 @@ from sparsebench.bench.records import (
     utc_now,
 )
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.training.facts import best_epoch_scores, training_facts
+from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.models.onnx_file.backbone import OnnxBackbone

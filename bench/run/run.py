@@ -38,7 +38,7 @@ from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.naming import distinct_names, renamed
 from sparsebench.bench.workloads import workload_of
-from sparsebench.bench.workloads.base import BlockContext
+from sparsebench.bench.workloads.block_context import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.cache_contents import limit_bytes, trim

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from sparsebench.bench.tasks.facts import FACTS
 from sparsebench.bench.tasks.known import SETS, find_set
+from sparsebench.bench.tasks.known_tasks import FACTS
 
 ON_DISK = {
     "cifar10": "cifar-10-batches-py",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sparsebench.bench.tasks.base import Task, TaskOptions
 from sparsebench.bench.tasks.download import reach
-from sparsebench.bench.tasks.facts import FACTS, TaskFacts
 from sparsebench.bench.tasks.known import SETS, Form, find_set
+from sparsebench.bench.tasks.known_tasks import FACTS, TaskFacts
 from sparsebench.bench.tasks.listed import open_listed
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.folder import open_folder

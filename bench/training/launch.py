@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from sparsebench.bench.training.heartbeat import seconds_between
-from sparsebench.bench.training.history import Trained
 from sparsebench.bench.training.job import Job
+from sparsebench.bench.training.trained import Trained
 from sparsebench.models.errors import SparsebenchError
 
 # A batch that does not fit is halved so often at most.

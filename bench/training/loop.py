@@ -16,11 +16,11 @@ from sparsebench.bench.records import packed
 from sparsebench.bench.tasks.scores import score
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Beat, silent
-from sparsebench.bench.training.history import Epoch, Trained
 from sparsebench.bench.training.network import Network
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.steps import StepRunner
+from sparsebench.bench.training.trained import Epoch, Trained
 from sparsebench.models.errors import SparsebenchError
 
 

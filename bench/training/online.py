@@ -22,9 +22,9 @@ from sparsebench.bench.images import augmented_batches, centred_batches
 from sparsebench.bench.records import packed
 from sparsebench.bench.tasks.scores import score
 from sparsebench.bench.training.divergence import LossWatch
-from sparsebench.bench.training.history import Epoch, Trained
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
+from sparsebench.bench.training.trained import Epoch, Trained
 
 
 class OnlineHead:

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.heads.recipe import PAPER_EPOCHS, PAPER_MILESTONES
-from sparsebench.bench.tasks.facts import facts_of
+from sparsebench.bench.heads.linear_recipe import PAPER_EPOCHS, PAPER_MILESTONES
+from sparsebench.bench.tasks.known_tasks import facts_of
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.settings import RECIPES, TrainingSettings
 from sparsebench.models.cards import Preprocessing

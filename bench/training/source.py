@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import Source, decode_resized
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.training.split import validation_split
+from sparsebench.bench.tasks.validation_split import validation_split
 from sparsebench.models.cards import Preprocessing
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
     from sparsebench.bench.training.job import Job
-    from sparsebench.bench.workloads.base import BlockContext, Ready
+    from sparsebench.bench.workloads.block_context import BlockContext, Ready
 
 TUNING = ("on", "off")
 
@@ -76,15 +76,15 @@ class Full(Stepwise, Training):
         """One trial of every cell."""
         from sparsebench.bench.machine.energy import joules_per_image, read_energy
         from sparsebench.bench.records import utc_now
-        from sparsebench.bench.training.facts import (
+        from sparsebench.bench.training.launch import run_job
+        from sparsebench.bench.training.training_facts import (
             mean_process_seconds,
             mean_run_delay,
             mean_stages,
             outcomes_of,
             trial_facts,
         )
-        from sparsebench.bench.training.launch import run_job
-        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+        from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
 
         dead: set[str] = set()
         context.turns.begin()

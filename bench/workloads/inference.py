@@ -19,7 +19,7 @@ from sparsebench.bench.workloads.settings import HeadSettings, at_least
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.plan import Plan
-    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.bench.workloads.block_context import BlockContext, Running
     from sparsebench.exporters.worker.client import Visit
 
 WARMUP_CALLS = 30
@@ -69,10 +69,10 @@ class Inference(OnFeatures):
 
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """Warm up every cell, then visit all of them in order and back, several times."""
-        from sparsebench.bench.comparisons.alternated_visits import VISITS as VISITS_OF_TRIAL
         from sparsebench.bench.machine.energy import JOULES, joules_per_image, read_energy
+        from sparsebench.bench.records import VISITS as VISITS_OF_TRIAL
         from sparsebench.bench.records import utc_now
-        from sparsebench.bench.workloads.base import (
+        from sparsebench.bench.workloads.block_context import (
             WARM,
             failures_become_trials,
             known,

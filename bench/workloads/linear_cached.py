@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
     from sparsebench.bench.records import Trial
-    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.bench.workloads.block_context import BlockContext, Running
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,21 @@ class LinearCached(OnFeatures):
 
     @classmethod
     def facts(cls, plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
-        """Of the heads: seconds an epoch, chosen weight decays."""
-        from sparsebench.bench.heads.facts import head_facts
+        """Of the heads, a value a block: seconds an epoch, chosen weight decays.
 
-        return head_facts(plan.section(cls.name, CachedSettings), trials)
+        A sweep shares the stage with the schedule, and L-BFGS has no epochs: no time of one then.
+        """
+        from sparsebench.bench.heads.sweep import strongest
+
+        own = plan.section(cls.name, CachedSettings)
+        swept = [t.extra["weight_decays"] for t in trials if t.extra.get("weight_decays")]
+        epochs = own.epochs if own.solver == "sgd" and not own.weight_decays else 0
+        seconds = [t.stages["head"] / epochs for t in trials if "head" in t.stages and epochs]
+        chosen = [strongest({float(d): score for d, score in one.items()}) for one in swept]
+        return {
+            "head_seconds_per_epoch": seconds if epochs else None,
+            "chosen_weight_decays": chosen or None,
+        }
 
     @classmethod
     def work(cls, recorded: Mapping[str, Any], sizes: Sizes) -> dict[str, float]:
@@ -84,7 +95,7 @@ class LinearCached(OnFeatures):
         """One end-to-end trial of every cell."""
         from sparsebench.bench.machine.energy import joules_per_image, read_energy
         from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+        from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
         from sparsebench.bench.workloads.linear_head import fit_and_score
 
         own = context.plan.section(self.name, CachedSettings)

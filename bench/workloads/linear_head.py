@@ -15,12 +15,12 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import FeatureKey
 from sparsebench.bench.heads import evaluate, fit_heads
 from sparsebench.bench.heads.kernel import find_kernel
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
 from sparsebench.bench.records import OPTIMUM, Outcomes
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.workloads.base import BlockContext, Running
+from sparsebench.bench.workloads.block_context import BlockContext, Running
 from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cache import cache_dir
 

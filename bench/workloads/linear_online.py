@@ -16,7 +16,7 @@ from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
 from sparsebench.bench.workloads.workload import OnEngine
 
 if TYPE_CHECKING:
-    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.bench.workloads.block_context import BlockContext, Running
 
 
 class LinearOnline(Stepwise, OnEngine):
@@ -30,17 +30,17 @@ class LinearOnline(Stepwise, OnEngine):
         """One trial of every cell."""
         from sparsebench.bench.machine.energy import joules_per_image, read_energy
         from sparsebench.bench.records import ENGINE_PICTURES, utc_now
-        from sparsebench.bench.training.facts import (
+        from sparsebench.bench.training.online import train_online
+        from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
+        from sparsebench.bench.training.source import decode_task
+        from sparsebench.bench.training.training_facts import (
             mean_process_seconds,
             mean_run_delay,
             mean_stages,
             outcomes_of,
             trial_facts,
         )
-        from sparsebench.bench.training.online import train_online
-        from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
-        from sparsebench.bench.training.source import decode_task
-        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+        from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
 
         own = context.plan.section(self.name, TrainingSettings)
         plan, task = context.plan, context.task

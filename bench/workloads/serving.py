@@ -22,7 +22,7 @@ from sparsebench.models.errors import SparsebenchError
 if TYPE_CHECKING:
     from sparsebench.bench.plan.plan import Plan
     from sparsebench.bench.records import Trial
-    from sparsebench.bench.workloads.base import BlockContext, Ready
+    from sparsebench.bench.workloads.block_context import BlockContext, Ready
     from sparsebench.exporters.worker.client import EngineWorker
 
 WARMUP_CALLS = 10
@@ -77,7 +77,7 @@ class Serving(Workload):
 
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell, when the other engines' processes of the block are gone."""
-        from sparsebench.bench.workloads.base import failures_become_trials
+        from sparsebench.bench.workloads.block_context import failures_become_trials
 
         dead: set[str] = set()
         context.turns.begin()
@@ -91,10 +91,9 @@ class Serving(Workload):
 
 
 def _trial(one: Ready, context: BlockContext, place: int, stack: ExitStack) -> Trial:
-    from sparsebench.bench.comparisons.alternated_visits import VISITS
     from sparsebench.bench.machine.energy import joules_per_image, read_energy
-    from sparsebench.bench.records import PEAK_MEMORY, utc_now
-    from sparsebench.bench.workloads.base import known, make_trial
+    from sparsebench.bench.records import PEAK_MEMORY, VISITS, utc_now
+    from sparsebench.bench.workloads.block_context import known, make_trial
     from sparsebench.bench.workloads.load import arrivals, back_to_back, offer
 
     own = context.plan.section(Serving.name, ServingSettings)

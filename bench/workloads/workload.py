@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
     from sparsebench.bench.records import Trial
-    from sparsebench.bench.workloads.base import BlockContext, Ready, Running
+    from sparsebench.bench.workloads.block_context import BlockContext, Ready, Running
 
 Unit = Literal["seconds", "images/s"]
 

@@ -7,6 +7,7 @@ look. Pickles go through torch's restricted unpickler (``models/checkpoints/unpi
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,16 @@ class OpenedFile:
                 :func:`sparsebench.models.checkpoints.entries.choose`.
         """
         return choose(self.path, self.payload, self.entry)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of :attr:`chosen`, by which a format knows its own; none where it fails."""
+        if self.kind == "other" or not isinstance(self.payload, Mapping):
+            return {}
+        try:
+            return self.chosen.tensors
+        except SparsebenchError:
+            return {}
 
     @cached_property
     def metadata(self) -> dict[str, str]:

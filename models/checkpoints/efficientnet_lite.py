@@ -82,13 +82,7 @@ def _role(name: str) -> tuple[str, str]:
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
-    if not isinstance(payload, Mapping):
-        return False
-    try:
-        tensors = opened.chosen.tensors
-    except SparsebenchError:
-        return False
+    tensors = opened.tensors
     return _FIRST in tensors and _LAST in tensors and tensors[_LAST].dim() == 2
 
 

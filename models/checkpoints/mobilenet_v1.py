@@ -7,8 +7,6 @@ convolution without bias; with thresholds it is read by ``str``) and AMC's (``co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
@@ -19,12 +17,8 @@ ARCH = "mobilenet_v1"
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
-    if not isinstance(payload, Mapping):
-        return False
     try:
-        tensors = opened.chosen.tensors
-        return in_our_layout(unwrapped(opened.path, tensors))[1] == ARCH
+        return in_our_layout(unwrapped(opened.path, opened.tensors))[1] == ARCH
     except SparsebenchError:
         return False
 

@@ -8,24 +8,14 @@ are read by ``sparse_transfer``.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
 from sparsebench.models.checkpoints.sparse_transfer import unwrapped
-from sparsebench.models.errors import SparsebenchError
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
-    if not isinstance(payload, Mapping):
-        return False
-    try:
-        tensors = opened.chosen.tensors
-    except SparsebenchError:
-        return False
-    return any(n.replace("._layer", "") == "initial_conv.conv.weight" for n in tensors)
+    return any(n.replace("._layer", "") == "initial_conv.conv.weight" for n in opened.tensors)
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:

@@ -7,8 +7,6 @@ pair must agree in kind (weight, running_mean, ...) and shape. (timm's ResNets a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from sparsebench.models.architectures import build
@@ -22,13 +20,7 @@ _SIGNS = {"conv_stem.weight", "blocks.1.0.conv_pwl.weight", "classifier.weight"}
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
-    if not isinstance(payload, Mapping):
-        return False
-    try:
-        tensors = opened.chosen.tensors
-    except SparsebenchError:
-        return False
+    tensors = opened.tensors
     stem = tensors.get("blocks.1.0.conv_pw.weight")
     # The first expansion of v2 has 96 filters over 16 channels, as EfficientNet-Lite0's;
     # what tells them apart is the kernel of block 2.0, 3 here and 5 there.

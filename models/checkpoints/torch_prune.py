@@ -5,24 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.layouts import in_our_layout
 from sparsebench.models.checkpoints.state_dict import apply_stored_masks, texts_of
-from sparsebench.models.errors import SparsebenchError
 
 
 def _recognises(opened: OpenedFile) -> bool:
-    payload = opened.payload if opened.kind in ("torch", "safetensors") else None
-    if not isinstance(payload, Mapping):
-        return False
-    try:
-        tensors = opened.chosen.tensors
-    except SparsebenchError:
-        return False
-    return any(name.endswith(".weight_orig") for name in tensors)
+    return any(name.endswith(".weight_orig") for name in opened.tensors)
 
 
 def _load(opened: OpenedFile) -> LoadedCheckpoint:

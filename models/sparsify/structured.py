@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.sparsify.channels import ChannelGroup, channel_groups
+from sparsebench.models.sparsify.channel_groups import ChannelGroup, channel_groups
 from sparsebench.models.sparsify.method import Run
 from sparsebench.models.sparsify.woodfisher import WoodFisher
 

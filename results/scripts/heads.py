@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.lbfgs import train_lbfgs
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import EXECUTIONS, train_sgd
 
 # Images, features, classes.

@@ -9,7 +9,7 @@ import pytest
 
 from sparsebench.bench.plan.plan import load_plan, preset_names
 from sparsebench.bench.run.build_records import division
-from sparsebench.bench.workloads.base import cell_order
+from sparsebench.bench.workloads.block_context import cell_order
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 

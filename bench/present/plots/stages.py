@@ -8,7 +8,7 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.tables import numbers

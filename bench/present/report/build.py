@@ -13,7 +13,6 @@ from sparsebench.bench.decide.study import Study
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.decisions.answer_json import answer_json
 from sparsebench.bench.present.decisions.sentences import Said, said
-from sparsebench.bench.present.report.cells import Cell, cells_of
 from sparsebench.bench.present.report.cross_run import (
     Difference,
     SideBySide,
@@ -22,6 +21,7 @@ from sparsebench.bench.present.report.cross_run import (
 )
 from sparsebench.bench.present.report.problems import Problem, problems_of
 from sparsebench.bench.present.report.runs import RunFacts, load_runs
+from sparsebench.bench.present.report.shown_cells import Cell, cells_of
 from sparsebench.bench.present.tables.forecasts import total_of
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
 from sparsebench.bench.present.tables.theory import READING

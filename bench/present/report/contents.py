@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from sparsebench.bench.decide.licences import NOT_STATED
 from sparsebench.bench.present.report.build import Report
-from sparsebench.bench.present.report.cells import Cell
 from sparsebench.bench.present.report.cross_run import Change
 from sparsebench.bench.present.report.runs import RunFacts
+from sparsebench.bench.present.report.shown_cells import Cell
 from sparsebench.bench.present.table import DASH, Column, Entry, Line, Table
 from sparsebench.bench.present.tables.forecasts import forecast_table, total_of
 from sparsebench.bench.present.tables.head import head_table

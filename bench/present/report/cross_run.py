@@ -13,8 +13,8 @@ from sparsebench.bench.comparisons import differing_keys
 from sparsebench.bench.comparisons.compare_runs import ACROSS_MACHINES, ACROSS_RUNS
 from sparsebench.bench.comparisons.family import as_ratio, corrected_verdicts
 from sparsebench.bench.machine.facts import MUST_MATCH, describe_machine
-from sparsebench.bench.present.report.cells import Cell, delta_json, estimate_json
 from sparsebench.bench.present.report.runs import RunFacts, fact_text
+from sparsebench.bench.present.report.shown_cells import Cell, delta_json, estimate_json
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics import chain_ratios
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sparsebench.bench.machine.energy import NOT_READABLE
 from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.report.cells import Cell
+from sparsebench.bench.present.report.shown_cells import Cell
 from sparsebench.bench.present.table import DASH
 from sparsebench.bench.present.tables.main import ACCURACY, fields
 from sparsebench.bench.present.tables.resources import disk_text, energy_text, memory_text

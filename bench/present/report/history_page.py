@@ -9,7 +9,7 @@ from pathlib import Path
 from sparsebench.bench.history.changepoints import ChangePoint
 from sparsebench.bench.history.series import History
 from sparsebench.bench.present.report.page import asset, policy, templates
-from sparsebench.bench.present.tables.changes import changes_table
+from sparsebench.bench.present.tables.change_points import changes_table
 
 
 def history_page(history: History, points: Sequence[ChangePoint], pictures: Sequence[Path]) -> str:

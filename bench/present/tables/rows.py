@@ -14,7 +14,7 @@ from sparsebench.bench.comparisons import (
     indexed,
     run_times,
 )
-from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.present.table import Entry, Table

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sparsebench.bench.comparisons.alternated_visits import VISITS, pair_visits, split_visits
-from sparsebench.bench.records import Trial
+from sparsebench.bench.comparisons.alternated_visits import pair_visits, split_visits
+from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import estimate_ratio
 from tests.bench.synthetic import make_run
 

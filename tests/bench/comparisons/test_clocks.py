@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.comparisons import compare_run
-from sparsebench.bench.comparisons.alternated_visits import VISITS
 from sparsebench.bench.comparisons.clocks import disagree
-from sparsebench.bench.records import Comparison, Trial
+from sparsebench.bench.records import VISITS, Comparison, Trial
 from sparsebench.bench.statistics import RatioEstimate
 from tests.bench.synthetic import SyntheticRun, make_run
 

@@ -11,14 +11,13 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from sparsebench.bench.comparisons import by_cell, compare_run, pair_blocks, run_times
-from sparsebench.bench.comparisons.alternated_visits import VISITS
 from sparsebench.bench.comparisons.pass_correction import (
     common_part,
     felt_differently,
     samples_without_passes,
     trial_key,
 )
-from sparsebench.bench.records import Record, Trial
+from sparsebench.bench.records import VISITS, Record, Trial
 from sparsebench.bench.statistics import estimate_ratio
 from tests.bench.synthetic import make_run
 

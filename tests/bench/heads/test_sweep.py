@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import train_sgd
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.models.errors import SparsebenchError

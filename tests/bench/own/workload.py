@@ -10,7 +10,7 @@ from sparsebench.bench.workloads.settings import Settings, at_least
 from sparsebench.bench.workloads.workload import OnEngine
 
 if TYPE_CHECKING:
-    from sparsebench.bench.workloads.base import BlockContext, Running
+    from sparsebench.bench.workloads.block_context import BlockContext, Running
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SingleCall(OnEngine):
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One trial of every cell."""
         from sparsebench.bench.records import utc_now
-        from sparsebench.bench.workloads.base import failures_become_trials, make_trial
+        from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
 
         calls = context.plan.section(self.name, SingleCallSettings).calls
         for place, index in enumerate(context.order(len(running), self.name)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.paper.cells import Cell, paper_cells
+from sparsebench.bench.paper.transfer_cells import Cell, paper_cells
 from sparsebench.bench.records import (
     Accuracy,
     BackboneInfo,
@@ -16,7 +16,7 @@ from sparsebench.bench.records import (
     TimedBlock,
     cell_id,
 )
-from sparsebench.bench.tasks.facts import PAPER_TASKS
+from sparsebench.bench.tasks.known_tasks import PAPER_TASKS
 from tests.bench.synthetic import MACHINE
 
 WORKLOADS = {"linear": "linear-cached", "full": "full"}

@@ -11,9 +11,9 @@ from statistics import fmean, stdev
 import pytest
 
 from sparsebench.bench.paper import paper_cells
-from sparsebench.bench.paper.cells import Cell, Model
 from sparsebench.bench.paper.measures import benefit, difficulty, error_increase
-from sparsebench.bench.tasks.facts import PAPER_TASKS
+from sparsebench.bench.paper.transfer_cells import Cell, Model
+from sparsebench.bench.tasks.known_tasks import PAPER_TASKS
 from sparsebench.models.sources.paper_list import PUBLISHED
 
 SHARED = "SPARSEBENCH_SHARED"

@@ -15,11 +15,18 @@ from rich.console import Console
 from scipy import stats
 
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.paper import Reproduction, paper_cells, reproduce
-from sparsebench.bench.paper.cells import Cell, Model
+from sparsebench.bench.paper import (
+    Reproduction,
+    difficulty,
+    error_increase,
+    paper_cells,
+    reproduce,
+    task_grid,
+)
 from sparsebench.bench.paper.measures import agreement, correlation, difference
 from sparsebench.bench.paper.tables import markdown_page, sentences, tables
-from sparsebench.bench.present.plots import difficulty, epoch_time, error_increase, style, task_grid
+from sparsebench.bench.paper.transfer_cells import Cell, Model
+from sparsebench.bench.present.plots import epoch_time, style
 from sparsebench.bench.present.plots.canvas import NothingToDrawError
 from sparsebench.bench.present.table import terminal
 from sparsebench.bench.records import RunFolder

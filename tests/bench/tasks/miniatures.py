@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsebench.bench.tasks.facts import FACTS
+from sparsebench.bench.tasks.known_tasks import FACTS
 from sparsebench.bench.tasks.presence import ON_DISK
 from tests.bench.tasks.samples import encoded, picture
 

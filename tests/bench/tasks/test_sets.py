@@ -11,8 +11,8 @@ import pytest
 
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.tasks.facts import FACTS, PAPER_TASKS
 from sparsebench.bench.tasks.known import SETS
+from sparsebench.bench.tasks.known_tasks import FACTS, PAPER_TASKS
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.miniatures import OWNERS, PAPER, split_of

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.tasks import download, open_task
-from sparsebench.bench.tasks.facts import FACTS
+from sparsebench.bench.tasks.known_tasks import FACTS
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.tasks import miniatures
 from tests.bench.tasks.server import Server, serving

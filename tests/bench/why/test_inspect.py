@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sparsebench.bench.present.plots.networks import save
 from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.bench.why.model_comparison import dead_by_layer, label, totals
+from sparsebench.bench.why.networks_figure import save
 from sparsebench.models.architectures import build, prunable_layers
 from sparsebench.models.checkpoints.fit import matching_architectures
 from sparsebench.models.errors import SparsebenchError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sparsebench.bench.records import Trial
-from sparsebench.bench.workloads.base import failures_become_trials
+from sparsebench.bench.workloads.block_context import failures_become_trials
 from sparsebench.exporters.worker.client import WorkerFailed
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparsebench.models.architectures import build, prunable_layers
 from sparsebench.models.masks import mask_of, sparsity
-from sparsebench.models.sparsify.channels import channel_groups
+from sparsebench.models.sparsify.channel_groups import channel_groups
 from sparsebench.models.sparsify.method import Run
 from sparsebench.models.sparsify.structured import StructuredFilters, importance
 from tests.models.sparsify.tiny import weights_of

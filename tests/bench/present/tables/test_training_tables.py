@@ -24,7 +24,7 @@ from sparsebench.bench.present.tables import (
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.present.tables.training import training_table
 from sparsebench.bench.records import Accuracy, Record, Trial
-from sparsebench.bench.training.facts import training_facts
+from sparsebench.bench.training.training_facts import training_facts
 from tests.bench.conftest import Result
 from tests.bench.synthetic import SyntheticRun, make_run
 

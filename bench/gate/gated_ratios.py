@@ -23,7 +23,7 @@ from sparsebench.bench.comparisons import (
     pair_blocks,
     run_times,
 )
-from sparsebench.bench.comparisons.accuracy import accuracy_of
+from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.comparisons.matching import must_match
 from sparsebench.bench.comparisons.times import CellTimes
 from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP

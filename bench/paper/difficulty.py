@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.paper.cells import label_of
+from sparsebench.bench.paper.error_increase import whose
 from sparsebench.bench.paper.measures import Benefit, Correlation
+from sparsebench.bench.paper.transfer_cells import label_of
 from sparsebench.bench.present.plots import canvas, style
-from sparsebench.bench.present.plots.error_increase import whose
 from sparsebench.bench.present.tables.numbers import MINUS
 from sparsebench.models.names import format_percent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsebench.bench.training.split import validation_split
+from sparsebench.bench.tasks.validation_split import validation_split
 
 
 def test_every_class_gives_its_part_and_keeps_one() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.paper.cells import TRANSFERS, label_of
 from sparsebench.bench.paper.reproduction import ErrorRow
+from sparsebench.bench.paper.transfer_cells import TRANSFERS, label_of
 from sparsebench.bench.present.plots import canvas, style
 from sparsebench.bench.present.plots.marks import draw_mark, span
 from sparsebench.models.names import format_percent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.tasks import TASKS, open_task
-from sparsebench.bench.tasks.facts import FACTS, PAPER_TASKS, facts_of
+from sparsebench.bench.tasks.known_tasks import FACTS, PAPER_TASKS, facts_of
 from tests.bench.tasks.miniatures import PAPER
 
 

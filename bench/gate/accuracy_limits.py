@@ -1,18 +1,18 @@
 """The accuracy side of the gate.
 
-A limit on the change is about `bench.comparisons.accuracy.change_between`: between two runs that
-kept their outcomes, over test images and seeds; against a baseline file, which holds one accuracy
-a seed, over the seeds on the same test images. Outcomes that are the same with every seed need no
-interval: nothing has changed.
+A limit on the change is about `bench.comparisons.accuracy_change.change_between`: between two
+runs that kept their outcomes, over test images and seeds; against a baseline file, which holds one
+accuracy a seed, over the seeds on the same test images. Outcomes that are the same with every seed
+need no interval: nothing has changed.
 """
 
 from __future__ import annotations
 
 import math
 
-from sparsebench.bench.comparisons.accuracy import change_between, interval_of, same_outcomes
+from sparsebench.bench.comparisons.accuracy_change import change_between, interval_of, same_outcomes
 from sparsebench.bench.gate.baseline import BaselineCell
-from sparsebench.bench.gate.cells import GatedCell
+from sparsebench.bench.gate.gated_ratios import GatedCell
 from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.records import Accuracy
 from sparsebench.bench.statistics import Interval

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.paper.cells import DENSE, Cell, Transfer, in_order, label_of
+from sparsebench.bench.paper.error_increase import whose
+from sparsebench.bench.paper.transfer_cells import DENSE, Cell, Transfer, in_order, label_of
 from sparsebench.bench.present.plots import canvas, style
-from sparsebench.bench.present.plots.error_increase import whose
 from sparsebench.bench.present.plots.marks import Span, draw_mark
 
 if TYPE_CHECKING:

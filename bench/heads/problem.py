@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.heads.linear import LinearHeads
-from sparsebench.bench.heads.recipe import LinearRecipe
+from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.models.errors import SparsebenchError
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.bench.comparisons.accuracy import accuracy_change
+from sparsebench.bench.comparisons.accuracy_change import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
 from sparsebench.bench.comparisons.clocks import disagree, process_speedup
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION, best_dense, dense_peers

@@ -19,7 +19,7 @@ from sparsebench.models.architectures import (
     prunable_layers,
 )
 from sparsebench.models.channels import padded
-from sparsebench.models.compact import compact, compact_network
+from sparsebench.models.compaction import compact, compact_network
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.generated import generate
 from sparsebench.models.masks import mask_of

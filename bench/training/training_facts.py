@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.bench.records import Outcomes, Trial, unpacked
-from sparsebench.bench.training.history import Trained
+from sparsebench.bench.training.trained import Trained
 
 
 def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:
