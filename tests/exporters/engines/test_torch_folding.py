@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.engines.torch import TorchEngine, folded
+from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.torch_module import build_module
 from sparsebench.models.zoo.load import load_backbone
@@ -53,18 +55,36 @@ def test_what_cannot_be_folded_stays_as_it_is(kind: type[nn.Module]) -> None:
     assert all(torch.equal(value, before[name]) for name, value in same.state_dict().items())
 
 
-def test_the_engine_calls_a_network_without_batch_norm(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        artifact = export_backbone(load_backbone("resnet18/dense"), size=32)
-        images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).numpy()
-        session = TorchEngine().compile(artifact, CompileRequest(batch_size=2, threads=1))
-        found = session.run(images)
-        with torch.inference_mode():
-            expected = build_module(artifact)(torch.from_numpy(images)).numpy()
+        yield export_backbone(load_backbone("resnet18/dense"), size=32)
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout", "error"),
+    [("fp32", "contiguous", 1e-4), ("fp32", "channels_last", 1e-4), ("bf16", "auto", 0.05)],
+)
+def test_the_engine_calls_a_network_without_batch_norm(
+    precision: str, layout: str, error: float, artifact: Artifact
+) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).numpy()
+    request = CompileRequest(2, 1, precision, options={"layout": layout})
+    session = TorchEngine().compile(artifact, request)
+    session.prepare()
+    found = session.run(images)
+    with torch.inference_mode():
+        expected = build_module(artifact)(torch.from_numpy(images)).numpy()
     assert session.describe()["batch_norm"] == "folded"
-    assert abs(found - expected).max() <= 1e-4 * abs(expected).max()
+    assert abs(found - expected).max() <= error * abs(expected).max()
     names = {step.values[0] for step in session.profile(images, 1) or []}
     assert "layer4.1.conv2" in names and "bn1" not in names
+
+
+def test_folded_weights_are_ordinary_tensors(artifact: Artifact) -> None:
+    """Made in inference mode, they failed at batch size 1 and channels-last, and nowhere else."""
+    module = folded(build_module(artifact), (3, 32, 32))
+    assert not any(weight.is_inference() for weight in module.parameters())
+    session = TorchEngine().compile(artifact, CompileRequest(1, 1))
+    assert session.run(torch.zeros(1, 3, 32, 32).numpy()).shape == (1, 512)
