@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,13 +101,21 @@ def _trials(run: RunFacts, records: dict[str, Record]) -> Iterable[Problem]:
 
 
 def _kept(run: RunFacts) -> Iterable[Problem]:
-    """Blocks that were disturbed and count all the same."""
-    for launch in run.blocks.values():
-        if launch.get("disturbed") and not launch.get("discarded"):
-            yield Problem(
-                run.label, "disturbed, kept", f"block {launch.get('block')}", "", "", "", "",
-                _one_line(str(launch["disturbed"])),
-            )  # fmt: skip
+    """Blocks that were disturbed and count all the same; records tell where the notes are gone."""
+    counting = {one.launch: one.block for record in run.records for one in record.trials}
+    kept: dict[str, tuple[Any, Any]] = {}
+    for record in run.records:
+        told = record.extra.get("disturbed_launches")
+        for launch, reason in told.items() if isinstance(told, Mapping) else ():
+            if launch in counting and launch not in run.blocks:
+                kept[launch] = (counting[launch], reason)
+    for launch, noted in run.blocks.items():
+        if noted.get("disturbed") and not noted.get("discarded"):
+            kept[launch] = (noted.get("block"), noted["disturbed"])
+    for block, reason in kept.values():
+        yield Problem(
+            run.label, "disturbed, kept", f"block {block}", "", "", "", "", _one_line(str(reason))
+        )
 
 
 def _pictures(run: RunFacts) -> Iterable[Problem]:

@@ -10,6 +10,8 @@ import pytest
 from sparsebench.bench.present.report import build_report
 from sparsebench.bench.present.report.contents import more_tables
 from sparsebench.bench.present.report.page import html_page
+from sparsebench.bench.present.report.problems import problems_of
+from sparsebench.bench.present.report.runs import load_runs
 from tests.bench.present.report.synthetic_suite import synthetic_suite
 
 
@@ -57,3 +59,18 @@ def test_means_over_tasks_name_the_worst_accuracy_change(tmp_path: Path) -> None
     assert float(str(row[2].sort)) == pytest.approx(3.0, rel=0.005)
     assert float(str(row[3].sort)) == pytest.approx(2.4, rel=0.005)
     assert row[4].text == "−0.3" and row[5].text in ("cars", "pets")
+
+
+def test_a_disturbed_block_is_told_by_the_records_where_its_note_is_gone(tmp_path: Path) -> None:
+    """Seen: the report of a run without its `blocks.jsonl` said that nothing was disturbed."""
+    suite = synthetic_suite(workloads=("inference",), tasks=("pets",))
+    kept = next(one for one in suite.records[0].trials if one.block == 1)
+    told = {kept.launch: "the memory kernel took longer", "elsewhere": "discarded"}
+    records = tuple(
+        replace(record, extra={**record.extra, "disturbed_launches": told})
+        for record in suite.records
+    )
+    (run,) = load_runs([replace(suite, records=records).write(tmp_path / "run")])
+    (problem,) = problems_of(run)
+    assert (problem.fate, problem.what) == ("disturbed, kept", "block 1")
+    assert problem.reason == "the memory kernel took longer"
