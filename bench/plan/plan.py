@@ -56,6 +56,8 @@ class Plan:
             hold several; ``torch:bf16?`` only where the processor has instructions for it.
         dense_engines: entries on which only the dense baselines are measured, in workloads that run
             on any engine: the rivals that an expert would pick, for "vs best dense engine".
+        heat: seconds for a qualifying heat of those rivals: only the ones that come near the best
+            are measured in full blocks; 0 measures all of them.
         workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
         tasks: task names or paths of ImageFolder directories or tars.
@@ -93,6 +95,7 @@ class Plan:
     backbones: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("native", "onnxruntime")
     dense_engines: tuple[str, ...] = ()
+    heat: float = 0.0
     workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
     workloads: tuple[str, ...] = (Inference.name, LinearCached.name)
     tasks: tuple[str, ...] = ("digits",)

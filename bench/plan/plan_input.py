@@ -32,6 +32,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "repeats": (1, 10_000),
     "max_repeats": (0, 10_000),
     "discards": (0, 10_000),
+    "heat": (0, 86_400),
     "epochs": (0, 1_000_000),  # a section knows its own least
     "train_epochs": (0, 1_000_000),
     "limit": (0, 2**53),

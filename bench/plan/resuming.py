@@ -38,7 +38,9 @@ def same_plan(plan: Plan, folder: Path) -> Plan:
     measured = {trial.cell for trial in RunFolder(folder).trials()}
     earlier = with_baselines(load_plan(str(path)), measured)
     plan = with_baselines(replace(plan, dense={**_shared(earlier, plan), **plan.dense}))
-    same = earlier.with_changes(repeats=plan.repeats, call_timeout=plan.call_timeout)
+    same = earlier.with_changes(
+        repeats=plan.repeats, call_timeout=plan.call_timeout, heat=plan.heat
+    )
     if same != plan:
         keys = [
             key

@@ -31,6 +31,8 @@ from sparsebench.bench.records import (
     Trial,
     utc_now,
 )
+from sparsebench.bench.run.heat import HEAT
+from sparsebench.bench.run.ledger import SKIPPED
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
 from sparsebench.bench.workloads import workload_of
@@ -98,9 +100,12 @@ def _record(
     good = sorted((t for t in mine if t.status == "ok"), key=lambda trial: trial.block)
     complete = len({trial.block for trial in good}) >= plan.repeats
     reason = None
+    status, left_out = "ok" if complete else "failed", {}
     if not complete:
-        failed = [trial for trial in mine if trial.status == "failed"]
+        failed = [trial for trial in mine if trial.status in ("failed", SKIPPED)]
         reason = failed[-1].reason if failed else "it was not measured in every block"
+        if failed and failed[-1].status == SKIPPED:
+            status, left_out = SKIPPED, {HEAT: failed[-1].extra.get(HEAT)}
     facts: Mapping[str, Any] = good[-1].extra if good else {}
     scores = _scores(good, plan) or _scores(lender, plan)
     source = good if _scores(good, plan) else lender
@@ -113,7 +118,7 @@ def _record(
         id=cell.id,
         run=folder.name,
         created=utc_now(),
-        status="ok" if complete else "failed",
+        status=status,
         reason=reason,
         workload=cell.workload,
         task=TaskInfo(
@@ -134,6 +139,7 @@ def _record(
         division=division(cell.precision),
         settings=_settings(plan, cell),
         extra={
+            **left_out,
             **{
                 key: [trial.extra[key] for trial in good]
                 for key in ONE_OFF

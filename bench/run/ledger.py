@@ -11,6 +11,8 @@ from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import CORRECT, Outcomes, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
 
+SKIPPED = "skipped"
+"""Status of what was left out on purpose, for good."""
 log = logging.getLogger("sparsebench")
 
 
@@ -20,7 +22,7 @@ class Ledger:
     Attributes:
         done: cell and block of every good trial.
         accurate: cells that know their accuracy.
-        failed: cells that failed in this launch of the suite.
+        failed: cells that failed in this launch of the suite, or are skipped for good.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
@@ -30,11 +32,16 @@ class Ledger:
         good = [trial for trial in trials if trial.status == "ok"]
         self.done = {(trial.cell, trial.block) for trial in good}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
-        self.failed: set[str] = set()
+        self.failed = {trial.cell for trial in trials if trial.status == SKIPPED}
         # A seed fixes everything: its outcomes are kept once a cell.
         self._kept = {key for trial in good for key in self._seeds(trial)}
         self._block: list[Trial] = []
         self._launch = ""
+
+    @property
+    def begun(self) -> set[str]:
+        """Cells that were measured or left out before."""
+        return {cell for cell, _ in self.done} | self.failed
 
     def begin(self, launch: str) -> None:
         """A block is launched; what :meth:`discard` takes back starts here."""
@@ -51,7 +58,8 @@ class Ledger:
             self.done.add((trial.cell, trial.block))
         else:
             self.failed.add(trial.cell)
-            log.error("cell %s failed: %s", trial.cell, trial.reason)
+            level = logging.INFO if trial.status == SKIPPED else logging.ERROR
+            log.log(level, "cell %s %s: %s", trial.cell, trial.status, trial.reason)
 
     def discard(self, reason: str) -> None:
         """Take back the good trials of the last launch; they stay on disk with the reason."""

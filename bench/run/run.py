@@ -31,7 +31,8 @@ from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
-from sparsebench.bench.run.ledger import Ledger
+from sparsebench.bench.run.heat import qualify, rivals, skipped_trial
+from sparsebench.bench.run.ledger import SKIPPED, Ledger
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
@@ -69,7 +70,7 @@ class Outcome:
     Attributes:
         folder: the run's folder.
         measured: cells with a usable measurement.
-        failed: cells without one.
+        failed: cells without one, but for rivals that a qualifying heat has left out.
     """
 
     folder: RunFolder
@@ -116,7 +117,8 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         wanted = {cell.id for cell in cells}
         status = {record.id: record.status for record in records if record.id in wanted}
         good = sum(value == "ok" for value in status.values())
-        return Outcome(folder, measured=good, failed=len(wanted) - good)
+        skipped = sum(value == SKIPPED for value in status.values())
+        return Outcome(folder, measured=good, failed=len(wanted) - good - skipped)
 
 
 class _Run:
@@ -170,6 +172,7 @@ class _Run:
         for number, group in mine.items():
             self.pace.expect(number, launch_seconds(self.plan, group, task, self.earlier))
         for number, group in mine.items():
+            self._heat(task, group)
             started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
             for block in range(most_blocks(self.plan)):
                 if self.plan.half_width:
@@ -190,6 +193,17 @@ class _Run:
                 self.earlier,
                 self._facts(group, ended),
             )
+
+    def _heat(self, task: Task, group: Sequence[Cell]) -> None:
+        """Skip the dense rivals that do not qualify; a run that goes on has had its heat."""
+        entered = {cell.id for cell in rivals(group, self.plan)}
+        # Two runs that take turns must measure the same cells.
+        if not self.plan.heat or self.turns.shared or not entered or entered & self.ledger.begun:
+            return
+        out = qualify(group, self.plan, lambda cell: self._prepare(task, cell), self.display.say)
+        for cell in group:
+            if cell.id in out:
+                self._emit(skipped_trial(cell, self.folder.name, out[cell.id]))
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
