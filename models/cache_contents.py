@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
@@ -123,11 +124,15 @@ def _entries(kind: Kind) -> Iterator[Path]:
 
 
 def _files(entry: Path) -> Iterator[os.stat_result]:
-    paths = entry.rglob("*") if entry.is_dir() and not entry.is_symlink() else iter((entry,))
+    """The entry itself and all below it; what another process removes meanwhile is left out."""
+    paths = [entry]
+    # Passes over a folder that is gone.
+    for folder, folders, files in () if entry.is_symlink() else os.walk(entry):
+        paths += (Path(folder, name) for name in (*folders, *files))
     for path in paths:
         try:
             yield path.lstat()
-        except OSError:  # another process has removed it
+        except OSError:
             continue
 
 
@@ -136,7 +141,12 @@ def _bytes(entry: Path) -> int:
 
 
 def _used(entry: Path) -> float:
-    return max((max(one.st_atime, one.st_mtime) for one in _files(entry)), default=0.0)
+    """When it was written or read last; of folders the former alone: they are read here."""
+    return max(
+        (one.st_mtime if S_ISDIR(one.st_mode) else max(one.st_atime, one.st_mtime)
+         for one in _files(entry)),
+        default=0.0,
+    )  # fmt: skip
 
 
 def _remove(entry: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -86,3 +87,32 @@ def test_the_limit_removes_the_oldest_first_and_nothing_of_today(
     monkeypatch.setenv("SPARSEBENCH_CACHE_LIMIT", "much")
     with pytest.raises(SparsebenchError, match="SPARSEBENCH_CACHE_LIMIT is 'much'"):
         limit_bytes()
+
+
+def test_what_another_run_removes_meanwhile_is_passed_over(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs on one cache: an export moves into its place while the other run counts bytes."""
+    entry(cache, "artifacts/.export-a")
+    stays = entry(cache, "artifacts/b", 2)
+    scan = os.scandir
+
+    def racing(path: str) -> object:
+        if str(path).endswith(".export-a"):
+            shutil.rmtree(path)
+        return scan(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", racing)
+        trim()
+    assert [path.name for path in (cache / "artifacts").iterdir()] == ["b"] and stays.exists()
+
+
+def test_a_folder_that_was_just_made_is_in_use_though_empty(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry(cache, "features/a", 2)
+    (cache / "artifacts" / ".export-b").mkdir(parents=True)
+    monkeypatch.setenv("SPARSEBENCH_CACHE_LIMIT", "0.001")
+    trim()
+    assert (cache / "artifacts" / ".export-b").exists()
