@@ -40,6 +40,11 @@ class Records(tuple[Record, ...]):
                 groups[record.task.name, record.workload, record.engine.name].append(record)
         return groups
 
+    @cached_property
+    def peers(self) -> dict[str, list[Record]]:
+        """Id of a dense record -> its peers, as far as they were looked for (`dense_peers`)."""
+        return {}
+
     def of(self, record: Record, backbone: str | None = None) -> Sequence[Record]:
         """The records of its task and of its backbone, or the one that is named."""
         return self._of_backbones.get((record.task.name, backbone or record.backbone.name), ())

@@ -71,7 +71,7 @@ def visible(text: str) -> str:
     text = " ".join(text.split()) if _is_broken(text) else text
     if _PRINTABLE.fullmatch(text):
         return text
-    return "".join(map(_shown, text))
+    return text.translate(_SHOWN)
 
 
 def terminal(text: str) -> str:
@@ -177,7 +177,19 @@ def _is_broken(text: str) -> bool:
 
 def _indented(line: str) -> str:
     """One line whose white space at the start and between columns stays."""
-    return "".join(map(_shown, line.rstrip("\r").expandtabs(4)))
+    line = line.rstrip("\r").expandtabs(4)
+    return line if _PRINTABLE.fullmatch(line) else line.translate(_SHOWN)
+
+
+class _Shown(dict[int, str]):
+    """Code of a character -> how it is shown; looked up once for each that was met."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = found = _shown(chr(code))
+        return found
+
+
+_SHOWN = _Shown()
 
 
 def _shown(char: str) -> str:
