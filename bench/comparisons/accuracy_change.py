@@ -183,19 +183,24 @@ def common_accuracies(
 def _other_workloads(record: Record, records: Sequence[Record]) -> list[Record]:
     """The same backbone, engine, precision and task in workloads that train."""
     free = ("workload", "engine.batch_size", "engine.threads")
-    others = [
-        other
-        for other in indexed(records).of(record)
-        if other.accuracy is not None
-        and other.workload != record.workload
-        and _rank(other) is not None
-        and not [
-            key
-            for key in differing_keys(record, other, ignore=free)
-            if not key.startswith("settings.")
+    records = indexed(records)
+
+    def find() -> list[Record]:
+        others = [
+            other
+            for other in records.of(record)
+            if other.accuracy is not None
+            and other.workload != record.workload
+            and _rank(other) is not None
+            and not [
+                key
+                for key in differing_keys(record, other, ignore=free)
+                if not key.startswith("settings.")
+            ]
         ]
-    ]
-    return sorted(others, key=lambda other: _rank(other) or 0)
+        return sorted(others, key=lambda other: _rank(other) or 0)
+
+    return records.once("other workloads", record, find)
 
 
 def _rank(record: Record) -> int | None:

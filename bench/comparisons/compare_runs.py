@@ -123,8 +123,8 @@ def compare_folders(
         notes.append("The runs are from different machines: ratios only, no times.")
     notes += [
         f"{side.name}: {found.sentence}"
-        for side in (a, b)
-        if (found := busy(side.records(), side.trials()))
+        for side in (left, right)
+        if (found := busy(side.records, side.trials))
     ]
     versions = {
         f"{left.cells[key].engine.name} {left.cells[key].engine.version} against "
@@ -182,9 +182,10 @@ class _Side:
     """One run: its cells by identity, and their comparisons."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.records = indexed(folder.records())
+        self.name = folder.name
+        self.records, self.trials = indexed(folder.records()), folder.trials()
         self.cells = {_identity(record): record for record in self.records}
-        compared = compare_run(self.records, folder.trials())
+        compared = compare_run(self.records, self.trials)
         self.comparisons = {comparison.sparse: comparison for comparison in compared}
 
 

@@ -20,8 +20,6 @@ def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
     size, task and settings: what an expert would run without zeros. Each has its own accuracy.
     """
     records = indexed(records)
-    if (known := records.peers.get(partner.id)) is not None:
-        return known
     # Another precision is measured in the open division.
     free = (
         "engine.name",
@@ -31,12 +29,16 @@ def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
         "engine.precision",
         "division",
     )
-    records.peers[partner.id] = found = [
-        record
-        for record in records.of(partner)
-        if record.status == "ok" and not differing_keys(partner, record, ignore=free)
-    ]
-    return found
+
+
+    def find() -> list[Record]:
+        return [
+            record
+            for record in records.of(partner)
+            if record.status == "ok" and not differing_keys(partner, record, ignore=free)
+        ]
+
+    return records.once("dense peers", partner, find)
 
 
 def best_dense(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,9 +41,21 @@ class Records(tuple[Record, ...]):
         return groups
 
     @cached_property
-    def peers(self) -> dict[str, list[Record]]:
-        """Id of a dense record -> its peers, as far as they were looked for (`dense_peers`)."""
+    def _found(self) -> dict[tuple[str, int], tuple[Record, list[Record]]]:
         return {}
+
+    def once(self, asked: str, of: Record, find: Callable[[], list[Record]]) -> list[Record]:
+        """What `find` finds for a record, looked for once.
+
+        Args:
+            asked: name of the question.
+            of: the record that it is about.
+            find: looks through these records.
+        """
+        key = asked, id(of)
+        if key not in self._found:
+            self._found[key] = of, find()
+        return self._found[key][1]
 
     def of(self, record: Record, backbone: str | None = None) -> Sequence[Record]:
         """The records of its task and of its backbone, or the one that is named."""

@@ -35,6 +35,7 @@ from typing import Any
 # Joiners shape letters in several scripts; other format characters hide or reorder text.
 _KEPT_FORMATS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{SOFT HYPHEN}"
 _PRINTABLE = re.compile(r"[ -~]*")
+_BROKEN = re.compile(r"[^\S ]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|~#!$])")
 _LIST = re.compile(r"\A([-+=])(?=[-+=\s]|$)")
 _NUMBERED = re.compile(r"\A(\d{1,9})([.)])(?=\s|$)")
@@ -68,9 +69,9 @@ def visible(text: str) -> str:
     Characters that reorder or hide text, halves of surrogate pairs and what XML forbids are
     written as escapes too, so that the result can be encoded and stands in any file.
     """
-    text = " ".join(text.split()) if _is_broken(text) else text
     if _PRINTABLE.fullmatch(text):
         return text
+    text = " ".join(text.split()) if _BROKEN.search(text) else text
     return text.translate(_SHOWN)
 
 
@@ -169,10 +170,6 @@ class LogLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The message, and the traceback below it."""
         return terminal(super().format(record))
-
-
-def _is_broken(text: str) -> bool:
-    return any(char.isspace() and char != " " for char in text)
 
 
 def _indented(line: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 KEY = "check"
 _LENGTH = 16
 _SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|\s+')
-_END = re.compile(rb',?\s*"check"\s*:\s*"([0-9a-f]{16})"\s*\}\s*\Z')
+_END = re.compile(rb'"check"\s*:\s*"([0-9a-f]{16})"\s*\}\s*\Z')
 # How a line ends whose key or value of the checksum was changed; no older line ends like this.
 _SPOILT = re.compile(rb':\s*"[^"]{16}"\s*\}\s*\Z')
 
@@ -45,15 +45,17 @@ def proven(raw: bytes, line: dict[str, Any]) -> bool:
         if _SPOILT.search(raw):
             raise ValueError("its checksum is spoilt")
         return False
-    match = _END.search(raw)
-    body = raw[: match.start()] + b"}" if match else b""
-    if match and _digest(body) == stated:
-        return True
-    plain = _SPACE.sub(rb"\1", raw)
-    match = _END.search(plain)
-    if match and _digest(plain[: match.start()] + b"}") == stated:
+    if _digest(_without(raw)) == stated or _digest(_without(_SPACE.sub(rb"\1", raw))) == stated:
         return True
     raise ValueError("it does not fit its checksum: something changed it after it was written")
+
+
+def _without(raw: bytes) -> bytes:
+    """The object's text without its checksum; empty where that is not the last key."""
+    start = raw.rfind(b'"check"')
+    if start < 0 or not _END.match(raw, start):
+        return b""
+    return raw[:start].rstrip().removesuffix(b",") + b"}"
 
 
 def _digest(text: bytes) -> str:

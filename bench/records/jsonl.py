@@ -25,7 +25,14 @@ MOST_DEPTH = 64
 log = logging.getLogger("sparsebench")
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_MANY_DIGITS = re.compile(rb"(?<![\d.])\d{19}|[eE]\+?\d{3}|NaN|Infinity")
+# A number stands behind one of these; four searches for a first character are faster than one for
+# all of them.
+_WILD = (
+    re.compile(rb"[\s\[,:-][1-9]\d{18}"),
+    re.compile(rb"[eE]\+?\d{3,}\s*[,\]}]"),
+    re.compile(rb"NaN"),
+    re.compile(rb"Infinity"),
+)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _unproven: set[str] = set()
 
@@ -172,7 +179,7 @@ def _split(path: Path, file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 def _object(raw: bytes) -> dict[str, Any]:
     if _depth(raw) > MOST_DEPTH:
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
-    if _MANY_DIGITS.search(raw):
+    if any(wild.search(raw) for wild in _WILD):
         line = json.loads(raw, parse_int=_integer, parse_float=_number, parse_constant=_constant)
     else:
         line = json.loads(raw)
@@ -183,6 +190,8 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _depth(raw: bytes) -> int:
     """How deep it nests at most; brackets inside strings count too, if they are many."""
+    if (least := raw.count(b"[") + raw.count(b"{")) <= MOST_DEPTH:
+        return least
     depth = deepest = 0
     for byte in raw.translate(None, _NO_BRACKETS):
         if byte in b"[{":

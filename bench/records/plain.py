@@ -41,7 +41,7 @@ def pair(value: Any) -> tuple[float, float] | None:
 
 def floats(value: Any) -> tuple[float, ...]:
     """A stored list of numbers."""
-    return tuple(float(item) for item in value)
+    return tuple(map(float, value))
 
 
 def optional_floats(value: Any) -> tuple[float, ...] | None:

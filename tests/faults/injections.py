@@ -252,9 +252,11 @@ def two_on_one_folder(job: Job) -> list[str]:
     return wrong + job.wrong([])
 
 
-def two_on_one_cache(root: Path, pictures: Path) -> list[str]:
+def two_on_one_cache(
+    root: Path, pictures: Path, kind: Callable[[Path, Path], Job] = Job
+) -> list[str]:
     """Two runs that fill one cold cache at once: both complete."""
-    jobs = [Job(root / name, pictures) for name in ("a", "b")]
+    jobs = [kind(root / name, pictures) for name in ("a", "b")]
     for job in jobs:
         job.root.mkdir(parents=True)
     cache = str(root / "cache")
@@ -273,7 +275,7 @@ WHOLE, FORKED, FILES = (
     ("training, SIGKILL", "two runs, one cold cache", "training, SIGSEGV", "parent, SIGKILL",
      "training, SIGSTOP"),
     ("parent, SIGKILL", "worker, SIGKILL", "parent, SIGTERM", "worker, SIGSEGV", "parent, SIGINT",
-     "worker, SIGSTOP", "parent, SIGHUP", "two runs, one folder"),
+     "worker, SIGSTOP", "parent, SIGHUP", "two runs, one folder", "two runs, one cold cache"),
     ("full disk, one write", "full disk", "torn file", "changed byte"),
 )  # fmt: skip
 """Kinds of faults, by what they are injected into."""
@@ -300,7 +302,12 @@ def inject(count: int, seed: int, root: Path, pictures: Path, say: Callable[[str
                 warmed = True
             kind = FORKED[(number // 10 + seed) % len(FORKED)]
             job = ForkedJob(path, pictures)
-            wrong = hit_process(kind, job, rng) if kind in KILLS else two_on_one_folder(job)
+            if kind in KILLS:
+                wrong = hit_process(kind, job, rng)
+            elif "folder" in kind:
+                wrong = two_on_one_folder(job)
+            else:
+                wrong = two_on_one_cache(path, pictures, ForkedJob)
         else:
             kind = FILES[number % len(FILES)]
             if kind.startswith("full"):
