@@ -117,7 +117,9 @@ def _judged(
         _verdict(cell, gated.get(_id(cell)), changes.get(index), adjusted.get(index), settings)
         for index, cell in enumerate(cells)
     ]
-    return sorted(verdicts, key=lambda verdict: _place(verdict, cells))
+    # A workload's cells stay together, in the order in which workloads first appear.
+    places = {group: place for place, group in enumerate(dict.fromkeys(_group(c) for c in cells))}
+    return sorted(verdicts, key=lambda verdict: places[_group(verdict)])
 
 
 def _verdict(
@@ -249,10 +251,8 @@ def _chosen(cells: Sequence[BaselineCell], only: str) -> list[BaselineCell]:
     return chosen
 
 
-def _place(verdict: CellVerdict, cells: Sequence[BaselineCell]) -> int:
-    """Keep a workload's cells together, in the order in which workloads first appear."""
-    groups = list(dict.fromkeys((cell.key["task"], cell.key["workload"]) for cell in cells))
-    return groups.index((verdict.key["task"], verdict.key["workload"]))
+def _group(cell: BaselineCell | CellVerdict) -> tuple[Any, Any]:
+    return cell.key["task"], cell.key["workload"]
 
 
 def _id(cell: BaselineCell) -> tuple[Any, ...]:

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from sparsebench.bench.comparisons import (
+    Records,
     by_cell,
     differing_keys,
     find_partner,
+    indexed,
     pair_blocks,
     run_times,
 )
@@ -101,13 +103,13 @@ def gated_cells(
         against: key's values -> the other engines that a dense cell is compared with;
             without it, all that the run has.
     """
-    times = run_times(records, by_cell(trials))
+    records, times = indexed(records), run_times(records, by_cell(trials))
     return [_gated(record, records, times, against or {}) for record in records]
 
 
 def _gated(
     record: Record,
-    records: Sequence[Record],
+    records: Records,
     times: Mapping[str, CellTimes],
     against: Mapping[tuple[Any, ...], Sequence[str]],
 ) -> GatedCell:
@@ -142,7 +144,7 @@ def _gated(
 
 def _peers(
     record: Record,
-    records: Sequence[Record],
+    records: Records,
     times: Mapping[str, CellTimes],
     wanted: Sequence[str] | None,
 ) -> list[Record]:
@@ -150,10 +152,8 @@ def _peers(
     free = ("engine.name", "engine.version", "engine.runs_itself", "engine.options")
     peers = [
         other
-        for other in records
+        for other in records.of(record)
         if other.engine.name != record.engine.name
-        and other.task.name == record.task.name  # one of the keys, and cheap: runs have many
-        and other.backbone.name == record.backbone.name
         and (wanted is None or other.engine.name in wanted)
         and (wanted is not None or other.id in times)
         and not differing_keys(record, other, ignore=free)

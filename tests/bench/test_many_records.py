@@ -13,6 +13,7 @@ from sparsebench.bench.comparisons import compare_folders
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.decide.answers import Limits
 from sparsebench.bench.decide.study import Study
+from sparsebench.bench.gate import Settings, baseline_of, check_run
 from sparsebench.bench.present.report import build_report
 from sparsebench.bench.present.tables import sections
 from sparsebench.bench.records import RunFolder
@@ -41,6 +42,11 @@ def _answers(path: Path) -> object:
     return Study([RunData.of("run", folder.records(), folder.trials())]).answers(Limits(0.5))
 
 
+def _check(path: Path) -> object:
+    folder = RunFolder.reading(path)
+    return check_run(folder, baseline_of(folder, "as it is").baseline, Settings())
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +64,7 @@ def _calls(what: Callable[[Path], object], path: Path) -> int:
     return sum(entry.callcount for entry in profile.getstats())
 
 
-@pytest.mark.parametrize("what", [_report, _compare, _tables, _answers])
+@pytest.mark.parametrize("what", [_report, _compare, _tables, _answers, _check])
 def test_four_times_the_records_cost_four_times_the_calls(
     what: Callable[[Path], object], folders: dict[int, Path]
 ) -> None:
