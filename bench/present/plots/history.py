@@ -10,7 +10,7 @@ from sparsebench.bench.history.changepoints import ChangePoint
 from sparsebench.bench.history.series import History, Series
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import canvas, style
-from sparsebench.bench.present.plots.marks import draw_mark, span
+from sparsebench.bench.present.plots.marks import draw_marks, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +51,8 @@ def draw(
 
 def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint]) -> None:
     axes.plot(series.ratios, color=style.COLOURS[0], linewidth=1.0)
-    for place, (ratio, interval) in enumerate(zip(series.ratios, series.intervals, strict=True)):
-        draw_mark(axes, place, span(ratio, interval), style.COLOURS[0], size=3.5)
+    spans = [span(*one) for one in zip(series.ratios, series.intervals, strict=True)]
+    draw_marks(axes, range(len(spans)), spans, style.COLOURS[0], size=3.5)
     for point in points:
         here = series.runs.index(point.run) - 0.5
         worse = point.change < 0

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.labels import Box, place
 
@@ -51,8 +53,24 @@ def draw_mark(
     **looks: Any,
 ) -> None:
     """The marker with its whiskers; hollow ones lie below the others."""
+    draw_marks(axes, [x], [y], colour, marker, hollow=hollow, size=size, **looks)
+
+
+def draw_marks(
+    axes: Axes,
+    xs: Sequence[Span | float],
+    ys: Sequence[Span | float],
+    colour: str,
+    marker: str = "o",
+    *,
+    hollow: bool = False,
+    size: float = 5.0,
+    **looks: Any,
+) -> None:
+    """Markers of one look, drawn at once: one by one, many would take most of a figure's time."""
     (left, across, right), (below, up, above) = (
-        one if isinstance(one, tuple) else span(one) for one in (x, y)
+        np.array([one if isinstance(one, tuple) else span(one) for one in values]).T
+        for values in (xs, ys)
     )
     looks = {
         "markerfacecolor": "white" if hollow else colour,
@@ -63,10 +81,10 @@ def draw_mark(
     }
     axes.errorbar(
         across, up,
-        xerr=[[across - left], [right - across]] if isinstance(x, tuple) else None,
-        yerr=[[up - below], [above - up]] if isinstance(y, tuple) else None,
-        color=colour, marker=marker, markersize=size, elinewidth=0.9, capsize=1.8, capthick=0.8,
-        **looks,
+        xerr=[across - left, right - across] if isinstance(xs[0], tuple) else None,
+        yerr=[up - below, above - up] if isinstance(ys[0], tuple) else None,
+        color=colour, marker=marker, markersize=size, linestyle="none",
+        elinewidth=0.9, capsize=1.8, capthick=0.8, **looks,
     )  # fmt: skip
 
 
