@@ -30,7 +30,6 @@ def dense_peers(partner: Record, records: Sequence[Record]) -> list[Record]:
         "division",
     )
 
-
     def find() -> list[Record]:
         return [
             record
