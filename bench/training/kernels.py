@@ -41,7 +41,7 @@ def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:
 
     Returns:
         Layer -> ``execution``, ``density``, ``sparse_seconds``, ``dense_seconds``, ``forward``,
-        ``why_not``.
+        ``why_not``, ``backward``.
     """
     from sparsebench.exporters.kernels.training.choice import choose_executions
 

@@ -28,6 +28,7 @@ UNITS = (
     ("elementwise", "elementwise.cpp", "-DELEMENTWISE"),
     ("pixels", "pixels.cpp", "-DPIXELS"),
     ("folded", "folded.cpp", "-DFOLDED"),
+    ("correlation", "correlation.cpp", "-DCORRELATION"),
 )
 
 

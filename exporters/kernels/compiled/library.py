@@ -246,6 +246,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_pixel_max_pool": (_LINE, _LINE, _I, _I, _I, _P, _P, _I),
     "sparse_pixel_mean": (_LINE, _P, _P, _I),
     "sparse_run": (POINTER(CCall), _L, _P, _L, _L, _I, _I, _P),
+    "sparse_correlate": (_P, _P, _P, _P, _P, _I, _P, _I),
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }

@@ -54,6 +54,7 @@ class Planes:
         blocks: number of planes of other images.
         block: distance of two of them, vectors.
         channel: distance of two channels, vectors.
+        first: vectors in front of the first place.
     """
 
     height: int
@@ -64,6 +65,7 @@ class Planes:
     blocks: int
     block: int
     channel: int = 1
+    first: int = 0
 
 
 class GeneratedPattern:
@@ -78,6 +80,7 @@ class GeneratedPattern:
         out: shape of the output and of a residual.
         act: activation, see :mod:`exporters.kernels.library`.
         residual: whether there is one.
+        accumulate: add to ``y`` instead of to the bias.
 
     Attributes:
         functions: machine code.
@@ -100,6 +103,7 @@ class GeneratedPattern:
         out: Planes,
         act: int,
         residual: bool,
+        accumulate: bool = False,
     ) -> None:
         self.channels = channels
         count, taps = len(entries[0]), len(shifts)
@@ -127,7 +131,8 @@ class GeneratedPattern:
             unit = size // (len(groups_of(channels[0])) - 1)
             blocks = max(1, min(-(-unit // _UNIT_CODE), channels[1]))
         far = (inp.channel * VECTOR, out.channel * VECTOR)
-        self.code = emit(*entries, Shape(*channels, offsets, bits, residual, act, blocks, *far))
+        shape = Shape(*channels, offsets, bits, residual, act, blocks, *far, accumulate)
+        self.code = emit(*entries, shape)
         units = len(self.code.starts) - 1
         if together:
             self.functions = [self.code.function(0, units)]
@@ -200,9 +205,9 @@ def _places(
     """Where each place of the output reads and writes (bytes); which taps it sees."""
     block, y, x = np.mgrid[: out.blocks, : out.height, : out.width].reshape(3, -1)
     places = np.zeros(len(y), PLACE)
-    places["out"] = VECTOR * (block * out.block + y * out.row + x * out.column)
+    places["out"] = VECTOR * (out.first + block * out.block + y * out.row + x * out.column)
     y, x = y * step[0], x * step[1]
-    places["inp"] = VECTOR * (block * inp.block + y * inp.row + x * inp.column)
+    places["inp"] = VECTOR * (inp.first + block * inp.block + y * inp.row + x * inp.column)
     dy, dx = np.array(shifts, np.int64).reshape(-1, 2).T
     y, x = y[:, None] + dy, x[:, None] + dx
     return places, (y >= 0) & (y < inp.height) & (x >= 0) & (x < inp.width)

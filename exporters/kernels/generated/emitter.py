@@ -42,6 +42,7 @@ class Shape:
         blocks: of input channels.
         inp_channel: bytes between two channels of the input.
         out_channel: the same of the output.
+        accumulate: whether the sums begin with what the outputs are.
     """
 
     out_channels: int
@@ -53,6 +54,7 @@ class Shape:
     blocks: int = 1
     inp_channel: int = _NEXT
     out_channel: int = _NEXT
+    accumulate: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
             found += [*move, what(total, x86.RAX, 0)]
         return found
 
-    if block == 0:
+    if block == 0 and not shape.accumulate:
         head = [stream, x86.broadcast(totals, x86.R10, places)]
     else:
         head = outputs(x86.load)

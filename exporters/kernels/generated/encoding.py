@@ -38,6 +38,37 @@ def fma_broadcast(total: ArrayLike, vector: ArrayLike, base: int, place: ArrayLi
     return _memory(0xB8, _MAP_0F38, _PREFIX_66, total, vector, base, place, broadcast=True)
 
 
+def fma_far(total: ArrayLike, vector: ArrayLike, base: int, offset: ArrayLike) -> Slots:
+    """``total += vector * vector at [base + offset]``: vfmadd231ps zmm, zmm, m512.
+
+    Args:
+        total: number of the zmm register that is added to.
+        vector: the register that is multiplied.
+        base: general register.
+        offset: bytes, of 32 bits.
+
+    Returns:
+        ``uint8[n, 10]``: the displacement takes four bytes.
+    """
+    return _far(_memory(0xB8, _MAP_0F38, _PREFIX_66, total, vector, base, 0), offset)
+
+
+def fma_near(total: ArrayLike, vector: ArrayLike, other: ArrayLike) -> Slots:
+    """``total += vector * other``, registers all: vfmadd231ps zmm, zmm, zmm.
+
+    Returns:
+        ``uint8[n, 10]``, a nop of four bytes at the end.
+    """
+    short = _registers(0xB8, total, vector, other, _MAP_0F38, _PREFIX_66)[:, : SLOT - 1]
+    nops = np.broadcast_to(np.array([0x0F, 0x1F, 0x40, 0x00], np.uint8), (len(short), 4))
+    return np.concatenate([short, nops], axis=1)
+
+
+def load_far(register: ArrayLike, base: int, offset: ArrayLike) -> Slots:
+    """The vector at ``[base + offset]``, as :func:`fma_far`: vmovups zmm, m512."""
+    return _far(_memory(0x10, _MAP_0F, _PLAIN, register, 0, base, 0), offset)
+
+
 def broadcast(register: ArrayLike, base: int, place: ArrayLike) -> Slots:
     """All lanes become the float at ``[base + 4 * place]``: vbroadcastss zmm, m32."""
     return _memory(0x18, _MAP_0F38, _PREFIX_66, register, 0, base, place)
@@ -116,14 +147,14 @@ def skip_unless(bits: int, bit: ArrayLike, slots: ArrayLike) -> Slots:
     return code.reshape(-1, 2, SLOT)
 
 
-def loop(body: bytes) -> bytes:
-    """A function that runs `body` for every entry of a table.
+def loop(body: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A function that runs `body` for every entry of a table, between what is done once.
 
     C signature: ``void (const float* in, float* out, const float* residual, const float* weights,
     const Place* first, const Place* end)`` with at least one place (System V AMD64 ABI). A place
     is ``{int32 in, int32 out; uint64 bits}``, offsets in bytes. The body finds the input of its
     place in rbx, the output in r11, ``residual - out`` in rdx, the weights in rcx and the bits in
-    rbp; rax, r10 and all zmm registers are its own.
+    rbp; rax, r10 and all zmm registers are its own. `before` and `after` find the weights in rcx.
     """
     head = bytes((0x53, 0x55))  # push rbx; push rbp
     head += bytes((0x48, 0x29, 0xF2))  # sub rdx, rsi
@@ -138,7 +169,7 @@ def loop(body: bytes) -> bytes:
     jump = bytes((0x0F, 0x85)) + (-len(once) - 6).to_bytes(4, "little", signed=True)  # jne
     tail = bytes((0x5D, 0x5B))  # pop rbp; pop rbx
     tail += bytes((0xC5, 0xF8, 0x77, 0xC3))  # vzeroupper; ret
-    return head + once + jump + tail
+    return head + before + once + jump + after + tail
 
 
 def _rex(register: int, rm: int) -> int:
@@ -170,16 +201,35 @@ def _memory(
     )
 
 
-def _registers(opcode: int, register: ArrayLike, source: ArrayLike, rm: ArrayLike) -> Slots:
-    """EVEX.512.0F of three registers, and a nop."""
+def _far(near: Slots, offset: ArrayLike) -> Slots:
+    """Instructions with a displacement of one byte, zero, given one of four."""
+    offsets = np.atleast_1d(np.asarray(offset, np.int64))
+    assert np.array_equal(offsets, offsets.astype(np.int32))
+    near, columns = np.broadcast_arrays(near, offsets[:, None])
+    slots = np.empty((len(columns), SLOT + 3), np.uint8)
+    slots[:, :SLOT] = near
+    slots[:, SLOT - 2] += 0x40  # mod 01 becomes 10
+    slots[:, SLOT - 1 :] = offsets.astype("<i4")[:, None].view(np.uint8).reshape(-1, 4)
+    return slots
+
+
+def _registers(
+    opcode: int,
+    register: ArrayLike,
+    source: ArrayLike,
+    rm: ArrayLike,
+    table: int = _MAP_0F,
+    prefix: int = _PLAIN,
+) -> Slots:
+    """EVEX.512 of three registers, and a nop."""
     reg, src, third = (np.asarray(a, np.int16) for a in (register, source, rm))
     return _assemble(
         _inverted(reg, 3) << 7
         | _inverted(third, 4) << 6
         | _inverted(third, 3) << 5
         | _inverted(reg, 4) << 4
-        | _MAP_0F,
-        (~src & 15) << 3 | 4,
+        | table,
+        (~src & 15) << 3 | 4 | prefix,
         0x40 | _inverted(src, 4) << 3,
         opcode,
         0xC0 | (reg & 7) << 3 | (third & 7),

@@ -38,6 +38,8 @@ class Choice:
         forward: which code the sparse forward pass is: ``generated`` for the pattern, or the
             ``compiled`` kernels that read it.
         why_not: why it is not generated, or nothing.
+        backward: the same of the sparse backward pass; ``generated+compiled`` where one gives the
+            gradient of the input and the other that of the weights.
     """
 
     layer: str
@@ -47,6 +49,7 @@ class Choice:
     dense_seconds: tuple[float, ...]
     forward: str = "compiled"
     why_not: str = ""
+    backward: str = "compiled"
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of the fields."""
@@ -87,9 +90,9 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
         layer.execution = "dense" if faster else "sparse"
         density = layer.values.numel() / max(1, layer.kept.numel())
         why = layer.why_not()
-        path = "compiled" if why else "generated"
+        path, back = "compiled" if why else "generated", layer.backward_path()
         choices.append(
-            Choice(name, layer.execution, density, tuple(sparse), tuple(dense), path, why)
+            Choice(name, layer.execution, density, tuple(sparse), tuple(dense), path, why, back)
         )
     with torch.no_grad():
         for name, buffer in module.named_buffers():

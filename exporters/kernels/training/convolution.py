@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,13 +15,27 @@ from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import NONE, CBackward, CForward, Library
 from sparsebench.exporters.kernels.compiled.plan import Pattern, backward_plan, forward_plan
-from sparsebench.exporters.kernels.training.generated import Generated, why_not
+from sparsebench.exporters.kernels.generated.correlation import GeneratedCorrelation
+from sparsebench.exporters.kernels.training.generated import (
+    Generated,
+    generated_input_gradient,
+    generated_output,
+    why_not,
+)
 from sparsebench.models.errors import SparsebenchError
+
+# Measured, see ROOFLINE.md. Below this share of non-zeros the compiled pass, which reads each
+# vector once for both gradients, is as fast as two generated ones.
+_LEAST_DENSITY = 0.2
+# With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
+_LEAST_PLACES = 128
 
 
 @dataclass
 class _Plans:
     generated: Generated | None  # the output, where nothing is added to it
+    inputs: dict[bool, Generated | None] = field(default_factory=dict)  # by accumulation
+    correlation: list[GeneratedCorrelation | None] = field(default_factory=list)  # one, once tried
     forward: Plan | None = None
     backward: Plan | None = None
     weights: Plan | None = None
@@ -38,6 +52,8 @@ class Convolution:
 
     Attributes:
         why_not: why the last forward pass that was compiled is no generated code, or nothing.
+        backward_path: of the last backward pass: ``generated``, ``compiled``, or both where one
+            gives the gradient of the input and the other that of the non-zeros.
     """
 
     def __init__(
@@ -46,9 +62,11 @@ class Convolution:
         assert kept.shape == geometry.weight_shape
         self.geometry = geometry
         self.pattern = Pattern.of(kept, geometry.groups)
+        self._density = len(self.pattern) / max(1, kept.size)
         self._kernels = kernels
         self._threads = threads
         self.why_not = why_not(kernels, self.pattern)
+        self.backward_path = ""
         self._plans: dict[tuple[int, ...], _Plans] = {}
 
     def __len__(self) -> int:
@@ -122,6 +140,16 @@ class Convolution:
             accumulate: add to ``x_grad`` instead of overwriting it.
         """
         plans = self._of(inp)
+        paths = []
+        if x_grad is not None and (code := self._input_code(plans, inp, accumulate)):
+            code.fill(values, None)
+            code.run(self._kernels, y_grad, x_grad, self._threads)
+            x_grad = None
+            paths.append("generated")
+        sums = self._correlation(plans, inp) if x_grad is None else None
+        self.backward_path = "+".join(dict.fromkeys([*paths, "generated" if sums else "compiled"]))
+        if sums:
+            return sums.run(self._kernels, x, y_grad, self._threads)
         kernels = self._kernels
         if x_grad is None:
             plan = plans.weights = plans.weights or self._plan(inp, weights_only=True)
@@ -176,10 +204,38 @@ class Convolution:
         if self.why_not:
             return None
         try:
-            return Generated(self.pattern, self.geometry, inp, self.output(inp))
+            return generated_output(self.pattern, self.geometry, inp, self.output(inp))
         except SparsebenchError as error:  # this shape cannot be had, or no memory
             self.why_not = error.cause
             return None
+
+    def _input_code(self, plans: _Plans, inp: Blocked, accumulate: bool) -> Generated | None:
+        """Code for the gradient of the input, where it pays."""
+        out = self.output(inp)
+        few = out.blocks * out.plane < _LEAST_PLACES and self.geometry.kernel == (1, 1)
+        if plans.generated is None or few or self._density < _LEAST_DENSITY:
+            return None
+        if accumulate not in plans.inputs:
+            try:
+                plans.inputs[accumulate] = generated_input_gradient(
+                    self.pattern, self.geometry, inp, out, accumulate
+                )
+            except SparsebenchError:  # no memory; the compiled pass gives both gradients
+                plans.inputs[accumulate] = None
+        return plans.inputs[accumulate]
+
+    def _correlation(self, plans: _Plans, inp: Blocked) -> GeneratedCorrelation | None:
+        """Code for the gradient of the non-zeros, where it pays."""
+        out = self.output(inp)
+        if plans.generated is None or out.blocks * out.plane < _LEAST_PLACES:
+            return None
+        if not plans.correlation:
+            try:
+                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out)
+                plans.correlation.append(code)
+            except SparsebenchError:  # no memory
+                plans.correlation.append(None)
+        return plans.correlation[0]
 
     def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
         return forward_plan(

@@ -1,4 +1,4 @@
-"""The forward pass of a training convolution as generated code.
+"""A training convolution as generated code: its output and the gradient of its input.
 
 Tensors keep their blocked layout, whose channels lie apart: each vector has an address of its own.
 The code holds the pattern and is emitted once; values go into its stream with every call.
@@ -11,6 +11,7 @@ import itertools
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
@@ -25,11 +26,66 @@ from sparsebench.models.errors import SparsebenchError
 _MOST = 2_000_000  # non-zeros of a layer; its code takes up to 20 bytes for each
 # Code that runs on few places comes from memory; not seen to be faster below this number.
 _LEAST_PLACES = 16
-_CALL = CCall * 1
+
+Part = tuple[NDArray[np.int64], GeneratedPattern]
 
 
 class Generated:
-    """The output of one layer for one shape of input.
+    """Sums over a pattern's non-zeros, of one layer for one shape.
+
+    Args:
+        parts: (which non-zeros, their code); each part has places of its own in the target.
+        count: non-zeros of all parts.
+
+    Attributes:
+        parts: as given.
+
+    Raises:
+        SparsebenchError: the system gives no memory for code.
+    """
+
+    def __init__(self, parts: list[Part], count: int) -> None:
+        self.parts = parts
+        functions = [code for _, part in parts for code in part.functions]
+        self._code = CodeMemory(functions)
+        addresses = iter(self._code.addresses)
+        # The values, a zero for what else a stream has, the biases.
+        self._count = count
+        biases = parts[0][1].channels[0] if parts else 0
+        self._filling = torch.zeros(count + 1 + biases)
+        self._streams = []
+        calls = []
+        for which, part in parts:
+            part.place(tuple(itertools.islice(addresses, len(part.functions))))
+            part.functions = []
+            source = np.full(part.code.size, count)
+            source[part.code.values_at] = which[part.code.order]
+            source[part.code.bias_at] = count + 1 + np.arange(biases)
+            self._streams.append((torch.from_numpy(part.stream), torch.from_numpy(source)))
+            calls.append(CCall(GENERATED, NONE, 0, 1, -1, ctypes.addressof(part.c)))
+        self._calls = (CCall * len(calls))(*calls)
+
+    def fill(self, values: Tensor | None, bias: Tensor | None) -> None:
+        """Take over what the next call computes with.
+
+        Args:
+            values: float32 ``[nnz]`` in the order of the pattern; None: those of the last time.
+            bias: float32 ``[channels of the target]``; None: zeros.
+        """
+        if values is not None:
+            self._filling[: self._count] = values.detach()
+        self._filling[self._count + 1 :] = 0 if bias is None else bias.detach()
+        for stream, source in self._streams:
+            torch.index_select(self._filling, 0, source, out=stream)
+
+    def run(self, kernels: Library, source: Tensor, target: Tensor, threads: int) -> None:
+        """The blocked target of the blocked source."""
+        table = np.array([source.data_ptr(), target.data_ptr()], np.uint64)
+        kernels.run(self._calls, len(self._calls), table.ctypes.data, 1, 2, 1, threads, None)
+
+
+def generated_output(pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked) -> Generated:
+    """Code for the output of a layer.
 
     Args:
         pattern: the non-zeros.
@@ -41,54 +97,71 @@ class Generated:
         SparsebenchError: what code cannot address, or the system gives no memory for it, or so few
             places that it would not pay.
     """
+    if out.blocks * out.plane < _LEAST_PLACES:
+        raise SparsebenchError(
+            f"Generated code does not pay for fewer than {_LEAST_PLACES} vectors a channel.",
+            "Larger batches or images have more.",
+        )
+    rows, columns = (geometry.forward_axis(axis, 1, 1).shifts for axis in range(2))
+    part = GeneratedPattern(
+        (pattern.out, pattern.inp, pattern.ky * geometry.kernel[1] + pattern.kx),
+        (geometry.out_channels, geometry.in_channels),
+        list(itertools.product(rows, columns)),
+        geometry.stride,
+        _planes(inp),
+        _planes(out),
+        NONE,
+        False,
+    )
+    return Generated([(np.arange(len(pattern)), part)], len(pattern))
 
-    def __init__(self, pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked) -> None:
-        if out.blocks * out.plane < _LEAST_PLACES:
-            raise SparsebenchError(
-                f"Generated code does not pay for fewer than {_LEAST_PLACES} vectors a channel.",
-                "Larger batches or images have more.",
-            )
-        rows, columns = (geometry.forward_axis(axis, 1, 1).shifts for axis in range(2))
-        self._part = part = GeneratedPattern(
-            (pattern.out, pattern.inp, pattern.ky * geometry.kernel[1] + pattern.kx),
-            (geometry.out_channels, geometry.in_channels),
-            list(itertools.product(rows, columns)),
-            geometry.stride,
-            _planes(inp),
+
+def generated_input_gradient(
+    pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked, accumulate: bool
+) -> Generated:
+    """Code for the gradient of a layer's input: the transposed pattern, by phases of the stride.
+
+    Args:
+        pattern: the non-zeros.
+        geometry: of the convolution.
+        inp: shape of the input and its gradient.
+        out: shape of the output's gradient.
+        accumulate: whether the gradient is added to what is there.
+
+    Raises:
+        SparsebenchError: as :func:`generated_output`.
+    """
+    parts = []
+    (sy, sx), channel = geometry.stride, inp.channel_stride // inp.lanes
+    for py, px in itertools.product(range(min(sy, inp.height)), range(min(sx, inp.width))):
+        rows = geometry.backward_axis(0, inp.height, out.height, py)
+        columns = geometry.backward_axis(1, inp.width, out.width, px)
+        tap_rows, tap_columns = geometry.phase_taps(0, py), geometry.phase_taps(1, px)
+        tap = np.full(geometry.kernel, -1)
+        tap[np.ix_(tap_rows, tap_columns)] = np.arange(len(tap_rows) * len(tap_columns)).reshape(
+            len(tap_rows), len(tap_columns)
+        )
+        taps = tap[pattern.ky, pattern.kx]
+        which = np.flatnonzero(taps >= 0)
+        if accumulate and not len(which):
+            continue  # nothing is added to these pixels
+        planes = Planes(
+            *(rows.own, columns.own, sy * inp.width, sx, False, inp.blocks, inp.plane, channel),
+            first=py * inp.width + px,
+        )
+        part = GeneratedPattern(
+            (pattern.inp[which], pattern.out[which], taps[which]),
+            (geometry.in_channels, geometry.out_channels),
+            list(itertools.product(rows.shifts, columns.shifts)) or [(0, 0)],
+            (1, 1),
             _planes(out),
+            planes,
             NONE,
             False,
+            accumulate,
         )
-        self._code = CodeMemory(part.functions)
-        part.place(self._code.addresses)
-        part.functions = []
-        self._stream = torch.from_numpy(part.stream)
-        # The values, a zero for what else the stream has, the biases.
-        count = len(pattern)
-        self._filling = torch.zeros(count + 1 + geometry.out_channels)
-        source = np.full(part.code.size, count)
-        source[part.code.values_at] = part.code.order
-        source[part.code.bias_at] = count + 1 + np.arange(geometry.out_channels)
-        self._source = torch.from_numpy(source)
-        self._call = _CALL(CCall(GENERATED, NONE, 0, 1, -1, ctypes.addressof(part.c)))
-
-    def fill(self, values: Tensor | None, bias: Tensor | None) -> None:
-        """Take over what the next call computes with.
-
-        Args:
-            values: float32 ``[nnz]`` in the order of the pattern; None: those of the last time.
-            bias: float32 ``[O]``; None: zeros.
-        """
-        count = len(self._filling) - self._part.channels[0]
-        if values is not None:
-            self._filling[: count - 1] = values.detach()
-        self._filling[count:] = 0 if bias is None else bias.detach()
-        torch.index_select(self._filling, 0, self._source, out=self._stream)
-
-    def run(self, kernels: Library, x: Tensor, y: Tensor, threads: int) -> None:
-        """The blocked output ``y`` of the blocked input ``x``."""
-        table = np.array([x.data_ptr(), y.data_ptr()], np.uint64)
-        kernels.run(self._call, 1, table.ctypes.data, 1, 2, 1, threads, None)
+        parts.append((which, part))
+    return Generated(parts, len(pattern))
 
 
 def why_not(kernels: Library, pattern: Pattern) -> str:

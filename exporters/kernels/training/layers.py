@@ -90,6 +90,11 @@ class SparseConv2d(nn.Module):
         found = list(self._compiled.values())
         return found[-1].why_not if found else "It is not compiled yet."
 
+    def backward_path(self) -> str:
+        """Which code the last sparse backward pass was, see :class:`Convolution`."""
+        found = list(self._compiled.values())
+        return found[-1].backward_path if found else ""
+
     def dense_weight(self) -> Tensor:
         """``[O, C / groups, kh, kw]``, zeros where nothing is kept; differentiable."""
         weight = torch.zeros(self.kept.shape, dtype=self.values.dtype)
@@ -169,6 +174,10 @@ class SparseLinear(nn.Module):
     def why_not(self) -> str:
         """As :meth:`SparseConv2d.why_not`."""
         return self._pattern().why_not
+
+    def backward_path(self) -> str:
+        """As :meth:`SparseConv2d.backward_path`."""
+        return self._pattern().backward_path
 
     def dense_weight(self) -> Tensor:
         """``[O, I]``, zeros where nothing is kept; differentiable."""

@@ -23,11 +23,29 @@ vec last_mask(const Shape& s) {
 constexpr int64_t CHUNK = 64;
 
 struct Sum {
-    double total = 0;
+    double lanes[VL] = {};
     void add(vec v) {
-        for (int i = 0; i < VL; ++i) total += double(v[i]);
+        for (int i = 0; i < VL; ++i) lanes[i] += double(v[i]);
+    }
+    double total() const {
+        double found = 0;
+        for (int i = 0; i < VL; ++i) found += lanes[i];
+        return found;
     }
 };
+
+// The sum of f(i, k) over [from, to). Four sums side by side: one alone would wait for itself; k is
+// the one that i is added to.
+template <class F>
+INLINE vec summed(int64_t from, int64_t to, F f) {
+    vec parts[4] = {};
+    int64_t i = from;
+    for (; i + 4 <= to; i += 4)
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) parts[k] += f(i + k, k);
+    for (; i < to; ++i) parts[0] += f(i, 0);
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
 
 template <class F>
 INLINE void chunks(const Shape& s, F f) {
@@ -119,21 +137,19 @@ void sparse_norm(const Norm* call, int threads) {
             const double count = double(s.pictures) * double(s.plane);
             Sum sum, squares;
             chunks(s, [&](int64_t from, int64_t to, auto masked) {
-                vec part = {};
-                for (int64_t i = from; i < to; ++i) part += load(in + i * VL);
+                const vec part = summed(from, to, [&](int64_t i, int) { return load(in + i * VL); });
                 sum.add(masked ? part * mask : part);
             });
-            const double mean = sum.total / count;
+            const double mean = sum.total() / count;
             const vec centre = splat(real(mean));
             chunks(s, [&](int64_t from, int64_t to, auto masked) {
-                vec part = {};
-                for (int64_t i = from; i < to; ++i) {
+                const vec part = summed(from, to, [&](int64_t i, int) {
                     const vec d = load(in + i * VL) - centre;
-                    part += d * d;
-                }
+                    return d * d;
+                });
                 squares.add(masked ? part * mask : part);
             });
-            const double var = squares.total / count;
+            const double var = squares.total() / count;
             n.mean[c] = real(mean);
             n.inverse[c] = real(1 / __builtin_sqrt(var + n.eps));
             if (n.running_mean) {
@@ -174,24 +190,23 @@ void sparse_norm_backward(const NormBackward* call, int threads) {
         const vec mean = splat(n.mean[c]);
         Sum sum, product;
         chunks(s, [&](int64_t from, int64_t to, auto) {
-            vec first = {}, second = {};
-            for (int64_t i = from * VL; i < to * VL; i += VL) {
-                const vec v = activate_backward(load(g + i), load(z + i), n.act);
-                if (n.keep) store(g + i, v);
-                first += v;
-                second += v * (load(y + i) - mean);
-            }
-            sum.add(first);
-            product.add(second);
+            vec second[4] = {};
+            sum.add(summed(from, to, [&](int64_t i, int k) {
+                const vec v = activate_backward(load(g + i * VL), load(z + i * VL), n.act);
+                if (n.keep) store(g + i * VL, v);
+                second[k] += v * (load(y + i * VL) - mean);
+                return v;
+            }));
+            product.add((second[0] + second[1]) + (second[2] + second[3]));
         });
         const double inverse = double(n.inverse[c]);
         const double count = double(s.pictures) * double(s.plane);
-        n.weight_grad[c] = real(product.total * inverse);
-        n.bias_grad[c] = real(sum.total);
+        n.weight_grad[c] = real(product.total() * inverse);
+        n.bias_grad[c] = real(sum.total());
         const real scale = real(inverse * (n.weight ? double(n.weight[c]) : 1.0));
         const vec a = splat(scale);
-        const vec slope = splat(n.training ? real(product.total / count * inverse * inverse) : 0);
-        const vec level = splat(n.training ? real(sum.total / count) : 0);
+        const vec slope = splat(n.training ? real(product.total() / count * inverse * inverse) : 0);
+        const vec level = splat(n.training ? real(sum.total() / count) : 0);
         const int act = n.keep ? int(ACT_NONE) : n.act;
         chunks(s, [&](int64_t from, int64_t to, auto masked) {
             for (int64_t i = from * VL; i < to * VL; i += VL) {
@@ -238,7 +253,7 @@ void sparse_channel_sums(const Shape* shape, const real* in, real* sums, int thr
             for (int64_t i = from; i < to; ++i) part += load(p + i * VL);
             sum.add(masked ? part * mask : part);
         });
-        sums[c] = real(sum.total);
+        sums[c] = real(sum.total());
     });
 }
 

@@ -52,6 +52,30 @@ def test_vectors_and_memory(base: int, tmp_path: Path) -> None:
         assert found.tobytes() == assembled("\n".join(lines), tmp_path), template
 
 
+def test_far_vectors_and_registers_take_ten_bytes(tmp_path: Path) -> None:
+    offsets = (-(2**31), -64, 0, 1, 64, 2**31 - 1)
+    registers = np.repeat(np.arange(32), len(offsets))
+    places, others = np.tile(offsets, 32), (registers * 7 + 5) % 32
+    for base in (x86.RBX, x86.R11):
+        cases = (
+            ("vfmadd231ps zmm{r}, zmm{o}, {m}", x86.fma_far(registers, others, base, places)),
+            ("vmovups zmm{r}, {m}", x86.load_far(registers, base, places)),
+        )
+        for template, found in cases:
+            lines = [
+                "{disp32} " + template.format(r=r, o=o, m=operand(base, p))
+                for r, o, p in zip(registers, others, places, strict=True)
+            ]
+            assert found.tobytes() == assembled("\n".join(lines), tmp_path), template
+    thirds = (registers * 11 + 3) % 32
+    lines = [
+        f"vfmadd231ps zmm{r}, zmm{o}, zmm{t}; .byte 0x0f, 0x1f, 0x40, 0x00"
+        for r, o, t in zip(registers, others, thirds, strict=True)
+    ]
+    near = x86.fma_near(registers, others, thirds)
+    assert near.tobytes() == assembled("\n".join(lines), tmp_path)
+
+
 def test_vectors_in_registers(tmp_path: Path) -> None:
     first = np.repeat(np.arange(32), 32)
     second = np.tile(np.arange(32), 32)

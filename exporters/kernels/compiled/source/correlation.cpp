@@ -1,0 +1,103 @@
+// The gradient of a convolution's non-zeros by generated code: what lies around its functions.
+#include "folded.h"
+#include "pool.h"
+
+// Chunks are rows of the output of one block of images, or whole planes of several. For each, a few
+// channels of the input are copied beside each other with the zeros around their planes; the units
+// of these channels add up to 28 gradients each, a vector of lanes for each gradient.
+struct Correlation {
+    const GeneratedCode* functions;
+    const Place* places;    // of a whole chunk; a smaller one has the first of them
+    const int64_t* units;   // [blocks + 1]: functions of each block of channels
+    const int64_t* ends;    // [units_count + 1]: gradients of each function
+    const int64_t* order;   // where each gradient belongs
+    int64_t blocks, block_channels, channels, images, chunk_images, chunk_rows;
+    int64_t height, width, channel;  // of the input; distance of its channels, elements
+    int64_t out_rows, out_columns, stride;
+    int64_t top, left, window_rows, window_columns, units_count;
+};
+
+namespace {
+
+constexpr int64_t TOTALS = 28;
+
+// Channels [from, to) of what a chunk sees of the input, zeros where that is no pixel.
+void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, int64_t image,
+                 int64_t images, int64_t row, real* window) {
+    const int64_t first = c.left < c.window_columns ? c.left : c.window_columns;
+    const int64_t pixels = c.window_columns - first < c.width ? c.window_columns - first : c.width;
+    const int64_t plane = c.window_rows * c.window_columns * VL;
+    for (int64_t channel = from; channel < to; ++channel) {
+        real* to_plane = window + (channel - from) * c.chunk_images * plane;
+        const real* planes = x + channel * c.channel + image * c.height * c.width * VL;
+        for (int64_t i = 0; i < images; ++i, to_plane += plane) {
+            for (int64_t h = 0; h < c.window_rows; ++h) {
+                const int64_t y = row * c.stride - c.top + h;
+                const bool inside = y >= 0 && y < c.height;
+                const real* line = planes + (i * c.height + (inside ? y : 0)) * c.width * VL;
+                real* target = to_plane + h * c.window_columns * VL;
+                for (int64_t w = 0; w < c.window_columns; ++w) {
+                    const bool seen = inside && w >= first && w < first + pixels;
+                    store(target + w * VL, seen ? load(line + (w - first) * VL) : vec{});
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// sums: of all gradients, or, where one chunk is all (`once`), TOTALS for each thread; windows: one
+// for each thread. Each thread has blocks of channels of its own, so no two add to one gradient.
+void sparse_correlate(const Correlation* call, const real* x, const real* y_grad, real* sums,
+                      real* windows, int once, real* grads, int threads) {
+    const Correlation& c = *call;
+    const int64_t size = c.block_channels * c.chunk_images * c.window_rows * c.window_columns * VL;
+    const auto add_lanes = [&](int64_t unit, const real* from) {
+        for (int64_t k = c.ends[unit]; k < c.ends[unit + 1]; k += 4) {
+            const int64_t count = c.ends[unit + 1] - k < 4 ? c.ends[unit + 1] - k : 4;
+            vec four[4] = {};
+            real found[4] = {};
+            for (int64_t i = 0; i < count; ++i) four[i] = load(from + (k - c.ends[unit] + i) * VL);
+            add_lane_sums(four, found);
+            for (int64_t i = 0; i < count; ++i) grads[c.order[k + i]] = found[i];
+        }
+    };
+    Pool::instance().run(threads, threads, [&](int64_t task) {
+        const int64_t from = c.blocks * task / threads, to = c.blocks * (task + 1) / threads;
+        real* window = windows + task * size;
+        if (!once)
+            std::memset(sums + c.ends[c.units[from]] * VL, 0,
+                        sizeof(real) * VL * (c.ends[c.units[to]] - c.ends[c.units[from]]));
+        for (int64_t image = 0; image < c.images; image += c.chunk_images)
+            for (int64_t row = 0; row < c.out_rows; row += c.chunk_rows) {
+                const int64_t images =
+                    c.images - image < c.chunk_images ? c.images - image : c.chunk_images;
+                const int64_t rows = c.out_rows - row < c.chunk_rows ? c.out_rows - row : c.chunk_rows;
+                const Place* end = c.places + images * rows * c.out_columns;
+                const real* out =
+                    y_grad + (image * c.out_rows + row) * c.out_columns * VL;
+                for (int64_t block = from; block < to; ++block) {
+                    if (c.units[block] == c.units[block + 1]) continue;
+                    const int64_t first = block * c.block_channels;
+                    const int64_t last = first + c.block_channels;
+                    copy_window(c, x, first, last < c.channels ? last : c.channels, image, images,
+                                row, window);
+                    for (int64_t unit = c.units[block]; unit < c.units[block + 1]; ++unit) {
+                        real* own = sums + (once ? task * TOTALS : c.ends[unit]) * VL;
+                        if (once) std::memset(own, 0, sizeof(real) * VL * TOTALS);
+                        c.functions[unit](window, const_cast<real*>(out), nullptr, own, c.places,
+                                          end);
+                        if (once) add_lanes(unit, own);
+                    }
+                }
+            }
+        if (!once)
+            for (int64_t unit = c.units[from]; unit < c.units[to]; ++unit)
+                add_lanes(unit, sums + c.ends[unit] * VL);
+    });
+}
+
+}  // extern "C"
