@@ -54,15 +54,17 @@ def test_every_gradient_is_the_sum_in_float64(data: st.DataObject, threads: int)
     draw = data.draw
     small = st.integers(1, 3)
     kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
-    padding = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    above, left, below, right = (draw(st.integers(0, 3)) for _ in range(4))
+    padding = (above, left, below, right)
     groups = draw(st.sampled_from([1, 1, 3]))
     channels = (groups * draw(st.integers(1, 8)), groups * draw(st.integers(1, 11)))
     stride, dilation = (draw(small), draw(small)), (draw(small), draw(small))
     geometry = Geometry(*channels, kernel, stride, padding, dilation, groups)
     reach = [dilation[a] * (kernel[a] - 1) + 1 - padding[a] - padding[a + 2] for a in range(2)]
-    sides = [max(draw(st.integers(1, 9)), least) for least in reach]
-    inp = Blocked(draw(st.integers(1, 50)), channels[1], *sides, 16)
-    out = Blocked(inp.pictures, channels[0], *geometry.output_size(*sides), 16)
+    height, width = (max(draw(st.integers(1, 9)), least) for least in reach)
+    inp = Blocked(draw(st.integers(1, 50)), channels[1], height, width, 16)
+    high, wide = geometry.output_size(height, width)
+    out = Blocked(inp.pictures, channels[0], high, wide, 16)
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     kept = rng.random(geometry.weight_shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     pattern = Pattern.of(kept, groups)
@@ -70,9 +72,9 @@ def test_every_gradient_is_the_sum_in_float64(data: st.DataObject, threads: int)
     sizes = [s.channel_stride * (s.channels - 1) + s.blocks * s.plane * 16 for s in (inp, out)]
     x, g = (rng.standard_normal(size).astype(np.float32) for size in sizes)
     at_end = draw(st.booleans())
-    guarded = [torch.from_numpy(Guarded(a, at_end).array) for a in (x, g)]
+    own, other = (torch.from_numpy(Guarded(a, at_end).array) for a in (x, g))
     layer = GeneratedCorrelation(pattern, geometry, inp, out)
-    found = layer.run(library("float32", "avx512"), *guarded, threads).numpy()
+    found = layer.run(library("float32", "avx512"), own, other, threads).numpy()
     near = expected(pattern, geometry, vectors(inp, x), vectors(out, g))
     assert found.shape == near.shape
     scale = np.sqrt(out.blocks * out.plane * 16)
@@ -94,8 +96,8 @@ def test_the_cut_changes_nothing_but_rounding(
         correlation, "best_cut", lambda *_: Cut(images, rows, channels, (rows + 2, 8))
     )
     layer = GeneratedCorrelation(pattern, geometry, inp, out)
-    tensors = [torch.from_numpy(Guarded(a, True).array) for a in (x, g)]
-    found = layer.run(library("float32", "avx512"), *tensors, threads).numpy()
+    own, other = (torch.from_numpy(Guarded(a, True).array) for a in (x, g))
+    found = layer.run(library("float32", "avx512"), own, other, threads).numpy()
     near = expected(pattern, geometry, vectors(inp, x), vectors(out, g))
     np.testing.assert_allclose(found, near, rtol=0, atol=2e-4)
 

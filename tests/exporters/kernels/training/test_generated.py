@@ -129,8 +129,9 @@ def test_the_inputs_gradient_is_pytorchs_within_its_tensors(
     inner, outer = draw(st.sampled_from([(1, 1), (64, 3), (30, 29), (2, 300)]))
     geometry = Geometry(outer * groups, inner * groups, kernel, stride, padding * 2, groups=groups)
     sides = [max(draw(st.integers(1, 7)), kernel[a] - 2 * padding[a]) for a in range(2)]
-    inp = Blocked(draw(st.sampled_from([1, 16, 40])), geometry.in_channels, *sides, 16)
-    out = Blocked(inp.pictures, outer * groups, *geometry.output_size(*sides), 16)
+    inp = Blocked(draw(st.sampled_from([1, 16, 40])), geometry.in_channels, sides[0], sides[1], 16)
+    high, wide = geometry.output_size(sides[0], sides[1])
+    out = Blocked(inp.pictures, outer * groups, high, wide, 16)
     torch.manual_seed(draw(st.integers(0, 2**16)))
     kept = torch.rand(geometry.weight_shape) < draw(st.sampled_from([0.0, 0.2, 1.0]))
     values = torch.randn(int(kept.sum()))
@@ -154,10 +155,11 @@ def test_the_inputs_gradient_is_pytorchs_within_its_tensors(
     whole = torch.zeros(inp.numel)
     whole[: ends[1]] = tensors[1]
     weight = torch.zeros(kept.shape).double().masked_scatter(kept, values.double())
-    wanted = torch.nn.grad.conv2d_input(
-        list(before.shape), weight, upstream.double(), stride, padding, groups=groups
-    )
-    wanted = wanted + before if accumulate else wanted
+    wide_images = torch.zeros(before.shape, dtype=torch.float64, requires_grad=True)
+    expected_output = functional.conv2d(wide_images, weight, None, stride, padding, groups=groups)
+    torch.autograd.backward(expected_output, upstream.double())
+    assert wide_images.grad is not None
+    wanted = wide_images.grad + before if accumulate else wide_images.grad
     found = from_blocked(whole, inp, kernels, 1).double()
     near = 2e-5 * max(1.0, float(wanted.abs().max()))
     torch.testing.assert_close(found, wanted, rtol=0, atol=near)
