@@ -289,32 +289,39 @@ def inject(count: int, seed: int, root: Path, pictures: Path, say: Callable[[str
     for number in range(count):
         path = root / f"fault-{number}"
         path.mkdir(parents=True)
-        turn, place = divmod(number, 50)
-        if place == 49:
-            kind = WHOLE[(turn + seed) % len(WHOLE)]
-            if kind in KILLS:
+        place = number % 50
+        kind = _kind(number, seed)
+        try:
+            if place == 49 and kind in KILLS:
                 wrong = hit_process(kind, Job(path, pictures), rng)
-            else:
+            elif place == 49:
                 wrong = two_on_one_cache(path, pictures)
-        elif place % 10 == 9:
-            if not warmed:
-                warm(root, pictures)
-                warmed = True
-            kind = FORKED[(number // 10 + seed) % len(FORKED)]
-            job = ForkedJob(path, pictures)
-            if kind in KILLS:
-                wrong = hit_process(kind, job, rng)
-            elif "folder" in kind:
-                wrong = two_on_one_folder(job)
-            else:
-                wrong = two_on_one_cache(path, pictures, ForkedJob)
-        else:
-            kind = FILES[number % len(FILES)]
-            if kind.startswith("full"):
+            elif place % 10 == 9:
+                if not warmed:
+                    warm(root, pictures)
+                    warmed = True
+                job = ForkedJob(path, pictures)
+                if kind in KILLS:
+                    wrong = hit_process(kind, job, rng)
+                elif "folder" in kind:
+                    wrong = two_on_one_folder(job)
+                else:
+                    wrong = two_on_one_cache(path, pictures, ForkedJob)
+            elif kind.startswith("full"):
                 wrong = fill_disk(rng.randint(1, 24), "one" in kind, path / "R")
             else:
                 wrong = (tear if kind == "torn file" else spoil)(path / "R", rng)
+        except subprocess.TimeoutExpired as error:  # the others are injected all the same
+            wrong = [f"it had not ended after {error.timeout:.0f} s"]
         tally.count(kind, wrong)
         say(f"{number + 1}/{count} {kind}: {'; '.join(wrong) or 'survived'}")
         shutil.rmtree(path, ignore_errors=True)
     return tally
+
+
+def _kind(number: int, seed: int) -> str:
+    if number % 50 == 49:
+        return WHOLE[(number // 50 + seed) % len(WHOLE)]
+    if number % 10 == 9:
+        return FORKED[(number // 10 + seed) % len(FORKED)]
+    return FILES[number % len(FILES)]

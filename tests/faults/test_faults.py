@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.faults import injections
 from tests.faults.injections import (
     FullDisk,
     fill_disk,
@@ -58,6 +60,18 @@ def test_a_killed_worker_costs_no_trial(tmp_path: Path, pictures: Path) -> None:
 
 def test_two_runs_on_one_folder(tmp_path: Path, pictures: Path) -> None:
     assert two_on_one_folder(Job(tmp_path, pictures)) == []
+
+
+def test_what_does_not_end_is_counted_and_the_next_fault_injected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(*_: object) -> list[str]:
+        raise subprocess.TimeoutExpired("run", 400)
+
+    monkeypatch.setattr(injections, "tear", hangs)
+    tally = inject(4, 0, tmp_path, tmp_path, lambda text: None)
+    assert tally.lost == {"torn file": ["it had not ended after 400 s"]}
+    assert sum(tally.injected.values()) == 4
 
 
 @pytest.mark.faults
