@@ -43,11 +43,11 @@ def data(pictures: Path) -> TrainingData:
 
 
 class Strict(nn.Conv2d):
-    """A layer whose deterministic kernel takes 50 ms longer."""
+    """A layer whose deterministic kernel takes 400 ms longer, many steps even on a busy machine."""
 
     def forward(self, input: Tensor) -> Tensor:
         if torch.are_deterministic_algorithms_enabled():
-            time.sleep(0.05)
+            time.sleep(0.4)
         return super().forward(input)
 
 
@@ -65,7 +65,7 @@ def test_the_cost_is_measured_and_pytorch_left_as_it_was(data: TrainingData) -> 
     network.module[0].__class__ = Strict  # type: ignore[index]
     before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
     cost = cost_of_determinism(network, data, RECIPE, STRICT)
-    assert cost is not None and cost > 2
+    assert cost is not None and cost > 1.5
     assert not torch.are_deterministic_algorithms_enabled()
     after = network.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -275,9 +275,14 @@ def test_weights_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_loads_in_less_than_a_second(name: str) -> None:
     load_backbone("resnet18/dense")  # libraries are imported
-    start = time.process_time()
-    load_backbone(name)
-    assert time.process_time() - start < 1.0  # of both cores together
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for each other in loops, long on a busy machine
+    try:
+        start = time.thread_time()
+        load_backbone(name)
+        assert time.thread_time() - start < 1.0  # 0.2-0.3 seen
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_sparse_weights_take_the_room_of_their_non_zeros(tmp_path: Path) -> None:
