@@ -15,6 +15,7 @@ from sparsebench.models.sparsify.data import Pictures
 from sparsebench.models.sparsify.method import Run
 from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.sparsify.produce import Produced, sparsify
+from sparsebench.models.sparsify.train import Execution
 
 SIZE = 8
 
@@ -70,4 +71,5 @@ def write_folder(root: Path, train: int = 24, test: int = 8) -> Path:
 def run_plan(path: Path, data: Path, out: Path, cache: Path) -> Produced:
     """What ``sparsify --plan`` does."""
     plan = read_plan(path)
-    return sparsify(data=data, out=out, reading=ReadOptions(cache), **plan)
+    execution = Execution(**plan.pop("execution", {}))
+    return sparsify(data=data, out=out, reading=ReadOptions(cache), execution=execution, **plan)

@@ -274,7 +274,7 @@ def test_weights_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_loads_in_less_than_a_second(name: str) -> None:
-    load_backbone("resnet18/dense")  # libraries are imported
+    load_backbone(name)  # libraries are imported
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other in loops, long on a busy machine
     try:
