@@ -62,6 +62,11 @@ _LATEX = {
     "\N{INFINITY}": r"$\infty$", "\N{MIDDLE DOT}": r"$\cdot$", "\N{NO-BREAK SPACE}": "~",
 }  # fmt: skip
 
+# What pdfLaTeX sets with its plain fonts.
+_LATEX_SETS = frozenset((*map(chr, range(0x180)), *"‘’“”—…")) - frozenset(
+    "«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"
+)
+
 
 def visible(text: str) -> str:
     r"""One line without control characters: white space becomes one space, the others `\x1b`.
@@ -133,8 +138,14 @@ def xml(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """A name or a number as text of LaTeX: one line, nothing of it a command."""
-    return "".join(_LATEX.get(char, char) for char in visible(text))
+    """A name or a number as text of LaTeX: one line, nothing of it a command.
+
+    pdfLaTeX stops at letters that its fonts lack, so their numbers stand for them.
+    """
+    return "".join(
+        _LATEX.get(char) or (char if char in _LATEX_SETS else f"U+{ord(char):04X}")
+        for char in visible(text)
+    )
 
 
 def csv_cell(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Callable, Iterable
 
 from sparsebench.bench.present import escape
@@ -11,6 +12,9 @@ from sparsebench.bench.present.table.model import Entry, Table
 
 FOLDED = 60
 """Markdown folds tables of more lines away."""
+PROSE = 40
+"""Characters of a cell from which LaTeX sets a column as a paragraph."""
+PROSE_WIDTH = r"0.3\textwidth"
 
 
 def markdown(table: Table, level: int = 2) -> list[str]:
@@ -36,28 +40,51 @@ def _markdown(entry: Entry) -> str:
 
 
 def latex(table: Table) -> list[str]:
-    r"""The main columns for the package `booktabs`; the title is a caption, the notes comments."""
+    r"""The main columns, no wider than the page; the title is a caption, the notes are comments.
+
+    Needs ``\usepackage{booktabs,graphicx}``.
+    """
     table = table.filled(minor=False)
-    align = "".join("r" if column.numeric else "l" for column in table.columns)
+    widest = [
+        max((len(line.entries[i].whole) for line in table.lines), default=0)
+        for i in range(len(table.columns))
+    ]
+    kinds = [
+        f"p{{{PROSE_WIDTH}}}" if width > PROSE else "r" if column.numeric else "l"
+        for column, width in zip(table.columns, widest, strict=True)
+    ]
 
     def row(cells: Iterable[str]) -> str:
-        return rf"    {' & '.join(map(escape.latex, cells))} \\"
+        return rf"      {' & '.join(cells)} \\"
 
     return [
-        r"\begin{table}",
-        r"  \centering",
+        r"\begin{table*}",
+        r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}",
         *([rf"  \caption{{{escape.latex(table.title)}}}"] if table.title else []),
-        rf"  \begin{{tabular}}{{{align}}}",
-        r"    \toprule",
-        row(column.title for column in table.columns),
-        r"    \midrule",
-        *(row(entry.whole for entry in line.entries) for line in table.lines),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
+        r"  \resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        rf"    \begin{{tabular}}{{{''.join(kinds)}}}",
+        r"      \toprule",
+        row(
+            _latex_title(column.title, kind, width)
+            for column, kind, width in zip(table.columns, kinds, widest, strict=True)
+        ),
+        r"      \midrule",
+        *(row(escape.latex(entry.whole) for entry in line.entries) for line in table.lines),
+        r"      \bottomrule",
+        r"    \end{tabular}}",
+        r"\end{table*}",
         *(f"% {escape.visible(note)}" for note in table.notes),
         "",
     ]
+
+
+def _latex_title(title: str, kind: str, width: int) -> str:
+    """A title no wider than its column where its words allow: in lines, one above the other."""
+    lines = textwrap.wrap(title, max(width, 8), break_long_words=False, break_on_hyphens=False)
+    if len(lines) < 2 or kind not in "lr":
+        return escape.latex(title)
+    stacked = r"\\".join(map(escape.latex, lines))
+    return rf"\begin{{tabular}}[b]{{@{{}}{kind}@{{}}}}{stacked}\end{{tabular}}"
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

@@ -18,6 +18,7 @@ from tests.bench.conftest import Result
 from tests.bench.synthetic import make_run
 
 NAMES = ("resnet18/dense", "resnet18/gmp_uniform-90@my|file#1")
+LATIN = " ".join(map(chr, range(0xA0, 0x180)))
 
 
 def table(**changes: object) -> Table:
@@ -57,17 +58,27 @@ def test_csv_is_read_back_as_it_was() -> None:
 def test_latex_escapes_what_latex_would_obey() -> None:
     text = written([table()], "latex")
     assert r"\caption{50\% \& more}" in text and r"\begin{tabular}{llr}" in text
+    assert r"backbone & engine & \begin{tabular}" not in text  # a short title is one line
     assert r"gmp\_uniform-90@my$|$file\#1 & torch & 2.5$\times$ (1.0--9.9) \\" in text
     assert "extra" not in text  # the main columns alone fit a page
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles(tmp_path: Path) -> None:
-    body = written([table()], "latex")
-    start = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+@pytest.mark.parametrize(
+    "name", ["plain", "Größe_50%$\\^~#", "模型/ψ²→∞ 🙂", "a|b<c>`d'\"e", LATIN]
+)
+def test_latex_sets_any_name_and_nothing_leaves_the_page(tmp_path: Path, name: str) -> None:
+    long = "a reason that explains in many words why this cell has failed " * 3
+    lines = tuple(Line((Entry(name), Entry("1.00×", "(0.98–1.03)"), Entry(long))) for _ in range(3))
+    columns = (Column(name), Column("vs best dense engine", True), Column("reason"))
+    body = written([table(), Table(name, columns, lines, (name,))], "latex")
+    start = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
     (tmp_path / "a.tex").write_text(f"{start}\n{body}\\end{{document}}\n")
-    command = ["pdflatex", "-halt-on-error", "a.tex"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "a.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-1000:]
+    log = (tmp_path / "a.log").read_text(errors="replace")
+    assert "Overfull" not in log and "Missing character" not in log
 
 
 def test_a_wide_terminal_has_one_line_each_and_no_empty_column() -> None:
@@ -103,12 +114,12 @@ def test_commands_print_their_tables_in_every_form(
         made = make_run(seed=seed, blocks=2, engines=("torch",))
         made.write(tmp_path / name)
     compared = ("compare", tmp_path / "a", tmp_path / "b")
-    assert cli(*compared, "--format", "latex").out.startswith("\\begin{table}")
+    assert cli(*compared, "--format", "latex").out.startswith("\\begin{table*}")
     rows = list(csv.reader(io.StringIO(cli("list", "plans", "--format", "csv").out)))
     assert rows[0] == ["plan", "what"] and "quick" in {row[0] for row in rows}
     assert cli("list", "engines", "--format", "markdown").out.startswith("| engine |")
     assert cli(*compared, "--format", "pdf").code == 2
     assert cli("report", tmp_path / "a", "--out", tmp_path / "a.tex").code == 0
     text = (tmp_path / "a.tex").read_text()
-    assert text.count("\\begin{table}") == text.count("\\end{table}") > 3
+    assert text.count("\\begin{table*}") == text.count("\\end{table*}") > 3
     assert "acdc-90 & torch &" in text
