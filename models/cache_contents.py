@@ -109,10 +109,12 @@ def limit_bytes() -> float:
 def trim() -> int:
     """Remove what was not used for longest until the limit holds; bytes that were removed."""
     entries = [entry for kind in KINDS if kind.remade for entry in _entries(kind)]
-    sizes = {entry: _bytes(entry) for entry in entries}
-    above, removed = sum(sizes.values()) - limit_bytes(), 0
-    for entry in sorted(entries, key=_used):
-        if removed >= above or _used(entry) > time.time() - DAY:
+    above, removed = sum(map(_bytes, entries)) - limit_bytes(), 0
+    if above <= 0:
+        return 0  # as nearly always; when it was used need not be looked up
+    used = {entry: _used(entry) for entry in entries}
+    for entry in sorted(entries, key=used.__getitem__):
+        if removed >= above or used[entry] > time.time() - DAY:
             break
         removed += _remove(entry)
     return removed
@@ -125,15 +127,25 @@ def _entries(kind: Kind) -> Iterator[Path]:
 
 def _files(entry: Path) -> Iterator[os.stat_result]:
     """The entry itself and all below it; what another process removes meanwhile is left out."""
-    paths = [entry]
-    # Passes over a folder that is gone.
-    for folder, folders, files in () if entry.is_symlink() else os.walk(entry):
-        paths += (Path(folder, name) for name in (*folders, *files))
-    for path in paths:
+    try:
+        own = entry.lstat()
+    except OSError:
+        return
+    yield own
+    folders = [os.fspath(entry)] if S_ISDIR(own.st_mode) else []
+    while folders:
         try:
-            yield path.lstat()
+            inside = list(os.scandir(folders.pop()))
         except OSError:
             continue
+        for one in inside:
+            try:
+                facts = one.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            yield facts
+            if S_ISDIR(facts.st_mode):
+                folders.append(one.path)
 
 
 def _bytes(entry: Path) -> int:

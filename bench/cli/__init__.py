@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache as cache_once
 from typing import Annotated
 
 import typer
@@ -86,12 +88,18 @@ app.add_typer(doctor.engines_app, name="engines")
 app.add_typer(cache.cache_app, name="cache")
 
 
+@cache_once
+def command_tree() -> Callable[[], object]:
+    """The commands with their options; Typer would build them all again for every call."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Entry point of the ``sparsebench`` command."""
     keep_bytecode()
     fit_streams()
     try:
-        app()
+        command_tree()()
     except SparsebenchError as error:
         _print_error(error)
         sys.exit(error.exit_code)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from sparsebench.bench.cli import main
+from sparsebench.bench.present.plots import style
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def cli(
         return Result(code if isinstance(code, int) else int(bool(code)), printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PNG files of few pixels, for tests that look at other things: a fifth of their time."""
+    monkeypatch.setattr(style, "PNG_DPI", 40)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import FuncFormatter
 
 LOG_FROM = 2.5
+STEPS = (1, 2, 5, 10)  # whose multiples meet 1x, where the line stands
 CLOSEST = 0.17  # two ticks, as a share of the axis
 
 
@@ -35,7 +36,7 @@ def scale_axes(axes: Axes, points: Sequence[Point], margin: float) -> None:
     else:
         room = max(0.12 * (high - low), 0.03)
         axes.set_xlim(low - room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         axes.xaxis.set_major_formatter(times_formatter())
     bottom = min(-2 * margin, *(point.change[0] for point in points))
     top = max(margin, *(point.change[2] for point in points))

@@ -149,9 +149,10 @@ def panels(
                     pages.append([])
                 pages[-1].append(row)
     return [
-        _page(rows, columns, page.width, [height([row]) for row in rows], legend, note)
+        _page(rows, max(min(2, columns), *map(len, rows)), page.width,
+              [height([row]) for row in rows], legend, note)
         for rows in pages
-    ]
+    ]  # fmt: skip
 
 
 def _rows(groups: Sequence[Sequence[Panel]], columns: int) -> list[list[Panel]]:
@@ -224,7 +225,7 @@ def _below(
     width: float, handles: Sequence[Artist], note: str
 ) -> tuple[float, float, int, list[str]]:
     """Inches of the legend and of the caption, the legend's columns, the caption's lines."""
-    lines = textwrap.wrap(note, int(width / 0.0535)) if note else []
+    lines = textwrap.wrap(" ".join(note.split()), int(width / 0.0535))
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     columns = max(1, min(len(handles), int(width / (0.42 + 0.058 * longest))))
     rows = math.ceil(len(handles) / columns)
@@ -246,7 +247,8 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
     figure.set_size_inches(width, total)
     engine: Any = figure.get_layout_engine()
     below = (legend + caption) / total
-    engine.set(rect=(0, below, 1, 1 - below), w_pad=0.05, h_pad=0.05)
+    above = 0.02 / total  # where panels are square, titles would touch the edge
+    engine.set(rect=(0, below, 1, 1 - below - above), w_pad=0.05, h_pad=0.05)
     if handles:
         figure.legend(
             handles=list(handles), loc="lower center", bbox_to_anchor=(0.5, caption / total),

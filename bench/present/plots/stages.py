@@ -83,7 +83,12 @@ def draw(
     ]  # fmt: skip
     from matplotlib.patches import Patch
 
-    note = data.caption(r for run in runs for r in run.records if r.trials and selection.holds(r))
+    note = data.caption(
+        record
+        for run in runs
+        for record in run.records
+        if selection.holds(record) and any(trial.stages for trial in record.trials)
+    )
     note += " Behind a name: accuracy. Behind a bar: seconds, and the speed-up over dense on the "
     note += "same engine with its 95% confidence interval. "
     if named := ", ".join(sorted(small - {OTHER})):

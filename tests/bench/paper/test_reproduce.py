@@ -26,7 +26,7 @@ from sparsebench.bench.paper import (
 from sparsebench.bench.paper.measures import agreement, correlation, difference
 from sparsebench.bench.paper.tables import markdown_page, sentences, tables
 from sparsebench.bench.paper.transfer_cells import Cell, Model
-from sparsebench.bench.present.plots import epoch_time, style
+from sparsebench.bench.present.plots import epoch_time
 from sparsebench.bench.present.plots.canvas import NothingToDrawError
 from sparsebench.bench.present.table import terminal
 from sparsebench.bench.records import RunFolder
@@ -240,8 +240,8 @@ def test_wrong_usage_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
         assert word in done.err
 
 
-def test_every_file_is_written(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(style, "PNG_DPI", 40)  # a tenth of the time
+@pytest.mark.usefixtures("coarse_figures")
+def test_every_file_is_written(cli: Cli, tmp_path: Path) -> None:
     done = cli("reproduce", "--paper-only", "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
     facts = json.loads(done.out)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsebench.models.cache import cache_dir
+
 BACKBONE = "resnet18/uniform-90@generated"
 # Read by the parent at its start: no other process may use shared memory in /dev/shm.
 NO_SHM = """
@@ -65,5 +67,7 @@ def test_kernels_run_without_avx512(tmp_path: Path, pictures: Path) -> None:
     code, said = run(
         tmp_path, pictures, "--engine", "native", "--workload", "inference",
         SPARSEBENCH_KERNEL_ISA="portable", PATH=os.environ["PATH"],
+        # The kernels' own tests compile the same library, which takes a minute.
+        SPARSEBENCH_CACHE=str(cache_dir()),
     )  # fmt: skip
     assert code == 0, said

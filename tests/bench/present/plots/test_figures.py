@@ -18,7 +18,7 @@ from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
 from sparsebench.bench.comparisons import Records
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.present.plots import bound, profiles, scaling, stages, style
+from sparsebench.bench.present.plots import bound, profiles, scaling, stages
 from sparsebench.bench.present.plots.axes import nice_ticks
 from sparsebench.bench.present.plots.canvas import NothingToDrawError, new_figure, save_figure
 from sparsebench.bench.present.plots.data import Selection, caption
@@ -182,10 +182,8 @@ def test_help_names_every_figure() -> None:
         assert words in EPILOG.lower()
 
 
-def test_the_command_draws_what_is_asked_for(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(style, "PNG_DPI", 40)  # a tenth of the time
+@pytest.mark.usefixtures("coarse_figures")
+def test_the_command_draws_what_is_asked_for(cli: Cli, tmp_path: Path) -> None:
     run = make_run(blocks=2, backbones=TRAINED, engines=["deepsparse", "torch"])
     run.write(tmp_path / "run")
     done = cli("plot", tmp_path / "run", "--figure", "all", "--out", tmp_path / "all")
