@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -20,7 +22,14 @@ from sparsebench.bench.comparisons import Records
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import bound, profiles, scaling, stages
 from sparsebench.bench.present.plots.axes import nice_ticks
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, new_figure, save_figure
+from sparsebench.bench.present.plots.canvas import (
+    NothingToDrawError,
+    Page,
+    Panel,
+    new_figure,
+    panels,
+    save_figure,
+)
 from sparsebench.bench.present.plots.data import Selection, caption
 from sparsebench.bench.present.plots.figures import FIGURES
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
@@ -262,3 +271,29 @@ def test_a_run_without_an_accuracy_enters_no_figure() -> None:
     hidden: RunData = replace(bare, records=Records(replace(r, trials=()) for r in bare.records))
     with pytest.raises(NothingToDrawError):
         stages.draw([hidden])
+
+
+def test_a_page_has_no_empty_column_and_its_titles_stand_inside() -> None:
+    def square(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1])
+        axes.set_aspect("equal")
+
+    pairs = [Panel(f"{part} {n}", square, part, part) for part in "abc" for n in range(2)]
+    three = [Panel(f"d {n}", square, "d", "d") for n in range(3)]
+    figures = panels([*pairs, *three], Page(7.0, 3, height=7.0), [], "one  two")
+    assert len(figures) == 2
+    for figure in figures:
+        assert all(any(axes.axison for axes in column) for column in columns_of(figure))
+        assert [text.get_text() for text in figure.texts] == ["one two"]
+        for axes in figure.axes:
+            box = axes.title.get_window_extent()
+            assert box.y1 < figure.bbox.y1 - 1
+
+
+def columns_of(figure: Figure) -> list[list[Axes]]:
+    found: dict[float, list[Axes]] = {}
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        assert spec is not None
+        found.setdefault(spec.colspan.start, []).append(axes)
+    return list(found.values())
