@@ -18,7 +18,7 @@ import numpy as np
 
 from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import BlockPair
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.samples import Samples
 
 
 def split_visits(trial: Trial) -> tuple[Samples, ...]:

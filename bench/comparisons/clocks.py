@@ -17,7 +17,7 @@ from sparsebench.bench.comparisons.times import CellTimes, pair_blocks
 from sparsebench.bench.machine.busy import computes
 from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import RatioEstimate, estimate_ratio
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.samples import Samples
 
 AGREE = 0.10
 

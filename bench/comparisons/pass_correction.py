@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsebench.bench.comparisons.alternated_visits import split_visits
 from sparsebench.bench.records import VISITS, Trial
-from sparsebench.bench.statistics.ratios import Samples
+from sparsebench.bench.statistics.samples import Samples
 
 ROUNDS = 10
 # Below this spread of b, log scale, the machine was quiet, and slopes would be those of noise.

@@ -18,7 +18,8 @@ from sparsebench.bench.statistics import (
     estimate_ratio,
     geometric_interval,
 )
-from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples, log_time
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, log_time
+from sparsebench.bench.statistics.samples import Samples
 
 ENOUGH = 2
 
@@ -81,6 +82,7 @@ def cell_times(
         samples = np.asarray(trial.seconds, dtype=np.float64) / max(trial.items, 1)
         key = (record.id, trial.block, trial.launch, trial.order)
         samples = (evened or {}).get(key, samples)
+        samples.flags.writeable = False  # what is asked of them is kept: `facts_of`
         launches = blocks.setdefault(trial.block, {})
         launches[trial.launch] = (*launches.get(trial.launch, ()), samples)
     return CellTimes(blocks)

@@ -47,7 +47,8 @@ from sparsebench.bench.statistics import (
     sequential,
 )
 from sparsebench.bench.statistics.intervals import CONFIDENCE
-from sparsebench.bench.statistics.ratios import LEAST_BLOCKS, Samples
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
+from sparsebench.bench.statistics.samples import Samples
 from sparsebench.models.errors import SparsebenchError
 
 GENERATED = "Generated weights: speed only, the accuracy means nothing."

@@ -1,10 +1,11 @@
 """Change points of a series of ratios.
 
-PELT (Killick, Fearnhead, Eckley, JASA 107, 2012) from the package `ruptures`, least squares on
-the logarithms, finds where the level may have moved. Its penalty needs the noise of a run, which
-is taken from the differences of neighbours (a change of level spoils one of them only). Every
-candidate then has to pass what any change has to pass in this suite: Welch's test on both sides,
-Holm over the candidates, and the smallest effect of interest.
+PELT (Killick, Fearnhead, Eckley, JASA 107, 2012), least squares on the logarithms, finds where the
+level may have moved. Its penalty needs the noise of a run, which is taken from the differences of
+neighbours (a change of level spoils one of them only). Every candidate then has to pass what any
+change has to pass in this suite: Welch's test on both sides, Holm over the candidates, and the
+smallest effect of interest. Both are written out here, because `ruptures` and `scipy.stats` take
+longer to import than two hundred runs to read.
 """
 
 from __future__ import annotations
@@ -76,8 +77,6 @@ def change_points(
 
 
 def _candidates(series: Series) -> list[ChangePoint]:
-    from scipy.stats import ttest_ind
-
     logs = np.log(np.array(series.ratios))
     if logs.size < LEAST_RUNS:
         return []
@@ -88,7 +87,7 @@ def _candidates(series: Series) -> list[ChangePoint]:
         if before.std() == 0 and after.std() == 0:
             p = 0.0 if before.mean() != after.mean() else 1.0
         else:
-            p = float(ttest_ind(before, after, equal_var=False).pvalue)
+            p = _welch(before, after)
         versions = (series.versions[here - 1], series.versions[here])
         found.append(
             ChangePoint(
@@ -105,13 +104,38 @@ def _candidates(series: Series) -> list[ChangePoint]:
     return found
 
 
+def _welch(first: np.ndarray, second: np.ndarray) -> float:
+    """P value, two-sided, of Welch's test that two samples of normal values have one mean."""
+    from scipy.special import stdtr
+
+    parts = [float(side.var(ddof=1)) / side.size for side in (first, second)]
+    error = math.sqrt(sum(parts))
+    sizes = (first.size, second.size)
+    degrees = error**4 / sum(v**2 / (n - 1) for v, n in zip(parts, sizes, strict=True))
+    return 2 * float(stdtr(degrees, -abs(float(first.mean() - second.mean())) / error))
+
+
 def _breaks(logs: np.ndarray) -> list[int]:
     """Where new segments begin, and the end of the series."""
-    import ruptures
-
     steps = np.abs(np.diff(logs))
     sigma = max(float(np.median(steps)) / _MAD_OF_DIFFERENCES, 1e-4)
     # The Schwarz criterion: a change costs its place and its level.
     penalty = 2 * sigma**2 * math.log(logs.size)
-    search = ruptures.Pelt(model="l2", min_size=LEAST_SEGMENT, jump=1).fit(logs.reshape(-1, 1))
-    return [int(edge) for edge in search.predict(pen=penalty)]
+    centred = logs - logs.mean()
+    sums, squares = (np.concatenate([[0.0], np.cumsum(centred**power)]) for power in (1, 2))
+    best, last = np.full(logs.size + 1, np.inf), np.zeros(logs.size + 1, dtype=int)
+    best[0] = 0.0
+    starts = np.array([], dtype=int)
+    for end in range(LEAST_SEGMENT, logs.size + 1):
+        starts = np.append(starts, end - LEAST_SEGMENT)
+        # Squares around its mean of each segment that may end here.
+        cost = squares[end] - squares[starts]
+        cost -= (sums[end] - sums[starts]) ** 2 / (end - starts)
+        totals = best[starts] + cost + penalty
+        least = int(totals.argmin())
+        best[end], last[end] = totals[least], starts[least]
+        starts = starts[totals <= best[end] + penalty]
+    found = [logs.size]
+    while last[found[-1]]:
+        found.append(int(last[found[-1]]))
+    return found[::-1]

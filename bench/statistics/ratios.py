@@ -30,7 +30,6 @@ closely than their own samples allow do not make the interval vanish.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.bench.statistics.intervals import CONFIDENCE, t_half_width, t_quantile
+from sparsebench.bench.statistics.samples import Samples, facts_of
 
 SMALLEST_EFFECT_OF_INTEREST = 0.05
 POWER = 0.8
@@ -49,8 +49,10 @@ LEAST_BLOCKS = 3
 RESAMPLES = 2000
 MOST_RANKS = 2000  # kept of one set of draws: some 10 MB
 
+_ROUNDING = 1e-9
+"""Log scale: far more than sums of logarithms lose to it, far less than an interval's width."""
+
 Verdict = Literal["better", "worse", "inconclusive"]
-Samples = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,8 @@ class RatioEstimate:
 
 def log_time(trials: Sequence[Samples]) -> float:
     """Mean over trials of log(median of the samples of a trial)."""
-    logs = [np.log(_median(samples)) for samples in trials]
-    return float(logs[0] if len(logs) == 1 else np.mean(logs))
-
-
-def _median(samples: Samples) -> float:
-    """`numpy.median` of finite numbers, at a tenth of its cost: a report takes 100,000."""
-    half = samples.size // 2
-    ordered = np.sort(samples)
-    middle = ordered[half] if samples.size % 2 else (ordered[half - 1] + ordered[half]) / 2
-    return float(middle)
+    logs = [facts_of(samples).log_median for samples in trials]
+    return logs[0] if len(logs) == 1 else float(np.mean(logs))
 
 
 def estimate_ratio(
@@ -152,14 +146,12 @@ _known: dict[tuple[bytes, int, int, float], RatioEstimate] = {}
 
 
 def _content(pairs: Sequence[BlockPair]) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for pair in pairs:
-        for side in (pair.numerator, pair.denominator):
-            digest.update(len(side).to_bytes(4, "little"))
-            for samples in side:
-                digest.update(samples.size.to_bytes(8, "little"))
-                digest.update(np.ascontiguousarray(samples, dtype=np.float64).data)
-    return digest.digest()
+    """What names these times: equal for equal ones."""
+    return b"".join(
+        len(side).to_bytes(4, "little") + b"".join(facts_of(samples).digest for samples in side)
+        for pair in pairs
+        for side in (pair.numerator, pair.denominator)
+    )
 
 
 def _estimated(
@@ -170,9 +162,45 @@ def _estimated(
     if len(pairs) < LEAST_BLOCKS:
         return RatioEstimate(math.exp(mid), 0.0, math.inf, len(pairs), math.inf)
     half = t_half_width(logs, confidence)
-    low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
-    below, above = min(mid - half, math.log(low)), max(mid + half, math.log(high))
+    below, above = mid - half, mid + half
+    if not _stays_within(below, above, pairs, seed, resamples, confidence):
+        low, high = bootstrap_interval(pairs, seed=seed, resamples=resamples, confidence=confidence)
+        below, above = min(below, math.log(low)), max(above, math.log(high))
     return _estimate(mid, below, above, len(pairs), confidence)
+
+
+def _stays_within(
+    below: float,
+    above: float,
+    pairs: Sequence[BlockPair],
+    seed: int,
+    resamples: int,
+    confidence: float,
+) -> bool:
+    """Whether the bootstrap surely lies inside these logarithms, so that it need not be drawn.
+
+    No resampled median of a trial lies outside the samples at the least and the greatest rank
+    that is drawn, so a draw lies between the means, over its blocks, of what these allow.
+    """
+    draws = _draws(seed, resamples, len(pairs), _most_trials(pairs))
+    lows, highs = np.empty((2, 2, len(pairs)))
+    for index, pair in enumerate(pairs):
+        for swap in (0, 1):
+            least, most = draws.reach(pair.numerator, index, swap)
+            smallest, largest = draws.reach(pair.denominator, index, 1 - swap)
+            lows[swap, index], highs[swap, index] = least - largest, most - smallest
+    below, above = below + _ROUNDING, above - _ROUNDING
+    if lows.min() > below and highs.max() < above:
+        return True
+    tail = (1 - confidence) / 2
+    return (
+        _both_tails((lows @ draws.shares).ravel(), tail)[0] > below
+        and _both_tails((highs @ draws.shares).ravel(), tail)[1] < above
+    )
+
+
+def _most_trials(pairs: Sequence[BlockPair]) -> int:
+    return max(len(side) for pair in pairs for side in (pair.numerator, pair.denominator))
 
 
 def bootstrap_interval(
@@ -191,15 +219,13 @@ def bootstrap_interval(
     Returns:
         Lower and upper end of the ratio.
     """
-    trials = max(len(side) for pair in pairs for side in (pair.numerator, pair.denominator))
-    draws = _draws(seed, resamples, len(pairs), trials)
+    draws = _draws(seed, resamples, len(pairs), _most_trials(pairs))
     logs = np.empty((2, len(pairs) * resamples))
     for index, pair in enumerate(pairs):
         here = draws.places[index]  # a block that is drawn twice has its samples drawn twice
-        above, below = _sorted_logs(pair.numerator), _sorted_logs(pair.denominator)
         for swap in (0, 1):
-            logs[swap, here] = draws.log_time(above, index, swap) - draws.log_time(
-                below, index, 1 - swap
+            logs[swap, here] = draws.log_time(pair.numerator, index, swap) - draws.log_time(
+                pair.denominator, index, 1 - swap
             )
     means = np.add.reduce(logs.reshape(2, len(pairs), resamples), axis=1) / len(pairs)
     low, high = _both_tails(means.ravel(), (1 - confidence) / 2)
@@ -224,6 +250,7 @@ class _Draws:
 
     Attributes:
         places: for each block, where it is drawn, positions in [blocks * resamples].
+        shares: of each block in each resample, float64 [blocks, resamples]; they add to 1.
     """
 
     def __init__(self, seed: int, resamples: int, count: int, trials: int) -> None:
@@ -232,21 +259,43 @@ class _Draws:
         chosen = rng.integers(0, count, size=(resamples, count)).T.copy()
         uniform = np.swapaxes(rng.random((2, trials, resamples, count)), 2, 3)
         self.places = [np.flatnonzero(chosen == index) for index in range(count)]
+        self.shares = np.array([(chosen == index).sum(axis=0) for index in range(count)]) / count
         self._uniform = [uniform[:, :, chosen == index] for index in range(count)]
         self._ranks: dict[tuple[int, int, int, int], NDArray[np.intp]] = {}
+        self._ends: dict[tuple[int, int, int, int], tuple[int, int]] = {}
 
     def log_time(self, trials: Sequence[Samples], index: int, side: int) -> Samples:
         """log_time of resampled trials, float64 [draws], without drawing every sample.
 
         Args:
-            trials: for each trial of a side, the sorted logarithms of its samples.
+            trials: of a side of the block.
             index: of the block.
             side: which of the two sets of random numbers.
         """
-        total = np.zeros(self.places[index].size)
-        for trial, ordered in enumerate(trials):
-            total += ordered[self._ranks_of(index, side, trial, ordered.size)]
-        return total / len(trials)
+        logs = [facts_of(samples).sorted_logs for samples in trials]
+        drawn = [
+            ordered[self._ranks_of(index, side, trial, ordered.size)]
+            for trial, ordered in enumerate(logs)
+        ]
+        return drawn[0] if len(drawn) == 1 else np.add.reduce(drawn) / len(drawn)
+
+    def reach(self, trials: Sequence[Samples], index: int, side: int) -> tuple[float, float]:
+        """The least and the greatest that `log_time` gives."""
+        least = most = 0.0
+        for trial, samples in enumerate(trials):
+            ordered = facts_of(samples).sorted_logs
+            first, last = self._ends_of(index, side, trial, ordered.size)
+            least, most = least + float(ordered[first]), most + float(ordered[last])
+        return least / len(trials), most / len(trials)
+
+    def _ends_of(self, index: int, side: int, trial: int, size: int) -> tuple[int, int]:
+        """The least and the greatest rank that is drawn."""
+        key = (index, side, trial, size)
+        if key not in self._ends:
+            ranks = self._ranks_of(*key)
+            # A block that is never drawn reaches nowhere.
+            self._ends[key] = (int(ranks.min()), int(ranks.max())) if ranks.size else (0, 0)
+        return self._ends[key]
 
     def _ranks_of(self, index: int, side: int, trial: int, size: int) -> NDArray[np.intp]:
         """Which of `size` sorted samples is the median of as many drawn with replacement.
@@ -258,6 +307,7 @@ class _Draws:
         if key not in self._ranks:
             if len(self._ranks) >= MOST_RANKS:
                 self._ranks.clear()
+                self._ends.clear()
             self._ranks[key] = np.searchsorted(_steps(size), self._uniform[index][side, trial])
         return self._ranks[key]
 
@@ -272,10 +322,6 @@ def _steps(size: int) -> Samples:
     shape = (size + 1) / 2
     steps: Samples = betainc(shape, shape, np.arange(1, size) / size)
     return steps
-
-
-def _sorted_logs(trials: Sequence[Samples]) -> list[Samples]:
-    return [np.log(np.sort(samples)) for samples in trials]
 
 
 def chain_ratios(*ratios: RatioEstimate) -> RatioEstimate:
@@ -353,5 +399,5 @@ def _check(pairs: Sequence[BlockPair]) -> None:
         for side in (pair.numerator, pair.denominator):
             if not side or any(samples.size == 0 for samples in side):
                 raise ValueError("a block needs at least one sample of either side")
-            if not all(np.isfinite(s).all() and (s > 0).all() for s in side):
+            if not all(facts_of(samples).good for samples in side):
                 raise ValueError("times must be positive and finite")

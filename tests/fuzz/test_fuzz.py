@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.edited import look_at_many
+from tests.fuzz.edits import KINDS
 from tests.fuzz.targets import TARGETS, good_bytes, try_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -45,6 +47,19 @@ def test_neighbours_of_a_good_input(name: str) -> None:
         place = rng.randrange(len(changed))
         changed[place : place + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 4))
         try_bytes(name, bytes(changed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_that_can_be_parsed_and_say_wrong_things(kind: str) -> None:
+    broke: list[str] = []
+    look_at_many(kind, 40, 1, broke.append)
+    assert broke == []
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_files_that_can_be_parsed(kind: str) -> None:
+    assert look_at_many(kind, 2000, 2, print)[1] == 0
 
 
 @pytest.mark.fuzz

@@ -187,7 +187,8 @@ def _page(
             row[column].fill(axes)
             lines = row[column].title.split("\n")
             title = "\n".join(textwrap.fill(line, letters) for line in lines)
-            axes.set_title(title, fontweight="bold")
+            # At a place of its own, matplotlib does not look for a free one in every drawing.
+            axes.set_title(title, fontweight="bold", y=1.0)
             if column and axes.get_ylabel() == grid[place][0].get_ylabel():
                 axes.set_ylabel("")
             above = grid[place - 1][column]
@@ -261,7 +262,9 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
     )  # fmt: skip
     _clean(figure)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # labels are placed on it; making it anew is most of the work
+    # Labels are placed on it; making it anew is most of the work. With an engine of any kind, even
+    # "none", matplotlib draws each file twice.
+    figure.set_layout_engine(None)
 
 
 @styled

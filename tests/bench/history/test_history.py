@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.history import Series, change_points
+from sparsebench.bench.history.changepoints import LEAST_RUNS, _breaks, _welch
 from tests.bench.conftest import Result
 from tests.bench.gate.changed import TWO, slowed
 from tests.bench.synthetic import MACHINE, make_run
@@ -47,6 +48,29 @@ def test_noise_a_single_bad_night_and_small_changes_are_none() -> None:
     assert change_points([series(one_bad)]) == []
     assert change_points([series(noisy(rng, 10, 3.0) + noisy(rng, 10, 2.95))]) == []
     assert change_points([series([3.0, 3.0, 2.0])]) == []
+
+
+def test_changes_are_where_other_packages_find_them() -> None:
+    import ruptures
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(7)
+    changes = 0
+    for _ in range(150):
+        parts = [noisy(rng, int(rng.integers(1, 30)), rng.choice([2.0, 2.05, 2.4])) for _ in "abc"]
+        logs = np.log([ratio for part in parts for ratio in part])
+        if logs.size < LEAST_RUNS:
+            continue
+        sigma = np.median(np.abs(np.diff(logs))) / (0.6745 * np.sqrt(2))
+        search = ruptures.Pelt(model="l2", min_size=3, jump=1).fit(logs.reshape(-1, 1))
+        edges = _breaks(logs)
+        assert edges == search.predict(pen=2 * sigma**2 * np.log(logs.size))
+        for start, here, end in zip([0, *edges], edges, edges[1:], strict=False):
+            first, second = logs[start:here], logs[here:end]
+            expected = ttest_ind(first, second, equal_var=False).pvalue
+            assert _welch(first, second) == pytest.approx(expected, rel=1e-9)
+            changes += 1
+    assert changes > 100
 
 
 def test_ten_percent_is_found_in_nine_of_ten_series() -> None:

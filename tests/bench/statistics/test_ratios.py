@@ -15,6 +15,7 @@ from sparsebench.bench.statistics import (
     BlockPair,
     bootstrap_interval,
     estimate_ratio,
+    ratios,
     verdict,
 )
 from tests.bench.statistics.simulated import blocks, simulated, times
@@ -63,6 +64,36 @@ def test_blocks_that_agree_by_chance_keep_the_noise_of_their_samples() -> None:
     samples = np.exp(np.random.default_rng(0).normal(0, 0.1, 10))
     ratio = estimate_ratio([BlockPair((samples,), (np.ones(10),))] * 3)
     assert ratio.high / ratio.low > 1.05
+
+
+def test_a_bootstrap_that_is_not_drawn_would_have_changed_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(2)
+    many = [
+        simulated(rng, count, process=process, iteration=iteration)
+        for count in (3, 5, 9)
+        for process in (0.0, 0.02)
+        for iteration in (0.0, 0.005, 0.2)
+        for _ in range(6)
+    ]
+    drawn = []
+    monkeypatch.setattr(
+        ratios, "bootstrap_interval", lambda *a, **k: drawn.append(1) or bootstrap_interval(*a, **k)
+    )
+    found = [estimate_ratio(pairs, seed=11) for pairs in many]
+    assert len(many) / 6 < len(drawn) < len(many) * 5 / 6
+    monkeypatch.setattr(ratios, "_stays_within", lambda *_: False)
+    ratios._known.clear()
+    assert [estimate_ratio(pairs, seed=11) for pairs in many] == found
+
+
+def test_samples_that_somebody_may_change_are_looked_at_again() -> None:
+    samples = np.full(5, 2.0)
+    pairs = [BlockPair((samples,), (np.ones(5),))] * 3
+    assert estimate_ratio(pairs).median == pytest.approx(2)
+    samples[:] = 3.0
+    assert estimate_ratio(pairs).median == pytest.approx(3)
 
 
 def test_same_seed_same_interval() -> None:
