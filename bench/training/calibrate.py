@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.training.execution import Execution, strictness
-from sparsebench.bench.training.graphs import Capture, first_line
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.losses import mean_loss
 from sparsebench.bench.training.network import Network
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.steps import StepRunner
+from sparsebench.models.cuda_graphs import Capture, first_line
 from sparsebench.models.errors import SparsebenchError
 
 ROUNDS = 3

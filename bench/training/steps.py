@@ -24,13 +24,13 @@ from sparsebench.bench.training.device_time import DeviceStages, Event, gpu_even
 from sparsebench.bench.training.divergence import LossWatch
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.feed import evaluation_batches, on_device, training_batches
-from sparsebench.bench.training.graphs import Capture, CaptureError, Forward, GraphedForward
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.losses import LossLedger
 from sparsebench.bench.training.network import Network
 from sparsebench.bench.training.optimizer import MaskedSGD
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
+from sparsebench.models.cuda_graphs import Capture, CaptureError, Forward, GraphedForward
 
 # Every step that the host is ahead of the device keeps a batch in pinned memory.
 STEPS_AHEAD = 4

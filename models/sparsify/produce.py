@@ -185,7 +185,7 @@ def sparsify(
         "upstream_data": f"{images.name}, test split "
         f"({len(images.test)} images, {len(names)} classes)",
     }
-    exact, written, values = _write(module.to("cpu"), out, metadata, images, preprocessing)
+    exact, written, values = _write(module, out, metadata, images, preprocessing, device)
     remove_training(checkpoint)
     return Produced(
         out,
@@ -208,7 +208,9 @@ def _check_reached(method: Method, module: nn.Module, steps: int) -> None:
     reached, wanted = mask_sparsity(mask), method.sparsity
     if method.block > 1:
         broken = broken_blocks(method.masks, method.block)
-        outside = sum(int((kept & ~method.masks[n].cpu()).sum()) for n, kept in mask.items())
+        outside = sum(
+            int((kept & ~method.masks[n].to(kept.device)).sum()) for n, kept in mask.items()
+        )
         if broken or outside or not method.masks:
             raise SparsebenchError(
                 f"The mask of {method.name} is not made of blocks of {method.block}: {broken} are "
@@ -254,20 +256,21 @@ def _write(
     metadata: dict[str, str],
     images: LabelledImages,
     preprocessing: Preprocessing,
+    device: str,
 ) -> tuple[float, float, str]:
     """Write with 16-bit values if they are as accurate; leaves in ``module`` what was written.
 
     Returns:
         Accuracy before rounding, accuracy of the file, type of its values.
     """
-    exact = evaluate(module, images, preprocessing)
-    original = {n: t.clone() for n, t in module.state_dict().items()}
+    exact = evaluate(module, images, preprocessing, device=device)
+    original = {n: t.cpu().clone() for n, t in module.state_dict().items()}
     trial = out.with_name(f".{out.stem}.trial.safetensors")
     dtype: torch.dtype | None = torch.float16
     try:
         save_compact(trial, original, metadata, dtype=dtype)
         module.load_state_dict(load_compact(trial)[0])
-        accuracy = evaluate(module, images, preprocessing)
+        accuracy = evaluate(module, images, preprocessing, device=device)
     finally:
         trial.unlink(missing_ok=True)
     if abs(accuracy - exact) > ROUNDING_TOLERANCE:

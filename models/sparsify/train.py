@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsebench.models.cuda_graphs import Forward
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.sparsify.data import Pictures, augment, epoch_batches
 from sparsebench.models.sparsify.distill import Distillation
+from sparsebench.models.sparsify.graphs import GraphOfEachSide
 from sparsebench.models.sparsify.method import Method, Recipe, Run
 from sparsebench.models.sparsify.resume import (
     VERSION,
@@ -43,6 +45,7 @@ class Execution:
         precision: ``"bf16"`` (autocast), ``"fp32"``, or ``"auto"``: bf16 where the
             processor computes in it and the network gains from it.
         compile: fuse the network with ``torch.compile`` (a minute to begin, then faster).
+        graphs: replay the network as a CUDA graph, uncompiled; by default on a GPU.
         checkpoint_seconds: at most this much work is lost by a kill.
         report_steps: steps between two reports of progress.
     """
@@ -50,8 +53,15 @@ class Execution:
     device: str = "cpu"
     precision: str = "auto"
     compile: bool = False
+    graphs: bool | None = None
     checkpoint_seconds: float = 180.0
     report_steps: int = 20
+
+    @property
+    def replays(self) -> bool:
+        """Whether the network is replayed as a CUDA graph."""
+        on_gpu = self.device.startswith("cuda")
+        return not self.compile and (on_gpu if self.graphs is None else self.graphs)
 
     def bf16(self, module: nn.Module) -> bool:
         """Whether forward and backward passes of a network run in bf16."""
@@ -160,7 +170,9 @@ def train(
         method.on_start(run)
 
     # One fused network for each side of the pictures: few sides, and faster than a general one.
-    forward = torch.compile(module, dynamic=False) if execution.compile else module
+    forward: Forward = torch.compile(module, dynamic=False) if execution.compile else module
+    if execution.replays:
+        forward = GraphOfEachSide(module, torch.device(execution.device).type, run.bf16)
     # The first checkpoint comes sooner: what is begun is often ended in its first minutes.
     saved = time.monotonic() - 5 / 6 * execution.checkpoint_seconds
     with _Interrupt() as interrupt:
@@ -247,7 +259,7 @@ def _statistics_batches(
 def _step(
     run: Run,
     method: Method,
-    forward: Callable[[Tensor], Tensor],
+    forward: Forward,
     images: Tensor,
     labels: Tensor,
     rate: float,
@@ -266,7 +278,9 @@ def _step(
     loss = functional.cross_entropy(logits.float(), labels)
     if distillation is not None and taught is not None:
         loss = distillation.mix(loss, logits.float(), taught.float())
-    value = loss.item()
+    # Fetched together, before the backward pass: a GPU works on while the host draws new images.
+    right = (logits.argmax(1) == labels).sum()
+    value, count = torch.stack((loss.detach(), right.to(loss.dtype))).tolist()
     if not math.isfinite(value):
         raise SparsebenchError(
             f"The loss is NaN or infinite after {step} steps.", "Lower the learning rate."
@@ -276,7 +290,7 @@ def _step(
     if method.after_backward(run, step):
         run.optimizer.step()
     method.after_step(run, step)
-    return value, float((logits.argmax(1) == labels).sum())
+    return value, count
 
 
 def _report(

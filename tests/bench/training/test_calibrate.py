@@ -13,10 +13,10 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.training.calibrate import fastest, name_of
 from sparsebench.bench.training.execution import Execution
-from sparsebench.bench.training.graphs import Forward
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cuda_graphs import Forward
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.training.execution import Execution
-from sparsebench.bench.training.graphs import CaptureError, Forward, GraphedForward
 from sparsebench.bench.training.losses import mean_loss
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cuda_graphs import CaptureError, Forward, GraphedForward
 from tests.bench.training.small import small_network
 
 CARD = Preprocessing(20, 22, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -93,8 +93,11 @@ def captured_on_gpu(module: nn.Module, images: Tensor) -> Forward:
     Raises:
         RuntimeError: something in it waits for the device, or there is no room.
     """
-    # Backward accumulates on the stream of the capture, which is what the warning is about.
-    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+    # Backward accumulates on the stream of the capture, which is what the warning is about; older
+    # PyTorch has none.
+    quiet = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if quiet is not None:
+        quiet(False)
     return cast(Forward, torch.cuda.make_graphed_callables(module, (images,)))
 
 
