@@ -30,7 +30,8 @@ HEAD = """# The zoo
 Backbones that come with the suite. `NAME.safetensors` holds the weights in the compact sparse
 format, `NAME.json` its card, `plans/NAME.toml` how it was trained: `sparsebench sparsify --plan
 models/zoo/plans/NAME.toml --data PICTURES --out FILE` does it again. What the accuracy was measured
-on and what else there is to know, `sparsebench inspect NAME` tells.
+on and what else there is to know, `sparsebench inspect NAME` tells. All of them at once, each in as
+many epochs, `results/scripts/train_zoo.py` trains.
 
 This table is written by `results/scripts/zoo_table.py` from the weights. Zeros are of all
 convolution and linear weights; multiplications are the non-zero ones over the dense network's, for
