@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -193,6 +193,12 @@ class _Run:
                 self.earlier,
                 self._facts(group, ended),
             )
+            self._release(group for i, group in enumerate(self.groups) if i > number)
+
+    def _release(self, later: Iterable[Sequence[Cell]]) -> None:
+        """Let go of networks that no later cell needs: each holds weights, images and threads."""
+        needed = {_place(cell) for group in later for cell in group}
+        self.prepared = {place: one for place, one in self.prepared.items() if place in needed}
 
     def _heat(self, task: Task, group: Sequence[Cell]) -> None:
         """Skip the dense rivals that do not qualify; a run that goes on has had its heat."""
@@ -273,16 +279,16 @@ class _Run:
         }
 
     def _prepare(self, task: Task, cell: Cell) -> Prepared:
-        key = (cell.task, cell.backbone, cell.size, cell.batch_size)
-        if key not in self.prepared:
+        place = _place(cell)
+        if place not in self.prepared:
             self.display.say(f"exporting and checking {cell.backbone}")
-            self.prepared[key] = prepare(
+            self.prepared[place] = prepare(
                 cell.backbone, task, size=cell.size, batch_size=cell.batch_size
             )
-        return self.prepared[key]
+        return self.prepared[place]
 
     def _prepared(self, cell: Cell) -> Prepared | None:
-        return self.prepared.get((cell.task, cell.backbone, cell.size, cell.batch_size))
+        return self.prepared.get(_place(cell))
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
@@ -294,6 +300,11 @@ class _Run:
     def _emit(self, trial: Trial) -> None:
         self.ledger.add(trial)
         self.pace.reach(trial.cell, 1.0)
+
+
+def _place(cell: Cell) -> tuple[str, str, int, int]:
+    """Under which its network is prepared."""
+    return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
 def _most_workers() -> int:

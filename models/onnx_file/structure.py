@@ -6,7 +6,7 @@ produced once, nodes stand in an order in which they can run, nothing is left in
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,9 +129,13 @@ def _order(path: Path, graph: onnx.GraphProto) -> None:
     """Put the nodes into an order that can run, if they are not in one.
 
     Raises:
-        SparsebenchError: there is none, or a tensor is missing or produced twice.
+        SparsebenchError: there is none, or a tensor is missing, or stored or produced twice.
     """
-    known = {"", *(t.name for t in graph.initializer), *(i.name for i in graph.input)}
+    stored = Counter(tensor.name for tensor in graph.initializer)
+    if twice := next((name for name, count in stored.items() if count > 1), None):
+        # Readers take the first or the last of them, and do not agree.
+        raise SparsebenchError(f"'{path}' stores two tensors as '{twice}'.", _DAMAGED)
+    known = {"", *stored, *(i.name for i in graph.input)}
     maker: dict[str, int] = {}
     for place, node in enumerate(graph.node):
         outputs = [name for name in node.output if name]

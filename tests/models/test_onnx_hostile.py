@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,42 @@ def _twice(model: onnx.ModelProto) -> None:
     model.graph.node.append(node("Relu", ["c0"], ["features"]))
 
 
+def _stored_twice(model: onnx.ModelProto) -> None:
+    """The second one all zeros: a sparsity of 100 % for a network that runs with the first."""
+    first = model.graph.initializer[0]
+    zeros = np.zeros(list(first.dims), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(zeros, first.name))
+
+
+def _kept_in(location: str, **more: str) -> Callable[[], onnx.ModelProto]:
+    """The first weight in another file."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, **more}.items():
+            tensor.external_data.add(key=key, value=value)
+
+    return lambda: _changed(change)
+
+
+def _looped() -> onnx.ModelProto:
+    """Images pass through a loop without end."""
+    value = helper.make_tensor_value_info
+    images = [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, [])]
+    body = helper.make_graph(
+        [node("Identity", ["go"], ["on"]), node("Identity", ["x"], ["y"])],
+        "body",
+        [*images, value("x", TensorProto.FLOAT, None)],
+        [value("on", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
+    )
+    stored = {"most": np.array(2**62), "true": np.array(True)}
+    first = node("Conv", ["looped", "w0", "b0"], ["c0"], pads=[1, 1, 1, 1])
+    loop = node("Loop", ["most", "true", "images"], ["looped"], body=body)
+    return model_of([loop, first, *BODY[1:], GEMM], stored=stored)
+
+
 def _claims(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].dims[:] = [10**6, 10**6]
 
@@ -106,6 +143,25 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "my.onnx",
     ),
     "a tensor produced twice": (lambda: _changed(_twice), "'features' is produced more than once"),
+    "a weight stored twice": (lambda: _changed(_stored_twice), "stores two tensors as 'w0'"),
+    "no nodes": (lambda: _changed(lambda m: m.graph.ClearField("node")), "holds no network"),
+    "a loop without end": (_looped, "operator Loop"),
+    "weights in a file that is not there": (_kept_in("none.bin"), "cannot be read as ONNX"),
+    "weights above its folder": (_kept_in("../../../etc/passwd"), "cannot be read as ONNX"),
+    "weights of an absolute path": (_kept_in("/etc/passwd"), "cannot be read as ONNX"),
+    "weights in a folder": (_kept_in("."), "cannot be read as ONNX"),
+    "weights in a pipe": (_kept_in("pipe"), "cannot be read as ONNX"),
+    "weights behind a link": (_kept_in("link"), "cannot be read as ONNX"),
+    "weights in a file that is too short": (_kept_in("part.bin"), "'w0' cannot be read"),
+    "weights beyond the end": (_kept_in("part.bin", offset=str(2**62)), "my.onnx"),
+    "weights in front of the beginning": (_kept_in("part.bin", offset="-8"), "cannot be read"),
+    "an offset that is no number": (_kept_in("part.bin", offset="x"), "cannot be read as ONNX"),
+    "an input of 2^40 rows": (
+        lambda: _changed(
+            lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 2**40)
+        ),
+        "Only square images",
+    ),
     "a weight that claims more than the file": (lambda: _changed(_claims), "the file holds less"),
     "a negative shape": (lambda: _changed(_negative), "my.onnx"),
     "one part of a file many times": (lambda: _changed(_outside), "cannot be read as ONNX"),
@@ -135,6 +191,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
 def test_a_hostile_graph_gets_one_refusal(tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]
     (tmp_path / "part.bin").write_bytes(bytes(40))
+    (tmp_path / "link").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
     path = saved(make(), tmp_path / "my.onnx")
     with pytest.raises(SparsebenchError, match=message):
         inspect_target(str(path))

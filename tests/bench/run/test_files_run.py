@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from onnx import helper
 
 from sparsebench.bench.cli.baselines import named_baselines
+from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from tests.bench.conftest import Result
 from tests.models.onnx_graphs import BODY, model_of, saved, weights
 
@@ -64,6 +67,31 @@ def test_one_bad_file_beside_good_ones_is_one_failed_record(
     assert shown[str(base)] == 0
     alone = cli(*words(tmp_path, pictures, 8, "--backbone", bad, "--out", tmp_path / "alone"))
     assert alone.code == 2 and "holds a cycle" in alone.err
+
+
+def test_networks_of_measured_cells_are_let_go(
+    tmp_path: Path, pictures: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds its weights, a batch of images and a session's threads."""
+    held: list[int] = []
+    prepared: list[weakref.ref[Prepared]] = []
+
+    def counted(*given: Any, **more: Any) -> Prepared:
+        gc.collect()
+        held.append(sum(one() is not None for one in prepared))
+        one = prepare(*given, **more)
+        prepared.append(weakref.ref(one))
+        return one
+
+    monkeypatch.setattr("sparsebench.bench.run.run.prepare", counted)
+    good = saved(model_of([*BODY, GEMM]), tmp_path / "good.onnx")
+    base = saved(dense(), tmp_path / "base.onnx")
+    given = words(tmp_path, pictures, 1, "--batch-size", 2, "--batch-size", 3, "--backbone", good,
+                  "--dense", f"{good}={base}", "--out", tmp_path / "run")  # fmt: skip
+    given[given.index("linear-cached")] = "inference"
+    done = cli(*given)
+    assert done.code == 0, done.err
+    assert held == [0, 1, 0, 1, 0, 1]
 
 
 def test_a_batch_size_of_the_file_s_own_is_measured(
