@@ -1,5 +1,6 @@
 """From records and trials to comparisons: within a run, and between runs."""
 
+from sparsebench.bench.comparisons.accuracy_change import ONE_SEED
 from sparsebench.bench.comparisons.compare_runs import (
     ComparedCell,
     ComparisonOfRuns,
@@ -21,10 +22,12 @@ from sparsebench.bench.comparisons.times import (
     ratio_of_cells,
     run_times,
 )
-from sparsebench.bench.comparisons.within_run import GENERATED, compare_run
+from sparsebench.bench.comparisons.within_run import GENERATED, TOO_FEW_BLOCKS, compare_run
 
 __all__ = [
     "GENERATED",
+    "ONE_SEED",
+    "TOO_FEW_BLOCKS",
     "CellTimes",
     "ComparedCell",
     "ComparisonOfRuns",

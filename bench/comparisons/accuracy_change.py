@@ -31,6 +31,7 @@ from sparsebench.bench.statistics import (
 )
 from sparsebench.bench.workloads import described
 
+ONE_SEED = "One seed, so the change of accuracy has no interval."
 SEEDS_ONLY = (
     "The interval of the accuracy change is over seeds alone: the run kept no record of which test "
     "images were right, so another draw of them is not covered."
@@ -77,7 +78,7 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
         notes.append("The two sides share no seed, so the change has no interval.")
         return AccuracyChange(change, notes=tuple(notes))
     if len(ours) == 1:
-        notes.append("One seed, so the change of accuracy has no interval.")
+        notes.append(ONE_SEED)
     elif change.over == SEEDS:
         notes.append(SEEDS_ONLY)
     error = relative_error_increase(ours, theirs, interval_of(change))

@@ -45,6 +45,9 @@ def best_dense(
 ) -> Record | None:
     """The dense record with the highest throughput among the baseline's peers.
 
+    One with too few blocks for an interval (`CellTimes.is_enough`) comes after all others: where
+    all are so, the fastest by its point is what totals refer to, and no "best dense".
+
     Args:
         partner: the dense baseline (or any dense record) that asks.
         records: all of the run.
@@ -58,7 +61,11 @@ def best_dense(
         for record in dense_peers(partner, records)
         if record.id in times and times[record.id].blocks
     ]
-    return min(peers, key=lambda record: times[record.id].level.mid, default=None)
+    return min(
+        peers,
+        key=lambda record: (not times[record.id].is_enough, times[record.id].level.mid),
+        default=None,
+    )
 
 
 def dense_against_best(

@@ -36,11 +36,16 @@ class CellTimes:
         chosen = [name for name in here if launches is None or name in launches]
         return tuple(samples for name in chosen or here for samples in here[name])
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are blocks enough for an interval; else the cell may win nothing."""
+        return len(self.blocks) >= LEAST_BLOCKS
+
     @cached_property
     def level(self) -> Interval:
         """Seconds per item over the blocks, with the interval of its logarithm between them."""
         found = geometric_interval([math.exp(log_time(self.of(block))) for block in self.blocks])
-        if len(self.blocks) < LEAST_BLOCKS:
+        if not self.is_enough:
             return Interval(found.mid, 0.0, math.inf, found.count)
         return found
 

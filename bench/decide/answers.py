@@ -12,6 +12,7 @@ from sparsebench.bench.decide.evidence import Need, accuracy_need, blocks_need
 from sparsebench.bench.decide.uncertain import Uncertain
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 from sparsebench.bench.workloads.inference import Inference
 
 INFERENCE = Inference.name
@@ -140,7 +141,8 @@ class Standing:
     @property
     def is_shown(self) -> bool:
         """Whether it may be taken."""
-        return self.accuracy == "shown" and (self.claim is None or self.claim.verdict == "better")
+        faster = self.claim is None or self.claim.verdict == "better"
+        return self.accuracy == "shown" and self.candidate.is_timed and faster
 
     @property
     def chance(self) -> float:
@@ -158,17 +160,16 @@ class Answer:
         limits: what can be accepted.
         kind: of answer; "none" where no variant has both a time and an accuracy.
         take: the variant to take; None unless `kind` is "sparse" or "dense".
-        dense: the fastest dense one that is shown to be within the limits.
-        hurdle: the best dense one, that every speed is against: the fastest whose accuracy is not
-            ruled out.
+        dense: the fastest dense one with an interval that is shown to be within the limits.
+        hurdle: what every speed is against: the fastest dense one whose accuracy is not ruled out.
         fp32: the best dense one of those that compute in fp32; the hurdle where that one does.
         over_fp32: `take`, or the likeliest where nothing is taken, and its speed against `fp32`.
         standings: all that fit but for the accuracy, fastest first.
         runner_up: the next fastest that is accurate enough.
         lead: speed of `take` against the runner-up.
         peers: those accurate enough and not significantly slower than `take`, and the verdict.
-        open: sparse ones that are neither shown nor ruled out, the likeliest first, or the hurdle;
-            only where they are why nothing is shown.
+        open: sparse ones that are neither shown nor ruled out, the likeliest first, or the hurdle,
+            or all where none has an interval; only where they are why nothing is shown.
         too_slow: fit but for the latency.
         unlicensed: left out because of their engines' licence.
     """
@@ -189,6 +190,11 @@ class Answer:
     too_slow: tuple[Candidate, ...] = ()
     unlicensed: tuple[Candidate, ...] = ()
 
+    @property
+    def best_dense(self) -> Candidate | None:
+        """The hurdle; None where its times have no interval, for then it is only a reference."""
+        return self.hurdle if self.hurdle is not None and self.hurdle.is_timed else None
+
     def standing(self, candidate: Candidate | None) -> Standing | None:
         """That of one of its candidates."""
         return next((one for one in self.standings if one.candidate is candidate), None)
@@ -196,6 +202,8 @@ class Answer:
     def first(self, accuracy: Shown, *, faster: bool = True) -> Standing | None:
         """The fastest sparse one with that accuracy; only ones faster than what is taken."""
         than = self.take or self.dense
+        if faster and than is None and self.kind == "not shown":
+            return None  # nothing has an interval to be faster than
         for one in self.standings:
             if faster and one.candidate is than:
                 return None
@@ -217,7 +225,10 @@ class Answer:
                 for one in first.candidate.cells.values()
             ]
             found.append(max(each, key=lambda need: need.about or math.inf))
-        if first.claim is not None and first.claim.verdict == "inconclusive":
-            claim = first.claim
+        claim = first.claim
+        if claim is not None and claim.verdict == "inconclusive":
             found.append(blocks_need(claim.log, claim.ratio.blocks, claim.factor))
+        elif not first.candidate.is_timed:
+            fewest = min(len(cell.times.blocks) for cell in first.candidate.cells.values())
+            found.append(Need("blocks", fewest, LEAST_BLOCKS))
         return tuple(found)

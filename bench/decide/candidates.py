@@ -85,8 +85,9 @@ class Measurement:
 
     @cached_property
     def log_seconds(self) -> Uncertain:
-        """Logarithm of the seconds an image, over the blocks."""
-        return of_values([log_time(self.times.of(block)) for block in self.times.blocks])
+        """Logarithm of the seconds an image, over the blocks; no error where they are too few."""
+        found = of_values([log_time(self.times.of(block)) for block in self.times.blocks])
+        return found if self.times.is_enough else Uncertain(found.mid, None, 0)
 
     @property
     def items(self) -> int:
@@ -123,6 +124,11 @@ class Candidate:
     def is_dense(self) -> bool:
         """Whether it is a dense baseline."""
         return self.record.backbone.is_dense
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether its times have an interval on every task; else it may win nothing."""
+        return all(cell.times.is_enough for cell in self.cells.values())
 
     @property
     def batch_size(self) -> int:

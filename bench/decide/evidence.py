@@ -21,6 +21,7 @@ from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import FAMILY_ERROR, SMALLEST_EFFECT_OF_INTEREST
 from sparsebench.bench.statistics.changes import two_sided
 from sparsebench.bench.statistics.intervals import CONFIDENCE, t_quantile
+from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 
 MOST = 1000
 """More seeds or blocks than this are not asked for."""
@@ -132,7 +133,7 @@ def blocks_need(log: Uncertain, blocks: int, factor: float) -> Need:
         factor: Holm's correction of its p-value, 1 or more.
     """
     if log.error is None:
-        return Need("blocks", blocks, 3)
+        return Need("blocks", blocks, LEAST_BLOCKS)
     threshold, spread = math.log1p(SMALLEST_EFFECT_OF_INTEREST), log.error * math.sqrt(blocks)
 
     def told(count: int) -> bool:

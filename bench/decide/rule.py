@@ -20,6 +20,10 @@ where a sparse variant would be taken but for a hurdle whose accuracy is open. W
 variant fits the limits, the fastest one that is shown to be accurate is taken; where nothing fits
 at all, the answer is "nothing fits".
 
+*Too few blocks*: a variant whose times have no interval on some task (fewer than three blocks) is
+never taken and never the best dense one. Where no dense variant has an interval, ratios refer to
+the fastest by its point, and nothing is shown.
+
 *Ties*: of the variants that are accurate enough, those that are not significantly slower than the
 one taken (Holm over them) are named with it, *tied* or *inconclusive*.
 """
@@ -53,10 +57,11 @@ class Race:
         cost: what is to be small, seconds an image by default.
 
     Attributes:
-        runners: those that fit but, perhaps, for the accuracy, the fastest first.
+        runners: those that fit but, perhaps, for the accuracy: the fastest first, those without
+            an interval after the others.
         hurdle: the fastest dense one whose accuracy is not ruled out.
         fp32: the same, of those that compute in fp32.
-        dense: the fastest dense one that is shown to be accurate enough.
+        dense: the fastest dense one with an interval that is shown to be accurate enough.
         tests: sparse runner -> its ratio to the hurdle; empty where there is none.
     """
 
@@ -69,7 +74,10 @@ class Race:
     ) -> None:
         self.question, self.limits, self.ratios = question, limits, ratios
         licensed = [one for one in question.candidates if limits.licensed(one)]
-        self.runners = sorted((one for one in licensed if limits.in_time(one)), key=cost)
+        self.runners = sorted(
+            (one for one in licensed if limits.in_time(one)),
+            key=lambda one: (not one.is_timed, cost(one)),
+        )
         self.too_slow = tuple(one for one in licensed if one not in self.runners)
         self.unlicensed = tuple(one for one in question.candidates if one not in licensed)
         self.accuracy = {one: limits.accurate(one) for one in self.runners}
@@ -79,7 +87,9 @@ class Race:
         self.fp32 = next(
             (one for one in open_ones if one.record.engine.precision == REFERENCE_PRECISION), None
         )
-        self.dense = next((one for one in dense if self.accuracy[one] == "shown"), None)
+        self.dense = next(
+            (one for one in dense if self.accuracy[one] == "shown" and one.is_timed), None
+        )
         self.tests: dict[Candidate, Ratio] = {}
         if self.hurdle is not None:
             sparse = (one for one in self.runners if not one.is_dense)
@@ -122,6 +132,8 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
         against = _claims({one: race.ratios(one, dense) for one in within})
         if any(claim.verdict == "better" for claim in against.values()):
             unsure = [one for one in standings if one.candidate is hurdle]
+    if best is None and not unsure and dense is None:
+        unsure = [o for o in standings if not o.candidate.is_timed and o.accuracy != "ruled out"]
     kind: Kind
     if not race.question.candidates:
         kind = "none"
@@ -134,7 +146,7 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
     take = {"sparse": best, "dense": dense}.get(kind)
     others = [one for one in accurate if one is not take]
     lead = _claims({one: race.ratios(take, one) for one in others}) if take else {}
-    runner_up = others[0] if take and others else None
+    runner_up = next((one for one in others if one.is_timed), None) if take else None
     likeliest = tuple(sorted(unsure, key=lambda o: -o.chance)) if kind == "not shown" else ()
     told = take or (likeliest[0].candidate if likeliest else None)
     over_fp32 = None
@@ -176,14 +188,15 @@ def _claims(
 def most_accurate(question: Question) -> tuple[Candidate, Uncertain, Verdict] | None:
     """The sparse variant with the best mean accuracy change over the tasks, in points.
 
-    The verdict is on its change against the dense baseline, corrected (Holm) over the variants; an
-    accuracy that several engines share counts once.
+    One whose change has no interval is not compared. The verdict is on its change against the
+    dense baseline, corrected (Holm) over the variants; an accuracy that several engines share
+    counts once.
     """
     changes: dict[tuple[str, float], tuple[Candidate, Uncertain]] = {}
     for one in question.candidates:
         each = [cell.evidence.change for cell in one.cells.values()]
         mean = combined([(1 / len(each), change) for change in each])
-        if not one.is_dense:
+        if not one.is_dense and mean.error is not None:
             changes.setdefault((one.record.backbone.name, mean.mid), (one, mean))
     if not changes:
         return None

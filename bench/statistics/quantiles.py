@@ -39,6 +39,18 @@ def quantile_interval(
     return Interval(float(middle), low, high, int(values.size))
 
 
+def least_samples(quantile: float, confidence: float = CONFIDENCE) -> int:
+    """How many independent samples an interval of a quantile above a half takes.
+
+    The largest of n must lie above the quantile with all but half of the error: q^n <= error / 2.
+
+    Args:
+        quantile: 0.5-1, exclusive.
+        confidence: coverage, at least.
+    """
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(quantile))
+
+
 def blocked_quantile(
     blocks: Sequence[ArrayLike], quantile: float, confidence: float = CONFIDENCE
 ) -> Interval | None:

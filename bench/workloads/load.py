@@ -8,6 +8,7 @@ every stream sends its next request when the last one is answered, never shows a
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -40,17 +41,38 @@ class Load:
         return (len(self.latencies) - self.unanswered) / self.elapsed
 
 
-def arrivals(rate: float, seconds: float, seed: int) -> tuple[float, ...]:
+@dataclass(frozen=True)
+class Duration:
+    """How long requests are sent: so many seconds, and on until there are enough of them.
+
+    Attributes:
+        seconds: at least.
+        requests: that are enough, at least one.
+        most: seconds after which none is sent, enough or not; `seconds` or more.
+    """
+
+    seconds: float
+    requests: int = 1
+    most: float = math.inf
+
+    def is_over(self, elapsed: float, count: int) -> bool:
+        """Whether, after so many seconds and requests, no other one is sent."""
+        return elapsed >= (self.most if count < self.requests else self.seconds)
+
+
+def arrivals(rate: float, duration: Duration, seed: int) -> tuple[float, ...]:
     """Moments of a Poisson process, seconds from its beginning, at least one.
 
     Args:
         rate: requests a second.
-        seconds: how long it lasts.
+        duration: how long it lasts.
         seed: the same gives the same moments.
     """
     rng = np.random.default_rng(seed)
     found = [float(rng.exponential(1 / rate))]
-    while (following := found[-1] + float(rng.exponential(1 / rate))) < seconds:
+    while not duration.is_over(
+        following := found[-1] + float(rng.exponential(1 / rate)), len(found)
+    ):
         found.append(following)
     return tuple(found)
 
@@ -95,13 +117,13 @@ def offer(
 
 
 def back_to_back(
-    streams: Sequence[Request], seconds: float, *, now: Callable[[], float] = time.perf_counter
+    streams: Sequence[Request], duration: Duration, *, now: Callable[[], float] = time.perf_counter
 ) -> Load:
     """Every stream sends its next request when the last one is answered.
 
     Args:
         streams: each serves one request at a time, at least one.
-        seconds: after which none sends another one.
+        duration: after which none sends another one.
         now: seconds, never going back; for tests.
 
     Raises:
@@ -116,7 +138,7 @@ def back_to_back(
             request()
             end = now()
             latencies.append(end - start)
-            if end - begin >= seconds:
+            if duration.is_over(end - begin, len(latencies)):
                 return
 
     _share(streams, range(len(streams)), loop)

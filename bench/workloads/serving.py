@@ -10,11 +10,13 @@ one that a client has, outside of the engine's process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sparsebench.bench.statistics.quantiles import least_samples
 from sparsebench.bench.workloads.settings import Settings, at_least
 from sparsebench.bench.workloads.workload import Workload
 from sparsebench.models.errors import SparsebenchError
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from sparsebench.exporters.worker.client import EngineWorker
 
 WARMUP_CALLS = 10
+TAIL = 0.99
+"""The quantile that a run must have requests enough for."""
+MOST_TIMES = 6
+"""So many times the asked seconds at most are spent on that."""
 SERVED = "serving"
 """Key of a trial's ``extra``: rates and what became of the requests."""
 OVERLOADED = "overloaded"
@@ -39,8 +45,9 @@ class ServingSettings(Settings):
     Attributes:
         streams: sessions that serve at once; they share the cell's threads.
         rate: requests a second that arrive; 0: every stream sends one after the other.
-        seconds: how long requests are sent in each block. After as long again those that still
-            wait are given up.
+        seconds: how long requests are sent in each block, and on until the blocks together have
+            enough of them for an interval of p99, but no longer than six times so long. After
+            `seconds` more those that still wait are given up.
         seed: of the arrivals.
     """
 
@@ -94,7 +101,7 @@ def _trial(one: Ready, context: BlockContext, place: int, stack: ExitStack) -> T
     from sparsebench.bench.machine.energy import joules_per_image, read_energy
     from sparsebench.bench.records import PEAK_MEMORY, VISITS, utc_now
     from sparsebench.bench.workloads.block_context import known, make_trial
-    from sparsebench.bench.workloads.load import arrivals, back_to_back, offer
+    from sparsebench.bench.workloads.load import Duration, arrivals, back_to_back, offer
 
     own = context.plan.section(Serving.name, ServingSettings)
     started = utc_now()
@@ -108,11 +115,13 @@ def _trial(one: Ready, context: BlockContext, place: int, stack: ExitStack) -> T
     ]
     requests = [lambda worker=worker, slot=slot: worker.call(slot) for worker, slot in pairs]
     energy, before = read_energy(), [worker.usage()[0] for worker in workers]
+    enough = math.ceil(least_samples(TAIL) / context.plan.repeats)
+    duration = Duration(own.seconds, enough, MOST_TIMES * own.seconds)
     if own.rate:
-        moments = arrivals(own.rate, own.seconds, own.seed)
+        moments = arrivals(own.rate, duration, own.seed)
         load = offer(requests, moments, patience=own.seconds)
     else:
-        load = back_to_back(requests, own.seconds)
+        load = back_to_back(requests, duration)
     after = [worker.usage() for worker in workers]
     spent = [now.since(then) for (now, _), then in zip(after, before, strict=True)]
     waited = known([delay for _, delay in spent])

@@ -117,11 +117,12 @@ def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
 
     The variance of the seeds' means, and what the images' means, inside classes, add beyond the
     residuals that are in it already; each with its own quantile of t. At least what would not be
-    seen in as many images, and further out where the images' means are skewed.
+    seen in as many images, and further out where the images' means are skewed, or the seeds'.
     """
     s, n = values.shape
     names = np.unique(classes)
     variance, rest, squared_weights, shares, of_seed = 0.0, 0.0, 0.0, [], np.zeros(s)
+    rates = {sign: np.zeros(s) for sign in (-1, 1)}
     for name in names:
         part = values[:, classes == name]
         size, weight = part.shape[1], 1 / (len(names) * part.shape[1])
@@ -134,15 +135,33 @@ def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
         shares.append(weight * (images - images.mean()))
         squared_weights += weight**2 * size
         of_seed += seeds / len(names)
+        for sign in rates:
+            rates[sign] += (sign * part > 0).mean(axis=1) / len(names)
     share = np.concatenate(shares)
     t = stats.t.ppf(0.975, n - len(names))
-    half = math.sqrt(
-        t**2 * max(variance - rest, 0) + stats.t.ppf(0.975, s - 1) ** 2 * of_seed.var(ddof=1) / s
-    )
-    half = max(half, 100 * (1 - 0.05**squared_weights))
+    both = t**2 * max(variance - rest, 0) + stats.t.ppf(0.975, s - 1) ** 2 * stats.sem(of_seed) ** 2
+    cubes = {sign: rate.mean() ** 3 for sign, rate in rates.items()}
+    half = {}
+    for sign, rate in rates.items():
+        skew = (cubes[sign] - cubes[-sign]) / (sum(cubes.values()) or 1)
+        more = _uneven(rate, 1 / squared_weights) if s > 1 and skew > 0 else 0.0
+        half[sign] = max(math.sqrt(both + skew * more), 100 * (1 - 0.05**squared_weights))
     out = (2 * t**2 + 1) / 6 * (share**3).sum() / (share**2).sum() if share.any() else 0.0
     middle = float(of_seed.mean())
-    return middle - half + min(out, 0.0), middle + half + max(out, 0.0)
+    return middle - half[-1] + min(out, 0.0), middle + half[1] + max(out, 0.0)
+
+
+def _uneven(rates: np.ndarray, images: float) -> float:
+    """Square, in points, by which Cox's end of a mean rate lies beyond that of its t-interval."""
+    smooth = (images * rates + 0.5) / (images + 1)
+    logits = np.log(smooth) - np.log1p(-smooth)
+    mean = smooth.mean()
+    spread = max(logits.var(ddof=1) - 1 / ((images + 1) * mean * (1 - mean)), 0.0)
+    t, s = stats.t.ppf(0.975, len(rates) - 1), len(rates)
+    error = math.sqrt(spread / s + spread**2 / 2 / (s - 1))
+    end = 1 / (1 + math.exp(-(logits.mean() + spread / 2 + t * error)))
+    beyond = max(end - mean, 0.0) ** 2 - (t * stats.sem(rates)) ** 2
+    return float(100**2 * max(beyond, 0.0))
 
 
 def _answers(run: Path, accuracy: Any) -> dict[Any, Any]:

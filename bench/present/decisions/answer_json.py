@@ -75,7 +75,7 @@ def answer_json(words: Said) -> dict[str, Any]:
         "dense_partner": question.baseline,
         "take": _candidate(answer, answer.take),
         "winner": _candidate(answer, answer.take),
-        "best_dense": _candidate(answer, answer.hurdle),
+        "best_dense": _candidate(answer, answer.best_dense),
         "best_fp32_dense": _candidate(answer, answer.fp32),
         "over_best_fp32_dense": _over_fp32(answer),
         "best_sparse": _stood(answer, sparse),

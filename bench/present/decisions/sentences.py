@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from sparsebench.bench.decide import Answer, Candidate, Limits, Question, RunData, Study
 from sparsebench.bench.decide.answers import CALLS_WITHIN, Claim, Standing
 from sparsebench.bench.decide.rule import most_accurate
-from sparsebench.bench.decide.uncertain import Uncertain
 from sparsebench.bench.present.decisions.amounts import (
     chance,
     milliseconds,
@@ -216,7 +215,7 @@ def _remarks(
         if names:
             listed = ", ".join(names[:MOST_NAMED])
             yield (Piece(head, True), Piece(f": against {listed}{more}."))
-    if answer.fp32 is not None and answer.fp32 is not answer.hurdle:
+    if answer.fp32 is not None and answer.fp32.is_timed and answer.fp32 is not answer.hurdle:
         yield _best_fp32(answer.fp32, answer.over_fp32)
     second = answer.standing(answer.runner_up)
     dense = second is not None and second.candidate is answer.dense  # the headline has it
@@ -240,7 +239,8 @@ def _remarks(
         yield _for_production(answer.take, production)
     best = most_accurate(answer.question)
     if best is not None:
-        mean, word = Piece(_points(best[1]), True), WORDS.get(best[2], best[2])
+        told = numbers.points(Delta(best[1].mid, best[1].interval()))
+        mean, word = Piece(" ".join(told), True), WORDS.get(best[2], best[2])
         yield (Piece("Most accurate sparse", True), Piece(f": {best[0].name}, "), mean,
                Piece(f" points against dense, {word}."))  # fmt: skip
     if parts:
@@ -296,11 +296,12 @@ def _speed(claim: Claim, candidate: Candidate) -> Sentence:
 def _change(candidate: Candidate) -> Sentence:
     worst = candidate.worst
     where = "" if len(candidate.cells) == 1 else f" at worst ({worst.record.task.name})"
-    return (Piece(_points(worst.evidence.change), True), Piece(f" points{where}"))
-
-
-def _points(change: Uncertain) -> str:
-    return " ".join(numbers.points(Delta(change.mid, change.interval())))
+    point, spread = numbers.points(
+        Delta(worst.evidence.change.mid, worst.evidence.change.interval())
+    )
+    if spread == numbers.NO_INTERVAL:
+        return (Piece(point, True), Piece(f" points{where} ({spread})"))
+    return (Piece(f"{point} {spread}", True), Piece(f" points{where}"))
 
 
 def _name(candidate: Candidate | None) -> str:

@@ -145,7 +145,10 @@ def _dense_points(
         if not selection.holds(record):
             continue
         best = best_dense(record, records, times)
-        ratio = UNITY if best is record else dense_against_best(record, records, times)
+        if best is record:
+            ratio = UNITY if times[record.id].is_enough else None
+        else:
+            ratio = dense_against_best(record, records, times)
         if ratio is not None and ratio.ci95 is not None:
             stored = Estimate(ratio.median, ratio.ci95, ratio.blocks)
             points.append(_point(record, stored, (0.0, 0.0, 0.0)))

@@ -79,7 +79,7 @@ def _chosen(answer: Answer, most: int) -> list[tuple[str, Standing]]:
     shown = [one for one in answer.standings if one.accuracy == "shown"]
     roles = (
         ("taken", answer.standing(answer.take)),
-        ("best dense", answer.standing(answer.hurdle)),
+        ("best dense" if answer.best_dense else "reference", answer.standing(answer.hurdle)),
         ("best fp32 dense", answer.standing(answer.fp32)),
         ("not shown", answer.open[0] if answer.open else None),
         ("fastest sparse within", next((o for o in shown if not o.candidate.is_dense), None)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sparsebench.bench.comparisons import ComparisonOfRuns
 from sparsebench.bench.present.table import DASH, Entry, Table
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.wording import CHANGE
 
 
@@ -26,4 +27,5 @@ def compared_table(result: ComparisonOfRuns) -> Table:
     notes = [f"{cell.cell}: {cell.reason}" for cell in result.cells if cell.reason]
     for name, only in ((result.a, result.only_a), (result.b, result.only_b)):
         notes += [f"Only in {name}: {', '.join(only)}."] if only else []
-    return Table.of(f"{result.b} against {result.a}", header, rows, *notes, *result.notes)
+    title = f"{result.b} against {result.a}"
+    return said_once(Table.of(title, header, rows, *notes, *result.notes))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sparsebench.bench.comparisons import ONE_SEED, TOO_FEW_BLOCKS
 from sparsebench.bench.present.table import DASH, Column, Entry, Line, Table
 from sparsebench.bench.present.tables import numbers, theory
+from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.rows import Row, Section, facets_of
 from sparsebench.bench.present.tables.wording import (
     BASELINE,
@@ -13,6 +15,7 @@ from sparsebench.bench.present.tables.wording import (
     BEST_ENGINE,
     CHANGE,
     MINIMUM_EFFECT,
+    REFERENCE,
     SAME_ENGINE,
     SPEED_ONLY,
     caption,
@@ -22,6 +25,7 @@ from sparsebench.bench.present.tables.wording import (
 from sparsebench.bench.records import Delta, Estimate
 
 ACCURACY = "accuracy %"
+SAID_BY_GAPS = (ONE_SEED, TOO_FEW_BLOCKS)
 MEANINGS = {
     ACCURACY: "On the test images, with a 95% interval over images and training seeds.",
     CHANGE: "Percentage points against the dense baseline, paired by image and seed.",
@@ -47,8 +51,9 @@ def main_table(
     notes = [f"{told}." for told in settings] if len(settings) == 1 else [
         f"{section.task}: {section.settings}." for section in sections if section.rows
     ]  # fmt: skip
-    notes += dict.fromkeys(note for section in sections for note in section.notes)
-    return Table(
+    more = (note for section in sections for note in section.notes)
+    notes += dict.fromkeys(note for note in more if not note.startswith(SAID_BY_GAPS))
+    table = Table(
         title,
         (
             Column("backbone"), *([Column("task")] if several else []),
@@ -77,6 +82,7 @@ def main_table(
         grouped=True,
         commands=commands is not None,
     )  # fmt: skip
+    return said_once(table)
 
 
 _SHORT = {CHANGE: "change (pp)", MINIMUM_EFFECT: "MDE"}
@@ -98,8 +104,8 @@ def fields(row: Row) -> dict[str, Entry]:
         SAME_ENGINE: Entry(BASELINE, "", 1.0, "muted")
         if row.record.backbone.is_dense
         else ratio_entry(row.speedup, word),
-        BEST_ENGINE: Entry(BEST_DENSE, "", 1.0, "muted")
-        if row.best
+        BEST_ENGINE: Entry(BEST_DENSE if row.best else REFERENCE, "", 1.0, "muted")
+        if row.reference
         else ratio_entry(row.total, row.total_verdict or ""),
         "verdict": Entry(word, tone=word),
         MINIMUM_EFFECT: Entry(seen_words(row), sort=told.smallest_effect if told else None),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sparsebench.bench.comparisons import by_cell, run_times
 from sparsebench.bench.present.table import Column, Entry, Line, Table
+from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.main import delta_entry, ratio_entry
 from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
@@ -75,7 +76,8 @@ def means_table(one: OverTasks) -> Table:
     )  # fmt: skip
     titles = ("backbone", "engine", SAME_ENGINE, BEST_ENGINE, f"worst {CHANGE}", "worst on")
     columns = tuple(Column(name, 2 <= place < 5) for place, name in enumerate(titles))
-    return Table(f"{one.workload} over {len(one.tasks)} tasks", columns, lines, (MEANS,))
+    title = f"{one.workload} over {len(one.tasks)} tasks"
+    return said_once(Table(title, columns, lines, (MEANS,)))
 
 
 def profile_table(one: OverTasks) -> Table:

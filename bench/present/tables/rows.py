@@ -19,6 +19,7 @@ from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.present.table import Entry, Table
 from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.workloads import described
@@ -38,10 +39,10 @@ class Row:
         delta: change against the dense baseline.
         speed: images a second or seconds, with interval.
         speedup: against the dense baseline on the same engine; None for a dense cell.
-        total: against the best dense engine; None for that one itself.
+        total: against the best dense engine; None for the reference itself.
         verdict: of the speed-up, corrected over the run; for a dense cell None.
-        total_verdict: of the total, corrected too; None for the best dense cell.
-        best: whether it is the best dense cell of its backbone.
+        total_verdict: of the total, corrected too; None for the reference.
+        reference: whether totals of its backbone are against it, the fastest dense cell.
         training: epochs and target of step-by-step training, both sides as in
             `Comparison.training`, of which :meth:`of_training` is its own; else None.
     """
@@ -56,8 +57,13 @@ class Row:
     total: Estimate | None
     verdict: str | None
     total_verdict: str | None
-    best: bool
+    reference: bool
     training: Mapping[str, Any] | None = None
+
+    @property
+    def best(self) -> bool:
+        """Whether it is the best dense cell; no cell is without an interval."""
+        return self.reference and self.speed.ci95 is not None
 
     def of_training(self, key: str) -> Any:
         """Its own side of a fact of its training; None where unknown."""
@@ -136,8 +142,11 @@ def row_table(
         words=2,
     )
     lines = zip(made.lines, told, strict=True)
-    return replace(
-        made, lines=tuple(replace(line, facets=facets_of(section, row)) for line, (row, _) in lines)
+    return said_once(
+        replace(
+            made,
+            lines=tuple(replace(line, facets=facets_of(section, row)) for line, (row, _) in lines),
+        )
     )
 
 
@@ -194,11 +203,11 @@ def _row(
     accuracy = accuracy_of(record, records)
     total: Estimate | None = None
     total_verdict: str | None = None
-    best = False
+    reference = False
     if comparison is not None:
         total, total_verdict = comparison.total, comparison.total_verdict
     elif record.backbone.is_dense:
-        best = best_dense(record, records, times) is record
+        reference = best_dense(record, records, times) is record
         total, total_verdict = totals.get(record.id, (None, None))
     return Row(
         record=record,
@@ -211,7 +220,7 @@ def _row(
         total=total,
         verdict=None if comparison is None else comparison.verdict,
         total_verdict=total_verdict,
-        best=best,
+        reference=reference,
         training=(comparison and comparison.training) or own_training(record, records),
     )
 

@@ -88,7 +88,7 @@ def _record(section: Section, row: Row) -> dict[str, Any]:
         values |= _ends("speedup_same_engine", 1.0, (1.0, 1.0))
     if row.speedup is not None:
         values |= _ends("speedup_same_engine", row.speedup.median, row.speedup.ci95)
-    if row.best:
+    if row.reference:
         values |= _ends("speedup_best_dense", 1.0, (1.0, 1.0))
     if row.total is not None:
         values |= _ends("speedup_best_dense", row.total.median, row.total.ci95)

@@ -42,7 +42,7 @@ def training_table(section: Section) -> Table | None:
 def training_details(section: Section) -> Table | None:
     """What each seed did, best epochs, memory; None where the workload has no epochs."""
 
-    def cells(row: Row) -> Sequence[str] | None:
+    def cells(row: Row) -> Sequence[str | Entry] | None:
         return None if row.training is None else _details(row)
 
     return row_table(section, "details of the training", DETAILS, cells, DETAILS_CAPTION)
@@ -61,7 +61,7 @@ def training_caption(section: Section) -> str:
             f"The target is the dense baseline's mean validation accuracy minus "
             f"{targets[0][1]:g} points (here {shown}); missed: seeds that "
             "never reach it, which count as infinite; against dense: time to target, dense over "
-            "sparse."
+            "sparse, of medians over seeds and without an interval."
         )
     if section.workload == ONLINE:
         words.append("Break-even: from so many epochs on, linear-cached is cheaper.")
@@ -109,7 +109,7 @@ def best_accuracy(record: Record) -> Accuracy | None:
     return Accuracy.of(told.metric, told.best_epoch_per_seed, told.seeds)
 
 
-def _details(row: Row) -> tuple[str, ...]:
+def _details(row: Row) -> tuple[str | Entry, ...]:
     record = row.record
     last, best = record.accuracy, best_accuracy(record)
     epochs = best_epochs(record)
@@ -118,8 +118,8 @@ def _details(row: Row) -> tuple[str, ...]:
     pieces = (record.extra.get("execution") or {}).get("accumulate")
     after = accumulated(record)
     return (
-        DASH if last is None else " ".join(numbers.percent(last)),
-        DASH if best is None else " ".join(numbers.percent(best)),
+        DASH if last is None else Entry(*numbers.percent(last)),
+        DASH if best is None else Entry(*numbers.percent(best)),
         f"{median(epochs):g} ({min(epochs)}{DASH}{max(epochs)})" if epochs else DASH,
         DASH if missed is None else ", ".join(map(str, missed)) or "none",
         DASH if memory is None else f"{memory / 1e9:.3g} GB",
@@ -137,11 +137,7 @@ def _cells(row: Row) -> tuple[str | Entry, ...]:
         NEVER if never(row) else _number(row.of_training("seconds_to_target")),
         DASH if missed is None else f"{missed} of {len(curves_of(row.record))}",
         # Of medians over seeds.
-        Entry("dense")
-        if dense
-        else Entry(DASH)
-        if ratio is None
-        else Entry(f"{ratio:.2f}×", numbers.NO_INTERVAL),
+        Entry("dense") if dense else Entry(DASH) if ratio is None else Entry(f"{ratio:.2f}×"),
         _number(row.of_training("break_even_epoch")),
     )
 

@@ -18,6 +18,7 @@ DEEPSPARSE_WARNING = (
 )
 SPEED_ONLY = "speed only"
 BEST_DENSE = "best dense"
+REFERENCE = "reference"  # what totals are against where no dense cell has an interval
 BASELINE = "baseline"
 # Titles of columns.
 CHANGE = "accuracy change (pp)"

@@ -26,6 +26,7 @@ from sparsebench.models.errors import NothingMeasuredError, SparsebenchError, Un
 from tests.bench.decide.made import cell, run_of
 
 POINTS = (90.0, 90.2, 90.4)
+DENSE_NAME = "resnet18/dense on onnxruntime"
 DENSE = cell("dense", "onnxruntime", (1e-3,) * 3, POINTS)
 # 4 times as fast, loses 1 point: in every seed exactly
 FAST = cell("acdc-90", "deepsparse", (0.25e-3,) * 3, (89.0, 89.2, 89.4))
@@ -202,6 +203,38 @@ def test_production_has_one_source_and_leaves_out_what_does_not_say() -> None:
     asked_of = inference(asked(DENSE, foreign, production=True))
     assert asked_of.kind == "dense"
     assert [one.facts.production for one in asked_of.unlicensed] == [None]
+
+
+def test_a_cell_with_too_few_blocks_wins_nothing() -> None:
+    """Two blocks have no interval: such a cell is neither taken nor the best dense, fast or not."""
+    quick_dense = cell("dense", "openvino", (0.1e-3,) * 2, POINTS)
+    quick_sparse = cell("acdc-50", "openvino", (0.05e-3,) * 2, POINTS)
+    answer = inference(asked(DENSE, FAST, quick_dense, quick_sparse, max_accuracy_loss=1.5))
+    assert answer.best_dense is not None and answer.best_dense.name == DENSE_NAME
+    assert answer.dense is answer.best_dense
+    assert answer.kind == "sparse" and answer.take is not None
+    assert answer.take.name == "resnet18/acdc-90 on deepsparse"
+    assert answer.runner_up is answer.dense
+
+
+@pytest.mark.parametrize("others", [(), (cell("acdc-90", "torch", (0.2e-3,), (80.0,) * 3),)])
+def test_one_block_of_dense_alone_is_not_an_answer(others: tuple[Record, ...]) -> None:
+    advice = asked(cell("dense", "onnxruntime", (1e-3,), POINTS), *others)
+    answer = inference(advice)
+    assert answer.kind == "not shown" and answer.take is None and answer.dense is None
+    assert answer.best_dense is None and advice.exit_code != 0
+    assert [(need.what, need.now, need.about) for need in answer.needs] == [("blocks", 1, 3)]
+
+
+def test_two_blocks_of_two_runs_have_no_interval_either() -> None:
+    """Ratios of cells of two runs came with an interval from two blocks a side."""
+    runs = [
+        run_of(cell("dense", "onnxruntime", (1e-3, 1.1e-3), POINTS), name="one"),
+        run_of(cell("dense", "openvino", (2e-3, 2.1e-3), POINTS), name="two"),
+    ]
+    answer = next(one.answer for one in advise(runs, Request(batch_size=64)).answers)
+    ratios = [one.claim.ratio for one in answer.standings if one.claim is not None]
+    assert [ratio.ci95 for ratio in ratios] == [None]
 
 
 def test_one_block_or_one_seed_shows_nothing_and_says_what_would() -> None:

@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from sparsebench.bench.statistics import crossed_interval, mean_interval, proportion_interval
+from sparsebench.bench.statistics.uneven_seeds import reach_of_mean
 from tests.bench.statistics.crossed_model import Model
 
 # Seeds, images, networks: accuracies 0.5 to 0.99; images of equal and of very unequal
@@ -34,6 +35,10 @@ CORNERS = [
     # One of the two is always right, so that all differences speak for one side.
     (3, 100, Model(0.95, 0.99995, difficulty=20.0)),
     (3, 100, Model(0.97, 0.99995, difficulty=20.0)),
+    # The same, and its seeds fail rarely and much: accuracies of 94 to 99.7 %. It covered 83-88 %.
+    (3, 539, Model(0.95, 0.99995, difficulty=0.7, shared=0.5, seeds=0.6)),
+    (5, 2000, Model(0.985, 0.99995, difficulty=0.7, shared=0.5, seeds=0.6)),
+    (10, 539, Model(0.99995, 0.95, difficulty=0.7, shared=0.5, seeds=0.6)),
 ]
 RUNS = 500
 ENOUGH = 12
@@ -75,6 +80,44 @@ def test_coverage_of_an_accuracy(seeds: int, images: int, model: Model) -> None:
     assert covered / runs <= 0.98 + error or images * (1 - model.sparse) < ENOUGH
 
 
+def test_with_few_images_that_differ_no_interval_covers_97_percent_at_most() -> None:
+    """Why the upper bound above is not asked for there, in the simplest case.
+
+    Seeds that agree (L-BFGS), one network right wherever the two differ: the count of images that
+    differ is Poisson, with an expectation of the true change times the images. The expectations
+    whose interval holds them are, for each, a set of counts; one that misses at most 3.5 % on
+    either side, 93 % in all, holds this much.
+    """
+    expected = np.arange(0.02, 30, 0.02)
+    count = stats.poisson(expected)
+    fewest, most = count.ppf(0.035), count.ppf(0.965)
+    covered = count.cdf(most) - np.where(fewest > 0, count.cdf(fewest - 1), 0)
+    assert covered.min() >= 0.93
+    assert np.mean(covered[expected < 3] > 0.97) > 0.8
+    assert expected[covered > 0.97].max() == pytest.approx(6.74)
+
+
+def test_the_end_of_uneven_seeds_is_coxs() -> None:
+    """Olsson (2005), eq. 4 with Student's t, on rates so small that logit and logarithm agree."""
+    rates = np.exp(np.array([-9.0, -8.0, -6.5, -6.0]))
+    logs = np.log(rates)
+    square = logs.var(ddof=1)
+    error = math.sqrt(square / 4 + square**2 / (2 * 3))
+    expected = math.exp(logs.mean() + square / 2 + stats.t.ppf(0.975, 3) * error)
+    found = reach_of_mean(rates, 1e12, 0.975) + rates.mean()
+    assert found == pytest.approx(expected / (1 + expected), rel=0.01)
+    assert 0.49 < reach_of_mean(np.array([0.01, 0.99]), 100, 0.975) <= 0.5
+
+
+def test_even_seeds_keep_their_interval() -> None:
+    """Where the binomial part explains the seeds' spread, Cox's interval adds nothing."""
+    rng = np.random.default_rng(3)
+    rates = rng.binomial(2000, 0.1, 10) / 2000
+    t_interval = stats.t.ppf(0.975, 9) * rates.std(ddof=1) / math.sqrt(10)
+    assert reach_of_mean(rates, 2000, 0.975) < t_interval
+    assert reach_of_mean(np.full(5, 0.07), 300, 0.975) == 0
+
+
 def test_seeds_alone_would_cover_far_too_little() -> None:
     rng = np.random.default_rng(4)
     model = Model(0.91, 0.915, difficulty=4.0, shared=0.9)
@@ -101,7 +144,9 @@ def test_the_parts_are_those_of_an_analysis_of_variance() -> None:
     found = crossed_interval(values)
     assert found.mid == pytest.approx(grand)
     low, high = skewed(values.mean(axis=0), half)
-    assert found.ci95 == pytest.approx((low, high))
+    # More images are won than lost, so that only the upper end may be moved further.
+    assert (values > 0).sum() > (values < 0).sum()
+    assert found.low == pytest.approx(low) and found.high >= high - 1e-12
 
 
 def skewed(values: np.ndarray, half: float) -> tuple[float, float]:

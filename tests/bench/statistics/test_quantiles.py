@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sparsebench.bench.statistics.quantiles import blocked_quantile, quantile_interval
+from sparsebench.bench.statistics.quantiles import (
+    blocked_quantile,
+    least_samples,
+    quantile_interval,
+)
 
 
 @pytest.mark.parametrize(("quantile", "least"), [(0.5, 6), (0.9, 36), (0.99, 368)])
 def test_a_quantile_needs_enough_calls(quantile: float, least: int) -> None:
     """0.5^6 * 2, 0.9^36 and 0.99^368 are the first below what a tail may hold."""
+    assert least_samples(quantile) == least
     assert quantile_interval(np.arange(least - 1), quantile) is None
     found = quantile_interval(np.arange(least), quantile)
     assert found is not None and found.high == least - 1

@@ -193,11 +193,44 @@ def test_single_block_and_single_seed_say_that_there_is_no_interval() -> None:
         for r in run.records
     ]
     text = SyntheticRun(records, run.trials).markdown()
-    assert re.search(r"\| \d\d\.\d no interval \|", text)
-    assert "× (no interval)" in text
+    assert re.search(r"\| \d\d\.\d \|", text) and re.search(r"\| \d\.\d\d× \|", text)
+    tables = printed(terminal_tables(tables_of(SyntheticRun(records, run.trials)), records), 100)
+    for said in (text, tables):
+        found = " ".join(said.split())
+        found = found[
+            max(0, found.find("## inference")) :
+        ]  # below the answers, which say it of theirs
+        assert found.lower().count("no interval") == 2  # once a table, and there are two tables
+        assert "No interval in 'accuracy %', 'accuracy change (pp)', 'images/s'" in found
+        assert "Of times that takes 3 blocks (--repeats 3 or more)" in found
     assert "inf" not in text.replace("inference", "") and "nan" not in text
     lines = csv.DictReader(io.StringIO(summary_csv(tables_of(run))))
     assert {line["interval"] for line in lines} == {"no interval: that takes 3 blocks"}
+
+
+def test_a_dense_cell_without_an_interval_is_a_reference_and_no_winner() -> None:
+    """Issue: `--repeats 1` marked one "best dense", though nothing was shown of it."""
+    run = make_run(blocks=1)
+    text = printed(terminal_tables(tables_of(run), run.records), 100)
+    assert "best dense" not in text.replace("best dense engine", "").split("How to read it")[0]
+    assert text.count(" reference") == 2
+    lines = list(csv.DictReader(io.StringIO(summary_csv(tables_of(run)))))
+    dense = [one for one in lines if one["backbone"] == "resnet18/dense"]
+    assert sum(float(one["speedup_best_dense"]) == 1 for one in dense) == 2
+    (whole, other) = (row for row in tables_of(make_run(blocks=3))[0].rows if row.reference), 1
+    assert [row.best for row in whole] == [other]
+
+
+def test_a_number_without_an_interval_is_marked_where_others_have_one() -> None:
+    few, many = make_run(blocks=2, engines=("torch",)), make_run(blocks=4, engines=("deepsparse",))
+    run = SyntheticRun([*few.records, *many.records], [*few.trials, *many.trials])
+    section = tables_of(run)[0]
+    assert [row.engine for row in section.rows if row.best] == ["deepsparse"]
+    text = printed(terminal_tables([section], run.records), 100)
+    lines = [line for line in text.splitlines() if line.startswith(" torch")]
+    assert lines and all("*" in line for line in lines)
+    assert not [line for line in text.splitlines() if line.startswith(" deeps") and "*" in line]
+    assert text.count("No interval where a * stands.") == 1
 
 
 def test_numbers() -> None:
