@@ -311,8 +311,9 @@ def _missed_notes(training: Mapping[str, Any] | None) -> list[str]:
     missed = (training or {}).get("missed") or {}
     if not training or not missed.get("sparse"):
         return []
+    seeds = "1 seed" if missed["sparse"] == 1 else f"{missed['sparse']} seeds"
     return [
-        f"{missed['sparse']} seeds of the sparse network and {missed['dense']} of the dense one "
+        f"{seeds} of the sparse network and {missed['dense']} of the dense one "
         f"missed the target, {training['target']:.1%} on the validation split: the speed-up is "
         "that of the schedule, not of the time to one accuracy."
     ]
