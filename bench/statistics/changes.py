@@ -103,6 +103,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Args:
         p_values: one a test, 0-1.
     """
+    # statsmodels.stats.multitest.multipletests gives the same numbers: 65 MB on disk and 3 s of
+    # import, for these seven lines.
     adjusted = [1.0] * len(p_values)
     largest = 0.0
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

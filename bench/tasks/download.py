@@ -3,6 +3,9 @@
 What has come so far is kept as ``FILE.part`` beside the file to be, with the server's mark
 of that version in ``FILE.tag``; the next attempt asks for the rest of the same version. A
 file appears under its own name only when it is whole and its checksum is right.
+
+pooch 1.9 and torchvision's own `download_url` begin again where a connection broke;
+huggingface_hub resumes, but from its own hub alone.
 """
 
 from __future__ import annotations

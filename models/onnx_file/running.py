@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.onnx_file.graph import OnnxFile
 from sparsebench.models.onnx_file.input import LARGEST_INPUT
-from sparsebench.models.onnx_file.walks import ancestors
+from sparsebench.models.onnx_file.walks import ancestors, reads
 
 if TYPE_CHECKING:
     import onnx
@@ -197,8 +197,10 @@ def part_of(file: OnnxFile, ends: Sequence[str], begins: Mapping[str, Begin]) ->
     import onnx
     from onnx import helper
 
+    # onnx.utils.extract_model would save nine lines; it does not follow what a subgraph reads and
+    # keeps the declared shapes between, which bind the part to the file's batch size.
     nodes = ancestors(file.model.graph, ends, tuple(begins))
-    used = {name for node in nodes for name in node.input} | set(ends)
+    used = {name for node in nodes for name in reads(node)} | set(ends)
     graph = helper.make_graph(
         nodes,
         file.model.graph.name or "part",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +23,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.verify import check_outputs, reference
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.onnx_file.graph import open_onnx
+from sparsebench.models.onnx_file.running import part_of
 from sparsebench.models.sources.onnx_file import load_onnx
 from tests.models.onnx_graphs import (
     BODY,
@@ -35,6 +38,7 @@ from tests.models.onnx_graphs import (
 )
 
 node = helper.make_node
+OPSET = helper.make_opsetid("", 17)
 GEMM = node("Gemm", ["features", "w1", "b1"], ["scores"], "classifier")
 CONSTANTS: Stored = {
     "ten": np.array(10, np.float32),
@@ -306,3 +310,37 @@ def test_a_newer_opset_is_lowered_where_that_is_exact(tmp_path: Path, opset: int
     assert artifact.facts["own_opset"]["ai.onnx"] == opset
     session = onnxruntime.InferenceSession(artifact.onnx, providers=["CPUExecutionProvider"])
     assert np.allclose(session.run(None, {"images": noise(3)})[0], body(noise(3)), atol=1e-5)
+
+
+def test_a_part_holds_what_its_subgraphs_read() -> None:
+    """A branch may read tensors and constants from around it, which are no inputs of its node."""
+    value = helper.make_tensor_value_info
+    branch = {
+        word: helper.make_graph(
+            [node("Add", ["body", name], [f"{word}_out"])],
+            word, [], [value(f"{word}_out", TensorProto.FLOAT, None)],
+        )
+        for word, name in (("then_branch", "one"), ("else_branch", "two"))
+    }  # fmt: skip
+    graph = helper.make_graph(
+        [
+            node("Relu", ["images"], ["body"]),
+            node("If", ["yes"], ["features"], **branch),
+            node("Neg", ["features"], ["logits"]),
+        ],
+        "branches",
+        [value("images", TensorProto.FLOAT, [2])],
+        [value("logits", TensorProto.FLOAT, [2])],
+        [
+            numpy_helper.from_array(np.array(False), "yes"),
+            numpy_helper.from_array(np.float32([1]), "one"),
+            numpy_helper.from_array(np.float32([2]), "two"),
+        ],
+    )
+    whole: Any = SimpleNamespace(
+        model=helper.make_model(graph, opset_imports=[OPSET], ir_version=9)
+    )
+    part = part_of(whole, ["features"], {"images": (TensorProto.FLOAT, [2])})
+    session = onnxruntime.InferenceSession(part.SerializeToString())
+    (found,) = session.run(None, {"images": np.float32([-1, 3])})
+    assert found.tolist() == [2, 5]
