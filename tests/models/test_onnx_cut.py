@@ -333,8 +333,8 @@ def test_a_part_holds_what_its_subgraphs_read() -> None:
         [value("logits", TensorProto.FLOAT, [2])],
         [
             numpy_helper.from_array(np.array(False), "yes"),
-            numpy_helper.from_array(np.float32([1]), "one"),
-            numpy_helper.from_array(np.float32([2]), "two"),
+            numpy_helper.from_array(np.array([1], np.float32), "one"),
+            numpy_helper.from_array(np.array([2], np.float32), "two"),
         ],
     )
     whole: Any = SimpleNamespace(
@@ -342,5 +342,5 @@ def test_a_part_holds_what_its_subgraphs_read() -> None:
     )
     part = part_of(whole, ["features"], {"images": (TensorProto.FLOAT, [2])})
     session = onnxruntime.InferenceSession(part.SerializeToString())
-    (found,) = session.run(None, {"images": np.float32([-1, 3])})
+    (found,) = session.run(None, {"images": np.array([-1, 3], np.float32)})
     assert found.tolist() == [2, 5]
