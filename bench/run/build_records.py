@@ -131,7 +131,7 @@ def _record(
         ),
         backbone=_backbone(cell, prepared),
         engine=_engine(cell, facts),
-        machine=_machine(),
+        machine=_machine(cell.device),
         trials=tuple(trial.times for trial in good) if complete else (),
         accuracy=_accuracy(task.metric, scores, good, kept) if scores and complete else None,
         proof=_proof(cell, facts, prepared),
@@ -309,8 +309,9 @@ def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 
 @cache
-def _machine() -> dict[str, Any]:
-    return {**machine_facts(), "clock": clock_facts(), "gpu_state": gpu_facts()}
+def _machine(device: str) -> dict[str, Any]:
+    # Records of a GPU are compared with those of the same one only.
+    return {**machine_facts(gpus=device != "cpu"), "clock": clock_facts(), "gpu_state": gpu_facts()}
 
 
 @cache
