@@ -22,11 +22,13 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         SparsebenchError: something of the plan cannot run on this machine; all of it is said.
     """
     from sparsebench.bench.forecast import forecast
+    from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.plan.cells import swept
     from sparsebench.bench.plan.obstacles import obstacles
     from sparsebench.bench.plan.optional_engines import left_out
 
-    for text in left_out(plan):
+    busy = busy_now()
+    for text in (*left_out(plan), *([busy] if busy else [])):
         echo(f"Note: {text}", err=True)
     found = forecast(plan, say=lambda text: echo(text, err=True))
     stand = obstacles(plan, [cell for cell, _ in found.cells])

@@ -41,6 +41,16 @@ def test_what_can_run_is_not_refused(cli: Cli) -> None:
     assert (told["refused"], told["fetched"], len(told["cells"])) == ([], [], 2)
 
 
+def test_a_busy_machine_is_said_beside_the_estimate(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a cell took on a quiet machine says little of a busy one."""
+    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: "It is busy.")
+    assert "Note: It is busy." in cli(*PLAN).err
+    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: None)
+    assert "Note" not in cli(*PLAN).err
+
+
 def test_a_sweep_lists_each_value(cli: Cli) -> None:
     found = cli(*PLAN, "--batch-size", 1, "--batch-size", 16)
     assert found.code == 0, found.err
