@@ -57,5 +57,5 @@ def test_it_trains_as_on_the_cpu(
     here = trained(pictures, "cpu", tune=False)["trained"]
     losses = [[epoch["loss"] for epoch in one["epochs"]] for one in (there["trained"], here)]
     # Crops are resized on the device, where a few values differ by a step of 255.
-    assert np.allclose(*losses, rtol=0.05)
+    assert np.allclose(losses[0], losses[1], rtol=0.05)
     assert facts["after_training_mask"] == here["facts"]["after_training_mask"] is not None
