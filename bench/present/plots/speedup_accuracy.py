@@ -201,13 +201,21 @@ def _rising(series: Sequence[Point]) -> bool:
 
 
 def _labels(axes: Axes, *, points: Sequence[Point], looks: Looks) -> None:
-    """Each method at its sparsest point, with the architecture where there are several."""
+    """Each method at its sparsest point, with the architecture where there are several.
+
+    Of several points of one sparsity each has its label, in a crowded panel the fastest alone.
+    """
     several = len({point.arch for point in points}) > 1
     marks = [Mark((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))]
     marks += [Mark(point.speedup, point.change) for point in points if point.is_dense]
+    crowded = sum(not point.is_dense for point in points) > CROWDED
     for series in _series(points):
+        fastest = max(series, key=lambda point: point.speedup[1])
         for place, point in enumerate(series, 1):
-            named = place == len(series) or not _rising(series)
+            if _rising(series):
+                named = place == len(series)
+            else:
+                named = point is fastest or not crowded
             text = f"{point.arch} {point.method}" if several else point.method
             text += point.mark
             colour = looks[point.method][0]

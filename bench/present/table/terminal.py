@@ -77,13 +77,39 @@ def _lines(
 ) -> Iterator[RenderableType]:
     columns = table.columns[above:]
     if not above:
-        yield _grid(columns, widths, table.lines, joined, gap, header=True)
+        yield _grid(columns, widths, (), joined, gap, header=True)
+        yield _body(columns, widths, table.lines, joined, gap)
         return
     yield Padding(_grid(columns, widths, (), joined, gap, header=True), (0, 0, 0, 1))
     for name, lines in groupby(table.lines, key=lambda line: line.entries[0].whole):
         yield Text(escape.visible(name), style="bold" if table.grouped else "")
         rest = [Line(line.entries[1:]) for line in lines]
-        yield Padding(_grid(columns, widths, rest, joined, gap, header=False), (0, 0, 0, 1))
+        yield Padding(_body(columns, widths, rest, joined, gap), (0, 0, 0, 1))
+
+
+def _body(
+    columns: Sequence[Column],
+    widths: Sequence[int],
+    lines: Sequence[Line],
+    joined: Joined,
+    gap: int,
+) -> RenderableType:
+    """The lines without their header; by hand where nothing folds, which is ten times as fast."""
+    body, between = Text(no_wrap=True, overflow="ignore"), " " * gap
+    for line in lines:
+        for place, (entry, column, width) in enumerate(
+            zip(line.entries, columns, widths, strict=True)
+        ):
+            text = joined(entry)
+            if column.numeric:
+                text.rstrip()
+            free = width - cell_len(text.plain)
+            if free < 0 or "\n" in text.plain:
+                return _grid(columns, widths, lines, joined, gap, header=False)
+            body.append(between if place else "\n" if body else "")
+            left = free if column.numeric else 0
+            body.append(" " * left).append_text(text).append(" " * (free - left))
+    return body
 
 
 def _grid(

@@ -275,6 +275,23 @@ def test_crowded_panel_is_split_by_architecture() -> None:
     ]
 
 
+def test_a_crowded_panel_names_each_method_once_at_its_fastest_point() -> None:
+    """A sweep has dozens of points of one sparsity; as many equal labels say nothing."""
+
+    def panel(count: int) -> list[str]:
+        points = [
+            Point("inference", "digits", "a", f"m{number % 2}", 0.9, "torch",
+                  (0.9, 1 + number / 50, 3.0), (-2.0, -number / 50, 1.0))
+            for number in range(count)
+        ]  # fmt: skip
+        (axes,) = (axes for axes in draw(PointSet(tuple(points)))[0].axes if axes.axison)
+        found = [text for text in axes.texts if text.get_text()]
+        return [f"{text.get_text()} {text.xy[0]:g}" for text in found]  # type: ignore[attr-defined]
+
+    assert len(panel(30)) == 30
+    assert sorted(panel(40)) == ["m0 1.76", "m1 1.78"]
+
+
 def test_files_are_written_as_png_and_svg(run: SyntheticRun, tmp_path: Path) -> None:
     png, svg = save(all_points(run), tmp_path / "new", "speedup-accuracy")
     with Image.open(png) as picture:
