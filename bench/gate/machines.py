@@ -19,15 +19,14 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
     The format that Jenkins, GitLab and GitHub actions read (the schema of Apache Ant's
     JUnitReport): classname is workload and task, name is backbone and engine.
     """
-    failing = report.failing
     # What nobody can tell is an error as long as no option decides it.
     open_is = "error" if report.settings.inconclusive is None else "skipped"
-    blind = sum(verdict not in failing for verdict in report.blind)
+    blind = sum(not report.fails(verdict) for verdict in report.blind)
     suite = ElementTree.Element(
         "testsuite",
         name="sparsebench check",
         tests=str(len(report.verdicts)),
-        failures=str(len(failing)),
+        failures=str(len(report.failing)),
         errors=str(blind if open_is == "error" else 0),
         skipped=str(blind if open_is == "skipped" else 0),
     )
@@ -41,7 +40,7 @@ def junit_xml(report: GateReport, baseline: Path) -> str:
         )
         line = line_of(verdict)
         told = escape.xml("\n".join(details(verdict, report, baseline)))
-        if verdict in failing:
+        if report.fails(verdict):
             message = escape.xml("; ".join((*verdict.reasons, *verdict.unknown))) or line.mark
             ElementTree.SubElement(
                 case, "failure", message=message, type=verdict.status
@@ -63,7 +62,7 @@ def github_annotations(report: GateReport, baseline: Path) -> Iterator[str]:
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
     for verdict in report.verdicts:
-        if verdict in report.failing:
+        if report.fails(verdict):
             text = "\n".join(details(verdict, report, baseline))
             title = escape.workflow_value(verdict.name)
             yield f"::error title={title}::{escape.workflow_data(text)}"
@@ -80,5 +79,5 @@ def report_json(report: GateReport) -> dict[str, Any]:
     data: dict[str, Any] = plain(report)
     for line, verdict in zip(data["verdicts"], report.verdicts, strict=True):
         line["name"] = verdict.name
-        line["failing"] = verdict in report.failing
+        line["failing"] = report.fails(verdict)
     return {**data, "headline": headline(report), "exit_code": report.exit_code}

@@ -26,7 +26,7 @@ def verdict_table(verdicts: Iterable[CellVerdict], report: GateReport, title: st
     """One line a cell; under a title that names workload and task the cells leave them out."""
     lines = []
     for verdict in verdicts:
-        line, bad = line_of(verdict), verdict in report.failing
+        line, bad = line_of(verdict), report.fails(verdict)
         change, _, spread = line.change.partition(" ")
         entries = (
             Entry(line.short if title else line.name),

@@ -112,8 +112,12 @@ class GateReport:
     @property
     def failing(self) -> list[CellVerdict]:
         """Cells that fail the gate."""
-        bad = (*FAILING, BLIND) if self.settings.inconclusive == "fail" else FAILING
-        return [verdict for verdict in self.verdicts if verdict.status in bad]
+        return [verdict for verdict in self.verdicts if self.fails(verdict)]
+
+    def fails(self, verdict: CellVerdict) -> bool:
+        """Whether one of its cells fails the gate."""
+        strict = self.settings.inconclusive == "fail"
+        return verdict.status in FAILING or (strict and verdict.status == BLIND)
 
     @property
     def blind(self) -> list[CellVerdict]:

@@ -105,7 +105,7 @@ def repeat_command(verdict: CellVerdict, report: GateReport, baseline: Path) -> 
 
 def spoken_of(report: GateReport) -> list[CellVerdict]:
     """Verdicts that need more than their line in the table."""
-    return [v for v in report.verdicts if v in report.failing or v.status == BLIND]
+    return [v for v in report.verdicts if report.fails(v) or v.status == BLIND]
 
 
 def headline(report: GateReport) -> str:
