@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WARMUP_CALLS = 10
 TAIL = 0.99
 """The quantile that a run must have requests enough for."""
-MOST_TIMES = 6
+MOST_TIMES = 10
 """So many times the asked seconds at most are spent on that."""
 SERVED = "serving"
 """Key of a trial's ``extra``: rates and what became of the requests."""
@@ -46,7 +46,7 @@ class ServingSettings(Settings):
         streams: sessions that serve at once; they share the cell's threads.
         rate: requests a second that arrive; 0: every stream sends one after the other.
         seconds: how long requests are sent in each block, and on until the blocks together have
-            enough of them for an interval of p99, but no longer than six times so long. After
+            enough of them for an interval of p99, but no longer than ten times so long. After
             `seconds` more those that still wait are given up.
         seed: of the arrivals.
     """
