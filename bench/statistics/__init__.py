@@ -1,6 +1,7 @@
 """Statistics of timed blocks and of seeds: intervals, ratios, verdicts, bounds."""
 
 from sparsebench.bench.statistics.accuracy import accuracy_delta, relative_error_increase
+from sparsebench.bench.statistics.bootstrap import bootstrap_interval
 from sparsebench.bench.statistics.bounds import amdahl_bound, stage_fraction
 from sparsebench.bench.statistics.changes import (
     FAMILY_ERROR,
@@ -17,7 +18,6 @@ from sparsebench.bench.statistics.ratios import (
     SMALLEST_EFFECT_OF_INTEREST,
     BlockPair,
     RatioEstimate,
-    bootstrap_interval,
     chain_ratios,
     estimate_ratio,
     geometric_mean,

@@ -87,7 +87,7 @@ def test_a_bootstrap_that_is_not_drawn_would_have_changed_nothing(
     monkeypatch.setattr(ratios, "bootstrap_interval", counted)
     found = [estimate_ratio(pairs, seed=11) for pairs in many]
     assert len(many) / 6 < len(drawn) < len(many) * 5 / 6
-    monkeypatch.setattr(ratios, "_stays_within", lambda *_: False)
+    monkeypatch.setattr(ratios, "stays_within", lambda *_: False)
     ratios._known.clear()
     assert [estimate_ratio(pairs, seed=11) for pairs in many] == found
 
