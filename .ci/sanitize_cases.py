@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from sparsebench.exporters.kernels.compiled.build import build, supported_isas
+from sparsebench.exporters.kernels.compiled.build import supported_isas
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import library
 from sparsebench.exporters.kernels.training.module import sparsify_module
@@ -65,7 +65,7 @@ def main() -> None:
     """Run everything once; a sanitizer that finds something ends the process."""
     start = time.perf_counter()
     isa = supported_isas()[0]
-    build(isa, "float32")
+    library("float32", isa).prepare()
     print(f"compiled for {isa} after {time.perf_counter() - start:.0f} s", flush=True)
     for case in CASES:
         compare(case, isa, 2, torch.float32, 2e-5)

@@ -28,7 +28,7 @@ def kernels_ready() -> None:
     """
     from sparsebench.exporters.kernels.compiled.library import library
 
-    library("float32")
+    library("float32").prepare()
 
 
 def choose_layers(network: Network, data: TrainingData, job: Job) -> Layers:

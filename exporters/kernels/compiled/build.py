@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 import platform
 import shlex
@@ -22,14 +23,6 @@ from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 SOURCE = Path(__file__).parent / "source"
-PARTS = (*((f"convolve{part}", "convolve.cpp", f"-DPART={part}") for part in range(5)),)
-UNITS = (
-    *PARTS,
-    ("elementwise", "elementwise.cpp", "-DELEMENTWISE"),
-    ("pixels", "pixels.cpp", "-DPIXELS"),
-    ("folded", "folded.cpp", "-DFOLDED"),
-    ("correlation", "correlation.cpp", "-DCORRELATION"),
-)
 
 
 @dataclass(frozen=True)
@@ -52,11 +45,26 @@ class Sources:
 
     def files(self) -> list[Path]:
         """Everything that the library depends on."""
-        headers = [file for folder in self.includes for file in sorted(folder.glob("*.h"))]
-        return [*sorted(self.folder.iterdir()), *headers]
+        own = {self.folder / file for _, file, _ in self.units}
+        headers = (sorted(folder.glob("*.h")) for folder in (self.folder, *self.includes))
+        return [*sorted(own), *itertools.chain.from_iterable(headers)]
 
 
-CONVOLUTIONS = Sources("convolutions", "sparse kernels", SOURCE, UNITS)
+BASE = Sources(
+    "kernels",
+    "sparse kernels",
+    SOURCE,
+    tuple(
+        (name, f"{name}.cpp", f"-D{name.upper()}")
+        for name in ("elementwise", "pixels", "folded", "correlation")
+    ),
+)
+# The loops that read a pattern take eight times as long to compile as all the rest, and networks of
+# generated code never call them: a library for each function, compiled when it is first needed.
+PARTS = {
+    name: Sources(name, "sparse kernels", SOURCE, ((name, "convolve.cpp", f"-DPART={part}"),))
+    for part, name in enumerate(("forward1", "forward2", "backward", "weights1", "weights2"))
+}
 
 # No -ffast-math: a NaN must stay a NaN. Contraction to fused multiply-adds is GCC's default;
 # Clang is told so. Warnings of GCC 12's own headers about "uninitialized" are its bug 105593.
@@ -135,7 +143,7 @@ def checked_isa(asked: str, mend: str = "") -> str:
     return asked
 
 
-def load(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> ctypes.CDLL:
+def load(isa: str, dtype: str, sources: Sources = BASE) -> ctypes.CDLL:
     """The shared library of :func:`build`, loaded; compiled once more where it does not load.
 
     Raises:
@@ -159,8 +167,8 @@ def load(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> ctypes.CDLL:
     ) from failed
 
 
-def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
-    """Path of the shared library; compiled (the convolutions: 20 s) unless the cache has it.
+def build(isa: str, dtype: str, sources: Sources = BASE) -> Path:
+    """Path of the shared library; compiled (seconds) unless the cache has it.
 
     Without a compiler one that any compiler made of the same source and flags is taken. Of
     several processes one compiles and the others wait. ``SPARSEBENCH_KERNEL_FLAGS`` adds
@@ -199,7 +207,7 @@ def build(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path:
     return target
 
 
-def find_built(isa: str, dtype: str, sources: Sources = CONVOLUTIONS) -> Path | None:
+def find_built(isa: str, dtype: str, sources: Sources = BASE) -> Path | None:
     """A library of this source and these flags in the cache, by whatever compiler, or None.
 
     Raises:

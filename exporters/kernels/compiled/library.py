@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any
 
-from sparsebench.exporters.kernels.compiled.build import checked_isa, chosen_isa, load
+from sparsebench.exporters.kernels.compiled.build import (
+    PARTS,
+    build,
+    checked_isa,
+    chosen_isa,
+    load,
+)
+from sparsebench.models.cpus import usable_cpus
 
 NONE, RELU, RELU6 = 0, 1, 2
 
@@ -220,17 +228,13 @@ class CCall(Structure):
         ("what", c_void_p),
         ("bias", c_void_p),
         ("fill", c_double),
+        ("convolve", c_void_p),
     )
 
 
 _P, _I, _L = c_void_p, c_int32, c_int64
 _S, _PLAN, _LINE = POINTER(CShape), POINTER(CPlan), POINTER(CLine)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "sparse_forward1": (_PLAN, POINTER(CForward), _I),
-    "sparse_forward2": (_PLAN, POINTER(CForward), _I),
-    "sparse_backward": (_PLAN, POINTER(CBackward), _I),
-    "sparse_weights1": (_PLAN, POINTER(CBackward), _I),
-    "sparse_weights2": (_PLAN, POINTER(CBackward), _I),
     "sparse_to_blocked": (_S, _P, _P, _I),
     "sparse_from_blocked": (_S, _P, _P, _I),
     "sparse_norm": (POINTER(CNorm), _I),
@@ -250,10 +254,20 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }
+_PART_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "forward1": (_PLAN, POINTER(CForward), _I),
+    "forward2": (_PLAN, POINTER(CForward), _I),
+    "backward": (_PLAN, POINTER(CBackward), _I),
+    "weights1": (_PLAN, POINTER(CBackward), _I),
+    "weights2": (_PLAN, POINTER(CBackward), _I),
+}
 
 
 class Library:
-    """A compiled library; its functions are attributes without the ``sparse_``.
+    """The compiled kernels; their functions are attributes without the ``sparse_``.
+
+    The functions of :data:`~sparsebench.exporters.kernels.compiled.build.PARTS` are compiled and
+    loaded when they are first asked for, or all together by :meth:`prepare`.
 
     Attributes:
         isa: the instruction set it was compiled for.
@@ -274,13 +288,38 @@ class Library:
         self.most_backward = int(self._handle.sparse_most_backward())
         self.most_alike = int(self._handle.sparse_most_alike())
         for name, arguments in _SIGNATURES.items():
-            function = getattr(self._handle, name)
-            function.argtypes = arguments
-            function.restype = None
+            function = _typed(self._handle, name, arguments)
             setattr(self, name.removeprefix("sparse_"), function)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the kernels have no function '{name}'")
+        """A part's function, which is an attribute from then on.
+
+        Raises:
+            SparsebenchError: it cannot be compiled.
+        """
+        if name not in PARTS:
+            raise AttributeError(f"the kernels have no function '{name}'")
+        handle = load(self.isa, self.dtype, PARTS[name])
+        function = _typed(handle, f"sparse_{name}", _PART_SIGNATURES[name])
+        setattr(self, name, function)
+        return function
+
+    def prepare(self) -> None:
+        """Compile and load every part, side by side, so that nothing compiles inside a clock.
+
+        Raises:
+            SparsebenchError: one cannot be compiled.
+        """
+        with ThreadPoolExecutor(usable_cpus()) as threads:
+            list(threads.map(lambda name: build(self.isa, self.dtype, PARTS[name]), PARTS))
+        for name in PARTS:
+            getattr(self, name)
+
+
+def _typed(handle: ctypes.CDLL, name: str, arguments: tuple[Any, ...]) -> Any:
+    function = getattr(handle, name)
+    function.argtypes, function.restype = arguments, None
+    return function
 
 
 @cache

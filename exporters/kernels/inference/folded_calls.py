@@ -31,7 +31,7 @@ from sparsebench.exporters.kernels.inference.folding import Folded, border_moves
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, Step
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 
-_CONVOLVE1, _CONVOLVE2, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(9)
+_CONVOLVE, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(8)
 _LINE = 64
 _SWEPT = 700_000  # bytes
 
@@ -213,10 +213,22 @@ class PartCalls:
         if bias is not None:  # one for each row of the plan: of a place, where they are unrolled
             own = np.repeat(bias, plan.c.rows // len(bias)).astype(self._dtype)
         self._kept_alive += [plan, own]
-        kind = _CONVOLVE2 if plan.c.stride == 2 else _CONVOLVE1
+        kernels = self._kernels
+        convolve = kernels.forward2 if plan.c.stride == 2 else kernels.forward1
         y = self._new(step.out, out)
         place = None if own is None else own.ctypes.data
-        self._add(step.layer, "NormStep", kind, plan.c, x, y, residual, act=step.act, bias=place)
+        self._add(
+            step.layer,
+            "NormStep",
+            _CONVOLVE,
+            plan.c,
+            x,
+            y,
+            residual,
+            act=step.act,
+            bias=place,
+            convolve=ctypes.cast(convolve, ctypes.c_void_p).value,
+        )
 
     def _slot(self, value: int) -> int:
         """Where a value is; one of an earlier part is gathered first."""
@@ -318,4 +330,5 @@ class PartCalls:
         self.names.append((name, kind))
         call = CCall(code, more.get("act", 0), inp, out, residual, ctypes.addressof(what))
         call.bias, call.fill = more.get("bias"), more.get("fill", 0.0)
+        call.convolve = more.get("convolve")
         self._list.append(call)

@@ -1,5 +1,5 @@
-// Tables of the kernels by tile shape. Compiled once for each PART, so that the parts can be
-// compiled side by side.
+// Tables of the kernels by tile shape. Each PART is a library of its own: they take long to compile,
+// and only what is called needs to be.
 #include "convolve.h"
 
 // Tiles that do not fit the registers are never planned, and not compiled either.

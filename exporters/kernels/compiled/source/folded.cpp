@@ -9,8 +9,6 @@
 struct Shape;
 
 extern "C" {
-void sparse_forward1(const Plan* plan, const Forward* call, int threads);
-void sparse_forward2(const Plan* plan, const Forward* call, int threads);
 void sparse_act(const Shape* shape, const real* in, const real* residual, real* out, int act,
                 int threads);
 }
@@ -270,11 +268,9 @@ static void run_call(const Call& call, real* const* table, int threads) {
     real* out = call.out < 0 ? nullptr : table[call.out];
     const real* residual = call.residual < 0 ? nullptr : table[call.residual];
     switch (call.kind) {
-        case CONVOLVE1:
-        case CONVOLVE2: {
+        case CONVOLVE: {
             const Forward forward{in, out, call.bias, residual, call.act};
-            const auto* plan = static_cast<const Plan*>(call.what);
-            (call.kind == CONVOLVE1 ? sparse_forward1 : sparse_forward2)(plan, &forward, threads);
+            call.convolve(static_cast<const Plan*>(call.what), &forward, threads);
             break;
         }
         case HALO:

@@ -77,8 +77,11 @@ struct FoldedMean {
 };
 
 enum Kind : int32_t {
-    CONVOLVE1, CONVOLVE2, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE
+    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE
 };
+
+struct Forward;  // of convolve.h
+using Convolve = void (*)(const Plan* plan, const Forward* call, int threads);
 
 struct Call {
     int32_t kind, act;
@@ -86,4 +89,5 @@ struct Call {
     const void* what;           // Plan, Halo, Regroup, ...
     const real* bias;
     double fill;                // of a halo outside of the picture
+    Convolve convolve;          // from a library of its own, see convolve.cpp
 };

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.kernels.compiled import build as building
+from sparsebench.exporters.kernels.compiled import library as compiled
 from sparsebench.exporters.kernels.compiled.build import (
     Sources,
     build,
@@ -19,7 +21,7 @@ from sparsebench.exporters.kernels.compiled.build import (
     find_compiler,
     load,
 )
-from sparsebench.exporters.kernels.compiled.library import library
+from sparsebench.exporters.kernels.compiled.library import Library, library
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 
@@ -62,7 +64,7 @@ def test_a_file_is_compiled_once_and_again_when_the_compiler_changes(
     compiler(path, f'case "$1" in --version) echo 1;; *) {touch};; esac')
     first = build("portable", "float32")
     count = len(calls.read_text().splitlines())
-    assert count == len(building.UNITS) + 1  # and the linking
+    assert count == len(building.BASE.units) + 1  # and the linking
     assert build("portable", "float32") == first
     assert len(calls.read_text().splitlines()) == count
     compiler(path, f'case "$1" in --version) echo 2;; *) {touch};; esac')
@@ -156,7 +158,7 @@ def test_two_that_need_the_same_library_compile_it_once(path: Path) -> None:
     for thread in both:
         thread.join()
     assert len(found) == 2 and found[0] == found[1]
-    assert len(calls.read_text().splitlines()) == len(building.UNITS) + 1
+    assert len(calls.read_text().splitlines()) == len(building.BASE.units) + 1
 
 
 def test_whoever_is_killed_while_compiling_holds_nobody_up(path: Path) -> None:
@@ -217,4 +219,67 @@ def test_a_library_that_never_loads_is_a_clear_error(
     compiler(path, f'case "$1" in --version) echo 1;; *) echo call >> {calls}; {WRITES};; esac')
     with pytest.raises(SparsebenchError, match="sparse kernels cannot be loaded: .*too short"):
         load("portable", "float32")
-    assert len(calls.read_text().splitlines()) == 2 * (len(building.UNITS) + 1)
+    assert len(calls.read_text().splitlines()) == 2 * (len(building.BASE.units) + 1)
+
+
+@pytest.fixture
+def base() -> Library:
+    """The kernels, from the cache of all tests; no part of them is loaded yet."""
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler")
+    return Library(chosen_isa(), "float32")
+
+
+@pytest.fixture
+def parts(base: Library, small: Sources, monkeypatch: pytest.MonkeyPatch) -> dict[str, Sources]:
+    """Parts that do nothing and are compiled in a moment, into a cache of their own."""
+    found = {}
+    for name in building.PARTS:
+        (small.folder / f"{name}.cpp").write_text(f'extern "C" void sparse_{name}() {{}}\n')
+        found[name] = replace(small, name=name, units=((name, f"{name}.cpp", "-DPART"),))
+    monkeypatch.setattr(compiled, "PARTS", found)
+    return found
+
+
+def kept() -> set[str]:
+    """Of which parts there is a compiled library."""
+    folder = Path(os.environ["SPARSEBENCH_CACHE"]) / "kernels"
+    return {file.name.split("-")[0] for file in folder.glob("*.so")}
+
+
+def test_a_part_is_compiled_when_it_is_first_asked_for(
+    parts: dict[str, Sources], base: Library
+) -> None:
+    """The loops over patterns take a minute of a core, and generated code never calls them."""
+    assert kept() == set()
+    first = base.backward
+    assert kept() == {"backward"}
+    assert base.backward is first
+    with pytest.raises(AttributeError, match="no function 'backwards'"):
+        base.backwards()
+
+
+def test_all_parts_are_prepared_before_a_clock_starts(
+    parts: dict[str, Sources], base: Library
+) -> None:
+    base.prepare()
+    assert kept() == set(parts)
+    for name in parts:
+        assert name in vars(base)  # loaded: nothing is left to do at the first call
+
+
+def test_a_part_without_a_compiler_is_a_clear_error(
+    parts: dict[str, Sources], base: Library, path: Path
+) -> None:
+    for ask in (lambda: base.forward1, base.prepare):
+        with pytest.raises(SparsebenchError, match=r"need a C\+\+ compiler"):
+            ask()
+
+
+def test_a_part_depends_on_its_own_file_and_the_headers() -> None:
+    """So that a change to one does not compile the others again."""
+    for name, sources in building.PARTS.items():
+        files = {file.name for file in sources.files()}
+        assert {"convolve.cpp", "convolve.h", "plan.h"} <= files, name
+        assert "elementwise.cpp" not in files
+    assert "convolve.cpp" not in {file.name for file in building.BASE.files()}
