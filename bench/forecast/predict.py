@@ -121,12 +121,13 @@ def predict(
     )
 
 
-def launch_seconds(plan: Plan, cells: Sequence[Cell], task: Task, earlier: Earlier) -> float | None:
-    """What one launch of these cells of a task will take; None where one of them is unknown."""
+def launch_seconds(
+    plan: Plan, cells: Sequence[Cell], task: Task, earlier: Earlier
+) -> list[float | None]:
+    """What each of these cells of a task will add to one launch; None where it is unknown."""
     sizes, name = (len(task.train), len(task.test)), task.name.removesuffix(f":{plan.limit}")
     whole = [predict(plan, cell, *sizes, name, earlier).whole for cell in cells]
-    known = [seconds for seconds in whole if seconds is not None]
-    return sum(known) / plan.repeats if len(known) == len(whole) else None
+    return [None if seconds is None else seconds / plan.repeats for seconds in whole]
 
 
 def _growth(run: Took, work: dict[str, float]) -> float:

@@ -2,19 +2,23 @@
 
 The unit is the second of a launch, all of it: starting workers, export, compiling, warm-up, trials.
 A group of cells that was launched before takes as long again; before that its forecast counts, or
-what cells took elsewhere in this run; before anything is known, the share of the launch's steps.
+what cells took elsewhere in this run; before anything is known, the steps of its launch.
+
+Exporting a network, compiling the suite's kernels and installing an engine happen once. What that
+took says nothing of what is still to do: of getting cells ready the median counts, of measuring
+them only what was measured.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median, median_low
 from typing import NamedTuple
 
 LEAST_SHARE = 0.1
-"""Of a launch: what has to be done before its time is told from its own steps."""
+"""Of measuring a launch: what has to be done before its time is told from its own steps."""
 
 
 class Reading(NamedTuple):
@@ -39,6 +43,7 @@ class _Group:
     blocks: int
     forecast: float | None = None
     took: list[float] = field(default_factory=list)  # seconds a cell, of its launches
+    again: float = 0.0  # seconds a cell of the first launch, without what happens once
 
     @property
     def known(self) -> bool:
@@ -54,7 +59,58 @@ class _Group:
         """Seconds of a cell in the others."""
         if self.took[1:]:
             return median(self.took[1:])
-        return self.first if self.forecast is None else min(self.first, self.forecast)
+        again = self.again if self.took else self.first
+        return again if self.forecast is None else min(again, self.forecast)
+
+
+class _Launch:
+    """The steps of one launch.
+
+    Args:
+        cells: that are launched together.
+        now: when it begins.
+    """
+
+    def __init__(self, cells: Iterable[str] = (), now: float = 0.0) -> None:
+        self.since = self._last = now
+        self.reached = dict.fromkeys(cells, 0.0)
+        self._ready: dict[str, float] = {}  # cell -> its share when it was ready
+        self._took: list[float] = []  # seconds until the next cells were ready
+
+    def reach(self, cell: str, share: float, now: float) -> None:
+        """So much of a cell's part is done; what it reaches first is to be ready."""
+        if cell not in self.reached or not share:
+            return
+        if cell not in self._ready:
+            if now > self._last:  # else ready together with the one before
+                self._took.append(now - self._last)
+            self._ready[cell] = share
+        self._last = now
+        self.reached[cell] = max(self.reached[cell], share)
+
+    @property
+    def share(self) -> float:
+        """Of its steps, 0 to 1."""
+        return sum(self.reached.values()) / max(1, len(self.reached))
+
+    @property
+    def once(self) -> float:
+        """Seconds of getting cells ready beyond what is usual for them."""
+        return sum(self._took) - len(self._took) * median_low(self._took) if self._took else 0.0
+
+    def seconds(self, now: float) -> tuple[float, float] | None:
+        """Of all of this launch, and of one more; None until :data:`LEAST_SHARE` is measured."""
+        # A cell that fails is ready and over at once: it tells nothing of measuring.
+        measuring = {cell: at for cell, at in self._ready.items() if at < 1}
+        cells = len(self.reached) - (len(self._ready) - len(measuring))
+        done = sum((self.reached[cell] - at) / (1 - at) for cell, at in measuring.items())
+        if not done or done / cells < LEAST_SHARE:
+            return None
+        usual = median_low(self._took) if self._took else 0.0
+        missing = len(self.reached) / len(self._ready) - 1  # of getting ready, for each of those
+        ready = sum(self._took) + len(self._took) * missing * usual
+        all_of_it = ready + (now - self.since - sum(self._took)) * cells / done
+        return all_of_it, all_of_it - self.once
 
 
 class Pace:
@@ -78,31 +134,37 @@ class Pace:
         self._clock = clock
         self._started = clock()
         self._current: Hashable | None = None
-        self._since = 0.0
-        self._reached: dict[str, float] = {}
+        self._launch = _Launch()
         self._share = 0.0
 
-    def expect(self, key: Hashable, seconds: float | None) -> None:
-        """What one launch of a group will take, from the forecast; None where unknown."""
-        group = self._groups[key]
-        group.forecast = None if seconds is None else seconds / group.cells
+    def expect(self, key: Hashable, cells: Sequence[float | None]) -> None:
+        """What one launch of a group will take, from the forecast.
+
+        Args:
+            key: of the group.
+            cells: seconds of each of its cells; of one that is unknown None: it will take as long
+                as the others.
+        """
+        known = [seconds for seconds in cells if seconds is not None]
+        self._groups[key].forecast = fmean(known) if known else None
 
     def start(self, key: Hashable, cells: Iterable[str]) -> None:
         """A launch of these cells of a group begins."""
         self._current = key
         self._groups[key].blocks = max(self._groups[key].blocks, 1)
-        self._since = self._clock()
-        self._reached = dict.fromkeys(cells, 0.0)
+        self._launch = _Launch(cells, self._clock())
 
     def reach(self, cell: str, share: float) -> None:
         """So much of a cell's part of the launch is done."""
-        if cell in self._reached:
-            self._reached[cell] = max(self._reached[cell], share)
+        self._launch.reach(cell, share, self._clock())
 
     def end(self, *, kept: bool = True) -> None:
         """The launch is over; where it is not kept, it is to be done again."""
         group = self._groups[self._current]
-        group.took.append((self._clock() - self._since) / max(1, len(self._reached)))
+        took, cells = self._clock() - self._launch.since, max(1, len(self._launch.reached))
+        if not group.took:
+            group.again = (took - self._launch.once) / cells
+        group.took.append(took / cells)
         group.blocks -= kept
         self._current = None
 
@@ -123,14 +185,14 @@ class Pace:
         return Reading(self._share, elapsed, remaining, self._open_end)
 
     def _remaining(self, now: float) -> float | None:
-        known = [group for group in self._groups.values() if group.known]
-        steps = self._from_steps(now)
-        if not known and steps is None:
+        known = [(group.first, group.later) for group in self._groups.values() if group.known]
+        if not known and self._current is not None and (told := self._launch.seconds(now)):
+            cells = len(self._launch.reached)
+            known = [(told[0] / cells, told[1] / cells)]
+        if not known:
             return None if any(group.blocks for group in self._groups.values()) else 0.0
         # Of a cell in a group that nothing is known of: what cells took in the others.
-        first = median(group.first for group in known) if known else steps
-        later = median(group.later for group in known) if known else steps
-        assert first is not None and later is not None
+        first, later = (median(one) for one in zip(*known, strict=True))
         total = 0.0
         for key, group in self._groups.items():
             one = (group.first, group.later) if group.known else (first, later)
@@ -139,20 +201,10 @@ class Pace:
                 total += coming + (group.blocks - 1) * one[1] * group.cells
             if key == self._current:
                 # What lasts longer than expected is not over before its steps are.
-                total -= min(now - self._since, coming * (1 - (1 - self._launch_share()) / 8))
+                total -= min(now - self._launch.since, coming * (1 - (1 - self._launch.share) / 8))
         return max(0.0, total)
-
-    def _from_steps(self, now: float) -> float | None:
-        """Seconds of a cell in this launch, from the share of it that is done."""
-        share = self._launch_share()
-        if self._current is None or share < LEAST_SHARE:
-            return None
-        return (now - self._since) / share / len(self._reached)
-
-    def _launch_share(self) -> float:
-        return sum(self._reached.values()) / max(1, len(self._reached))
 
     def _by_blocks(self) -> float:
         todo = sum(group.blocks * group.cells for group in self._groups.values())
-        part = self._launch_share() * len(self._reached) if self._current is not None else 0.0
-        return part / todo if todo else 0.0
+        current = self._launch if self._current is not None else _Launch()
+        return current.share * len(current.reached) / todo if todo else 0.0

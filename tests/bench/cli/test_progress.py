@@ -39,7 +39,7 @@ def test_a_log_gets_a_line_every_15_seconds_with_share_and_estimate(
     clock = Clock()
     monkeypatch.setattr(sparsebench.bench.cli.progress, "time", clock)
     pace = Pace([("all", 2, 1)], clock=clock.monotonic)
-    pace.expect("all", 120.0)
+    pace.expect("all", [60.0, 60.0])
     with RunDisplay() as display:
         display.begin("mine", pace)
         pace.start("all", ["a", "b"])

@@ -41,7 +41,7 @@ def launch(run: Pace, clock: Clock, key: int, seconds: float, kept: bool = True)
 
 def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
     run, clock = pace((2, 3))
-    run.expect(0, 20.0)
+    run.expect(0, [10.0, 10.0])
     assert run.reading() == Reading(0.0, 0.0, 60.0)
     run.start(0, ["a", "b"])
     clock.now += 15
@@ -50,7 +50,7 @@ def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
 
 def test_what_was_measured_takes_the_place_of_the_forecast() -> None:
     run, clock = pace((2, 3))
-    run.expect(0, 20.0)
+    run.expect(0, [10.0, 10.0])
     # The first launch exports too: the others are still foreseen as before it.
     assert launch(run, clock, 0, 40.0)[-1].remaining == pytest.approx(40)
     assert launch(run, clock, 0, 30.0)[-1].remaining == pytest.approx(30)
@@ -62,10 +62,54 @@ def test_without_a_forecast_compiling_and_warming_up_are_work_done() -> None:
     assert run.reading().remaining is None
     start, compiled, warm, over, _ = launch(run, clock, 0, 40.0)
     assert start.remaining is None and start.share == 0.0
-    # A fifth of a launch took 20 s: two of them take 200 s.
-    assert compiled.remaining == pytest.approx(180)
-    assert warm.share > compiled.share > 0
+    # Getting ready, 20 s, says nothing of measuring; a quarter of that took 10 s: 20 + 40 s each.
+    assert compiled.remaining is None and compiled.share == pytest.approx(0.1)
+    assert warm.remaining == pytest.approx(30 + 60) and warm.share > compiled.share
     assert over.remaining == pytest.approx(40)
+
+
+def test_what_happens_once_is_no_measure_of_the_rest() -> None:
+    """Seen: "3 %, 3.5 min elapsed, about 98.7 min remaining" while the kernels were compiled."""
+    run, clock = pace((5, 3))
+    run.start(0, "abcde")
+    clock.now += 210  # the first cell: a library is compiled, a network exported
+    run.reach("a", 0.5)
+    assert run.reading().remaining is None
+    for cell in "bcde":
+        clock.now += 3
+        run.reach(cell, 0.5)
+        assert run.reading().remaining is None
+    clock.now += 10
+    for cell in "abcde":
+        run.reach(cell, 0.6)  # a fifth of what is measured
+    # 40 s of this launch, and two of 5 x 3 s and 50 s.
+    assert run.reading().remaining == pytest.approx(40 + 2 * 65)
+    clock.now += 40
+    for cell in "abcde":
+        run.reach(cell, 1.0)
+    run.end()
+    assert run.reading().remaining == pytest.approx(2 * 65)
+
+
+def test_a_cell_that_fails_at_once_tells_nothing_of_the_others() -> None:
+    run, clock = pace((3, 1))
+    run.start(0, "abc")
+    clock.now += 2
+    run.reach("a", 1.0)
+    assert run.reading().remaining is None
+    for cell in "bc":
+        clock.now += 4
+        run.reach(cell, 0.5)
+    clock.now += 10
+    run.reach("b", 1.0)
+    assert run.reading().remaining == pytest.approx(10)
+
+
+def test_a_cell_that_nothing_is_known_of_takes_as_long_as_those_beside_it() -> None:
+    """Seen: one new cell, and the forecast of all the others was not used."""
+    run, _ = pace((3, 2))
+    run.expect(0, [10.0, None, 20.0])
+    assert run.reading().remaining == pytest.approx(2 * 3 * 15)
 
 
 def test_a_discarded_block_is_to_do_again_and_the_share_does_not_fall() -> None:
@@ -80,7 +124,7 @@ def test_a_discarded_block_is_to_do_again_and_the_share_does_not_fall() -> None:
 
 def test_what_lasts_longer_than_expected_does_not_read_zero_before_it_is_over() -> None:
     run, clock = pace((2, 1))
-    run.expect(0, 20.0)
+    run.expect(0, [10.0, 10.0])
     run.start(0, ["a", "b"])
     clock.now += 300
     run.reach("a", 1.0)
@@ -90,8 +134,8 @@ def test_what_lasts_longer_than_expected_does_not_read_zero_before_it_is_over() 
 
 def test_a_group_that_nothing_is_known_of_takes_as_long_a_cell_as_the_others() -> None:
     run, _ = pace((2, 3), (4, 1))
-    run.expect(0, 20.0)
-    run.expect(1, None)
+    run.expect(0, [10.0, 10.0])
+    run.expect(1, [None] * 4)
     assert run.reading().remaining == pytest.approx(60 + 40)
 
 
@@ -109,7 +153,7 @@ def test_a_group_that_begins_loads_and_exports_as_the_first_one_did() -> None:
 
 def test_blocks_of_a_resumed_run_that_are_there_already_are_not_to_do() -> None:
     run, _ = pace((2, 3))
-    run.expect(0, 20.0)
+    run.expect(0, [10.0, 10.0])
     run.left(0, 1)
     assert run.reading() == Reading(0.0, 0.0, 20.0)
 
