@@ -37,8 +37,8 @@ def history(
     from sparsebench.bench.cli.check import write
     from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
     from sparsebench.bench.history.series import read_series
-    from sparsebench.bench.present.plots.canvas import save_figure
     from sparsebench.bench.present.plots.history import draw
+    from sparsebench.bench.present.plots.saving import save_figure
     from sparsebench.bench.present.report.history_page import history_page, latest
     from sparsebench.bench.present.tables.change_points import changes_table
 

@@ -23,7 +23,7 @@ LINE_INCHES = 0.105
 SHADES = ("#E69F00", "#56B4E9", "#0072B2", "#000000", "#CC79A7", "#009E73")
 
 
-@canvas.styled
+@style.styled
 def draw(paper: Sequence[Benefit], ours: Sequence[Benefit], arch: str) -> list[Figure]:
     """A panel a method; x the tasks' difficulty, y the accuracy change against dense.
 

@@ -25,7 +25,7 @@ SPREAD = 0.78  # of a group of methods, in units of the axis
 SIDE = 0.26  # ours beside the paper's, as a share of a method's place
 
 
-@canvas.styled
+@style.styled
 def draw(rows: Sequence[ErrorRow], arch: str) -> list[Figure]:
     """Two panels, linear above full; hollow the paper's, filled ours.
 

@@ -11,7 +11,8 @@ from sparsebench.bench.decide import RunData
 from sparsebench.bench.paper.reproduction import Reproduction
 from sparsebench.bench.paper.tables import markdown_page
 from sparsebench.bench.paper.transfer_cells import TRANSFERS
-from sparsebench.bench.present.plots.canvas import NothingToDrawError, save_figure
+from sparsebench.bench.present.plots.canvas import NothingToDrawError
+from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.present.table import csv_text
 from sparsebench.models.errors import SparsebenchError
 

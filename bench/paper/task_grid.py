@@ -21,7 +21,7 @@ FAR_BELOW = 15.0
 """Percentage points below dense at which a line leaves its panel, so that the others stay apart."""
 
 
-@canvas.styled
+@style.styled
 def draw(
     paper: Sequence[Cell], ours: Sequence[Cell], arch: str, transfer: Transfer
 ) -> list[Figure]:

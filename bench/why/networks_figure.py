@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.present.plots import style
-from sparsebench.bench.present.plots.canvas import TWO_COLUMNS, finish, new_figure, styled
+from sparsebench.bench.present.plots.canvas import TWO_COLUMNS, finish, new_figure
 from sparsebench.bench.why.inspection import Inspection
 from sparsebench.bench.why.model_comparison import accuracy, dead_by_layer, label
 from sparsebench.models.errors import SparsebenchError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HEIGHT = 2.6
 
 
-@styled
+@style.styled
 def save(reports: Sequence[Inspection], path: Path) -> Path:
     """Draw the figure and write it, in the format that the file's suffix names.
 
@@ -36,7 +36,7 @@ def save(reports: Sequence[Inspection], path: Path) -> Path:
     return path
 
 
-@styled
+@style.styled
 def draw(reports: Sequence[Inspection], flops: bool = True) -> Figure:
     """All-zero filters by layer of each network, and its FLOPs at its sparsity.
 

@@ -116,8 +116,9 @@ def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
     """Interval of a mean over seeds (rows) and images (columns), class by class.
 
     The variance of the seeds' means, and what the images' means, inside classes, add beyond the
-    residuals that are in it already; each with its own quantile of t. At least what would not be
-    seen in as many images, and further out where the images' means are skewed, or the seeds'.
+    residuals that are in it already; the mean of Cochran's and Welch's square.
+    At least what would not be seen in as many images, and further out where the images' means are
+    skewed, or the seeds'.
     """
     s, n = values.shape
     names = np.unique(classes)
@@ -139,7 +140,9 @@ def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
             rates[sign] += (sign * part > 0).mean(axis=1) / len(names)
     share = np.concatenate(shares)
     t = stats.t.ppf(0.975, n - len(names))
-    both = t**2 * max(variance - rest, 0) + stats.t.ppf(0.975, s - 1) ** 2 * stats.sem(of_seed) ** 2
+    both = _square(
+        np.array([max(variance - rest, 0), stats.sem(of_seed) ** 2]), n - len(names), s - 1
+    )
     cubes = {sign: rate.mean() ** 3 for sign, rate in rates.items()}
     half = {}
     for sign, rate in rates.items():
@@ -149,6 +152,16 @@ def crossed(values: np.ndarray, classes: np.ndarray) -> Ends | None:
     out = (2 * t**2 + 1) / 6 * (share**3).sum() / (share**2).sum() if share.any() else 0.0
     middle = float(of_seed.mean())
     return middle - half[-1] + min(out, 0.0), middle + half[1] + max(out, 0.0)
+
+
+def _square(variances: np.ndarray, *degrees: int) -> float:
+    """Mean of Cochran's and Welch's square of half of the interval, of two variances."""
+    total = variances.sum()
+    if not total:
+        return 0.0
+    cochran = (stats.t.ppf(0.975, degrees) ** 2 * variances).sum()
+    freedom = total**2 / (variances**2 / degrees).sum()
+    return float(cochran + stats.t.ppf(0.975, freedom) ** 2 * total) / 2
 
 
 def _uneven(rates: np.ndarray, images: float) -> float:

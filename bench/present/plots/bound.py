@@ -26,7 +26,7 @@ SOURCES = {
 }
 
 
-@canvas.styled
+@style.styled
 def draw(
     runs: Sequence[RunData],
     selection: data.Selection = data.ALL,

@@ -1,4 +1,4 @@
-"""A figure's canvas: panels on pages of a paper's width, a legend and a caption, saved as files."""
+"""A figure's canvas: panels on pages of a paper's width, a legend and a caption."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import style
-from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
+from sparsebench.bench.present.plots.saving import clean
+from sparsebench.models.errors import NothingMeasuredError
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -22,12 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
 LINE_INCHES = 0.125  # a line of the caption
 LEGEND_INCHES = 0.137  # a line of the legend
-FORMATS = ("png", "svg", "pdf")
-DEFAULT_FORMATS = ("png", "svg")
 
 
 class NothingToDrawError(NothingMeasuredError):
@@ -74,20 +68,6 @@ class Panel:
     group: str = ""
     label: Callable[[Axes], object] | None = None
     height: float = 0.0
-
-
-def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Draw in the suite's style and leave the user's settings as they are."""
-
-    @wraps(draw)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
-        import matplotlib as mpl
-
-        settings: Any = style.RC
-        with mpl.rc_context(settings):
-            return draw(*args, **kwargs)
-
-    return inside
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -260,68 +240,8 @@ def finish(figure: Figure, handles: Sequence[Artist], note: str = "") -> None:
         0.04 / width, 0.5 * caption / total, "\n".join(lines), fontsize=style.SMALL,
         color=style.QUIET, ha="left", va="center",
     )  # fmt: skip
-    _clean(figure)
-    figure.draw_without_rendering()
-    # Labels are placed on it; making it anew is most of the work. With an engine of any kind, even
-    # "none", matplotlib draws each file twice.
+    clean(figure)
+    engine.execute(figure)
+    # Labels are placed on the layout; making it anew is most of the work. With an engine of any
+    # kind, even "none", matplotlib draws each file twice.
     figure.set_layout_engine(None)
-
-
-@styled
-def save_figure(
-    figures: Figure | Sequence[Figure],
-    folder: Path,
-    stem: str,
-    formats: Sequence[str] = DEFAULT_FORMATS,
-) -> list[Path]:
-    """Write a figure, PNG with 300 dpi; the same figure gives the same files.
-
-    Args:
-        figures: one, or its pages: the second is `STEM-2`, and so on.
-        folder: made where it is not there.
-        stem: of the files' names.
-        formats: of :data:`FORMATS`.
-
-    Returns:
-        The files written.
-
-    Raises:
-        SparsebenchError: the folder cannot be written.
-    """
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, figure in enumerate(figures if isinstance(figures, Sequence) else [figures], 1):
-            _clean(figure)
-            longest = max(float(inches) for inches in figure.get_size_inches())
-            options: dict[str, Any] = {
-                "png": {"dpi": min(style.PNG_DPI, style.MOST_PIXELS / longest)},
-                "svg": {"metadata": {"Date": None}},
-                "pdf": {"metadata": {"CreationDate": None}},
-            }
-            for suffix in dict.fromkeys(formats):
-                path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}"
-                figure.savefig(path, format=suffix, **options[suffix])
-                written.append(path)
-    except OSError as error:
-        raise SparsebenchError(
-            f"The plot cannot be written to {folder}: {error.strerror or error}.",
-            "Choose another folder.",
-        ) from error
-    return written
-
-
-def _clean(figure: Figure) -> None:
-    """Take control characters out of every text: no font has them, and no SVG may hold them."""
-    from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter
-
-    for text in figure.findobj(Text):
-        plain = escape.xml(text.get_text())
-        if plain != text.get_text():
-            text.set_text(plain)
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            formatter = axis.get_major_formatter()
-            if isinstance(formatter, FixedFormatter):
-                formatter.seq = [escape.xml(str(label)) for label in formatter.seq]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Looks = dict[str, tuple[str, str]]
 
 
-@canvas.styled
+@style.styled
 def draw(
     runs: Sequence[RunData],
     selection: data.Selection = data.ALL,

@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.present.plots.canvas import (
-    DEFAULT_FORMATS,
-    FORMATS,
-    TWO_COLUMNS,
-    NothingToDrawError,
-    Page,
-    save_figure,
-)
+from sparsebench.bench.present.plots.canvas import TWO_COLUMNS, NothingToDrawError, Page
 from sparsebench.bench.present.plots.data import ALL, Selection
+from sparsebench.bench.present.plots.saving import DEFAULT_FORMATS, FORMATS, save_figure
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.registry import Registry
@@ -143,7 +137,7 @@ def draw_figures(
         wish: what of the runs to show.
         out: folder; for a single figure also a name ending in .png, .svg or .pdf, whose stem is
             used for every format.
-        formats: of :data:`sparsebench.bench.present.plots.canvas.FORMATS`; by default PNG and
+        formats: of :data:`sparsebench.bench.present.plots.saving.FORMATS`; by default PNG and
             SVG, and that of `out`.
 
     Raises:

@@ -21,7 +21,7 @@ BETTER, WORSE = style.COLOURS[2], style.COLOURS[1]
 KINDS = {"speedup": "speed-up", "engines": "vs other\nengines"}
 
 
-@canvas.styled
+@style.styled
 def draw(
     history: History, points: Sequence[ChangePoint], page: canvas.Page = canvas.TWO_COLUMNS
 ) -> list[Figure]:

@@ -28,7 +28,7 @@ DASHES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-@canvas.styled
+@style.styled
 def draw(
     runs: Sequence[RunData],
     selection: data.Selection = data.ALL,

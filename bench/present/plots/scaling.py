@@ -116,7 +116,7 @@ def _on_grid(size: int) -> bool:
     return size & (size - 1) == 0
 
 
-@canvas.styled
+@style.styled
 def _draw(
     runs: Sequence[RunData], selection: data.Selection, page: canvas.Page, setting: Setting
 ) -> list[Figure]:

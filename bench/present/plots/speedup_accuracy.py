@@ -17,6 +17,7 @@ from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import scale_axes
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks
 from sparsebench.bench.present.plots.points import Against, Point, PointSet, points_of
+from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.records import UNEQUAL
 from sparsebench.models.names import format_percent
 
@@ -77,10 +78,10 @@ def save(found: PointSet, folder: Path, stem: str, against: Against = "total") -
     Raises:
         SparsebenchError: the folder cannot be written.
     """
-    return canvas.save_figure(draw(found, against), folder, stem)
+    return save_figure(draw(found, against), folder, stem)
 
 
-@canvas.styled
+@style.styled
 def draw(
     found: PointSet,
     against: Against = "total",

@@ -50,7 +50,7 @@ class Bar:
         return sum(self.stages.values())
 
 
-@canvas.styled
+@style.styled
 def draw(
     runs: Sequence[RunData],
     selection: data.Selection = data.ALL,

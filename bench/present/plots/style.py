@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Okabe and Ito (2008), without the yellow that vanishes on white; after the eighth, some of
 # Paul Tol's muted ones, which need the markers' help.
@@ -60,6 +64,20 @@ RC: dict[str, Any] = {
     "pdf.fonttype": 42,  # letters, not outlines, as venues ask
     "figure.dpi": 100,
 }
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Draw in the suite's style and leave the user's settings as they are."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        import matplotlib as mpl
+
+        settings: Any = RC
+        with mpl.rc_context(settings):
+            return draw(*args, **kwargs)
+
+    return inside
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,22 @@ def test_the_rows_are_plain_float32_at_a_page(tmp_path: Path) -> None:
     data = write(tmp_path / "x").read_bytes()
     assert (len(data) - ROWS.nbytes) % 4096 == 0
     assert np.array_equal(np.frombuffer(data[-ROWS.nbytes :], "<f4").reshape(37, 11), ROWS)
+
+
+def test_a_million_rows_take_no_more_memory_than_a_tenth_of_them(tmp_path: Path) -> None:
+    """Written and checked piece by piece; the map itself is the system's to keep or to drop."""
+    batch = np.ones((1000, 8), np.float32)
+    peaks = []
+    for rows in (100_000, 1_000_000):
+        tracemalloc.start()
+        with FeatureWriter(tmp_path / f"{rows}", KEY, rows, 8) as writer:
+            for _ in range(rows // 1000):
+                writer.write(batch)
+            writer.publish()
+        assert read_features(tmp_path / f"{rows}", KEY, rows).shape == (rows, 8)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] + 100_000 < 8_000_000
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from sparsebench.bench.statistics import crossed_interval, mean_interval, proportion_interval
+from sparsebench.bench.statistics.crossed import _Parts
 from sparsebench.bench.statistics.uneven_seeds import reach_of_mean
 from tests.bench.statistics.crossed_model import Model
 
@@ -139,14 +140,34 @@ def test_the_parts_are_those_of_an_analysis_of_variance() -> None:
     seeds = n * ((values.mean(axis=1) - grand) ** 2).sum()
     rest = (total - images - seeds) / ((n - 1) * (s - 1))
     a, b = images / (n - 1) / (s * n), seeds / (s - 1) / (s * n)
-    square = stats.t.ppf(0.975, n - 1) ** 2 * max(a - rest / (s * n), 0)
-    half = math.sqrt(square + stats.t.ppf(0.975, s - 1) ** 2 * b)
+    own = a - rest / (s * n)
+    cochran = stats.t.ppf(0.975, n - 1) ** 2 * own + stats.t.ppf(0.975, s - 1) ** 2 * b
+    freedom = (own + b) ** 2 / (own**2 / (n - 1) + b**2 / (s - 1))
+    half = math.sqrt((cochran + stats.t.ppf(0.975, freedom) ** 2 * (own + b)) / 2)
     found = crossed_interval(values)
     assert found.mid == pytest.approx(grand)
     low, high = skewed(values.mean(axis=0), half)
     # More images are won than lost, so that only the upper end may be moved further.
     assert (values > 0).sum() > (values < 0).sum()
     assert found.low == pytest.approx(low) and found.high >= high - 1e-12
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
+def test_with_normal_parts_the_half_covers_whatever_share_is_the_seeds(
+    seeds: int, share: float
+) -> None:
+    """Exact but for the grid: the images' variance known, the seeds' a multiple of chi square."""
+    chance = (np.arange(400) + 0.5) / 400
+    seen = share * stats.chi2.ppf(chance, seeds - 1) / (seeds - 1)
+    covered = []
+    for variance in seen:
+        parts = _Parts(
+            mean=0.0, images=1 - share, seeds=float(variance), rest=0.0, effective=1e6,
+            skewness=0.0, lost=np.zeros(seeds), won=np.zeros(seeds), degrees=10**6, count=seeds,
+        )  # fmt: skip
+        covered.append(2 * stats.norm.cdf(math.sqrt(parts.square_of_half(parts.images))) - 1)
+    assert 0.943 <= np.mean(covered) <= 0.969
 
 
 def skewed(values: np.ndarray, half: float) -> tuple[float, float]:

@@ -28,10 +28,10 @@ from sparsebench.bench.present.plots.canvas import (
     Panel,
     new_figure,
     panels,
-    save_figure,
 )
 from sparsebench.bench.present.plots.data import Selection, caption
 from sparsebench.bench.present.plots.figures import FIGURES
+from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
 from sparsebench.bench.records import Estimate
 from sparsebench.models.errors import SparsebenchError
