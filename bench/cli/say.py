@@ -51,7 +51,12 @@ def duration(seconds: float | None) -> str:
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes = seconds / 60
-    return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"
+    return f"{_two(minutes)} min" if minutes < 100 else f"{_two(minutes / 60)} h"
+
+
+def _two(number: float) -> str:
+    """``2.0``, ``9.9``, ``12``: nobody reads the hundredth of a minute."""
+    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -49,7 +49,7 @@ def draw(reports: Sequence[Inspection], flops: bool = True) -> Figure:
     figure = new_figure(TWO_COLUMNS.width, HEIGHT)
     left, *right = figure.subplots(1, 1 + flops, squeeze=False,
                                    width_ratios=(1.6, 1)[: 1 + flops])[0]  # fmt: skip
-    left.set_title("Filters that are entirely zero")
+    left.set_title("Filters that are entirely zero", fontweight="bold")
     left.set_xlabel("convolution, in the network's order")
     left.set_ylabel("share of its filters (%)")
     looks = [dict(zip(("color", "marker"), one, strict=True))
@@ -66,7 +66,7 @@ def draw(reports: Sequence[Inspection], flops: bool = True) -> Figure:
     left.set_ylim(0, max(5.0, left.get_ylim()[1]))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in right:
-        axes.set_title("FLOPs at a sparsity")
+        axes.set_title("FLOPs at a sparsity", fontweight="bold")
         axes.set_xlabel("zeros (%)")
         axes.set_ylabel("non-zero FLOPs (% of dense)")
         axes.set_xlim(0, 102)
@@ -75,6 +75,8 @@ def draw(reports: Sequence[Inspection], flops: bool = True) -> Figure:
         axes.plot([0, 100], [100, 0], color=style.GUIDE, linewidth=0.8, zorder=0)
         axes.annotate("uniform", (52, 50), color=style.QUIET, fontsize=style.SMALL, va="bottom")
     clean = [label(report) for report in reports if not any(s for _, s in dead_by_layer(report))]
-    note = f"No filter is entirely zero in {', '.join(clean)}." if clean else ""
-    finish(figure, list(left.get_lines()), note)
+    notes = [f"No filter is entirely zero in {', '.join(clean)}."] if clean else []
+    if any(accuracy(report) is not None for report in reports):
+        notes.insert(0, "In brackets: top-1 accuracy on the data that it was pruned on.")
+    finish(figure, list(left.get_lines()), " ".join(notes))
     return figure

@@ -198,7 +198,9 @@ def part_of(file: OnnxFile, ends: Sequence[str], begins: Mapping[str, Begin]) ->
     from onnx import helper
 
     # onnx.utils.extract_model would save nine lines; it does not follow what a subgraph reads and
-    # keeps the declared shapes between, which bind the part to the file's batch size.
+    # keeps the declared shapes between, which bind the part to the file's batch size. onnx-ir 1.1's
+    # `convenience.extract` finds the same nodes as `ancestors`, but keeps those shapes, too, and
+    # `ancestors` is needed for the head and the weights anyway.
     nodes = ancestors(file.model.graph, ends, tuple(begins))
     used = {name for node in nodes for name in reads(node)} | set(ends)
     graph = helper.make_graph(

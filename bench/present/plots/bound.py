@@ -53,7 +53,7 @@ def draw(
         )
     colours = style.method_colours(record.backbone.method for _, record in cells)
     markers = style.engine_markers(data.engine_label(record) for _, record in cells)
-    changes = dict.fromkeys(_words(comparison, record) for comparison, record in cells)
+    changes = _changes(cells)
     few = f" Accuracy change: {'; '.join(changes)}." if len(changes) <= 6 else ""
     note = f"{data.caption(record for _, record in cells)} Whiskers: 95% confidence intervals."
     height = 0.93 * min(page.width / min(len(workloads), page.panels, 2), 3.5)
@@ -66,10 +66,16 @@ def draw(
     return canvas.panels(shown, page, legend, f"{note}{few} {left_out}".strip(), most=2)
 
 
-def _words(comparison: Comparison, record: Record) -> str:
-    assert comparison.accuracy_delta is not None
-    name = record.backbone.name.partition("@")[0]
-    return f"{name} on {record.task.name} {data.change_words(comparison.accuracy_delta.mean)}"
+def _changes(cells: Sequence[Cell]) -> list[str]:
+    """Each network's accuracy change; one in bf16 or INT8 is another network."""
+    found: dict[str, dict[str, None]] = {}
+    for comparison, record in cells:
+        assert comparison.accuracy_delta is not None
+        precision = record.engine.precision
+        name = record.backbone.name.partition("@")[0] + f" {precision}" * (precision != "fp32")
+        words = data.change_words(comparison.accuracy_delta.mean)
+        found.setdefault(f"{name} on {record.task.name}", {})[words] = None
+    return [f"{name} {' or '.join(words)}" for name, words in found.items()]
 
 
 def _panel(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Setting = Literal["batch_size", "threads"]
 AXIS = {"batch_size": "batch size (as measured, not to scale)", "threads": "threads"}
 OPTION = {"batch_size": "--batch-size", "threads": "--threads"}
+LEAST_SPAN = (0.8, 1.25)
+"""What the axis of speed-ups shows at least: noise around 1 must not look like an effect."""
 CLIFF = 0.9
 """A point below this share of its neighbours on the grid stands on a cliff."""
 
@@ -137,7 +139,8 @@ def _draw(
     note = data.caption(r for run in runs for r in run.records if selection.holds(r))
     note += " Whiskers: 95% confidence intervals. In brackets: accuracy change."
     if setting == "batch_size" and any(not _on_grid(n) for one in series for n, _ in one.points):
-        note += f" Hollow: off the grid of powers of two; ringed: below {CLIFF:.0%} of it."
+        note += f" Hollow: off the grid of powers of two; ringed, with its share: below {CLIFF:.0%}"
+        note += " of it."
     shown = [
         canvas.Panel(title, partial(_panel, series=inside, looks=looks, setting=setting),
               title.partition(" ")[0])
@@ -234,6 +237,7 @@ def _panel(
     axes.set_xlim(-0.4, len(values) - 0.6)
     bottom, top = axes.get_ylim()
     room = 0.1 * (top - bottom)
-    axes.set_ylim(max(0.0, bottom - room), top + room / 2)
+    least, most = LEAST_SPAN
+    axes.set_ylim(max(0.0, min(least, bottom - room)), max(most, top + room / 2))
     axes.set_xlabel(AXIS[setting])
     axes.set_ylabel("speed-up vs dense, same engine")
