@@ -174,7 +174,9 @@ def test_a_network_in_int8_has_an_accuracy_change_of_its_own() -> None:
     plain = make_run(backbones=TRAINED[::2], engines=["deepsparse"], workloads=["linear-cached"])
     other = with_setting(plain, "i8", precision="int8")
     lost = [
-        replace(r, accuracy=replace(r.accuracy, per_seed=[s - 0.1 for s in r.accuracy.per_seed]))
+        replace(
+            r, accuracy=replace(r.accuracy, per_seed=tuple(s - 0.1 for s in r.accuracy.per_seed))
+        )
         if r.accuracy and not r.backbone.is_dense
         else r
         for r in other.records
