@@ -10,3 +10,8 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_text(threads: int | str) -> str:
+    """``1 thread``, ``2 threads``, ``1, 2 threads``."""
+    return f"{threads} thread" if str(threads) == "1" else f"{threads} threads"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,16 @@ from sparsebench.bench.decide.candidates import (
 from sparsebench.bench.decide.rule import Race, Ratio, judge, p_value
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import holm, p_of
+from sparsebench.models.cpus import threads_text
 
 Key = tuple[Any, ...]
 # position in the key of a question -> how the setting is said
-_SETTING_WORDS = {2: "{}", 3: "{} threads", 4: "batch {}", 5: "{} px"}
+_SETTING_WORDS: dict[int, Callable[[Any], str]] = {
+    2: str,
+    3: threads_text,
+    4: "batch {}".format,
+    5: "{} px".format,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Study:
     ) -> list[Question]:
         """The questions of one group of cells: over all its tasks, and of each."""
         varying = [i for i in _SETTING_WORDS if len({other[i] for other in keys}) > 1]
-        settings = ", ".join(_SETTING_WORDS[i].format(key[i]) for i in varying)
+        settings = ", ".join(_SETTING_WORDS[i](key[i]) for i in varying)
         named = dict.fromkeys(task for one in variants for task in one.cells)
         # A task on which everything failed does not leave the others without an answer.
         every = tuple(t for t in named if any(one.cells.get(t) for one in variants)) or (*named,)

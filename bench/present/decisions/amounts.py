@@ -37,4 +37,6 @@ def odds(standing: Standing) -> str:
     if standing.odds is None or standing.odds[0] == standing.odds[1]:
         return chance(standing.within)
     low, high = map(chance, standing.odds)
+    if low == high:
+        return low
     return f"at most {high}" if standing.odds[0] < 0.001 else f"{low} to {high}"

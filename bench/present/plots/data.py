@@ -9,6 +9,7 @@ from typing import Any
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present import escape
 from sparsebench.bench.records import Comparison, Record
+from sparsebench.models.cpus import threads_text
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 
@@ -120,8 +121,8 @@ def caption(records: Iterable[Record]) -> str:
         " / ".join(sorted({_machine(record.machine) for record in shown} - {""})),
         _named({record.backbone.arch for record in shown}),
         _named({f"{r.engine.name} {_version(r.engine.version or '')}".strip() for r in shown}),
-        _counted("batch size ", {record.engine.batch_size for record in shown}),
-        _counted("", {record.engine.threads for record in shown}, " threads"),
+        f"batch size {sizes}" if (sizes := _counted({r.engine.batch_size for r in shown})) else "",
+        threads_text(threads) if (threads := _counted({r.engine.threads for r in shown})) else "",
     ]  # fmt: skip
     return escape.visible(f"{'; '.join(part for part in parts if part)}.") if any(parts) else ""
 
@@ -145,9 +146,8 @@ def _named(values: set[str]) -> str:
     return ", ".join(sorted(values - bare - {""}))
 
 
-def _counted(before: str, values: Iterable[int], after: str = "") -> str:
-    numbers = sorted({value for value in values if value})
-    return f"{before}{', '.join(map(str, numbers))}{after}" if numbers else ""
+def _counted(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted({value for value in values if value})))
 
 
 def change_words(points: float | None) -> str:

@@ -11,6 +11,7 @@ from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.marks import draw_mark, span
 from sparsebench.bench.records import Estimate, Record
+from sparsebench.models.cpus import threads_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,7 +158,7 @@ def _series(
     left_out: data.LeftOut,
 ) -> list[Series]:
     other: Callable[[Record], str] = (
-        (lambda record: f"{record.engine.threads} threads")
+        (lambda record: threads_text(record.engine.threads))
         if setting == "batch_size"
         else (lambda record: f"batch {record.engine.batch_size}")
     )

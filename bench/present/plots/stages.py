@@ -13,6 +13,7 @@ from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Estimate, Record
+from sparsebench.models.cpus import threads_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,7 +115,9 @@ def _bars(runs: Sequence[RunData], selection: data.Selection, left_out: data.Lef
                 left_out.add("without an accuracy")
             else:
                 arch = f", {record.backbone.arch}" if len(archs) > 1 else ""
-                settings = f", {record.engine.threads} threads" if _varies(run, record) else ""
+                settings = (
+                    f", {threads_text(record.engine.threads)}" if _varies(run, record) else ""
+                )
                 bars.append(
                     Bar(
                         f"{record.workload} on {record.task.name}"

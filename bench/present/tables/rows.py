@@ -23,6 +23,7 @@ from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.workloads import described
+from sparsebench.models.cpus import threads_text
 
 PER_SECOND = "images/s"
 
@@ -252,7 +253,7 @@ def varying_settings(group: Sequence[Record]) -> list[str]:
 
 def _in_words(key: str, value: object) -> str:
     if key == "threads":
-        return f"{value} thread" if value == 1 else f"{value} threads"
+        return threads_text(str(value))
     return {"batch_size": f"batch {value}", "size": f"{value} px"}.get(key, str(value))
 
 

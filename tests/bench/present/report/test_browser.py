@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from sparsebench.bench.present.report import Report, build_report, write_report
+from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.present.report import browser
 from tests.bench.present.report.browser import Browser
 from tests.bench.present.report.conftest import HOSTILE, QUICK
+from tests.bench.synthetic import SyntheticRun, make_run
 
 pytestmark = pytest.mark.skipif(browser.found() is None, reason=browser.MISSING)
 
@@ -82,6 +84,26 @@ def test_main_columns_fit_a_desktop_and_a_switch_shows_the_rest(
     assert chromium.all(bound)[0].is_displayed() and "bound" in chromium.all(bound)[0].text
     assert chromium.js("document.documentElement.scrollWidth") <= DESKTOP[0]
     quiet(chromium)
+
+
+def test_a_sweep_fits_a_desktop_too(chromium: Browser, tmp_path: Path) -> None:
+    """Six settings: cells name theirs, and neither the page nor a table scrolls sideways."""
+    runs = [
+        with_setting(make_run(seed=n, backbones=TRAINED), f"b{n}", batch_size=n, threads=1 + n % 2)
+        for n in (1, 8, 15, 16, 32, 64)
+    ]
+    whole = SyntheticRun([r for run in runs for r in run.records],
+                         [t for run in runs for t in run.trials])  # fmt: skip
+    whole.write(tmp_path / "sweep")
+    page = write_report(build_report([tmp_path / "sweep"]), tmp_path / "report.html")
+    chromium.open(page, DESKTOP)
+    quiet(chromium)
+    assert chromium.js("document.documentElement.scrollWidth") <= DESKTOP[0]
+    frames = "[...document.querySelectorAll('#tables .scroll')]"
+    assert chromium.js(f"{frames}.every((one) => one.scrollWidth <= one.clientWidth)")
+    text = chromium.js("document.body.innerText")
+    assert "1 thread, batch 8" in text and "2 threads, batch 1" in text
+    assert "1 threads" not in text
 
 
 def test_tables_sort_by_mouse_and_by_keyboard(chromium: Browser, quick: Path) -> None:
