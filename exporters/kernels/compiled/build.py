@@ -107,7 +107,7 @@ def supported_isas() -> tuple[str, ...]:
     """The instruction sets that this machine runs, best first; always ends in portable."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return ("portable",)
-    flags = _cpu_flags()
+    flags = cpu_flags()
     return (*(isa for isa, needed in _CPU_FLAGS.items() if needed <= flags), "portable")
 
 
@@ -269,7 +269,8 @@ def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise SparsebenchError(f"{command[0]} does not start: {error.strerror}.", _CXX) from error
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """What the first processor can do, as Linux names it; nothing where it does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.plan import Pattern
-from sparsebench.exporters.kernels.generated.emitter import Shape, emit, groups_of
+from sparsebench.exporters.kernels.generated.emitter import FLOATS, Kind, Shape, emit
 from sparsebench.models.errors import SparsebenchError
 
 LANES, VECTOR = 16, 64  # floats, bytes
@@ -81,11 +81,13 @@ class GeneratedPattern:
         act: activation, see :mod:`exporters.kernels.library`.
         residual: whether there is one.
         accumulate: add to ``y`` instead of to the bias.
+        kind: what is multiplied.
 
     Attributes:
         functions: machine code.
         channels: as given.
         multiply_adds: of vectors, for one call.
+        all_seen: whether every place sees all taps, because memory holds what lies outside.
         code: what the functions were made of.
         stream: the weights as the code reads them, see :meth:`Code.stream`; zeros until filled.
 
@@ -104,6 +106,7 @@ class GeneratedPattern:
         act: int,
         residual: bool,
         accumulate: bool = False,
+        kind: Kind = FLOATS,
     ) -> None:
         self.channels = channels
         count, taps = len(entries[0]), len(shifts)
@@ -116,7 +119,8 @@ class GeneratedPattern:
             )
         offsets = tuple(VECTOR * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
         self._places, seen = _places(shifts, step, inp, out)
-        bits = not (inp.borders or seen.all())
+        self.all_seen = bool(inp.borders or seen.all())
+        bits = not self.all_seen
         if bits and taps > _BITS:
             raise SparsebenchError(
                 f"A kernel has more than {_BITS} taps: {taps}.", "Take a smaller kernel."
@@ -127,12 +131,12 @@ class GeneratedPattern:
         size = count * _BYTES
         together = taps == 1 and channels[1] <= _NEAR_CHANNELS and size <= _NEAR_CODE
         blocks = 1
-        if not together and len(self._places) >= _LEAST_PLACES:
-            unit = size // (len(groups_of(channels[0])) - 1)
+        if kind is FLOATS and not together and len(self._places) >= _LEAST_PLACES:
+            unit = size // (len(kind.bounds(channels[0])) - 1)
             blocks = max(1, min(-(-unit // _UNIT_CODE), channels[1]))
         far = (inp.channel * VECTOR, out.channel * VECTOR)
         shape = Shape(*channels, offsets, bits, residual, act, blocks, *far, accumulate)
-        self.code = emit(*entries, shape)
+        self.code = emit(*entries, shape, kind)
         units = len(self.code.starts) - 1
         if together:
             self.functions = [self.code.function(0, units)]

@@ -21,7 +21,7 @@ from sparsebench.exporters.kernels.generated import encoding as x86
 TOTALS = 28  # accumulators; the other registers hold what is loaded
 _INPUTS = 4
 _REACH = 256  # vectors or floats that one base register reaches by 8-bit displacements
-_MIDDLE = 128
+MIDDLE = 128
 _NEXT = 64  # bytes between channels that lie side by side
 _SIX, _ZERO = 30, 31  # once the sums are done
 
@@ -69,6 +69,7 @@ class Code:
         values_at: where each of them lies in the stream.
         bias_at: the same of each output channel's bias, ``[O]``.
         six_at: places that hold the number six.
+        begins: where the constants of each unit begin, ``[units + 1]``.
     """
 
     slots: x86.Slots
@@ -78,6 +79,7 @@ class Code:
     values_at: Indices
     bias_at: Indices
     six_at: Indices
+    begins: Indices
 
     def stream(
         self, values: NDArray[np.float32], bias: NDArray[np.float32] | None
@@ -111,13 +113,33 @@ class Code:
         return x86.loop(self.slots[self.starts[first] : self.starts[end]].tobytes())
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a multiply-add is, and what stands around those of a unit.
+
+    Attributes:
+        multiply: the instruction, as :func:`encoding.fma_broadcast`.
+        bounds: channels -> ``[groups + 1]``: output channels of groups that fit the registers.
+        constants: outputs of units -> floats in the stream in front of their weights; the
+            outputs' biases are the first of them.
+        frame: shape, bounds, unit, place of its constants -> what it does before and after.
+        lead: floats of the stream in front of all units.
+    """
+
+    multiply: Callable[..., x86.Slots]
+    bounds: Callable[[int], Indices]
+    constants: Callable[[Indices], Indices]
+    frame: Callable[[Shape, Indices, int, int], tuple[x86.Slots, x86.Slots]]
+    lead: int = 0
+
+
 def groups_of(channels: int) -> Indices:
     """``[groups + 1]``: output channels of about equal groups that fit the registers."""
     count = -(-channels // TOTALS)
     return np.arange(count + 1) * channels // count
 
 
-def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
+def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | None = None) -> Code:
     """Code for the non-zeros ``(out, inp, tap)``, each an array of one length.
 
     Args:
@@ -125,8 +147,10 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
         inp: input channels.
         tap: places in ``shape.taps``.
         shape: all else.
+        kind: what is multiplied and what is made of the sums; floats without it.
     """
-    bounds = groups_of(shape.out_channels)
+    kind = kind or FLOATS
+    bounds = kind.bounds(shape.out_channels)
     groups, taps = len(bounds) - 1, len(shape.taps)
     units = groups * shape.blocks
     group = np.searchsorted(bounds, out, "right") - 1
@@ -142,21 +166,22 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     opens = _changes(segment)
     rank = np.arange(len(key)) - np.repeat(np.flatnonzero(opens), _lengths(opens))
 
-    # The stream: of each unit its biases and a six, then the weights in order.
+    # The stream: of each unit its biases and other constants, then the weights in order.
     sizes = np.tile(np.diff(bounds), shape.blocks)
+    constants = kind.constants(sizes)
     counts = np.bincount(unit, minlength=units)
-    begins = np.concatenate([[0], np.cumsum(counts + sizes + 1)])
-    values_at = np.arange(len(key)) + np.cumsum(sizes + 1)[unit]
+    begins = kind.lead + np.concatenate([[0], np.cumsum(counts + constants)])
+    values_at = kind.lead + np.arange(len(key)) + np.cumsum(constants)[unit]
 
     # Slots in front of each multiply-add: those that open a segment, a new base of the input, a
     # new base of the weights, a load.
     loads = _changes(vector)
     # Channels apart have a base each.
-    reach, middle = (_REACH, _MIDDLE) if shape.inp_channel == _NEXT else (1, 0)
+    reach, middle = (_REACH, MIDDLE) if shape.inp_channel == _NEXT else (1, 0)
     bases = _changes(segment * -(-shape.in_channels // reach) + channel // reach)
     moves = (rank % _REACH == 0) & ~opens
     own = 1 + loads + moves + bases + opens * (3 if shape.bits else 1)
-    frames = [_frame(shape, bounds, u, int(begins[u])) for u in range(units)]
+    frames = [kind.frame(shape, bounds, u, int(begins[u])) for u in range(units)]
     heads, tails = np.array([[len(x) for x in frame] for frame in frames]).T
     inner = np.bincount(unit, own, units).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(heads + inner + tails)])
@@ -164,14 +189,14 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
 
     slots = np.empty((int(starts[-1]), x86.SLOT), np.uint8)
     register = TOTALS + (np.cumsum(loads) - 1) % _INPUTS
-    slots[at] = x86.fma_broadcast(total, register, x86.R10, rank % _REACH - _MIDDLE)
+    slots[at] = kind.multiply(total, register, x86.R10, rank % _REACH - MIDDLE)
     slots[at[loads] - 1] = x86.load(register[loads], x86.RAX, channel[loads] % reach - middle)
     slots[at[moves] - 1 - loads[moves]] = x86.address(x86.R10, x86.R10, 4 * _REACH)
     offsets = np.array(shape.taps, np.int64)[segment[bases] % taps]
     offsets += channel[bases] // reach * reach * shape.inp_channel + middle * _NEXT
     slots[at[bases] - 2 - moves[bases]] = x86.address(x86.RAX, x86.RBX, offsets)
     first = at[opens] - 3  # a segment's place in the stream; its base and a load follow
-    slots[first] = x86.address(x86.R10, x86.RCX, 4 * (values_at[opens] + _MIDDLE))
+    slots[first] = x86.address(x86.R10, x86.RCX, 4 * (values_at[opens] + MIDDLE))
     if shape.bits:
         behind = np.append(first[1:] - 2, starts[-1])
         behind = np.minimum(behind, (starts[1:] - tails)[unit[opens]])
@@ -183,7 +208,8 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape) -> Code:
     bias_at = np.concatenate(
         [b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)]
     )
-    return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, begins[:-1] + sizes)
+    six_at = begins[:-1] + sizes if kind is FLOATS else np.zeros(0, np.int64)
+    return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, six_at, begins)
 
 
 def _changes(values: Indices) -> NDArray[np.bool_]:
@@ -202,14 +228,14 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
     """What a unit does before and after its non-zeros; `begin`: its place in the stream."""
     block, group = divmod(unit, len(bounds) - 1)
     first, count = int(bounds[group]), int(bounds[group + 1] - bounds[group])
-    totals, places = np.arange(count), np.arange(count) - _MIDDLE
-    stream = x86.address(x86.R10, x86.RCX, 4 * (begin + _MIDDLE))
+    totals, places = np.arange(count), np.arange(count) - MIDDLE
+    stream = x86.address(x86.R10, x86.RCX, 4 * (begin + MIDDLE))
 
     def outputs(what: Callable[..., x86.Slots], residual: bool = False) -> list[x86.Slots]:
         """An instruction for the vector of each channel, behind those that find it."""
         move = [x86.add_register(x86.RAX, x86.RDX)] if residual else []
         if shape.out_channel == _NEXT:
-            base = x86.address(x86.RAX, x86.R11, _NEXT * (first + _MIDDLE))
+            base = x86.address(x86.RAX, x86.R11, _NEXT * (first + MIDDLE))
             return [base, *move, what(totals, x86.RAX, places)]
         found = []
         for total in range(count):
@@ -228,7 +254,10 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
     if last and shape.act != NONE:
         tail += [x86.clear(_ZERO), x86.maximum(totals, _ZERO)]
     if last and shape.act == RELU6:
-        tail += [stream, x86.broadcast(_SIX, x86.R10, count - _MIDDLE)]
+        tail += [stream, x86.broadcast(_SIX, x86.R10, count - MIDDLE)]
         tail.append(x86.minimum(totals, _SIX))
     tail += outputs(x86.store)
     return np.concatenate(head), np.concatenate(tail)
+
+
+FLOATS = Kind(x86.fma_broadcast, groups_of, lambda sizes: sizes + 1, _frame)

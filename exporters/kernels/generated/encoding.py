@@ -22,8 +22,8 @@ Slots = NDArray[np.uint8]
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
 
 _NOP = 0x90
-_MAP_0F, _MAP_0F38 = 1, 2
-_PLAIN, _PREFIX_66 = 0, 1
+MAP_0F, MAP_0F38 = 1, 2
+PLAIN, PREFIX_66 = 0, 1
 
 
 def fma_broadcast(total: ArrayLike, vector: ArrayLike, base: int, place: ArrayLike) -> Slots:
@@ -35,7 +35,7 @@ def fma_broadcast(total: ArrayLike, vector: ArrayLike, base: int, place: ArrayLi
         base: general register.
         place: -128..127, floats.
     """
-    return _memory(0xB8, _MAP_0F38, _PREFIX_66, total, vector, base, place, broadcast=True)
+    return memory_form(0xB8, MAP_0F38, PREFIX_66, total, vector, base, place, broadcast=True)
 
 
 def fma_far(total: ArrayLike, vector: ArrayLike, base: int, offset: ArrayLike) -> Slots:
@@ -50,7 +50,7 @@ def fma_far(total: ArrayLike, vector: ArrayLike, base: int, offset: ArrayLike) -
     Returns:
         ``uint8[n, 10]``: the displacement takes four bytes.
     """
-    return _far(_memory(0xB8, _MAP_0F38, _PREFIX_66, total, vector, base, 0), offset)
+    return _far(memory_form(0xB8, MAP_0F38, PREFIX_66, total, vector, base, 0), offset)
 
 
 def fma_near(total: ArrayLike, vector: ArrayLike, other: ArrayLike) -> Slots:
@@ -59,49 +59,49 @@ def fma_near(total: ArrayLike, vector: ArrayLike, other: ArrayLike) -> Slots:
     Returns:
         ``uint8[n, 10]``, a nop of four bytes at the end.
     """
-    short = _registers(0xB8, total, vector, other, _MAP_0F38, _PREFIX_66)[:, : SLOT - 1]
+    short = register_form(0xB8, total, vector, other, MAP_0F38, PREFIX_66)[:, : SLOT - 1]
     nops = np.broadcast_to(np.array([0x0F, 0x1F, 0x40, 0x00], np.uint8), (len(short), 4))
     return np.concatenate([short, nops], axis=1)
 
 
 def load_far(register: ArrayLike, base: int, offset: ArrayLike) -> Slots:
     """The vector at ``[base + offset]``, as :func:`fma_far`: vmovups zmm, m512."""
-    return _far(_memory(0x10, _MAP_0F, _PLAIN, register, 0, base, 0), offset)
+    return _far(memory_form(0x10, MAP_0F, PLAIN, register, 0, base, 0), offset)
 
 
 def broadcast(register: ArrayLike, base: int, place: ArrayLike) -> Slots:
     """All lanes become the float at ``[base + 4 * place]``: vbroadcastss zmm, m32."""
-    return _memory(0x18, _MAP_0F38, _PREFIX_66, register, 0, base, place)
+    return memory_form(0x18, MAP_0F38, PREFIX_66, register, 0, base, place)
 
 
 def load(register: ArrayLike, base: int, place: ArrayLike) -> Slots:
     """The vector at ``[base + 64 * place]``: vmovups zmm, m512; `place` -128..127."""
-    return _memory(0x10, _MAP_0F, _PLAIN, register, 0, base, place)
+    return memory_form(0x10, MAP_0F, PLAIN, register, 0, base, place)
 
 
 def store(register: ArrayLike, base: int, place: ArrayLike) -> Slots:
     """To ``[base + 64 * place]``: vmovups m512, zmm."""
-    return _memory(0x11, _MAP_0F, _PLAIN, register, 0, base, place)
+    return memory_form(0x11, MAP_0F, PLAIN, register, 0, base, place)
 
 
 def add_vector(register: ArrayLike, base: int, place: ArrayLike) -> Slots:
     """``register += vector at [base + 64 * place]``: vaddps zmm, zmm, m512."""
-    return _memory(0x58, _MAP_0F, _PLAIN, register, register, base, place)
+    return memory_form(0x58, MAP_0F, PLAIN, register, register, base, place)
 
 
 def maximum(register: ArrayLike, other: ArrayLike) -> Slots:
     """``register = max(other, register)``; a NaN in `register` stays: vmaxps zmm, zmm, zmm."""
-    return _registers(0x5F, register, other, register)
+    return register_form(0x5F, register, other, register)
 
 
 def minimum(register: ArrayLike, other: ArrayLike) -> Slots:
     """``register = min(other, register)``; a NaN in `register` stays: vminps zmm, zmm, zmm."""
-    return _registers(0x5D, register, other, register)
+    return register_form(0x5D, register, other, register)
 
 
 def clear(register: ArrayLike) -> Slots:
     """``register = 0``: vxorps zmm, zmm, zmm."""
-    return _registers(0x57, register, register, register)
+    return register_form(0x57, register, register, register)
 
 
 def address(register: int, base: int, offset: ArrayLike) -> Slots:
@@ -176,7 +176,7 @@ def _rex(register: int, rm: int) -> int:
     return 0x48 | (register >> 3) << 2 | rm >> 3
 
 
-def _memory(
+def memory_form(
     opcode: int,
     table: int,
     prefix: int,
@@ -213,13 +213,13 @@ def _far(near: Slots, offset: ArrayLike) -> Slots:
     return slots
 
 
-def _registers(
+def register_form(
     opcode: int,
     register: ArrayLike,
     source: ArrayLike,
     rm: ArrayLike,
-    table: int = _MAP_0F,
-    prefix: int = _PLAIN,
+    table: int = MAP_0F,
+    prefix: int = PLAIN,
 ) -> Slots:
     """EVEX.512 of three registers, and a nop."""
     reg, src, third = (np.asarray(a, np.int16) for a in (register, source, rm))

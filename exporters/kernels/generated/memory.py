@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 
+from sparsebench.exporters.kernels.compiled.build import cpu_flags
 from sparsebench.models.errors import SparsebenchError
 
 LIMIT = 96 * 2**20  # bytes of one network's code
@@ -80,6 +81,14 @@ def no_code(isa: str, dtype: str) -> str:
     """Why code cannot be generated here for kernels of a kind, or nothing."""
     if (isa, dtype) != ("avx512", "float32"):
         return f"Code is generated for avx512 and float32, not {isa} and {dtype}."
+    return refusal()
+
+
+def no_bytes(isa: str = "avx512") -> str:
+    """Why code of bytes (INT8) cannot be generated here for kernels of a kind, or nothing."""
+    if isa != "avx512" or "avx512_vnni" not in cpu_flags():
+        asked = isa if isa != "avx512" else "this processor"
+        return f"INT8 code is generated for AVX-512 with VNNI, which {asked} does not have."
     return refusal()
 
 
