@@ -31,13 +31,27 @@ if TYPE_CHECKING:
 VERSION = "2"
 
 
+class _Precisions:
+    """What it computes in on this machine; found out when somebody asks."""
+
+    def __get__(self, engine: object, kind: type) -> tuple[str, ...]:
+        try:
+            from sparsebench.exporters.kernels.compiled.build import chosen_isa
+            from sparsebench.exporters.kernels.generated.memory import no_bytes
+
+            return ("fp32",) if no_bytes(chosen_isa()) else ("fp32", "int8")
+        except Exception:  # `available` says what is wrong
+            return ("fp32",)
+
+
 class NativeEngine:
-    """``sparsebench.exporters.kernels`` on the CPU, fp32."""
+    """``sparsebench.exporters.kernels`` on the CPU, fp32, and INT8 where there is VNNI."""
 
     name = "native"
     environment: str | None = None
     devices: tuple[str, ...] = ("cpu",)
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions = _Precisions()
+    int8_form = "integer"
     reads = "onnx"
     licence, support, production = "Apache-2.0", "maintained here", True
 
@@ -77,9 +91,11 @@ class NativeEngine:
         """Read the ONNX file, compile the kernels if need be, lay out the patterns.
 
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best. Option
-        ``generate``: false for the compiled kernels where code could be generated.
+        ``generate``: false for the compiled kernels where code could be generated. INT8 runs as
+        generated code alone, of convolutional networks in the form that ``int8_form`` names.
         """
         from sparsebench.exporters.kernels.compiled.library import library
+        from sparsebench.exporters.kernels.inference.byte_reader import read_bytes
         from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
         from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
         from sparsebench.exporters.kernels.inference.split import SplitNetwork
@@ -98,8 +114,13 @@ class NativeEngine:
         compiled: SplitNetwork | LaneNetwork
         try:
             try:
-                network = read_onnx(artifact.onnx, shape)
-            except UnsupportedOnnxError:
+                read = read_bytes if request.precision == "int8" else read_onnx
+                network = read(artifact.onnx, shape)
+            except UnsupportedOnnxError as error:
+                if request.precision == "int8":
+                    raise EngineError(
+                        f"the native engine cannot run this network in INT8: {error}"
+                    ) from error
                 graph = read_lanes(artifact.onnx, shape)
                 compiled = LaneNetwork(
                     graph,
@@ -113,6 +134,8 @@ class NativeEngine:
                 compiled = SplitNetwork(
                     network, request.batch_size, shape, kernels, request.threads, generated
                 )
+        except EngineError:
+            raise
         except (UnsupportedOnnxError, SparsebenchError) as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
         except Exception as error:  # protobuf raises its own classes
@@ -173,9 +196,11 @@ class NativeSession:
 
         ``layers``: ``generated`` for the pattern, or the ``compiled`` kernels that read it, on
         blocks of images; ``pixels`` for the compiled kernels of small batches. ``why``: no code
-        was generated where it could be wanted.
+        was generated where it could be wanted. ``fours_share``, in INT8: the share of the fours of
+        weights that are multiplied, because one of them is not zero.
         """
         kernels, paths = self._compiled.kernels, self._compiled.paths
+        share = getattr(self._compiled, "fours_share", None)
         return {
             "threads": self._compiled.threads,
             "supported_fraction": 1.0,
@@ -185,4 +210,4 @@ class NativeSession:
             "layers": dict.fromkeys(self._compiled.layers, "+".join(dict.fromkeys(paths))),
             "code_bytes": self._compiled.code_bytes,
             "why": self._compiled.why_not,
-        }
+        } | ({} if share is None else {"fours_share": round(share, 4)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any
 
@@ -187,6 +187,17 @@ class CRegroup(Structure):
         ("sources", c_int64),
         ("sweep", c_int64),
         ("row", c_int64),
+    )
+
+
+class CQuantise(Structure):
+    """``Quantise`` of folded.h."""
+
+    _fields_ = (
+        ("pictures", CRegroup),
+        ("channels", c_int64),
+        ("step", c_float),
+        ("zero", c_int32),
     )
 
 

@@ -46,7 +46,7 @@ class ByteWeights:
     @staticmethod
     def of(
         weight: NDArray[np.int8],
-        bias: NDArray[np.int32],
+        bias: NDArray[np.integer],
         scale: NDArray[np.float32],
         geometry: Geometry,
         zero_point: int,
@@ -70,12 +70,12 @@ class ByteWeights:
         for group in range(geometry.groups):
             outs = slice(group * outer, (group + 1) * outer)
             whole[outs, group * inner : (group + 1) * inner] = weight[outs]
-        flat = whole.reshape(len(whole), -1).astype(np.int64)
+        flat = whole.reshape(len(whole), -1)
         biases = np.zeros(len(whole), np.int64)
         biases[:count] = bias
-        biases -= zero_point * flat.sum(1)
-        low = biases + _LARGEST * np.minimum(flat, 0).sum(1)
-        high = biases + _LARGEST * np.maximum(flat, 0).sum(1)
+        biases -= zero_point * flat.sum(1, np.int64)
+        low = biases + _LARGEST * np.minimum(flat, 0).sum(1, np.int64)
+        high = biases + _LARGEST * np.maximum(flat, 0).sum(1, np.int64)
         if max(high.max(), -low.min()) > _INT32:
             raise SparsebenchError(
                 f"A sum of {int(np.count_nonzero(flat, 1).max())} products of bytes can leave the "
@@ -89,8 +89,7 @@ class ByteWeights:
     def pattern(self) -> NDArray[np.bool_]:
         """``[O, C / 4, kh, kw]``: which fours hold a weight that is not zero."""
         out, _, *kernel = self.weight.shape
-        found: NDArray[np.bool_] = self.weight.reshape(out, -1, FOUR, *kernel).any(2)
-        return found
+        return np.asarray(self.weight.reshape(out, -1, FOUR, *kernel).any(2))
 
 
 @dataclass(frozen=True)

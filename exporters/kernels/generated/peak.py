@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from sparsebench.exporters.kernels.generated import byte_encoding
 from sparsebench.exporters.kernels.generated import encoding as x86
 from sparsebench.exporters.kernels.generated.convolution import PLACE
 from sparsebench.exporters.kernels.generated.emitter import TOTALS
@@ -19,18 +20,22 @@ _SWEEPS, _PLACES, _REPEATS = 2048, 4, 200  # 229376 multiply-adds, about 60 micr
 
 
 @cache
-def peak_seconds() -> float:
-    """Seconds of one vector multiply-add (16 float32) whose operands are in registers.
+def peak_seconds(of_bytes: bool = False) -> float:
+    """Seconds of one vector multiply-add whose operands are in registers.
 
     The code runs at the pace of kernels: straight on, each weight an embedded broadcast. The least
     processor time of several calls counts, because others disturb a machine in use.
+
+    Args:
+        of_bytes: 64 products of bytes (VNNI) instead of 16 of float32.
 
     Raises:
         SparsebenchError: the system does not run generated code.
     """
     order = np.arange(_SWEEPS * TOTALS)
     parts = [x86.clear(np.arange(TOTALS + 1)), x86.address(x86.R10, x86.RCX, 0)]
-    parts.append(x86.fma_broadcast(order % TOTALS, TOTALS, x86.R10, order % 64))
+    multiply = byte_encoding.dot_broadcast if of_bytes else x86.fma_broadcast
+    parts.append(multiply(order % TOTALS, TOTALS, x86.R10, order % 64))
     code = CodeMemory([x86.loop(np.concatenate(parts).tobytes())])
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6)(code.addresses[0])
     weights, places = np.ones(64, np.float32), np.zeros(_PLACES, PLACE)

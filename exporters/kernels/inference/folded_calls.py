@@ -32,6 +32,7 @@ from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, 
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 
 _CONVOLVE, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(8)
+QUANTISE, BYTE_MAX_POOL = 8, 9
 _LINE = 64
 _SWEPT = 700_000  # bytes
 
@@ -100,6 +101,8 @@ class PartCalls:
         multiply_adds: of vectors in each convolution.
     """
 
+    max_pool = _MAX_POOL
+
     def __init__(
         self,
         network: OnnxNetwork,
@@ -145,8 +148,7 @@ class PartCalls:
         if self._grouping.border(step, group) or (
             inp.padded and (reads_others or isinstance(step, MeanStep))
         ):
-            fill = -np.inf if isinstance(step, MaxPoolStep) else 0.0
-            self._fill_border(step.inp, x, inp, fill, (name, kind))
+            self._fill_border(step.inp, x, inp, self._outside(step), (name, kind))
         if isinstance(step, MeanStep):
             self.slots.features = self.slots.take(group)
             what = CFoldedMean(
@@ -173,6 +175,7 @@ class PartCalls:
             shape = CShape(number, 1, vectors, distance, group)
             self._add(name, kind, _ACT, shape, x, y, residual, act=step.act)
             return
+        border = self._grouping.border(step, group)
         window = CFoldedPool(
             inp.channels,
             inp.fold.blocks,
@@ -184,17 +187,21 @@ class PartCalls:
             out.block_stride,
             out.row_stride,
             out.column_stride,
-            -inp.halo,
-            inp.height + inp.halo,
-            -inp.halo,
-            inp.width + inp.halo,
+            -border,
+            inp.height + border,
+            -border,
+            inp.width + border,
             out.height,
             out.width,
             step.kernel,
             step.stride,
             step.padding,
         )
-        self._add(name, kind, _MAX_POOL, window, x, y)
+        self._add(name, kind, self.max_pool, window, x, y)
+
+    def _outside(self, step: Step) -> float:
+        """What a step reads outside of the planes."""
+        return -np.inf if isinstance(step, MaxPoolStep) else 0.0
 
     def _convolve(self, step: NormStep, inp: Folded, out: Folded, x: int, residual: int) -> None:
         weight, bias, geometry = self._network.layers[step.layer]
@@ -281,7 +288,10 @@ class PartCalls:
             sweep,
             shape.width if value == PICTURES and stride == 1 and not shape.padded else 0,
         )
-        self._add("", "Regroup", _REGROUP, what, first, self._new(into, shape))
+        self._regroup(value, what, first, self._new(into, shape))
+
+    def _regroup(self, value: int, what: CRegroup, first: int, out: int) -> None:
+        self._add("", "Regroup", _REGROUP, what, first, out)
 
     def _new(self, value: int, shape: Folded) -> int:
         slot = self._slot_of[value] = self.slots.take()

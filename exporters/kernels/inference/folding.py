@@ -225,5 +225,8 @@ def border_moves(shape: Folded) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
                     for i, j in ((y, x), (source_y, source_x))
                 )
                 moves.append((to, source, permutation))
+    if fold.blocks > 1:  # whole planes: the same around each
+        blocks = (np.arange(fold.blocks) * shape.block_stride).tolist()
+        moves = [(to + b, source + b, which) for b in blocks for to, source, which in moves]
     tables = np.frombuffer(b"".join(known), np.int32).reshape(-1, lanes)[1:]
     return np.array(moves, np.int32).reshape(-1, 3), np.ascontiguousarray(tables)

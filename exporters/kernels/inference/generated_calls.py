@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import PICTURES, NormStep
-from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
+from sparsebench.exporters.kernels.generated.convolution import (
+    GeneratedConvolution,
+    GeneratedPattern,
+    Planes,
+)
 from sparsebench.exporters.kernels.inference.folded_calls import GENERATED, MERGE, PartCalls
 from sparsebench.exporters.kernels.inference.folding import Folded
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
@@ -47,13 +51,13 @@ class GeneratedCalls(PartCalls):
         kernels: Library,
         threads: int,
     ) -> None:
-        self.convolutions: list[GeneratedConvolution] = []
+        self.convolutions: list[GeneratedPattern] = []
         super().__init__(network, grouping, part, kernels, threads)
 
     def _convolve(self, step: NormStep, inp: Folded, out: Folded, x: int, residual: int) -> None:
         weight, bias, geometry = self._network.layers[step.layer]
         layer = GeneratedConvolution(
-            weight, bias, geometry, _planes(inp), _planes(out), step.act, residual >= 0
+            weight, bias, geometry, planes_of(inp), planes_of(out), step.act, residual >= 0
         )
         self.convolutions.append(layer)
         self.multiply_adds[step.layer] = layer.multiply_adds
@@ -70,7 +74,7 @@ class GeneratedCalls(PartCalls):
         before = grouping.made_in[value]
         source = grouping.shapes[value, before]
         first = self._given(value, group // before)
-        if source.fold.whole and shape.fold.whole and stride == 1:
+        if source.fold.whole and shape.fold.whole and stride == 1 and source.halo == shape.halo:
             self._slot_of[value] = first  # groups lie one after the other: they are its blocks
             return
         picture, y, x = shape.pixel()
@@ -92,13 +96,19 @@ class GeneratedCalls(PartCalls):
         self._add("", "Regroup", MERGE, what, first, self._new(into, shape))
 
 
-def _planes(shape: Folded) -> Planes:
+def planes_of(shape: Folded, borders: bool | None = None) -> Planes:
+    """A tensor as generated code sees it.
+
+    Args:
+        shape: pixel-major.
+        borders: whether memory holds what lies outside of the planes; as folds do by default.
+    """
     return Planes(
         shape.height,
         shape.width,
         shape.row_stride // shape.lanes,
         shape.column_stride // shape.lanes,
-        not shape.fold.whole,
+        not shape.fold.whole if borders is None else borders,
         shape.fold.blocks,
         shape.block_stride // shape.lanes,
     )

@@ -14,7 +14,7 @@ from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.thinning import thin_inputs
 
-_LEAST = 7  # bytes of code for each non-zero
+LEAST = 7  # bytes of code for each non-zero
 # Work as a multiple of what the images need, beyond which lines of pixels are faster; measured.
 _MOST_WASTE = 2.0
 
@@ -55,8 +55,11 @@ class GeneratedNetwork(FoldedNetwork):
         group = self._grouping.parts[-1].group
         return group * max(1, min(self.threads, -(-self._batch // group)))
 
+    def _calls_of(self, part: Grouped, threads: int) -> GeneratedCalls:
+        return GeneratedCalls(self.network, self._grouping, part, self.kernels, threads)
+
     def _compile(self, part: Grouped, threads: int) -> PartCalls:
-        calls = GeneratedCalls(self.network, self._grouping, part, self.kernels, threads)
+        calls = self._calls_of(part, threads)
         self._calls.append(calls)
         return calls
 
@@ -83,6 +86,6 @@ def why_not(network: OnnxNetwork, kernels: Library) -> str:
     """Why code is not generated for a network here, or nothing."""
     non_zeros = sum(int((weight != 0).sum()) for weight, _, _ in network.layers.values())
     refused = no_code(kernels.isa, kernels.dtype)
-    if not refused and non_zeros * _LEAST > LIMIT:
+    if not refused and non_zeros * LEAST > LIMIT:
         return f"{non_zeros} non-zeros would take more than {LIMIT >> 20} MiB of code."
     return refused

@@ -24,7 +24,7 @@ from sparsebench.exporters.kernels.compiled.steps import (
 from sparsebench.exporters.kernels.inference.folded_plan import border_of
 from sparsebench.exporters.kernels.inference.folding import LEAST_PIECE, Fold, Folded, folds
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
-from sparsebench.exporters.kernels.inference.sizes import Size, size_after
+from sparsebench.exporters.kernels.inference.sizes import Size
 
 Step = NormStep | ActStep | MaxPoolStep | MeanStep
 Key = tuple[int, int]  # a value and the size of the groups in which it is held
@@ -91,7 +91,7 @@ class Grouping:
         self._steps: list[Step] = []
         for step in network.steps:
             assert not isinstance(step, ConvStep)
-            self.sizes[step.out] = size_after(step, self.sizes, network.layers)
+            self.sizes[step.out] = network.size_after(step, self.sizes)
             self._steps.append(step)
         planes = [{value: size[1:] for value, size in self.sizes.items()}]
         if pixel_major:
@@ -207,8 +207,8 @@ class Grouping:
         return self._border(step, fold) <= min(piece)
 
     def _border(self, step: Step, fold: Fold) -> int:
-        """Places around each piece of its input that a step reads."""
-        if fold.whole:
+        """Places around each piece of its input that a step reads in memory."""
+        if fold.whole and not self._network.needs_border(step.inp):
             return 0
         inp, out = (
             (plane[0] // fold.down, plane[1] // fold.across)

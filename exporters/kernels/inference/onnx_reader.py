@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,14 @@ class OnnxNetwork:
     output: int = PICTURES
     head: tuple[Array, Array] | None = None
 
+    def size_after(self, step: Step, sizes: Mapping[int, Size]) -> Size:
+        """(channels, height, width) of what a step writes, see :func:`sizes.size_after`."""
+        return size_after(step, sizes, self.layers)
+
+    def needs_border(self, value: int) -> bool:
+        """Whether what lies around a value's planes must be in memory: it is not zero there."""
+        return False
+
     def classify(self, features: Array) -> Array:
         """``[N, C]`` through the linear layer, if there is one. Always a copy."""
         if self.head is None:
@@ -75,7 +84,7 @@ def read_onnx(path: str, input_shape: tuple[int, int, int]) -> OnnxNetwork:
         OSError: the file cannot be read.
     """
     graph = onnx.load(path).graph
-    reader = _Reader({t.name: numpy_helper.to_array(t) for t in graph.initializer}, input_shape)
+    reader = GraphReader({t.name: numpy_helper.to_array(t) for t in graph.initializer}, input_shape)
     pictures = [i.name for i in graph.input if i.name not in reader.constants]
     if len(pictures) != 1:
         raise UnsupportedOnnxError(f"the network has {len(pictures)} inputs, not one")
@@ -86,7 +95,9 @@ def read_onnx(path: str, input_shape: tuple[int, int, int]) -> OnnxNetwork:
     return reader.finish(output)
 
 
-class _Reader:
+class GraphReader:
+    """Takes nodes one after the other; a method for each operator that it knows."""
+
     def __init__(self, constants: dict[str, Any], input_shape: Size) -> None:
         self.constants = constants
         self.values: dict[str, int] = {}
@@ -97,6 +108,7 @@ class _Reader:
         self._made_by: dict[str, str] = {}  # output -> operator, to tell what is not known of it
 
     def take(self, node: onnx.NodeProto) -> None:
+        """Read one node; what it reads was made before."""
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         self._made_by.update(dict.fromkeys(node.output, node.op_type))
         if node.op_type == "Constant":
@@ -129,23 +141,29 @@ class _Reader:
             bias = np.array(self._constant(node, 2), np.float32)
         if weight.ndim != 4:
             raise refusal(node, "only 2-d convolutions")
+        geometry = self._geometry(node, attributes, weight.shape)
+        if name in self.network.layers:
+            raise refusal(node, "another convolution has the same name")
+        self.network.layers[name] = (weight, bias, geometry)
+        self._add(node, NormStep(self._value(node, 0, padded=True), self._next(), name))
+
+    def _geometry(
+        self, node: onnx.NodeProto, attributes: dict[str, Any], shape: tuple[int, ...]
+    ) -> Geometry:
+        """Of a convolution whose weight has this shape."""
         groups, pads = attributes.get("group", 1), window_pads(node, attributes)
         # Another convolution may read the same padded planes.
         before = self._padding.get(node.input[0], (0, 0, 0, 0))
         top, left, below, right = (a + b for a, b in zip(pads, before, strict=True))
-        geometry = Geometry(
-            weight.shape[0],
-            weight.shape[1] * groups,
-            (weight.shape[2], weight.shape[3]),
+        return Geometry(
+            shape[0],
+            shape[1] * groups,
+            (shape[2], shape[3]),
             tuple(attributes.get("strides", (1, 1))),
             (top, left, below, right),
             tuple(attributes.get("dilations", (1, 1))),
             groups,
         )
-        if name in self.network.layers:
-            raise refusal(node, "another convolution has the same name")
-        self.network.layers[name] = (weight, bias, geometry)
-        self._add(node, NormStep(self._value(node, 0, padded=True), self._next(), name))
 
     def _op_pad(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         given = attributes.get("pads")  # before opset 11

@@ -14,6 +14,8 @@ from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import NormStep
 from sparsebench.exporters.kernels.generated.memory import no_code
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
+from sparsebench.exporters.kernels.inference.byte_network import GeneratedBytes, why_no_bytes
+from sparsebench.exporters.kernels.inference.byte_values import ByteNetwork
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.generated_network import (
     GeneratedNetwork,
@@ -45,6 +47,11 @@ class SplitNetwork:
         why_not: why no code is generated for some part, or nothing.
         code_bytes: of generated code.
         multiply_adds: of vectors, of one call, by layer and path.
+        fours_share: of a network in INT8, fours of weights that are multiplied, 0-1; else None.
+
+    Raises:
+        SparsebenchError: a network in INT8 for which no code can be generated here; there are no
+            other kernels for it.
     """
 
     def __init__(
@@ -61,16 +68,25 @@ class SplitNetwork:
         self.parts = split_batch(batch_size, kernels.lanes)
         self.layers = tuple(network.layers)
         self.why_not = why_not(network, kernels) if generated else "It was not asked for."
+        self.fours_share: float | None = None
+        in_bytes = isinstance(network, ByteNetwork)
+        if isinstance(network, ByteNetwork):
+            self.fours_share = network.fours_share()
+            self.why_not = why_no_bytes(network, kernels) if generated else self.why_not
+            if self.why_not:
+                raise SparsebenchError(self.why_not, "Run it in fp32.")
         self.code_bytes = 0
         compiled: dict[tuple[int, str], _Compiled] = {}
         for count, layout in self.parts:
             what = (network, count, input_shape, kernels, threads)
-            if layout == "pixels" and not self.why_not:
+            if layout == "pixels" and not self.why_not and not in_bytes:
                 self.why_not = why_pixels(network, count, input_shape, kernels)
             if (count, layout) not in compiled and not self.why_not:
                 try:
-                    made = GeneratedNetwork(*what)
+                    made = (GeneratedBytes if in_bytes else GeneratedNetwork)(*what)
                 except SparsebenchError as error:
+                    if in_bytes:
+                        raise
                     self.why_not = error.cause
                 else:
                     self.code_bytes += made.code_bytes
@@ -78,7 +94,8 @@ class SplitNetwork:
             if (count, layout) not in compiled:
                 kind = PixelNetwork if layout == "pixels" else FoldedNetwork
                 compiled[count, layout] = kind(*what)
-        named = {GeneratedNetwork: "generated", FoldedNetwork: "compiled", PixelNetwork: "pixels"}
+        named: dict[type, str] = {FoldedNetwork: "compiled", PixelNetwork: "pixels"}
+        named |= {GeneratedNetwork: "generated", GeneratedBytes: "generated"}
         self.paths = [named[type(compiled[part])] for part in self.parts]
         self._compiled = [
             (part[0], compiled[part], path)
@@ -114,7 +131,9 @@ class SplitNetwork:
     def peak_seconds(self) -> float | None:
         """Of a vector multiply-add on all threads at best; None where no code can be generated."""
         refused = no_code(self.kernels.isa, self.kernels.dtype)
-        return None if refused else peak_seconds() / self.threads
+        if refused:
+            return None
+        return peak_seconds(of_bytes=self.fours_share is not None) / self.threads
 
 
 def _named(tell: Tell, path: str, name: str, kind: str, seconds: float) -> None:

@@ -31,4 +31,4 @@ def thin_inputs(network: OnnxNetwork) -> OnnxNetwork:
                 layers[step.layer] = (weight, bias, replace(geometry, stride=(1, 1)))
                 step = replace(step, inp=thinned[step.inp, stride])
         steps.append(step)
-    return OnnxNetwork(steps, layers, network.output, network.head)
+    return replace(network, steps=steps, layers=layers)

@@ -9,6 +9,8 @@
 struct Shape;
 
 extern "C" {
+void sparse_quantise(const Quantise* what, real* const* sources, real* to, int threads);
+void sparse_byte_max_pool(const FoldedPool* what, const real* from, real* to, int threads);
 void sparse_act(const Shape* shape, const real* in, const real* residual, real* out, int act,
                 int threads);
 }
@@ -24,25 +26,6 @@ static void fill_halo(const Halo& h, real* data, real fill, int threads) {
             store(plane + move.to, shuffle(load(plane + move.from), outside, lanes));
         }
     });
-}
-
-// Rows become columns: VL vectors, in registers.
-static INLINE void transpose(vec* v) {
-#pragma GCC unroll 6
-    for (int step = 1; step < VL; step *= 2) {
-        bits low, high;
-        for (int l = 0; l < VL; ++l) {
-            low[l] = l & step ? VL + l - step : l;
-            high[l] = l & step ? VL + l : l + step;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < VL; ++i)
-            if (!(i & step)) {
-                const vec a = v[i], b = v[i + step];
-                v[i] = shuffle(a, b, low);
-                v[i + step] = shuffle(a, b, high);
-            }
-    }
 }
 
 // The places of a row whose lanes lie one element further in the source than those before.
@@ -290,6 +273,12 @@ static void run_call(const Call& call, real* const* table, int threads) {
             break;
         case MERGE:
             merge(*static_cast<const Merge*>(call.what), table + call.in, out, threads);
+            break;
+        case QUANTISE:
+            sparse_quantise(static_cast<const Quantise*>(call.what), table + call.in, out, threads);
+            break;
+        case BYTE_MAX_POOL:
+            sparse_byte_max_pool(static_cast<const FoldedPool*>(call.what), in, out, threads);
             break;
         default:
             sparse_act(static_cast<const Shape*>(call.what), in, residual, out, call.act, threads);

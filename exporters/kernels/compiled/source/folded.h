@@ -32,6 +32,15 @@ struct Regroup {
     int64_t row;             // places in turn whose offsets grow by one, or 0
 };
 
+// Pictures as they came, as bytes, four channels in a lane: round(x / step) + zero, 0 to 255.
+// What a lane holds beyond the channels is `zero`.
+struct Quantise {
+    Regroup pictures;  // of one channel of lanes; `from_channel` between those of a picture
+    int64_t channels;  // of a picture, 4 at most
+    float step;
+    int32_t zero;
+};
+
 // The same for whole vectors: each lane of a target comes from one of `count` vectors.
 struct Merge {
     int64_t channels, from_channel, to_channel;
@@ -77,7 +86,7 @@ struct FoldedMean {
 };
 
 enum Kind : int32_t {
-    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE
+    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE, QUANTISE, BYTE_MAX_POOL
 };
 
 struct Forward;  // of convolve.h

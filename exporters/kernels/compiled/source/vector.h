@@ -55,6 +55,25 @@ static INLINE vec shuffle(vec v, vec w, bits index) {
     return __builtin_shuffle(v, w, index);
 #endif
 }
+// Rows become columns: VL vectors, in registers.
+static INLINE void transpose(vec* v) {
+#pragma GCC unroll 6
+    for (int step = 1; step < VL; step *= 2) {
+        bits low, high;
+        for (int l = 0; l < VL; ++l) {
+            low[l] = l & step ? VL + l - step : l;
+            high[l] = l & step ? VL + l : l + step;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; ++i)
+            if (!(i & step)) {
+                const vec a = v[i], b = v[i + step];
+                v[i] = shuffle(a, b, low);
+                v[i + step] = shuffle(a, b, high);
+            }
+    }
+}
+
 static INLINE vec keep(vec v, const real* mask) {
     return (vec)((bits)v & *reinterpret_cast<const bits*>(mask));
 }

@@ -41,8 +41,8 @@ def in_fours(x: np.ndarray) -> np.ndarray:
 
 def out_of_fours(y: np.ndarray, channels: int) -> np.ndarray:
     """The inverse."""
-    found = np.moveaxis(y, 5, 4)
-    return found.reshape(*y.shape[:3], -1, y.shape[4])[..., :channels, :]
+    found: np.ndarray = np.moveaxis(y, 5, 4).reshape(*y.shape[:3], -1, y.shape[4])
+    return found[..., :channels, :]
 
 
 def sums_of(
@@ -72,14 +72,20 @@ def sums_of(
 
 
 def run_layer(
-    layer: ByteConvolution, x: Guarded, lead: int, out: np.ndarray, added: Guarded | None, **more
+    layer: ByteConvolution,
+    x: Guarded,
+    lead: int,
+    out: np.ndarray,
+    added: Guarded | None = None,
+    at_end: bool = True,
+    threads: int = 1,
 ) -> np.ndarray:
     code = CodeMemory(layer.functions)
     layer.place(code.addresses)
-    found = Guarded(out, more["at_end"])
+    found = Guarded(out, at_end)
     table = np.array([x.address + lead, found.address, added.address if added else 0], np.uint64)
     call = CCall(GENERATED, 0, 0, 1, 2 if added else -1, ctypes.addressof(layer.c))
-    library().run(ctypes.byref(call), 1, table.ctypes.data, 1, 3, 1, more["threads"], None)
+    library().run(ctypes.byref(call), 1, table.ctypes.data, 1, 3, 1, threads, None)
     return found.array
 
 
@@ -125,7 +131,7 @@ def test_sums_are_exact_and_rounded_as_defined(data: st.DataObject) -> None:
     out_bytes = draw(st.booleans())
     act = draw(st.sampled_from([NONE, RELU, RELU6]))
     out_zero = draw(st.sampled_from([0, 0, 3, 200])) if out_bytes else 0
-    scale = (rng.random(count, np.float32) + 0.5) / 1000
+    scale = ((rng.random(count) + 0.5) / 1000).astype(np.float32)
     step, residual_step, residual_zero = 0.02, 0.013, draw(st.sampled_from([0, 40]))
     padded = 4 * fours(count)
     y = sums.astype(np.float32) * scale[:, None]
@@ -148,11 +154,12 @@ def test_sums_are_exact_and_rounded_as_defined(data: st.DataObject) -> None:
     weights = ByteWeights.of(weight, bias, scale, geometry, zero)
     layer = ByteConvolution(weights, geometry, zero, in_planes, out_planes, steps)
     lead = 64 * fours(geometry.in_channels) * (halo * (size[1] + 2 * halo) + halo)
-    more = {"at_end": at_end, "threads": draw(st.sampled_from([1, 2]))}
+    more = (at_end, draw(st.sampled_from([1, 2])))
+    empty: np.ndarray
     source = Guarded(in_fours(x), at_end)
     if out_bytes:
         empty = np.zeros((blocks, high, wide, fours(count), 16, 4), np.uint8)
-        found = out_of_fours(run_layer(layer, source, lead, empty, added, **more), count)
+        found = out_of_fours(run_layer(layer, source, lead, empty, added, *more), count)
         exact = y.astype(np.float64) / step
         expected = np.clip(np.rint(exact) + out_zero, 0, 255)
         near_half = np.abs(np.abs(exact - np.floor(exact)) - 0.5) < 1e-3
@@ -161,7 +168,7 @@ def test_sums_are_exact_and_rounded_as_defined(data: st.DataObject) -> None:
         assert (np.abs(found.astype(int) - expected)[wrong] == 1).all()
     else:
         empty = np.full((blocks, high, wide, padded, 16), np.nan, np.float32)
-        found = run_layer(layer, source, lead, empty, added, **more)[..., :count, :]
+        found = run_layer(layer, source, lead, empty, added, *more)[..., :count, :]
         np.testing.assert_allclose(found, y, rtol=0, atol=1e-6 * max(1, np.abs(y).max()))
 
     # The sums alone: exact, as long as float32 holds them.
@@ -169,7 +176,7 @@ def test_sums_are_exact_and_rounded_as_defined(data: st.DataObject) -> None:
     out_planes = planes_of(padded, high, wide, 0, blocks)
     layer = ByteConvolution(plain, geometry, zero, in_planes, out_planes, Steps(NONE))
     empty = np.full((blocks, high, wide, padded, 16), np.nan, np.float32)
-    found = run_layer(layer, source, lead, empty, None, **more)[..., :count, :]
+    found = run_layer(layer, source, lead, empty, None, *more)[..., :count, :]
     assert np.array_equal(found, sums.astype(np.float32))
 
 
@@ -185,7 +192,7 @@ def test_products_of_the_largest_bytes_saturate_nowhere() -> None:
         )  # fmt: skip
         x = Guarded(np.full((1, 1, 1, 1024, 16, 4), 255, np.uint8), True)
         empty = np.zeros((1, 1, 1, 4, 16), np.float32)
-        found = run_layer(layer, x, 0, empty, None, at_end=True, threads=1)
+        found = run_layer(layer, x, 0, empty)
         expected = (4096 * 255 * value + bias).astype(np.float32)
         assert (found[0, 0, 0] == expected[:, None]).all()
 
@@ -200,7 +207,7 @@ def test_values_beyond_32_bits_are_the_largest_byte() -> None:
     )  # fmt: skip
     x = Guarded(np.full((1, 1, 1, 100, 16, 4), 255, np.uint8), True)
     empty = np.zeros((1, 1, 1, 1, 16, 4), np.uint8)
-    found = run_layer(layer, x, 0, empty, None, at_end=True, threads=1)
+    found = run_layer(layer, x, 0, empty)
     assert found[0, 0, 0, 0].tolist() == [[255, 0, 255, 255]] * 16
 
 
