@@ -31,7 +31,7 @@ SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "compiled": ("native", {"generate": False}),
     "deepsparse": ("deepsparse", {}),
 }
-_VISIT = 0.02  # seconds that a visit takes at least; below, its clock would not tell
+VISIT = 0.02  # seconds that a visit takes at least; below, its clock would not tell
 
 
 def main(
@@ -67,18 +67,13 @@ def measure(
             found[f"{side}_compile_seconds"] = round(float(answer["seconds"]), 2)
             slot = worker.load(images)
             call = min(worker.time(slot, calls=5, budget=0, most=5))
-            sides[side] = worker, slot, max(1, round(_VISIT / call))
+            sides[side] = worker, slot, max(1, round(VISIT / call))
         native = sides["generated"][0].describe
         found |= {
             "paths": sorted(set(native["layers"].values())),
             "code_bytes": native["code_bytes"],
         }
-        best = dict.fromkeys(sides, float("inf"))
-        for turn in range(visits):  # there and back again
-            for side in sides if turn % 2 else reversed(sides):
-                worker, slot, calls = sides[side]
-                visit = worker.visit(slot, calls=calls, budget=0, most=calls)
-                best[side] = min(best[side], visit.process_seconds / calls)
+        best = least_seconds(sides, visits)
         if layers:
             worker, slot, _ = sides["generated"]
             told = worker.profile(slot, calls=visits) or []
@@ -93,6 +88,22 @@ def measure(
         "compiled/generated": round(best["compiled"] / own, 3),
         **found,
     }
+
+
+def least_seconds(sides: dict[str, tuple[EngineWorker, int, int]], visits: int) -> dict[str, float]:
+    """Least processor seconds of a call of each side, in turns.
+
+    Args:
+        sides: worker, its slot with the images, calls of a visit.
+        visits: of each side.
+    """
+    best = dict.fromkeys(sides, float("inf"))
+    for turn in range(visits):  # there and back again
+        for side in sides if turn % 2 else reversed(sides):
+            worker, slot, calls = sides[side]
+            visit = worker.visit(slot, calls=calls, budget=0, most=calls)
+            best[side] = min(best[side], visit.process_seconds / calls)
+    return best
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def sums_of(
             outs, ins = (slice(g * n, (g + 1) * n) for n in (outer, inner))
             taps = weight[outs, :, ky, kx].astype(np.int64)
             found[..., outs, :] += np.einsum("oc,bhwcl->bhwol", taps, seen[..., ins, :])
-    return found + bias[:, None]
+    found += bias[:, None]
+    return found
 
 
 def run_layer(

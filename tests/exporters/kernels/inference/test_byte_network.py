@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,7 +44,7 @@ class Maker:
         self.stored: list[onnx.TensorProto] = []
         self._rng, self._density = rng, density
 
-    def node(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         out = f"{kind}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [out], name=out, **attributes))
         return out
@@ -65,7 +66,7 @@ class Maker:
         return self.node("Conv", x, self.array(weight), self.array(bias), **more)
 
     def relu6(self, x: str) -> str:
-        bounds = (self.array(np.float32(v)) for v in (0, 6))
+        bounds = (self.array(np.array(v, np.float32)) for v in (0, 6))
         return self.node("Clip", x, *bounds)
 
     def pool(self, x: str, kernel: int, stride: int) -> str:
@@ -75,7 +76,7 @@ class Maker:
     def model(self, output: str, channels: int) -> onnx.ModelProto:
         """The mean of a value's planes."""
         mean = self.node("Flatten", self.node("GlobalAveragePool", output))
-        kinds = (("images", ["n", 3, "h", "w"]), (mean, ["n", channels]))
+        kinds: Any = (("images", ["n", 3, "h", "w"]), (mean, ["n", channels]))
         inp, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in kinds)
         graph = helper.make_graph(self.nodes, "g", [inp], [out], self.stored)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -211,12 +212,12 @@ def test_a_processor_without_vnni_has_no_int8(
     model = make.model(make.conv("images", 3, 8, 3), 8)
     images = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
     onnx.save(in_int8(model, images), tmp_path / "m.onnx")
-    assert NativeEngine.precisions == NativeEngine().precisions == ("fp32", "int8")
+    assert tuple(NativeEngine.precisions) == NativeEngine().precisions == ("fp32", "int8")
     told = compiled_error(tmp_path / "m.onnx", isa="avx2")
     assert "INT8 code is generated for AVX-512 with VNNI, which avx2 does not have" in told
     assert "It was not asked for" in compiled_error(tmp_path / "m.onnx", generate=False)
     monkeypatch.setattr(memory, "cpu_flags", lambda: {"avx512f"})
-    assert NativeEngine.precisions == ("fp32",)
+    assert tuple(NativeEngine.precisions) == ("fp32",)
     assert "which this processor does not have" in compiled_error(tmp_path / "m.onnx")
 
 
