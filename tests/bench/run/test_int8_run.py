@@ -96,7 +96,7 @@ def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_
     ("words", "complaint"),
     [
         (("--engine", "torch:int8"), "The engine torch does not compute in int8"),
-        (("--precision", "int8"), "--engine deepsparse:int8, --engine onnxruntime:int8"),
+        (("--engine", "torch", "--precision", "int8"), "--engine onnxruntime:int8, --engine open"),
         (("--engine", "onnxruntime:bf16"), "--engine openvino:bf16"),
         (("--workload", "full", "--precision", "int8"), "trains the network"),
     ],
