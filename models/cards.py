@@ -45,6 +45,37 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
+@dataclass(frozen=True)
+class Letterbox(Preprocessing):
+    """The whole image: its long side becomes `size` pixels, the rest is filled with the mean.
+
+    Args:
+        fit: says so in keys and records.
+    """
+
+    fit: str = "letterbox"
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing) -> Letterbox:
+        """The same size, filter and normalisation."""
+        one = preprocessing
+        return cls(one.size, one.size, one.interpolation, one.mean, one.std)
+
+    def place(self, width: int, height: int) -> tuple[float, int, int, int, int]:
+        """Where an image lies in the input.
+
+        Args:
+            width: of the image, pixels.
+            height: of the image, pixels.
+
+        Returns:
+            The factor of both sides, then left, top, width and height in the input, pixels.
+        """
+        factor = self.size / max(width, height)
+        wide, high = (max(1, round(side * factor)) for side in (width, height))
+        return factor, (self.size - wide) // 2, (self.size - high) // 2, wide, high
+
+
 def at_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
     """The same preprocessing at another input size; the crop keeps its proportion."""
     if size == preprocessing.size:

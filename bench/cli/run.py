@@ -119,7 +119,9 @@ def run(
         int | None, typer.Option(help="serving: sessions at once, which share the threads.")
     ] = None,
     solver: Annotated[str | None, typer.Option(help="Head solver: sgd or lbfgs.")] = None,
-    metric: Annotated[str | None, typer.Option(help="top1 or mean_per_class.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="top1 or mean_per_class; of boxes map50 or map50_95.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Annotated[
         list[str] | None, typer.Option(help="fp32, bf16 or int8; once for each.")

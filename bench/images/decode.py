@@ -25,7 +25,7 @@ from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.tasks.base import Task
-from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cards import Letterbox, Preprocessing
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
@@ -73,7 +73,11 @@ def decoded_batches(
     # At small batches several must be under way to keep every thread at work.
     if into is None:
         ahead = max(1, ahead, -(-2 * workers // batch_size))
-    writer = PictureWriter(preprocessing)
+    writer = (
+        LetterboxWriter(preprocessing)
+        if isinstance(preprocessing, Letterbox)
+        else PictureWriter(preprocessing)
+    )
     per_job = min(_MOST_PER_JOB, max(1, batch_size // (2 * workers)))
     starts = iter(range(0, len(task.split(split)), batch_size))
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
@@ -165,6 +169,23 @@ class PictureWriter:
         """Values 0-255 ``[3, H, W]``, float32, to the network's scale, in place."""
         np.multiply(out, self.factor, out=out)
         np.add(out, self.offset, out=out)
+
+
+class LetterboxWriter(PictureWriter):
+    """Writes whole images: see :class:`sparsebench.models.cards.Letterbox`."""
+
+    def __init__(self, preprocessing: Letterbox) -> None:
+        super().__init__(preprocessing)
+        self._place = preprocessing.place
+
+    def write(self, picture: Image.Image, out: NDArray[np.float32]) -> None:
+        """As :meth:`PictureWriter.write`; around the image lies the mean, which is 0."""
+        _, left, top, width, height = self._place(*picture.size)
+        pixels = resample(np.array(picture), height, width, self.interpolation)
+        out[...] = 0
+        inner = out[:, top : top + height, left : left + width]
+        inner[...] = pixels.transpose(2, 0, 1)
+        self.normalise(inner)
 
 
 def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sparsebench.bench.plan.entries import PRECISIONS
 from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
 from sparsebench.bench.plan.sections import NO_KEYS, changed, engines_by_workload, known_keys
+from sparsebench.bench.tasks.kinds import METRICS
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.inference import Inference
 from sparsebench.bench.workloads.linear_cached import LinearCached
@@ -60,7 +61,7 @@ class Plan:
             are measured in full blocks; 0 measures all of them.
         workload_engines: workload -> engines that take the place of ``engines`` there.
         workloads: workload names.
-        tasks: task names or paths of ImageFolder directories or tars.
+        tasks: task names, or paths of folders or tars of images, with classes or with boxes.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, ``bf16`` or ``int8``.
         threads: CPU threads of everything; 0 stands for all CPUs this process may use.
@@ -77,7 +78,8 @@ class Plan:
         order_seed: seed of the order of cells inside blocks.
         data_dir: where downloadable data sets lie or go.
         limit: at most so many images of a task (0 for all), stratified.
-        metric: ``top1`` or ``mean_per_class``; empty for each task's own.
+        metric: ``top1`` or ``mean_per_class``, of detection ``map50`` or ``map50_95``; empty for
+            each task's own.
         strict: an image that cannot be read fails the task instead of being left out.
         allow_image_loss: measure even where a class loses most of its images.
         dense: sparse backbone name -> name of its dense baseline, where not the usual one.
@@ -244,7 +246,7 @@ def validate(plan: Plan) -> Plan:
     for kind, chosen, choices in (
         ("device", plan.device, DEVICES),
         *(("precision", precision, PRECISIONS) for precision in plan.precisions),
-        ("metric", plan.metric or "top1", ("top1", "mean_per_class")),
+        ("metric", plan.metric or METRICS[0], METRICS),
     ):
         if chosen not in choices:
             raise UnknownNameError(kind, chosen, choices)

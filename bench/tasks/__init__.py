@@ -1,4 +1,4 @@
-"""Tasks: named data sets, data sets of the Hugging Face hub, any folder or tar of images.
+"""Tasks: named data sets, data sets of the hub, any folder or tar of images or of boxes.
 
 A builder takes :class:`~sparsebench.bench.tasks.base.TaskOptions` and returns a
 :class:`~sparsebench.bench.tasks.base.Task`; the first line of its docstring is its description. The
@@ -151,6 +151,25 @@ def task_path(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 def _open_path(path: Path, options: TaskOptions) -> Task:
     from sparsebench.bench.tasks.base import Task
+    from sparsebench.bench.tasks.detection.layout import TOPS, find_format
     from sparsebench.models.images import open_images
+    from sparsebench.models.images.tree import Tree, folder_tree, names_at_top
 
-    return Task.of(open_images(path, options))
+    if path.is_dir():
+        found = find_format(names_at_top(path), str(path))
+        if found is None:
+            return Task.of(open_images(path, options))
+        tree = folder_tree(path, found.prefix, TOPS)
+    else:
+        from sparsebench.models.images.archive import labelled_archive, read_archive
+
+        archive = read_archive(path, options)
+        folders = (f"{name}/" for name in archive.index.folders)
+        found = find_format({*archive.stamps, *folders}, str(path))
+        if found is None:
+            return Task.of(labelled_archive(archive, options))
+        refused = tuple(archive.index.refused)
+        tree = Tree(archive.name, path, archive.store, archive.stamps, refused)
+    from sparsebench.bench.tasks.detection.open import open_detection
+
+    return open_detection(tree, found, options)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import numpy as np
 
-from sparsebench.models.errors import UnknownNameError
+from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
+from sparsebench.models.cards import Preprocessing
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions, class_counts
 from sparsebench.models.images.text import shortened
 
-Metric = Literal["top1", "mean_per_class"]
+Metric = Literal["top1", "mean_per_class", "map50", "map50_95"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 
@@ -39,7 +41,10 @@ class Task(LabelledImages):
     Attributes:
         metric: ``top1``, or ``mean_per_class`` (the mean of the classes' own accuracies).
         notes: what whoever reads its accuracies should know.
+        kind: what is asked of a network.
     """
+
+    kind: ClassVar[TaskKind] = CLASSIFICATION
 
     metric: Metric = "top1"
     notes: tuple[str, ...] = ()
@@ -50,8 +55,22 @@ class Task(LabelledImages):
         return cls(**({f.name: getattr(images, f.name) for f in fields(images)} | more))
 
     def with_metric(self, metric: str) -> Task:
-        """The same task under another metric."""
+        """The same task under another metric.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+            SparsebenchError: it is one of another kind of task.
+        """
+        if known_metric(metric) not in self.kind.metrics:
+            raise SparsebenchError(
+                f"'{self.name}' is a {self.kind.name} task, which has no metric '{metric}'.",
+                f"Take --metric {' or --metric '.join(self.kind.metrics)}.",
+            )
         return replace(self, metric=known_metric(metric))
+
+    def input_of(self, preprocessing: Preprocessing) -> Preprocessing:
+        """What its images go through in front of a backbone with this preprocessing."""
+        return preprocessing
 
     def with_notes(self) -> Task:
         """The same task, with notes on classes of which a side has a single image."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.labelled import Split
 
 SUBSET_SEED = 0
 
@@ -46,8 +45,8 @@ def limited(task: Task, limit: int) -> Task:
     return replace(
         task,
         name=f"{task.name}:{limit}",
-        train=_part(task.train, chosen[0]),
-        test=_part(task.test, chosen[1]),
+        train=task.train.part(chosen[0]),
+        test=task.test.part(chosen[1]),
         sha256=digest.hexdigest(),
     )
 
@@ -84,7 +83,3 @@ def _shares(sizes: NDArray[np.int64], count: int) -> list[int]:
         gap = np.where(shares > 1, exact - shares, np.inf)
         shares[np.argmin(gap)] -= 1
     return [int(share) for share in shares]
-
-
-def _part(split: Split, positions: NDArray[np.int64]) -> Split:
-    return Split([split.items[i] for i in positions], split.labels[positions])

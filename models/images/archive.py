@@ -123,6 +123,38 @@ def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
         SparsebenchError: no tar, a truncated one, another layout, and what
             :func:`sparsebench.models.images.folder.open_folder` raises; no room to decompress it.
     """
+    return labelled_archive(read_archive(path, options), options)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar that is indexed.
+
+    Attributes:
+        path: of the file as it was given.
+        index: where its members lie.
+        store: reads them.
+        stamps: name -> numbers that change when the archive or the member's place does.
+    """
+
+    path: Path
+    index: Index
+    store: TarImages
+    stamps: dict[str, Stamp]
+
+    @property
+    def name(self) -> str:
+        """What a data set in it is called."""
+        return self.path.name.partition(".tar")[0].removesuffix(".tgz")
+
+
+def read_archive(path: Path, options: ReadOptions) -> Archive:
+    """Index a tar (plain, gzip, bzip2 or xz); a compressed one is decompressed first.
+
+    Raises:
+        SparsebenchError: no tar, a truncated one; no room to decompress it; with ``strict``
+            members that are left out.
+    """
     try:
         stat = path.stat()
         with open(path, "rb") as file:
@@ -139,7 +171,13 @@ def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
             f"{shortened(index.refused, 3)}.",
             "Make the archive again without them, or leave out --strict.",
         )
-    store = TarImages(plain, index.places)
+    stamps = {name: [*stamp, *place] for name, place in index.places.items()}
+    return Archive(path, index, TarImages(plain, index.places), stamps)
+
+
+def labelled_archive(archive: Archive, options: ReadOptions) -> LabelledImages:
+    """The images of an archive in the ImageFolder layout; raises as :func:`open_archive`."""
+    index, store, path = archive.index, archive.store, archive.path
     layout = find_layout(
         index.places.keys(),
         index.folders,
@@ -147,9 +185,9 @@ def open_archive(path: Path, options: ReadOptions) -> LabelledImages:
         head=store.read_head,
         unusable=index.unusable,
     )
-    stamps = {name: [*stamp, *place] for name, place in index.places.items()}
-    name = path.name.partition(".tar")[0].removesuffix(".tgz")
-    return readable_images(name, layout, store, stamps, path, options, index.refused)
+    return readable_images(
+        archive.name, layout, store, archive.stamps, path, options, index.refused
+    )
 
 
 def _index(path: Path, shown: Path) -> Index:

@@ -81,7 +81,7 @@ def open_folder(root: Path, options: ReadOptions, only: tuple[str, ...] = ()) ->
     try:
         # Nothing else is walked: it may be somebody's whole home.
         for side in only or split_folders(*_top(root), str(root)):
-            for path, stamp in _walk(root, side.rstrip("/"), frozenset()):
+            for path, stamp in walk(root, side.rstrip("/"), frozenset()):
                 if stamp is None:
                     folders.append(path)
                 else:
@@ -112,7 +112,7 @@ def _top(root: Path) -> tuple[list[str], list[str]]:
     return files, folders
 
 
-def _walk(
+def walk(
     root: Path, below: str, above: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, Stamp | None]]:
     """Relative paths below a folder: (path, stamp) of files, (path, None) of folders.
@@ -135,6 +135,6 @@ def _walk(
                 continue
             if S_ISDIR(stat.st_mode):
                 yield path, None
-                yield from _walk(root, path, above | {key})
+                yield from walk(root, path, above | {key})
             else:
                 yield path, [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

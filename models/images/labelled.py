@@ -93,6 +93,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.items)
 
+    def part(self, positions: NDArray[np.int64]) -> Split:
+        """The images at these positions, in their order."""
+        return Split([self.items[i] for i in positions], self.labels[positions])
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:

@@ -95,7 +95,8 @@ def readable_images(
         SparsebenchError: with ``strict``, an image that is left out; a class that loses most of
             its images, unless that is allowed.
     """
-    checked = _checked([*layout.train, *layout.test], store, stamps, where, options)
+    names = [path for path, _, _ in (*layout.train, *layout.test)]
+    checked = checked_files(names, store, stamps, where, options)
     bad = {path for path, result in checked.items() if result.reason}
     skipped = tuple(
         f"{printable(path)}: {printable(checked[path].reason or '')}"
@@ -145,19 +146,27 @@ def _losses(layout: Layout, bad: Collection[str]) -> Losses:
     return Losses({key: ClassLoss(kept[key], dict(found)) for key, found in left_out.items()})
 
 
-def _checked(
-    rows: Sequence[tuple[str, str, int]],
+def checked_files(
+    names: Sequence[str],
     store: CheckableStore,
     stamps: Mapping[str, Stamp],
     where: Path,
     options: ReadOptions,
 ) -> dict[str, Checked]:
-    """What is known of each path: remembered, or found out now."""
+    """What is known of each image: remembered, or found out now.
+
+    Args:
+        names: paths of image files.
+        store: reads a file's bytes.
+        stamps: by path; see `Stamp`.
+        where: the folder or archive, under whose path the result is remembered.
+        options: cache folder, threads, progress.
+    """
     memory = _memory_path(where, options)
     known = _recall(memory)
     checked: dict[str, Checked] = {}
     unknown = []
-    for name, _, _ in rows:
+    for name in names:
         seen = known.get(name)
         if seen is not None and seen[0] == stamps[name]:
             checked[name] = Checked(seen[1], seen[2])
