@@ -24,7 +24,8 @@ class Artifact:
         onnx: path of the ONNX file.
         input_shape: ``(3, H, W)`` of one image.
         output_dim: D of the output ``[N, D]``.
-        output: ``"features"`` (pooled penultimate) or ``"logits"``.
+        output: ``"features"`` (pooled penultimate), ``"logits"``, ``"maps"`` or ``"detector"``
+            (:mod:`sparsebench.exporters.onnx.detector`).
         weights: path of the dense state dict, or None for a bare ONNX file.
         torch_builder: ``"module:function"`` that turns the artifact's facts into an
             ``nn.Module``, or None when there is only an ONNX file.

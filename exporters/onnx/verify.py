@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from sparsebench.exporters.onnx import detector
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import covered
 from sparsebench.exporters.onnx.onnx_weights import all_weighted_nodes, onnx_mask, refilled
@@ -88,9 +90,16 @@ def reference(
     """
     if isinstance(backbone, OnnxBackbone):
         return _reference_of_file(backbone, artifact, images)
-    module = build_module(artifact)
-    expected = covered(backbone.mask, backbone.card.arch, artifact.output)
-    exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
+    if artifact.output in detector.OUTPUTS:
+        whole = detector.build_detector(artifact)
+        module: nn.Module = whole
+        expected = detector.own_mask(backbone.mask, whole)
+        exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
+        exported = detector.of_backbone(exported)
+    else:
+        module = build_module(artifact)
+        expected = covered(backbone.mask, backbone.card.arch, artifact.output)
+        exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
     with torch.inference_mode():
         # In pieces: a large batch's activations may not fit where the batch itself does.
         starts = range(0, len(images), CHUNK)
@@ -165,7 +174,12 @@ def check_outputs(
 def _logits(
     backbone: Backbone | OnnxBackbone, artifact: Artifact, outputs: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """Upstream logits ``[n, C]``: the outputs themselves, or the classifier on features."""
+    """Upstream logits ``[n, C]``: the outputs themselves, or the classifier on features.
+
+    None where the network decides nothing: feature maps, raw predictions of boxes.
+    """
+    if artifact.output in detector.OUTPUTS:
+        return None
     if artifact.output == "logits":
         return outputs
     return backbone.classify(outputs, artifact.input_shape[1])

@@ -11,6 +11,7 @@ import onnx
 from sparsebench.exporters.kernels.inference.onnx_nodes import refusal
 from sparsebench.exporters.kernels.lanes.layers import LAYERS
 from sparsebench.exporters.kernels.lanes.reader import Attributes, Reader
+from sparsebench.exporters.kernels.lanes.resize import resize
 from sparsebench.exporters.kernels.lanes.values import View
 
 Handler = Callable[[Reader, onnx.NodeProto, Attributes], None]
@@ -348,4 +349,5 @@ OPERATORS: dict[str, Handler] = {
     "Gather": _gather,
     "Expand": _expand,
     "Concat": _concat,
+    "Resize": resize,
 }

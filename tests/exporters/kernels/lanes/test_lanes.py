@@ -184,6 +184,19 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
         read_lanes(str(tmp_path / "model.onnx"), (3, 4, 4))
 
 
+@pytest.mark.parametrize(
+    ("scales", "mode"),
+    [([1, 1, 2, 2], "linear"), ([1, 1, 1.5, 2], "nearest"), ([1, 2, 2, 2], "nearest")],
+)
+def test_planes_enlarged_otherwise_are_refused(
+    scales: list[float], mode: str, tmp_path: Path
+) -> None:
+    model = one_node("Resize", [np.zeros(0, np.float32), np.array(scales, np.float32)], mode=mode)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedOnnxError, match="only planes enlarged by whole factors"):
+        read_lanes(str(tmp_path / "model.onnx"), (3, 4, 4))
+
+
 OPERATORS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "pow": ("Pow", [np.float32(2)], {}),
     "division by a row": ("Div", [np.arange(1, 5, dtype=np.float32)], {}),
@@ -198,6 +211,20 @@ OPERATORS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "flattened": ("Reshape", [np.array([0, -1, 2])], {}),
     "padded": ("Pad", [np.array([0, 0, 1, 2, 0, 0, 0, 1])], {}),
     "expanded": ("Expand", [np.array([1, 3, 4, 4])], {}),
+    "doubled": (
+        "Resize",
+        [np.array([], np.float32), np.array([1, 1, 2, 2], np.float32)],
+        {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        },
+    ),
+    "to another size": (
+        "Resize",
+        [np.array([], np.float32), np.array([], np.float32), np.array([1, 3, 12, 4])],
+        {"mode": "nearest"},
+    ),
     "clip": ("Clip", [np.float32(-0.5), np.float32(0.5)], {}),
     "erf": ("Erf", [], {}),
     "softplus": ("Softplus", [], {}),

@@ -1,0 +1,138 @@
+"""A backbone's feature maps, or a whole detector on it, as an artifact.
+
+``maps`` is what heads are trained on, ``detector`` is the backbone and a head in one graph; both
+return a row for each image (:mod:`sparsebench.models.detection.head`), and decoding stays outside.
+The detector's head has its initial weights: which ones changes no dense kernel's time, and every
+trained head would be another graph to compile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
+from sparsebench.exporters.onnx.store import stored_artifact
+from sparsebench.models.architectures import build, classifier_name
+from sparsebench.models.detection.head import DetectionHead, Detector
+from sparsebench.models.detection.maps import feature_maps, map_channels
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.masks import Mask, mask_hash
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.widths import load_with_widths
+from sparsebench.models.zoo.load import Backbone
+
+OUTPUTS = ("maps", "detector")
+BUILDER = f"{__name__}:build_detector"
+VERSION = "detector 1"
+_BODY, _HEAD = "maps.", "head."
+
+
+def export_detector(
+    backbone: Backbone | OnnxBackbone, *, size: int, output: str, classes: int
+) -> Artifact:
+    """The artifact of a backbone's maps or of a detector on it; found again by content.
+
+    Args:
+        backbone: loaded backbone.
+        size: side of the square input, pixels, a multiple of 32.
+        output: ``"maps"`` or ``"detector"``.
+        classes: C of the head.
+
+    Raises:
+        SparsebenchError: the network is an ONNX file, or has no maps of strides 8, 16 and 32.
+    """
+    from sparsebench.exporters.onnx.export import EXPORTER, OPSET, write_onnx
+
+    if isinstance(backbone, OnnxBackbone):
+        raise SparsebenchError(
+            f"'{backbone.card.name}' is an ONNX file, whose feature maps are not known.",
+            "Detection takes the network's checkpoint instead.",
+        )
+    arch = backbone.card.arch
+    classifier = backbone.module.get_submodule(classifier_name(arch))
+    facts = {
+        "backbone": backbone.card.name,
+        "arch": arch,
+        "num_classes": int(classifier.out_features),  # type: ignore[arg-type]
+        "weights_sha256": backbone.sha256,
+        "exporter": EXPORTER,
+        "opset": OPSET,
+        "torch": torch.__version__,
+        "head_classes": classes if output == "detector" else None,
+    }
+    key = [*map(str, facts.values()), str(size), output, VERSION]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
+
+    def make(folder: Path) -> Artifact:
+        from safetensors.torch import save_file
+
+        whole = _classifier(facts, backbone.module.state_dict(), size)
+        detector = _detector(whole, facts, size)
+        onnx_path, weights = folder / "model.onnx", folder / "weights.safetensors"
+        write_onnx(detector, onnx_path, size)
+        save_file({n: v.contiguous() for n, v in backbone.module.state_dict().items()}, weights)
+        with torch.inference_mode():
+            width = int(detector(torch.zeros(1, 3, size, size)).shape[1])
+        channels = map_channels(detector.maps, size)
+        kept = own_mask(backbone.mask, detector)
+        return Artifact(
+            folder=str(folder),
+            onnx=str(onnx_path),
+            input_shape=(3, size, size),
+            output_dim=width,
+            output=output,
+            weights=str(weights),
+            torch_builder=BUILDER,
+            facts={**facts, "channels": list(channels), "mask_sha256": mask_hash(kept)},
+        )
+
+    return stored_artifact(digest, backbone.card.name, make)
+
+
+def build_detector(artifact: Artifact) -> Detector:
+    """The module in eval mode: images ``[N, 3, H, W]`` to rows ``[N, D]``.
+
+    Raises:
+        ValueError: the artifact has no weights file.
+    """
+    from safetensors.torch import load_file
+
+    if artifact.weights is None:
+        raise ValueError(f"{artifact.folder} has no PyTorch weights")
+    size = artifact.input_shape[1]
+    whole = _classifier(artifact.facts, load_file(artifact.weights), size)
+    return _detector(whole, artifact.facts, size)
+
+
+def own_mask(mask: Mask, detector: Detector) -> Mask:
+    """The part of a backbone's mask whose layers stand in front of the last map."""
+    names = {name.removeprefix(_BODY) for name, _ in detector.named_parameters()}
+    return {name: kept for name, kept in mask.items() if name in names}
+
+
+def of_backbone(mask: Mask) -> Mask:
+    """The backbone's part of a detector's mask, under the backbone's own names."""
+    return {n.removeprefix(_BODY): kept for n, kept in mask.items() if not n.startswith(_HEAD)}
+
+
+def _classifier(facts: dict[str, object], weights: dict[str, torch.Tensor], size: int) -> nn.Module:
+    """A copy of the network, its padding fixed for the size: tracing takes no formula of it."""
+    module = build(str(facts["arch"]), int(str(facts["num_classes"])))
+    load_with_widths(module, weights)
+    module.eval()
+    if pads_by_size(module):
+        fix_padding(module, torch.zeros(1, 3, size, size))
+    return module
+
+
+def _detector(whole: nn.Module, facts: dict[str, object], size: int) -> Detector:
+    maps = feature_maps(whole, size, str(facts["backbone"]))
+    classes, head = facts["head_classes"], None
+    if classes is not None:
+        head = DetectionHead(map_channels(maps, size), int(str(classes)))
+    return Detector(maps, head).eval()
