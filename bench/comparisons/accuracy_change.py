@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from sparsebench.bench.comparisons.matching import (
     cut_differently,
     differing_keys,
@@ -16,7 +14,6 @@ from sparsebench.bench.comparisons.matching import (
 )
 from sparsebench.bench.records import (
     IMAGES_AND_SEEDS,
-    MEAN_PER_CLASS,
     OPTIMUM,
     SEEDS,
     Accuracy,
@@ -26,7 +23,6 @@ from sparsebench.bench.records import (
 from sparsebench.bench.statistics import (
     Interval,
     accuracy_delta,
-    crossed_interval,
     relative_error_increase,
 )
 from sparsebench.bench.workloads import described
@@ -135,7 +131,7 @@ def same_outcomes(after: Accuracy, before: Accuracy) -> bool:
         return False
     if ours is None or theirs is None:
         return after.per_seed == before.per_seed
-    return np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.right, theirs.right)
+    return ours.is_equal(theirs)
 
 
 def interval_of(change: Delta) -> Interval:
@@ -148,11 +144,7 @@ def _over_images_and_seeds(after: Accuracy, before: Accuracy) -> Interval | None
     ours, theirs = after.outcomes(), before.outcomes()
     if ours is None or theirs is None or after.metric != before.metric:
         return None
-    if not np.array_equal(ours.labels, theirs.labels):
-        return None  # other test images
-    seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
-    difference = ours.of_seeds(seeds).astype(float) - theirs.of_seeds(seeds)
-    return crossed_interval(difference, ours.labels if after.metric == MEAN_PER_CLASS else None)
+    return ours.change_from(theirs, after.metric)
 
 
 def accuracy_of(record: Record, records: Sequence[Record]) -> tuple[Accuracy, Record] | None:

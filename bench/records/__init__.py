@@ -8,12 +8,19 @@ from sparsebench.bench.records.comparison import (
     Effects,
     Estimate,
 )
+from sparsebench.bench.records.detections import Detections
 from sparsebench.bench.records.folder import RunFolder
 from sparsebench.bench.records.ids import cell_id, utc_now
-from sparsebench.bench.records.outcomes import CORRECT, Outcomes, OutcomesFile, packed, unpacked
+from sparsebench.bench.records.outcomes import (
+    CORRECT,
+    Kept,
+    Outcomes,
+    OutcomesFile,
+    packed,
+    unpacked,
+)
 from sparsebench.bench.records.record import (
     IMAGES_AND_SEEDS,
-    MEAN_PER_CLASS,
     SEEDS,
     Accuracy,
     BackboneInfo,
@@ -23,6 +30,7 @@ from sparsebench.bench.records.record import (
     TaskInfo,
 )
 from sparsebench.bench.records.trial import (
+    DETECTION,
     ENGINE_PICTURES,
     MODEL_BYTES,
     OPTIMUM,
@@ -34,9 +42,9 @@ from sparsebench.bench.records.trial import (
 
 __all__ = [
     "CORRECT",
+    "DETECTION",
     "ENGINE_PICTURES",
     "IMAGES_AND_SEEDS",
-    "MEAN_PER_CLASS",
     "MODEL_BYTES",
     "OPTIMUM",
     "PEAK_MEMORY",
@@ -47,10 +55,12 @@ __all__ = [
     "BackboneInfo",
     "Comparison",
     "Delta",
+    "Detections",
     "EffectIntervals",
     "Effects",
     "EngineInfo",
     "Estimate",
+    "Kept",
     "Outcomes",
     "OutcomesFile",
     "Proof",

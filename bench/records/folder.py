@@ -12,7 +12,7 @@ from sparsebench.bench.records.checksum import sealed
 from sparsebench.bench.records.comparison import Comparison
 from sparsebench.bench.records.jsonl import append_bytes, append_line, mend_end, read_lines
 from sparsebench.bench.records.lock import FolderLock
-from sparsebench.bench.records.outcomes import Outcomes, OutcomesFile, write_outcomes
+from sparsebench.bench.records.outcomes import Kept, OutcomesFile, write_outcomes
 from sparsebench.bench.records.record import Record
 from sparsebench.bench.records.schema import Kind, upgraded, validate
 from sparsebench.bench.records.trial import Trial
@@ -138,7 +138,7 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
         return target
 
-    def write_outcomes(self, name: str, outcomes: Outcomes) -> OutcomesFile:
+    def write_outcomes(self, name: str, outcomes: Kept) -> OutcomesFile:
         """Keep which test images were right, on disk when this returns."""
         return write_outcomes(self.path, name, outcomes)
 

@@ -18,14 +18,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsebench.bench.records.detections import Detections
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:  # reading records loads no numpy
     import numpy as np
     from numpy.typing import NDArray
 
+    from sparsebench.bench.statistics import Interval
+
     Right = NDArray[np.bool_]
 
+MEAN_PER_CLASS = "mean_per_class"
 FOLDER = "correct"
 # In a trial's `extra`: the file and its sha256.
 CORRECT = "correct"
@@ -49,6 +53,49 @@ class Outcomes:
         """Rows of the given seeds, bool [seeds, images]; all of them must be there."""
         return self.right[[self.seeds.index(seed) for seed in seeds]]
 
+    def interval(self, metric: str) -> Interval:
+        """The accuracy with its interval over images and seeds, fractions 0-1."""
+        from sparsebench.bench.statistics import proportion_interval
+
+        return proportion_interval(self.right.astype(float), self._classes(metric))
+
+    def change_from(self, before: Any, metric: str) -> Interval | None:
+        """The change of the accuracy with its interval; None where the two are not comparable."""
+        from sparsebench.bench.statistics import crossed_interval
+
+        seeds = [seed for seed in self.seeds if seed in getattr(before, "seeds", ())]
+        if not seeds or not self.about_the_same(before):
+            return None
+        difference = self.of_seeds(seeds).astype(float) - before.of_seeds(seeds)
+        return crossed_interval(difference, self._classes(metric))
+
+    def about_the_same(self, other: Any) -> bool:
+        """Whether both are about the same test images, as far as their labels tell."""
+        import numpy as np
+
+        return isinstance(other, Outcomes) and np.array_equal(self.labels, other.labels)
+
+    def is_equal(self, other: Any) -> bool:
+        """Whether both got the same test images right with every seed."""
+        import numpy as np
+
+        return self.about_the_same(other) and np.array_equal(self.right, other.right)
+
+    def joined_with(self, others: Sequence[Any]) -> Outcomes | None:
+        """With the seeds of others that it lacks; None where one is about other images."""
+        import numpy as np
+
+        rows = dict(zip(self.seeds, self.right, strict=True))
+        for other in others:
+            if not self.about_the_same(other):
+                return None
+            for seed, row in zip(other.seeds, other.right, strict=True):
+                rows.setdefault(seed, row)
+        return Outcomes(tuple(rows), np.stack(list(rows.values())), self.labels)
+
+    def _classes(self, metric: str) -> NDArray[np.int64] | None:
+        return self.labels if metric == MEAN_PER_CLASS else None
+
     def to_bytes(self) -> bytes:
         """As a file; the same outcomes give the same bytes."""
         import numpy as np
@@ -65,15 +112,21 @@ class Outcomes:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Outcomes:
-        """Back from :meth:`to_bytes`."""
+    def from_bytes(cls, data: bytes) -> Outcomes | Detections:
+        """Back from :meth:`to_bytes`; the file says which kind of outcomes it holds."""
         import numpy as np
 
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            if "truths" in file:
+                return Detections.from_file(file)
             count = int(file["images"])
             right = np.unpackbits(file["bits"], axis=1, count=count).astype(bool)
             seeds = tuple(int(seed) for seed in file["seeds"])
             return cls(seeds, right, file["labels"].astype(np.int64))
+
+
+Kept = Outcomes | Detections
+"""Outcomes of a classification or of a detection task: both know their own intervals."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +148,7 @@ class OutcomesFile:
         """As a record or a trial names it."""
         return cls(str(line["file"]), str(line["sha256"]), folder)
 
-    def read(self) -> Outcomes | None:
+    def read(self) -> Kept | None:
         """The outcomes; None where the file did not come along with the run.
 
         Raises:
@@ -106,7 +159,7 @@ class OutcomesFile:
 
 # One comparison needs two of them; a run's table goes over its cells several times.
 @lru_cache(maxsize=64)
-def _read(path: Path, sha256: str) -> Outcomes | None:
+def _read(path: Path, sha256: str) -> Kept | None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -121,29 +174,24 @@ def _read(path: Path, sha256: str) -> Outcomes | None:
     return Outcomes.from_bytes(data)
 
 
-def joined(files: Sequence[OutcomesFile], seeds: Sequence[int]) -> Outcomes | None:
+def joined(files: Sequence[OutcomesFile], seeds: Sequence[int]) -> Kept | None:
     """Outcomes of the given seeds from several files, the first that has a seed counts.
 
     None where a seed is in none of them, or where they are not about the same images.
     """
-    import numpy as np
-
-    rows: dict[int, Right] = {}
-    labels: NDArray[np.int64] | None = None
-    for one in (file.read() for file in files):
-        if one is None:
-            return None
-        if labels is not None and not np.array_equal(labels, one.labels):
-            return None
-        labels = one.labels
-        for seed, row in zip(one.seeds, one.right, strict=True):
-            rows.setdefault(seed, row)
-    if labels is None or not set(seeds) <= rows.keys():
+    read = [file.read() for file in files]
+    known = [one for one in read if one is not None]
+    if not known or len(known) < len(read):
         return None
-    return Outcomes(tuple(seeds), np.stack([rows[seed] for seed in seeds]), labels)
+    whole = known[0].joined_with(known[1:])
+    if whole is None or not set(seeds) <= set(whole.seeds):
+        return None
+    if isinstance(whole, Detections):
+        return whole.of_seeds(seeds)
+    return Outcomes(tuple(seeds), whole.of_seeds(seeds), whole.labels)
 
 
-def write_outcomes(folder: Path, name: str, outcomes: Outcomes) -> OutcomesFile:
+def write_outcomes(folder: Path, name: str, outcomes: Kept) -> OutcomesFile:
     """Write a file of outcomes and wait until it is on the disk.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.records.outcomes import Outcomes, OutcomesFile, joined
+from sparsebench.bench.records.outcomes import Kept, OutcomesFile, joined
 from sparsebench.bench.records.plain import floats, optional_floats, pair, plain
 from sparsebench.bench.records.trial import TimedBlock
 
@@ -16,7 +16,6 @@ DENSE = "dense"
 # What an interval of accuracies covers: `over` of an accuracy and of a change.
 IMAGES_AND_SEEDS = "images and seeds"
 SEEDS = "seeds"
-MEAN_PER_CLASS = "mean_per_class"
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Accuracy:
     """Accuracy on the test split, fractions 0-1.
 
     Args:
-        metric: "top1" or "mean_per_class".
+        metric: "top1" or "mean_per_class"; of detection "map50" or "map50_95".
         per_seed: after the last epoch.
         mean: of them.
         ci95: interval over what `over` says.
@@ -158,7 +157,7 @@ class Accuracy:
         The interval is over test images and seeds where `correct` tells of every seed, else over
         seeds alone.
         """
-        from sparsebench.bench.statistics import mean_interval, proportion_interval
+        from sparsebench.bench.statistics import mean_interval
 
         values = floats(per_seed)
         interval = mean_interval(values)
@@ -175,12 +174,10 @@ class Accuracy:
         known = made.outcomes()
         if known is None:
             return made
-        classes = known.labels if metric == MEAN_PER_CLASS else None
-        both = proportion_interval(known.right.astype(float), classes)
-        return replace(made, ci95=both.ci95, over=IMAGES_AND_SEEDS)
+        return replace(made, ci95=known.interval(metric).ci95, over=IMAGES_AND_SEEDS)
 
-    def outcomes(self) -> Outcomes | None:
-        """Right and wrong answers of `seeds`, in their order; None where none were kept.
+    def outcomes(self) -> Kept | None:
+        """What was right and wrong with `seeds`, in their order; None where none were kept.
 
         Raises:
             SparsebenchError: a file of them was changed.

@@ -15,6 +15,8 @@ OPTIMUM = "optimum_accuracy"
 """In `extra`: what L-BFGS reaches on the test images where SGD trained the heads, 0-1."""
 # Likewise, and in a record's: peak resident bytes of the process that ran the network.
 PEAK_MEMORY = "peak_memory_bytes"
+DETECTION = "detection"
+"""Likewise, of a detection task: `map50`, `map50_95` and `ap_per_class`, 0-1, a value a seed."""
 VISITS = "visits"  # calls of each visit, in order; their sum is that of all calls
 # In a record's `extra`: the network's size on disk, form -> bytes.
 MODEL_BYTES = "model_bytes"

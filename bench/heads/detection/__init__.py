@@ -1,0 +1,1 @@
+"""A detection head on cached feature maps: anchors, targets, loss, training, decoding."""

@@ -1,0 +1,124 @@
+"""Detection heads of a task on a backbone's maps: trained for every seed, then scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparsebench.bench.heads.detection.decode import Found
+from sparsebench.bench.heads.detection.metric import mean_average_precisions, require_metric
+from sparsebench.bench.heads.detection.train import DetectionRecipe, TrainingBoxes, train_head
+from sparsebench.bench.heads.fit import torch_threads
+from sparsebench.bench.records import DETECTION, Detections
+from sparsebench.bench.statistics.average_precision import Judged, judge
+from sparsebench.bench.tasks.detection.boxes import Boxes, BoxSplit, count_boxes
+from sparsebench.bench.workloads.scored import Scored, Scoring
+from sparsebench.models.cards import Letterbox
+
+if TYPE_CHECKING:
+    from sparsebench.bench.tasks.detection.task import DetectionTask
+
+
+def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Scored:
+    """Train a head a seed on the training side's maps, and find the boxes of the test side.
+
+    Args:
+        features: side -> maps of each image as a row ``[n, D]``.
+        how: task, seeds, clock.
+
+    Raises:
+        SparsebenchError: torchmetrics is not installed, or the loss is not finite any more.
+    """
+    require_metric()
+    task = cast("DetectionTask", how.task)
+    letterbox = cast(Letterbox, how.preprocessing)
+    channels, classes = how.facts["channels"], len(task.classes)
+    recipe = DetectionRecipe(epochs=how.settings.detection_epochs)
+    with torch_threads(how.threads), how.clock.stage("head"):
+        boxes = training_boxes(task.train, letterbox)
+        heads = [
+            train_head(
+                features["train"],
+                boxes,
+                channels=channels,
+                size=letterbox.size,
+                classes=classes,
+                seed=seed,
+                recipe=recipe,
+            )
+            for seed in how.seeds
+        ]
+    with torch_threads(how.threads), how.clock.stage("evaluate"):
+        found = [
+            in_images(head.find(features["test"], channels, letterbox.size), task.test, letterbox)
+            for head in heads
+        ]
+        scores = [mean_average_precisions(one, task.test.boxes) for one in found]
+    how.clock.stop()
+    # What follows is for the intervals alone: no user's training would do it.
+    outcomes = Detections(
+        tuple(how.seeds),
+        tuple(judged(one, task.test.boxes) for one in found),
+        np.stack([count_boxes([one], classes) for one in task.test.boxes]),
+    )
+    return Scored(
+        how.clock,
+        accuracy=tuple(score.of(task.metric) for score in scores),
+        outcomes=outcomes,
+        extra={
+            "head": {"kind": "yolo", **recipe.to_json(), "trained_by": "torch"},
+            DETECTION: {
+                "map50": [score.map50 for score in scores],
+                "map50_95": [score.map50_95 for score in scores],
+                "ap_per_class": {
+                    name: [score.per_class.get(i) for score in scores]
+                    for i, name in enumerate(task.classes)
+                },
+                "loss": [[head.losses[0], head.losses[-1]] for head in heads],
+            },
+        },
+    )
+
+
+def training_boxes(split: BoxSplit, letterbox: Letterbox) -> TrainingBoxes:
+    """The countable boxes of a split, in the network's input."""
+    corners, labels = [], []
+    for one in split.boxes:
+        factor, left, top, *_ = letterbox.place(one.width, one.height)
+        counted = one.countable()
+        shift = np.array([left, top, left, top], np.float32)
+        corners.append((one.corners[counted] * np.float32(factor) + shift).astype(np.float32))
+        labels.append(one.labels[counted])
+    return TrainingBoxes(corners, labels)
+
+
+def in_images(found: Sequence[Found], split: BoxSplit, letterbox: Letterbox) -> list[Found]:
+    """Boxes of the network's input in the images' own pixels."""
+    moved = []
+    for one, image in zip(found, split.boxes, strict=True):
+        factor, left, top, *_ = letterbox.place(image.width, image.height)
+        corners = (one.boxes - torch.tensor([left, top, left, top])) / factor
+        most = torch.tensor([image.width, image.height] * 2)
+        moved.append(Found(corners.clamp(min=0).minimum(most), one.scores, one.labels))
+    return moved
+
+
+def judged(found: Sequence[Found], truths: Sequence[Boxes]) -> Judged:
+    """All detections of a seed, each judged against the boxes of its image."""
+    parts: list[tuple[Any, ...]] = []
+    for number, (one, truth) in enumerate(zip(found, truths, strict=True)):
+        scores, labels = one.scores.numpy(), one.labels.numpy()
+        right, ignored = judge(
+            one.boxes.numpy().astype(np.float64),
+            scores,
+            labels,
+            truth.corners.astype(np.float64),
+            truth.labels,
+            truth.crowd,
+        )
+        parts.append((np.full(len(labels), number, np.int64), labels, scores, right, ignored))
+    return Judged(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -1,0 +1,165 @@
+"""Training of detection heads on cached feature maps: AdamW, a short warm-up, a cosine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsebench.bench.heads.detection.anchors import anchor_sizes
+from sparsebench.bench.heads.detection.decode import Found, decode
+from sparsebench.bench.heads.detection.loss import detection_loss
+from sparsebench.bench.heads.detection.targets import answers
+from sparsebench.models.detection.head import (
+    ANCHORS,
+    PREDICTED,
+    WIDTH,
+    DetectionHead,
+    from_rows,
+    map_shapes,
+)
+from sparsebench.models.errors import SparsebenchError
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DetectionRecipe:
+    """How a head is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: the largest learning rate.
+        weight_decay: of AdamW.
+        warm_up: share of the steps over which the rate rises.
+        width: channels inside the head.
+    """
+
+    epochs: int = 15
+    batch_size: int = 16
+    lr: float = 6e-3
+    weight_decay: float = 1e-3
+    warm_up: float = 0.05
+    width: int = WIDTH
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step."""
+        rising = max(1, round(self.warm_up * steps))
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        share = (step - rising) / max(1, steps - rising)
+        return self.lr * (1 + math.cos(math.pi * share)) / 2
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingBoxes:
+    """The boxes of a split in the network's input.
+
+    Attributes:
+        corners: of each image x1, y1, x2, y2 ``[n, 4]``, float32, input pixels.
+        labels: of each image class numbers ``[n]``, int64.
+    """
+
+    corners: Sequence[NDArray[np.float32]]
+    labels: Sequence[NDArray[np.int64]]
+
+    def anchors(self) -> NDArray[np.float32]:
+        """Anchors ``[maps, k, 2]``: the smallest for the finest map."""
+        sizes = np.concatenate([c[:, 2:] - c[:, :2] for c in self.corners])
+        return anchor_sizes(sizes, len(PREDICTED) * ANCHORS).reshape(len(PREDICTED), ANCHORS, 2)
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head, its anchors ``[maps, k, 2]`` in input pixels, and each epoch's mean loss."""
+
+    head: DetectionHead
+    anchors: Tensor
+    losses: tuple[float, ...]
+
+    def find(self, rows: Rows, channels: Sequence[int], size: int) -> list[Found]:
+        """Boxes on images whose maps are rows ``[n, D]``, in input pixels."""
+        shapes, found = map_shapes(channels, size), []
+        with torch.inference_mode():
+            for start in range(0, len(rows), 32):
+                part = torch.from_numpy(np.array(rows[start : start + 32]))
+                found += decode(self.head(from_rows(part, shapes)), self.anchors, PREDICTED)
+        return found
+
+
+def train_head(
+    rows: Rows,
+    boxes: TrainingBoxes,
+    *,
+    channels: Sequence[int],
+    size: int,
+    classes: int,
+    seed: int,
+    recipe: DetectionRecipe | None = None,
+) -> TrainedHead:
+    """Train one head; the same seed on as many threads gives the same one.
+
+    Args:
+        rows: maps of each training image ``[n, D]``, float32.
+        boxes: what is on them.
+        channels: of the maps.
+        size: side of the input, pixels.
+        classes: C.
+        seed: of the initial weights and of the order of images.
+        recipe: None for the defaults.
+
+    Raises:
+        SparsebenchError: the loss is no finite number any more.
+    """
+    recipe = recipe or DetectionRecipe()
+    head = DetectionHead(channels, classes, width=recipe.width, seed=seed)
+    anchors = torch.from_numpy(boxes.anchors())
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True
+    )
+    generator = np.random.default_rng(seed)
+    steps = recipe.epochs * -(-len(rows) // recipe.batch_size)
+    shapes = map_shapes(channels, size)
+    losses, step = [], 0
+    for epoch in range(recipe.epochs):
+        order, spent = generator.permutation(len(rows)), []
+        for start in range(0, len(rows), recipe.batch_size):
+            chosen = order[start : start + recipe.batch_size]
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(step, steps)
+            maps = from_rows(torch.from_numpy(np.array(rows[np.sort(chosen)])), shapes)
+            loss = detection_loss(
+                head(maps), _answers(boxes, np.sort(chosen), anchors, size), anchors, PREDICTED
+            )
+            if not torch.isfinite(loss):
+                raise SparsebenchError(
+                    "Training the detection head diverged: the loss is not finite "
+                    f"(seed {seed}, epoch {epoch}, step {step}).",
+                    "Check the backbone's weights and the engine's precision.",
+                )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(head.parameters(), 10.0)
+            optimizer.step()
+            spent.append(float(loss.detach()))
+            step += 1
+        losses.append(math.fsum(spent) / len(spent))
+    return TrainedHead(head.eval(), anchors, tuple(losses))
+
+
+def _answers(boxes: TrainingBoxes, chosen: NDArray[np.int64], anchors: Tensor, size: int) -> Any:
+    corners = [boxes.corners[i] for i in chosen]
+    images = np.repeat(np.arange(len(chosen)), [len(one) for one in corners])
+    labels = np.concatenate([boxes.labels[i] for i in chosen])
+    return answers(images, np.concatenate(corners), labels, anchors.numpy(), PREDICTED, size)
