@@ -16,6 +16,7 @@ from sparsebench.bench.gate.gated_ratios import GatedCell
 from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.records import Accuracy
 from sparsebench.bench.statistics import Interval
+from sparsebench.bench.tasks.kinds import word_of
 
 
 def judge_accuracy(
@@ -52,7 +53,7 @@ def judge_change(now: Accuracy, before: Accuracy, most: float) -> tuple[Interval
         most: percentage points that may be lost.
     """
     stored = change_between(now, before)
-    change, findings = interval_of(stored), Findings()
+    change, findings, word = interval_of(stored), Findings(), word_of([now.metric])
     if same_outcomes(now, before):
         return change, findings
     if stored.ci95 is None:
@@ -61,9 +62,9 @@ def judge_change(now: Accuracy, before: Accuracy, most: float) -> tuple[Interval
         spread = f"95 % interval {change.low:+.2f} to {change.high:+.2f}, over {stored.over}"
     findings.note(
         at_least(change.low, change.high, -most),
-        f"its accuracy fell by {-change.mid:.2f} points to {now.mean:.2%} ({spread}); "
+        f"its {word} fell by {-change.mid:.2f} points to {now.mean:.2%} ({spread}); "
         f"{most:g} are allowed",
-        f"its accuracy changed by {change.mid:+.2f} points ({spread}): that at most {most:g} were "
+        f"its {word} changed by {change.mid:+.2f} points ({spread}): that at most {most:g} were "
         "lost is not shown",
     )
     return change, findings
@@ -71,14 +72,14 @@ def judge_change(now: Accuracy, before: Accuracy, most: float) -> tuple[Interval
 
 def _judge_floor(now: Accuracy, least: float) -> Findings:
     low, high = now.ci95 or (-math.inf, math.inf)
-    findings = Findings()
+    findings, word = Findings(), word_of([now.metric])
     spread = "one seed gives no interval"
     if now.ci95 is not None:
         spread = f"95 % interval {low:.2%} to {high:.2%}, over {now.over}"
     findings.note(
         at_least(low, high, least),
-        f"its accuracy {now.mean:.2%} ({spread}) is below the least allowed, {least:.2%}",
-        f"its accuracy {now.mean:.2%} ({spread}) is not shown to reach the least allowed, "
+        f"its {word} {now.mean:.2%} ({spread}) is below the least allowed, {least:.2%}",
+        f"its {word} {now.mean:.2%} ({spread}) is not shown to reach the least allowed, "
         f"{least:.2%}",
     )
     return findings

@@ -31,8 +31,8 @@ log = logging.getLogger("sparsebench")
 def run_block(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) -> None:
     """Launch the cells' workers, pass the gate, run every workload, emit the trials.
 
-    Cells that differ only in their workload share a worker. Whatever goes wrong with a
-    cell becomes a failed trial with its reason.
+    Cells that differ only in their workload share a worker, if they run the same of the network.
+    Whatever goes wrong with a cell becomes a failed trial with its reason.
     """
     workloads: dict[str, Any] = {
         name: workload_of(name)() for name in dict.fromkeys(cell.workload for cell in cells)
@@ -75,7 +75,8 @@ def _launch(
     """Workers for all cells; those that fail are emitted as failed trials and left out."""
     sharing: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
-        sharing.setdefault(cell.worker, []).append(cell)
+        output = context.task.kind.outputs.get(cell.workload, "")
+        sharing.setdefault((*cell.worker, output), []).append(cell)
     workers: dict[tuple[str | int, ...], EngineWorker] = {}
     failures: dict[tuple[str | int, ...], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,

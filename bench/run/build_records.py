@@ -17,6 +17,7 @@ from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import (
     CORRECT,
+    DETECTION,
     MODEL_BYTES,
     OPTIMUM,
     PEAK_MEMORY,
@@ -137,7 +138,7 @@ def _record(
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
         division=division(cell.precision),
-        settings=_settings(plan, cell),
+        settings=task.kind.settings_of(_settings(plan, cell)),
         extra={
             **left_out,
             **{
@@ -151,7 +152,8 @@ def _record(
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),
-            OPTIMUM: next((t.extra[OPTIMUM] for t in source if t.extra.get(OPTIMUM)), None),
+            **({DETECTION: found} if (found := _first_of(source, DETECTION)) else {}),
+            OPTIMUM: _first_of(source, OPTIMUM),
             "onnx_file": _onnx_file(prepared),
             "checkpoint": _checkpoint(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
@@ -167,6 +169,11 @@ def _record(
             **workload_of(cell.workload).facts(plan, good),
         },
     )
+
+
+def _first_of(trials: Sequence[Trial], key: str) -> Any:
+    """What the first trial that has something under a key of its `extra` says there."""
+    return next((t.extra[key] for t in trials if t.extra.get(key)), None)
 
 
 def _forecast(plan: Plan, cell: Cell, task: Task, earlier: Earlier) -> dict[str, Any]:

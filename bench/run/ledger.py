@@ -8,7 +8,7 @@ from typing import Any
 
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
-from sparsebench.bench.records import CORRECT, Outcomes, RunFolder, Trial
+from sparsebench.bench.records import CORRECT, Kept, RunFolder, Trial
 from sparsebench.bench.records.plain import plain
 
 SKIPPED = "skipped"
@@ -71,7 +71,7 @@ class Ledger:
             self.accurate.discard(trial.cell)
             self._kept -= self._seeds(trial)
 
-    def keep(self, cell: Cell, outcomes: Outcomes) -> dict[str, Any]:
+    def keep(self, cell: Cell, outcomes: Kept) -> dict[str, Any]:
         """Write a launch's outcomes unless all its seeds have theirs; says where they are."""
         if {(cell.id, seed) for seed in outcomes.seeds} <= self._kept:
             return {}

@@ -37,6 +37,7 @@ from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.kinds import TaskKind
 from sparsebench.bench.tasks.naming import distinct_names, renamed
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.block_context import BlockContext
@@ -48,6 +49,7 @@ log = logging.getLogger("sparsebench")
 
 # A worker holds its engine's library and one compiled network: some 0.3 to 1 GB.
 WORKER_BYTES = 1.0e9
+_Place = tuple[str, str, int, int, str]
 
 
 class Display(Protocol):
@@ -143,7 +145,8 @@ class _Run:
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
-        self.prepared: dict[tuple[str, str, int, int], Prepared] = {}
+        self.kinds: dict[str, TaskKind] = {}
+        self.prepared: dict[_Place, Prepared] = {}
         self.ledger = Ledger(plan, folder)
         self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
         # As it was before this run: its forecast stands beside what it measures.
@@ -160,6 +163,7 @@ class _Run:
             say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking images {done}/{all_}"),
         )
+        self.kinds[name] = task.kind
         task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:
             log.warning("task %s: skipped %s", task.name, skipped)
@@ -197,7 +201,7 @@ class _Run:
 
     def _release(self, later: Iterable[Sequence[Cell]]) -> None:
         """Let go of networks that no later cell needs: each holds weights, images and threads."""
-        needed = {_place(cell) for group in later for cell in group}
+        needed = {self._place(cell) for group in later for cell in group}
         self.prepared = {place: one for place, one in self.prepared.items() if place in needed}
 
     def _heat(self, task: Task, group: Sequence[Cell]) -> None:
@@ -279,16 +283,26 @@ class _Run:
         }
 
     def _prepare(self, task: Task, cell: Cell) -> Prepared:
-        place = _place(cell)
+        place = self._place(cell)
         if place not in self.prepared:
             self.display.say(f"exporting and checking {cell.backbone}")
             self.prepared[place] = prepare(
-                cell.backbone, task, size=cell.size, batch_size=cell.batch_size
+                cell.backbone,
+                task,
+                size=cell.size,
+                batch_size=cell.batch_size,
+                output=task.kind.output_of(cell.workload),
             )
         return self.prepared[place]
 
     def _prepared(self, cell: Cell) -> Prepared | None:
-        return self.prepared.get(_place(cell))
+        return self.prepared.get(self._place(cell))
+
+    def _place(self, cell: Cell) -> _Place:
+        """Under which its network is prepared: workloads that run the same of it share it."""
+        outputs = self.kinds[cell.task].outputs if cell.task in self.kinds else {}
+        output = outputs.get(cell.workload, "")
+        return cell.task, cell.backbone, cell.size, cell.batch_size, output
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
@@ -300,11 +314,6 @@ class _Run:
     def _emit(self, trial: Trial) -> None:
         self.ledger.add(trial)
         self.pace.reach(trial.cell, 1.0)
-
-
-def _place(cell: Cell) -> tuple[str, str, int, int]:
-    """Under which its network is prepared."""
-    return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
 def _most_workers() -> int:

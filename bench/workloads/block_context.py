@@ -14,7 +14,7 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
-from sparsebench.bench.records import PEAK_MEMORY, Outcomes, Trial, utc_now
+from sparsebench.bench.records import PEAK_MEMORY, Kept, Trial, utc_now
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
@@ -92,7 +92,7 @@ class BlockContext:
     emit: Callable[[Trial], None]
     say: Callable[[str], None]
     turns: Turns = field(default_factory=Turns)
-    keep: Callable[[Cell, Outcomes], Mapping[str, Any]] = lambda cell, outcomes: {}
+    keep: Callable[[Cell, Kept], Mapping[str, Any]] = lambda cell, outcomes: {}
     earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
     reach: Callable[[Cell, float], None] = lambda cell, share: None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,32 +20,20 @@ from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PictureStore, ResizedPictures
 from sparsebench.bench.records import OPTIMUM, Outcomes
 from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.kinds import CLASSIFICATION
 from sparsebench.bench.workloads.block_context import BlockContext, Running
+from sparsebench.bench.workloads.prepared_backbone import prepare
+from sparsebench.bench.workloads.scored import Scored, Scoring
+from sparsebench.bench.workloads.session import compile_session
 from sparsebench.bench.workloads.settings import HeadSettings
+from sparsebench.exporters.worker.client import EngineWorker
+from sparsebench.exporters.worker.launch import start_worker
 from sparsebench.models.cache import cache_dir
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.registry import load_target
 
 # Features times classes: L-BFGS multiplies them some hundred times, in seconds.
 OPTIMUM_AT_MOST = 10**9
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained and evaluated head.
-
-    Attributes:
-        clock: the stopped stage clock of the whole.
-        accuracy: one a seed, fractions 0-1, on the test images.
-        outcomes: which test images each seed got right.
-        strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
-        extra: for the trial's ``extra``: what trained the head, and where that is SGD, in a cell's
-            first trial, the accuracy (0-1) that the optimum has.
-    """
-
-    clock: StageClock
-    accuracy: tuple[float, ...]
-    outcomes: Outcomes
-    strengths: dict[float, float]
-    extra: dict[str, Any]
 
 
 def fit_and_score(
@@ -55,8 +43,8 @@ def fit_and_score(
     *,
     fresh: bool = False,
     prepared: bool = False,
-) -> Fitted:
-    """Features through the engine, heads for all seeds, accuracy on the test images.
+) -> Scored:
+    """Features through the engine, heads for all seeds, their scores on the test images.
 
     Args:
         one: cell at work; its worker extracts.
@@ -69,18 +57,23 @@ def fit_and_score(
         WorkerFailed: the engine died.
         SparsebenchError: unreadable images, a full disk, a diverging head.
     """
+    if prepared and context.task.kind is not CLASSIFICATION:
+        raise SparsebenchError(
+            f"Prepared images are cut for classification, not for {context.task.kind.name}.",
+            "Leave out --prepared.",
+        )
     if prepared:
         _prepare_pictures(one, context)  # a one-off, beside the clock
-    how = _ready_head(settings)  # likewise
-    clock = one.clock()
     task = context.task
+    how = _ready_head(settings) if task.kind is CLASSIFICATION else {}  # likewise
+    clock = one.clock()
     features = {
         split: context.cache.get_or_extract(
             feature_key(one, context, split),
             task,
             split,
             one.prepared.preprocessing,
-            lambda: nullcontext(one.worker),
+            lambda: extractor(one, context),
             clock=clock,
             fresh=fresh,
             workers=one.cell.threads,
@@ -88,6 +81,48 @@ def fit_and_score(
         ).array
         for split in ("train", "test")
     }
+    scored: Scored = load_target(task.kind.head)(
+        features,
+        Scoring(
+            task=task,
+            settings=settings,
+            seeds=context.plan.seeds,
+            threads=one.cell.threads,
+            clock=clock,
+            preprocessing=one.prepared.preprocessing,
+            facts=one.prepared.artifact.facts,
+            first=not context.earlier(one.cell),
+        ),
+    )
+    return replace(scored, extra={**scored.extra, "head": {**how, **scored.extra["head"]}})
+
+
+@contextmanager
+def extractor(one: Running, context: BlockContext) -> Iterator[EngineWorker]:
+    """The worker that extracts: the cell's own, or a fresh one where that runs a whole detector."""
+    wanted = context.task.kind.extracted
+    if one.prepared.artifact.output == wanted:
+        yield one.worker
+        return
+    cell = one.cell
+    prepared = prepare(
+        cell.backbone, context.task, size=cell.size, batch_size=cell.batch_size, output=wanted
+    )
+    with start_worker(
+        cell.engine,
+        threads=cell.threads,
+        python=cell.settings.python,
+        call_timeout=context.plan.call_timeout,
+        progress=context.say,
+    ) as worker:
+        worker.ask_available()
+        compile_session(worker, cell, prepared)
+        yield worker
+
+
+def score_linear(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Scored:
+    """Linear heads for all seeds at once, and which test images each got right."""
+    task, settings, clock = how.task, how.settings, how.clock
     chosen = recipe(settings)
     strengths: dict[float, float] = {}
     with clock.stage("head"):
@@ -100,25 +135,25 @@ def fit_and_score(
                 settings.weight_decays,
                 share=settings.validation,
                 metric=task.metric,
-                threads=one.cell.threads,
+                threads=how.threads,
             )
             chosen = replace(chosen, weight_decay=strongest(strengths))
         heads = fit_heads(
             features["train"],
             task.train.labels,
             len(task.classes),
-            seeds=context.plan.seeds,
+            seeds=how.seeds,
             recipe=chosen,
-            threads=one.cell.threads,
+            threads=how.threads,
         )
     with clock.stage("evaluate"):
         scores = evaluate(heads, features["test"], task.test.labels, task.metric)
     clock.stop()
-    extra: dict[str, Any] = {"head": {**how, "trained_by": heads.trained_by}}
-    if chosen.solver == "sgd" and not context.earlier(one.cell):
-        extra[OPTIMUM] = _optimum(features, task, chosen, one.cell.threads)
-    return Fitted(
-        clock=clock,
+    extra: dict[str, Any] = {"head": {"trained_by": heads.trained_by}}
+    if chosen.solver == "sgd" and how.first:
+        extra[OPTIMUM] = _optimum(features, task, chosen, how.threads)
+    return Scored(
+        clock,
         accuracy=tuple(score / 100 for score in scores.accuracy),
         outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
         strengths=strengths,

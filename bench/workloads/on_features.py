@@ -20,7 +20,7 @@ class OnFeatures(OnEngine):
 
     @classmethod
     def identity(cls, plan: Plan) -> dict[str, Any]:
-        """As :meth:`Workload.identity`; a sweep is no part of older identities."""
+        """As :meth:`Workload.identity`; neither a sweep nor detection is part of older ones."""
         own = plan.section(cls.name, HeadSettings)
         swept = {"weight_decays": [*own.weight_decays, own.validation]}
         return {
@@ -28,6 +28,7 @@ class OnFeatures(OnEngine):
             "solver": own.solver,
             "epochs": own.epochs,
             **(swept if own.weight_decays else {}),
+            **_other_epochs(own),
         }
 
     @classmethod
@@ -39,4 +40,11 @@ class OnFeatures(OnEngine):
             said["epochs"] = own.epochs
         if own.weight_decays:
             said |= {"weight_decays": list(own.weight_decays), "validation": own.validation}
-        return said
+        return said | _other_epochs(own)
+
+
+def _other_epochs(own: HeadSettings) -> dict[str, Any]:
+    """The epochs of detection heads, where they are not the default."""
+    usual = HeadSettings.detection_epochs
+    chosen = own.detection_epochs
+    return {} if chosen == usual else {"detection_epochs": chosen}

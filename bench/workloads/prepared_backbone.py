@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks.base import Task
 from sparsebench.exporters.onnx.artifact import Artifact
+from sparsebench.exporters.onnx.detector import OUTPUTS, build_detector, export_detector
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
 from sparsebench.exporters.onnx.sizes import model_bytes
@@ -29,7 +31,6 @@ from sparsebench.models.costs import (
     total_cost,
 )
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.labelled import Split
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.zoo.load import Backbone, load_to_run
 
@@ -94,13 +95,14 @@ class Prepared:
         """Training images ``[count, 3, H, W]`` at equal distances, so that every class has its."""
         train = self.task.train
         chosen = np.linspace(0, len(train) - 1, count).round().astype(np.int64)
-        part = Split([train.items[i] for i in chosen], train.labels[chosen])
-        task = replace(self.task, train=part)
+        task = replace(self.task, train=train.part(chosen))
         batches = decoded_batches(task, "train", self.preprocessing, min(count, 64), workers=2)
         return np.concatenate([images for _, images in batches])
 
 
-def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
+def prepare(
+    name: str, task: Task, *, size: int, batch_size: int, output: str = "features"
+) -> Prepared:
     """Load, export and verify one backbone for one task.
 
     Args:
@@ -108,14 +110,20 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         task: whose test images serve for verification and timing.
         size: side of the input, pixels.
         batch_size: images in ``Prepared.images``.
+        output: what of the network is run (:class:`Artifact`'s ``output``).
 
     Raises:
         SparsebenchError: the backbone cannot be had, or not at this size.
     """
     start = time.perf_counter()
     backbone = load_to_run(name)
-    preprocessing = at_size(backbone.card.preprocessing, size)
-    artifact = export_backbone(backbone, size=size)
+    preprocessing = task.input_of(at_size(backbone.card.preprocessing, size))
+    classes = len(task.classes)
+    artifact = (
+        export_detector(backbone, size=size, output=output, classes=classes)
+        if output in OUTPUTS
+        else export_backbone(backbone, size=size, output=output)
+    )
     bound = artifact.facts.get("batch_size")
     if bound not in (None, batch_size):
         raise SparsebenchError(
@@ -123,7 +131,7 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
             f"Run it with --batch-size {bound}, or export it with a dynamic batch axis.",
         )
     images = first_pictures(task, preprocessing, batch_size)
-    costs = _costs(backbone, size)
+    costs = _costs(backbone, artifact)
     return Prepared(
         backbone=backbone,
         artifact=artifact,
@@ -131,7 +139,7 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
         images=images,
         reference=reference(backbone, artifact, images),
         measured_sparsity=backbone.measured_sparsity,
-        flops_ratio=_flops_ratio(backbone, size),
+        flops_ratio=_flops_ratio(backbone, costs, size),
         bytes_ratio=bytes_ratio(costs),
         model_bytes=model_bytes(artifact, costs),
         export_seconds=time.perf_counter() - start,
@@ -139,21 +147,24 @@ def prepare(name: str, task: Task, *, size: int, batch_size: int) -> Prepared:
     )
 
 
-def _costs(backbone: Backbone | OnnxBackbone, size: int) -> list[LayerCost]:
+def _costs(backbone: Backbone | OnnxBackbone, artifact: Artifact) -> list[LayerCost]:
     if isinstance(backbone, OnnxBackbone):
-        return list(backbone.costs(size))
-    return count_costs(backbone.module, (3, size, size))
+        return list(backbone.costs(artifact.input_shape[1]))
+    whole = build_detector(artifact) if artifact.output in OUTPUTS else backbone.module
+    return count_costs(whole, artifact.input_shape)
 
 
-def _flops_ratio(backbone: Backbone | OnnxBackbone, size: int) -> float:
+def _flops_ratio(backbone: Backbone | OnnxBackbone, costs: Sequence[LayerCost], size: int) -> float:
     """Non-zero multiply-accumulates over those of the full dense architecture."""
     if isinstance(backbone, OnnxBackbone):  # the only architecture it has is its own
-        return flops_ratio(_costs(backbone, size))
+        return flops_ratio(costs)
     arch = backbone.card.arch
     classifier = backbone.module.get_submodule(classifier_name(arch))
     assert isinstance(classifier.weight, torch.Tensor)
     whole = dense_macs(arch, int(classifier.weight.shape[0]), (3, size, size))
-    return total_cost(_costs(backbone, size)).nonzero_macs / whole
+    # What a head adds is dense in both.
+    whole += sum(cost.macs for cost in costs if cost.name.startswith("head."))
+    return total_cost(costs).nonzero_macs / whole
 
 
 def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:

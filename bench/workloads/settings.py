@@ -46,6 +46,8 @@ class HeadSettings(Settings):
         weight_decays: strengths of regularization to try, all at once, on a validation split of
             the training images; the best one trains the heads. Empty for the paper's 0.0005.
         validation: share of the training images (0 to below 1) of that split.
+        detection_epochs: passes over the training images for the head of a detection task, which
+            the settings above do not concern.
     """
 
     flat: ClassVar[Mapping[str, str]] = {
@@ -55,9 +57,11 @@ class HeadSettings(Settings):
     epochs: int = 150
     weight_decays: tuple[float, ...] = ()
     validation: float = 0.1
+    detection_epochs: int = 15
 
     def check(self) -> None:
         """As :meth:`Settings.check`."""
+        at_least("detection_epochs", self.detection_epochs, 1)
         one_of("solver", self.solver, SOLVERS)
         at_least("epochs", self.epochs, 1)
         for value in self.weight_decays:

@@ -17,6 +17,7 @@ from sparsebench.bench.present.decisions.amounts import (
 )
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.records import Delta, Estimate
+from sparsebench.bench.tasks.kinds import word_of
 
 WORDS = {"better": "significantly better", "worse": "significantly worse"}
 """Verdict -> how it is said, where it is not its own word ("tied", "inconclusive")."""
@@ -82,7 +83,8 @@ def closing_lines(run: RunData, limits: Limits | None = None) -> list[str]:
         if question.whole and any(not other.is_dense for other in question.candidates):
             ties = [plain(remark) for remark in one.remarks if remark[0].text in _TIES]
             lines.append(" ".join([f"{one.title}: {plain(one.headline)}", *ties]))
-    title = f"Which to take, losing at most {points(asked.max_accuracy_loss)} of accuracy"
+    word = word_of(record.task.metric for record in run.records)
+    title = f"Which to take, losing at most {points(asked.max_accuracy_loss)} of {word}"
     return [title, *lines] if lines else []
 
 
@@ -128,13 +130,13 @@ def _sparse(answer: Answer) -> Sentence:
     limit = points(answer.limits.max_accuracy_loss)
     end = Piece(f"; it loses at most {limit} with probability {odds(standing)}.")
     if standing.claim is None:
-        why = " is the fastest within the limits, which no dense variant keeps; accuracy "
+        why = f" is the fastest within the limits, which no dense variant keeps; {_word(take)} "
         return (Piece(take.name, True), Piece(why), *_change(take), end)
     return (
         Piece(take.name, True),
         Piece(": significantly better, "),
         *_speed(standing.claim, take),
-        Piece(f" the speed of the best dense, {_name(answer.hurdle)}; accuracy "),
+        Piece(f" the speed of the best dense, {_name(answer.hurdle)}; {_word(take)} "),
         *_change(take),
         end,
     )
@@ -181,7 +183,7 @@ def _telling(one: Standing, answer: Answer) -> Sentence:
         )
         told += [*_speed(one.claim, one.candidate)]
         told.append(Piece(f" the speed of {_name(answer.hurdle)} ({word}), "))
-    told += [Piece("accuracy "), *_change(one.candidate)]
+    told += [Piece(f"{_word(one.candidate)} "), *_change(one.candidate)]
     loss = f"it loses at most {points(limits.max_accuracy_loss)} with probability "
     asked = "" if one.accuracy == "shown" else f", not {chance(limits.confidence)}"
     return (*told, Piece(f"; {loss}{odds(one)}{asked}."))
@@ -276,7 +278,8 @@ def _brief(one: Standing) -> Sentence:
         return (Piece("the best dense itself." if one.candidate.is_dense else "no dense fits."),)
     if one.candidate.is_dense:
         return (*_speed(one.claim, one.candidate), Piece(", dense."))
-    return (*_speed(one.claim, one.candidate), Piece(", accuracy "), *_change(one.candidate),
+    return (*_speed(one.claim, one.candidate), Piece(f", {_word(one.candidate)} "),
+            *_change(one.candidate),
             Piece("."))  # fmt: skip
 
 
@@ -291,6 +294,10 @@ def _speed(claim: Claim, candidate: Candidate) -> Sentence:
     over = len(candidate.cells)
     mean = "" if over == 1 else f", geometric mean of {over} tasks"
     return (Piece(point, True), Piece(f" ({spread}{mean})"))
+
+
+def _word(candidate: Candidate) -> str:
+    return word_of(cell.record.task.metric for cell in candidate.cells.values())
 
 
 def _change(candidate: Candidate) -> Sentence:

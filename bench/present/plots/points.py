@@ -38,6 +38,7 @@ class Point:
         change: accuracy change in points: low, point, high.
         family: of the method.
         mark: behind its label, where its dense baseline had another training budget.
+        metric: of its task; None where unknown.
     """
 
     workload: str
@@ -50,6 +51,7 @@ class Point:
     change: Span
     family: str = "unknown"
     mark: str = ""
+    metric: str | None = None
 
     @property
     def is_dense(self) -> bool:
@@ -165,5 +167,6 @@ def _point(record: Record, ratio: Estimate, change: Span) -> Point:
         engine=engine_label(record),
         speedup=span(ratio.median, ratio.ci95),
         change=change,
+        metric=record.task.metric,
         family=record.backbone.family,
     )

@@ -19,6 +19,7 @@ from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks
 from sparsebench.bench.present.plots.points import Against, Point, PointSet, points_of
 from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.records import UNEQUAL
+from sparsebench.bench.tasks.kinds import word_of, worded
 from sparsebench.models.names import format_percent
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _panel(
         if point.is_dense:
             draw_mark(axes, point.speedup, point.change, style.DENSE, hollow=True)
     axes.set_xlabel(AXIS[against])
-    axes.set_ylabel(AXIS["change"])
+    axes.set_ylabel(worded(AXIS["change"], word_of(point.metric for point in group)))
 
 
 def _rising(series: Sequence[Point]) -> bool:

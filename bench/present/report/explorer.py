@@ -19,6 +19,7 @@ from sparsebench.bench.present.table import DASH
 from sparsebench.bench.present.tables.main import ACCURACY, fields
 from sparsebench.bench.present.tables.resources import disk_text, energy_text, memory_text
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 MARKERS = dict(
     zip(
@@ -157,6 +158,7 @@ def _figure(
     from bokeh.plotting import figure
 
     data = _columns(points, cells)
+    word = word_of(cell.record.task.metric for cell in points)
     left, right = _range(data, "x", "low", "high")
     plot = figure(
         height=HEIGHT,
@@ -164,7 +166,7 @@ def _figure(
         x_axis_type="log" if right / left > WIDEST else "linear",
         x_range=Range1d(start=left, end=right),
         x_axis_label="speed-up over the best dense engine",
-        y_axis_label="accuracy change (pp)",
+        y_axis_label=worded(CHANGE, word),
         tools="pan,box_zoom,wheel_zoom,reset,save",
         active_drag=None,
         active_scroll=None,

@@ -23,6 +23,7 @@ from sparsebench.bench.present.tables.wording import (
     speed_header,
 )
 from sparsebench.bench.records import Delta, Estimate
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 ACCURACY = "accuracy %"
 SAID_BY_GAPS = (ONE_SEED, TOO_FEW_BLOCKS)
@@ -47,6 +48,7 @@ def main_table(
         commands: record id -> shell line that repeats it; none at all where a run has no plan.
     """
     several = len(sections) > 1
+    word = word_of(row.record.task.metric for section in sections for row in section.rows)
     settings = dict.fromkeys(section.settings for section in sections if section.rows)
     notes = [f"{told}." for told in settings] if len(settings) == 1 else [
         f"{section.task}: {section.settings}." for section in sections if section.rows
@@ -58,7 +60,8 @@ def main_table(
         (
             Column("backbone"), *([Column("task")] if several else []),
             Column("method", minor=True), Column("engine"),
-            *(Column(name, name != "verdict", MEANINGS.get(name, ""), short=_SHORT.get(name, ""))
+            *(Column(worded(name, word), name != "verdict", MEANINGS.get(name, ""),
+                     short=_SHORT.get(name, ""))
               for name in fields_of_header(sections[0])),
             *(Column(name, True, theory.MEANINGS[name], minor=True) for name in theory.HEADER),
         ),

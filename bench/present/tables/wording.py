@@ -9,6 +9,7 @@ from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
 from sparsebench.bench.records import SEEDS, Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.bench.tasks.kinds import DETECTION
 from sparsebench.models.images.losses import Losses
 
 DEEPSPARSE = "deepsparse"
@@ -69,6 +70,13 @@ def how_to_read(found: Sequence[Section]) -> str:
         f"{smallest}; otherwise inconclusive. The minimum detectable effect (MDE) is the smallest "
         "effect that a run of this noise usually finds."
     )
+    if any(
+        row.record.task.metric in DETECTION.metrics for section in found for row in section.rows
+    ):
+        text += (
+            " mAP50 is the mean average precision of the boxes at an IoU of 0.5, as COCO counts "
+            "it; mAP50-95 the mean over ten IoUs up to 0.95. Their intervals redraw the images."
+        )
     if any(not row.record.backbone.trained for section in found for row in section.rows):
         text += " Speed only: the weights are generated, so there is no accuracy to speak of."
     return text
