@@ -21,6 +21,7 @@ from tests.bench.gate.test_refs import git, repository, runs  # noqa: F401  (fix
 from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.publish.hub_stub import stub_hub
 from tests.bench.synthetic import make_run
+from tests.bench.tasks.detection.sets import write_coco
 from tests.docs.commands import ROOT
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
@@ -51,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  #
     (here / "path/to/paper").mkdir(parents=True)
     (here / "path/to/pictures").symlink_to(pictures)
     _networks(here)
+    write_coco(here / "boxes", train=16, test=8)
     plan = (ROOT / "docs/own.md").read_text().split("```toml\n")[1]
     (here / "my-plan.toml").write_text(plan.split("```")[0])
     checking.update(here / "monday", here / "ci.toml", "first")

@@ -83,6 +83,11 @@ RULES = (
         {**RUN, "--train-epochs": 1},
         {**OWN_NETWORK, "--workload": "linear-cached --workload linear-online"},
     ),
+    Small(
+        ("run", "boxes/"),
+        {**RUN, "--size": 64, "--limit": 24},
+        {"--engine": ONNX, "--backbone": "resnet18/gmp_uniform-90", "--dense-engine": ONNX},
+    ),
     Small(("run", "my.onnx"), RUN),
     Small(("run", "--backbone"), RUN, ONE_WORKLOAD),
     Small(("run", "my-plan.toml"), RUN, ONE_WORKLOAD),

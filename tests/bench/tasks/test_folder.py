@@ -164,7 +164,7 @@ def test_a_tree_of_anything_is_refused_by_its_top(
     def refuse(*arguments: object) -> None:
         raise AssertionError("it was walked")
 
-    monkeypatch.setattr("sparsebench.models.images.folder._walk", refuse)
+    monkeypatch.setattr("sparsebench.models.images.folder.walk", refuse)
     with pytest.raises(SparsebenchError, match=r"it holds code/, mail/ and 1 loose file"):
         open_task(str(tmp_path / "home"), cache=tmp_path / "c")
 
