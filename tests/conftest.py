@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sparsebench.exporters.worker.bytecode import keep_bytecode
 
+# A busy machine is slow at everything: that is no fault of a test.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 keep_bytecode()  # tests start processes like the command line does
 # Messages name the commands that were typed: the same, however the tests were started.
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)

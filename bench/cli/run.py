@@ -133,6 +133,13 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be read.")
     ] = False,
+    own_head: Annotated[
+        bool,
+        typer.Option(
+            "--own-head",
+            help="Score the networks as they are, too: their outputs are the task's classes.",
+        ),
+    ] = False,
     allow_image_loss: AllowImageLoss = False,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
     resume: Annotated[
@@ -177,6 +184,7 @@ def run(
         precision=precision,
         strict=strict or None,
         sections=_sections(set_ or [], rate=rate, streams=streams) or None,
+        own_head=own_head or None,
         allow_image_loss=allow_image_loss or None,
     )
     if dense:

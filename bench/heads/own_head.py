@@ -28,6 +28,7 @@ from sparsebench.models.images.folder import FolderImages
 from sparsebench.models.images.labelled import Split
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.sparsify.start import IMAGENET_CLASSES, imagenet_rows
+from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import Backbone, load_to_run
 
 IMAGENET_VAL = "imagenet-val"
@@ -179,6 +180,21 @@ def evaluate_own_head(
         _real(task, best[:, 0]) if outputs.shape[1] == IMAGENET_CLASSES else None,
         (card.upstream_accuracy, card.upstream_data),
     )
+
+
+def knows_classes(name: str, task: Task) -> bool:
+    """Whether a backbone's file, or the names of the task's classes, tell its outputs for them.
+
+    Raises:
+        SparsebenchError: the backbone cannot be had.
+    """
+    card = find_card(name)
+    if not card.trained:
+        return False
+    if card.num_classes == IMAGENET_CLASSES and imagenet_rows(task.classes) is not None:
+        return True
+    known = _classes_of(Path(card.source))
+    return bool(known) and set(task.classes) <= set(known)
 
 
 def _logits(backbone: Backbone | OnnxBackbone, images: NDArray[np.float32]) -> Any:

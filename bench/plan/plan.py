@@ -81,6 +81,8 @@ class Plan:
         metric: ``top1`` or ``mean_per_class``, of detection ``map50`` or ``map50_95``; empty for
             each task's own.
         strict: an image that cannot be read fails the task instead of being left out.
+        own_head: the networks' own outputs are the task's classes in their order: what they get
+            right stands beside a trained head's accuracy, also where no file tells so.
         allow_image_loss: measure even where a class loses most of its images.
         dense: sparse backbone name -> name of its dense baseline, where not the usual one.
         engine_settings: per-engine settings.
@@ -117,6 +119,7 @@ class Plan:
     limit: int = 0
     metric: str = ""
     strict: bool = False
+    own_head: bool = False
     allow_image_loss: bool = False
     dense: dict[str, str] = field(default_factory=dict)
     engine_settings: dict[str, EngineSettings] = field(default_factory=dict)

@@ -20,6 +20,8 @@ DETECTION = "detection"
 VISITS = "visits"  # calls of each visit, in order; their sum is that of all calls
 # In a record's `extra`: the network's size on disk, form -> bytes.
 MODEL_BYTES = "model_bytes"
+OWN_HEAD = "own_head"
+"""In a record's `extra`: what its network gets right with its own classifier."""
 
 
 @dataclass(frozen=True)

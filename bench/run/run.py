@@ -33,6 +33,7 @@ from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.heat import qualify, rivals, skipped_trial
 from sparsebench.bench.run.ledger import SKIPPED, Ledger
+from sparsebench.bench.run.own_heads import OwnHeads
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
@@ -148,6 +149,7 @@ class _Run:
         self.kinds: dict[str, TaskKind] = {}
         self.prepared: dict[_Place, Prepared] = {}
         self.ledger = Ledger(plan, folder)
+        self.own_heads = OwnHeads(plan)
         self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
         # As it was before this run: its forecast stands beside what it measures.
         self.earlier = Earlier.load(self.earlier_file)
@@ -195,7 +197,7 @@ class _Run:
                 group,
                 self._prepared,
                 self.earlier,
-                self._facts(group, ended),
+                self._facts(group, task, ended),
             )
             self._release(group for i, group in enumerate(self.groups) if i > number)
 
@@ -264,8 +266,13 @@ class _Run:
             self.display.note(f"Block {block + 1} is discarded and measured again: {reason}.")
         return reason is not None
 
-    def _facts(self, group: Sequence[Cell], ended: dict[str, Stop]) -> dict[str, dict[str, Any]]:
-        """What a record says of its blocks: why there are no more, what disturbed them."""
+    def _facts(
+        self, group: Sequence[Cell], task: Task, ended: dict[str, Stop]
+    ) -> dict[str, dict[str, Any]]:
+        """What a record says of its blocks, and of its network as it is.
+
+        Why there are no more blocks, what disturbed them, what its own classifier gets right.
+        """
         noted = noted_blocks(self.folder.path)
         disturbed = {
             launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]
@@ -278,6 +285,7 @@ class _Run:
                 LOAD: load,
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,
                 "disturbed_launches": disturbed,
+                **self.own_heads.facts(cell, task),
             }
             for cell in group
         }

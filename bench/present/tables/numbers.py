@@ -33,13 +33,16 @@ def percent(accuracy: Accuracy) -> tuple[str, str]:
 
 def points(delta: Delta) -> tuple[str, str]:
     """A change in percentage points with its sign, and half its interval."""
-    text = f"{delta.mean:+.1f}".replace("-", MINUS)
-    if text in ("+0.0", f"{MINUS}0.0"):
-        text = "0.0"
-    text += delta.mark
+    text = signed_points(delta.mean / 100) + delta.mark
     if delta.ci95 is None:
         return text, NO_INTERVAL
     return text, plus_minus((delta.ci95[1] - delta.ci95[0]) / 2)
+
+
+def signed_points(fraction: float) -> str:
+    """A fraction in percentage points with its sign, to one digit."""
+    text = f"{100 * fraction:+.1f}".replace("-", MINUS)
+    return "0.0" if text in ("+0.0", f"{MINUS}0.0") else text
 
 
 def relative(fraction: float, ci95: tuple[float, float] | None) -> tuple[str, str]:

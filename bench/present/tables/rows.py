@@ -20,6 +20,7 @@ from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.present.table import Entry, Table
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.gaps import said_once
+from sparsebench.bench.present.tables.own_head import own_head_notes
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.workloads import described
@@ -189,7 +190,7 @@ def _section(
         caption=described(first.workload).caption,
         rows=rows,
         missing=tuple(_missing(ordered, compared, varying)),
-        notes=(*_hurdles(rows), *_notes(rows)),
+        notes=(*own_head_notes(group), *_hurdles(rows), *_notes(rows)),
     )
 
 

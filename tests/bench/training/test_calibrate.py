@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sparsebench.bench.training.calibrate import fastest, name_of
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
+from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.cuda_graphs import Forward
 from tests.bench.training.small import small_network
@@ -35,7 +37,9 @@ def same(module: nn.Module, images: Tensor) -> Forward:
 
 def slow(module: nn.Module, images: Tensor) -> Forward:
     def replay(batch: Tensor) -> Tensor:
-        time.sleep(0.3)
+        begin = time.process_time()
+        while time.process_time() < begin + 0.3:
+            pass
         logits: Tensor = module(batch)
         return logits
 
@@ -55,7 +59,8 @@ def test_graphs_of_the_better_format_are_a_candidate(data: TrainingData) -> None
     (graphed,) = set(choice.seconds) - FORMATS
     assert graphed in ("contiguous graphs", "channels-last graphs")
     assert choice.rejected == {}
-    assert name_of(choice.execution) == min(choice.seconds, key=lambda n: choice.seconds[n])
+    least = choice.processor_seconds
+    assert name_of(choice.execution) == min(least, key=lambda name: least[name])
 
 
 def test_slow_graphs_are_not_chosen(data: TrainingData) -> None:
@@ -132,6 +137,39 @@ def test_where_graphs_are_no_candidate(
     recipe = TrainRecipe("short", 1, 0.1, batch_size)
     choice = fastest(small_network(), data, recipe, execution, graphs=graphs, capture=same)
     assert set(choice.seconds) == FORMATS and choice.rejected == {}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch's other threads turn for a while after their work, also in a sleep."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_busy_machine_does_not_choose(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever takes the processor from one of the candidates takes no processor time of it."""
+    step = StepRunner.step
+
+    def disturbed(
+        runner: StepRunner, images: Tensor, targets: Tensor, rate: float
+    ) -> Sequence[Tensor]:
+        slow = not runner.execution.channels_last
+        time.sleep(0 if slow else 0.3)
+        begin = time.process_time()
+        while time.process_time() < begin + 0.05 * slow:
+            pass
+        return step(runner, images, targets, rate)
+
+    monkeypatch.setattr(StepRunner, "step", disturbed)
+    choice = fastest(small_network(), data, RECIPE, Execution())
+    assert name_of(choice.execution) == "channels-last"
+    ratio = choice.processor_seconds["contiguous"] / choice.processor_seconds["channels-last"]
+    assert choice.margin == pytest.approx(ratio) and ratio > 1
 
 
 def test_what_is_tried_out_is_a_training_step_and_draws_nothing(data: TrainingData) -> None:
