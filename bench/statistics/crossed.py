@@ -8,15 +8,9 @@ difference of two networks on it (-1, 0, 1). Both the images and the seeds are d
 so that the variance of the grand mean has three parts. With `A` the variance that the spread of
 the image means gives, `B` that of the seed means and `E` that of the residuals (each already
 divided by its count), ``A + B - E`` estimates it without bias (S. R. Searle, G. Casella,
-C. E. McCulloch, Variance Components, 1992, chapter 4). Few seeds say little about `B`, so two
-approximations are averaged, each a square of half of the interval,
-
-    Cochran:  t(n - 1)**2 * (A - E) + t(S - 1)**2 * B,
-    Welch:    t(f)**2 * (A - E + B),  f = (A - E + B)**2 / ((A - E)**2 / (n - 1) + B**2 / (S - 1))
-
-(W. G. Cochran, Biometrics 20, 1964; B. L. Welch, Biometrika 34, 1947). With normal parts and three
-seeds the first covers 95.0-97.7 %, the second 92.2-95.0 % and their mean 94.3-96.8 %, whatever
-share of the variance is the seeds' (tests/bench/statistics/test_crossed.py).
+C. E. McCulloch, Variance Components, 1992, chapter 4). Few seeds say little about `B`, so the
+quantiles of both parts are Student's: `half_of_sum` takes (A - E) with n - 1 degrees of freedom and
+B with S - 1, by the mean of Cochran's and Welch's approximations.
 
 The residuals are taken from `A`, which many images know well: taken from `B`, which three seeds
 hardly know, they make the interval vanish where the seeds agree by chance (91 % seen). Without a
@@ -63,7 +57,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.bench.statistics.intervals import CONFIDENCE, Interval, t_quantile
+from sparsebench.bench.statistics.intervals import (
+    CONFIDENCE,
+    Interval,
+    half_of_sum,
+    t_quantile,
+)
 from sparsebench.bench.statistics.uneven_seeds import reach_of_mean
 
 Values = NDArray[np.float64]
@@ -182,16 +181,8 @@ class _Parts:
 
     def square_of_half(self, images: float) -> float:
         """Square of half of the interval, whose images' part of the variance is `images`."""
-        if self.count < 2 or self.degrees <= 0:
-            return math.inf
-        own, seeds = max(images - self.rest, 0.0), self.seeds
-        cochran = t_quantile(QUANTILE, self.degrees) ** 2 * own + self.half_of_seeds() ** 2
-        if own + seeds == 0:
-            return 0.0
-        share = own / (own + seeds)
-        degrees = 1 / (share**2 / self.degrees + (1 - share) ** 2 / (self.count - 1))
-        welch = t_quantile(QUANTILE, degrees) ** 2 * (own + seeds)
-        return (cochran + welch) / 2
+        own = max(images - self.rest, 0.0)
+        return half_of_sum(own, self.degrees, self.seeds, self.count - 1) ** 2
 
     def half_of_seeds(self) -> float:
         """Half of the t-interval of the seeds' means."""

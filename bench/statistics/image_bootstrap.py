@@ -4,12 +4,11 @@ Mean average precision is a function of all images together, so the images are r
 replacement, as many as there are, `DRAWS` times (B. Efron, Annals of Statistics 7, 1979), the same
 draws for both networks of a change. With ``d[b, s]`` the score (or the change) of draw b and seed
 s, the parts of the variance of the mean over seeds are those of
-:mod:`sparsebench.bench.statistics.crossed` (Cochran's approximation), found from the draws where
-that module has closed forms:
+:mod:`sparsebench.bench.statistics.crossed`, found from the draws where that module has closed
+forms:
 
     A = var_b(mean_s d[b, s]),  B = var_s(d[s]) / S,
     E = mean_b var_s(d[b, s] - mean_b d[b, s]) / S,
-    half**2 = t(n - 1)**2 * max(A - E, 0) + t(S - 1)**2 * B,
 
 with ``d[s]`` the score on the images as they are: E, the part in which seeds respond differently to
 the draw of images, is in A and in B, and counts once. The interval lies evenly around the score.
@@ -24,7 +23,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.bench.statistics.intervals import CONFIDENCE, Interval, t_quantile
+from sparsebench.bench.statistics.intervals import Interval, half_of_sum
 
 DRAWS = 400
 Floats = NDArray[np.float64]
@@ -57,9 +56,5 @@ def bootstrapped_interval(score: Callable[[Floats], Floats], images: int) -> Int
     by_seed = float(own.var(ddof=1)) / count
     centred = redrawn - redrawn.mean(axis=0)
     rest = float(centred.var(axis=1, ddof=1).mean()) / count
-    quantile = 0.5 + CONFIDENCE / 2
-    half = math.hypot(
-        t_quantile(quantile, images - 1) * math.sqrt(max(by_image - rest, 0.0)),
-        t_quantile(quantile, count - 1) * math.sqrt(by_seed),
-    )
+    half = half_of_sum(max(by_image - rest, 0.0), images - 1, by_seed, count - 1)
     return Interval(mean, mean - half, mean + half, count)

@@ -51,6 +51,33 @@ def t_quantile(probability: float, degrees: float) -> float:
     return float(stdtrit(degrees, probability))
 
 
+def half_of_sum(one: float, degrees_of_one: float, other: float, degrees_of_other: float) -> float:
+    """Half of the 95 % interval of a value whose variance is a sum of two estimated ones.
+
+    Its square is the mean of two approximations: Cochran's (Biometrics 20, 1964) adds the squares
+    of both halves, Welch's (Biometrika 34, 1947) takes the sum of the variances with degrees of
+    freedom of its own. With normal parts, one of them well known and the other of three values,
+    the first covers 95.0-97.7 %, the second 92.2-95.0 % and their mean 94.3-96.8 %, whatever their
+    shares are.
+
+    Args:
+        one: variance of the first part, 0 or more.
+        degrees_of_one: of freedom; infinite half with none.
+        other: variance of the second part.
+        degrees_of_other: as above.
+    """
+    if degrees_of_one <= 0 or degrees_of_other <= 0:
+        return math.inf
+    total, quantile = one + other, 0.5 + CONFIDENCE / 2
+    if total == 0:
+        return 0.0
+    cochran = t_quantile(quantile, degrees_of_one) ** 2 * one
+    cochran += t_quantile(quantile, degrees_of_other) ** 2 * other
+    share = one / total
+    degrees = 1 / (share**2 / degrees_of_one + (1 - share) ** 2 / degrees_of_other)
+    return math.sqrt((cochran + t_quantile(quantile, degrees) ** 2 * total) / 2)
+
+
 def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Mean and t-interval of independent values.
 

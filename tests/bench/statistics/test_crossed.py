@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from sparsebench.bench.statistics import crossed_interval, mean_interval, proportion_interval
-from sparsebench.bench.statistics.crossed import _Parts
+from sparsebench.bench.statistics.intervals import half_of_sum
 from sparsebench.bench.statistics.uneven_seeds import reach_of_mean
 from tests.bench.statistics.crossed_model import Model
 
@@ -160,13 +160,8 @@ def test_with_normal_parts_the_half_covers_whatever_share_is_the_seeds(
     """Exact but for the grid: the images' variance known, the seeds' a multiple of chi square."""
     chance = (np.arange(400) + 0.5) / 400
     seen = share * stats.chi2.ppf(chance, seeds - 1) / (seeds - 1)
-    covered = []
-    for variance in seen:
-        parts = _Parts(
-            mean=0.0, images=1 - share, seeds=float(variance), rest=0.0, effective=1e6,
-            skewness=0.0, lost=np.zeros(seeds), won=np.zeros(seeds), degrees=10**6, count=seeds,
-        )  # fmt: skip
-        covered.append(2 * stats.norm.cdf(math.sqrt(parts.square_of_half(parts.images))) - 1)
+    halves = [half_of_sum(1 - share, 10**6, float(one), seeds - 1) for one in seen]
+    covered = 2 * stats.norm.cdf(halves) - 1
     assert 0.943 <= np.mean(covered) <= 0.969
 
 
