@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.statistics.intervals import Interval
 from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.kinds import CLASSIFICATION
 from sparsebench.models.cards import at_size
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.folder import FolderImages
@@ -154,8 +155,14 @@ def evaluate_own_head(
         progress: told (images done, images to do).
 
     Raises:
-        SparsebenchError: the backbone cannot be had, or it knows other classes.
+        SparsebenchError: the backbone cannot be had, it knows other classes, or the task asks for
+            boxes.
     """
+    if task.kind is not CLASSIFICATION:
+        raise SparsebenchError(
+            f"'{task.name}' is a {task.kind.name} task: a classifier has no answer to it.",
+            "Take images with a class each.",
+        )
     backbone = load_to_run(name)
     preprocessing = at_size(backbone.card.preprocessing, size or backbone.card.preprocessing.size)
     logits: list[NDArray[np.float32]] = []
@@ -189,7 +196,7 @@ def knows_classes(name: str, task: Task) -> bool:
         SparsebenchError: the backbone cannot be had.
     """
     card = find_card(name)
-    if not card.trained:
+    if not card.trained or task.kind is not CLASSIFICATION:
         return False
     if card.num_classes == IMAGENET_CLASSES and imagenet_rows(task.classes) is not None:
         return True

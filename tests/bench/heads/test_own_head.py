@@ -21,9 +21,11 @@ from sparsebench.bench.heads.own_head import (
     open_imagenet_val,
     wilson_interval,
 )
+from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.generated import generate
 from sparsebench.models.sparsify.start import imagenet_rows
+from tests.bench.tasks.detection.sets import write_coco
 
 ARCH = "squeezenet1_0"
 # The first four of the validation set, with their synsets (ILSVRC2012's ground truth).
@@ -73,6 +75,13 @@ def test_all_outputs_compete_and_real_takes_any_right_label(
     firsts = [rows[0], 7, 0, real[3][0]]
     expected = [first in labels for first, labels in zip(firsts, real, strict=False) if labels]
     assert found.real is not None and found.real.tolist() == expected
+
+
+def test_a_task_of_boxes_is_refused(tmp_path: Path) -> None:
+    boxes = open_task(str(write_coco(tmp_path / "boxes")))
+    with pytest.raises(SparsebenchError, match="is a detection task"):
+        evaluate_own_head(f"{ARCH}/dense@generated", boxes, own_head=True)
+    assert not own_head.knows_classes("resnet18/dense", boxes)
 
 
 def test_intervals_are_the_published_ones() -> None:
