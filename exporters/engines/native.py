@@ -1,7 +1,8 @@
 """The suite's own kernels: sparse convolutions and linear layers whose zeros cost nothing.
 
 Fed from the same ONNX file as the other engines. With AVX-512 the layers are machine code
-generated for their patterns, else compiled kernels read the patterns. Compiled for one batch size.
+generated for their patterns, else compiled kernels read the patterns. INT8 is generated code
+alone, for convolutional networks and processors with VNNI. Compiled for one batch size.
 Plain convolutional networks take multiples of a vector register's lanes (16 images with AVX-512) in
 groups that grow along the network, and the few images that are left in a layout of their own. All
 others (transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout: a batch smaller

@@ -18,6 +18,7 @@ from sparsebench.exporters.engines.base import CompileRequest, EngineError
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.compiled.library import library
+from sparsebench.exporters.kernels.compiled.steps import PICTURES
 from sparsebench.exporters.kernels.generated import memory
 from sparsebench.exporters.kernels.generated.memory import no_bytes
 from sparsebench.exporters.kernels.inference.byte_network import GeneratedBytes
@@ -28,7 +29,7 @@ from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise import quantise, tensors_to_calibrate
 from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
-from sparsebench.exporters.onnx.quantise_ranges import calibrate
+from sparsebench.exporters.onnx.quantise_ranges import Range, calibrate
 from sparsebench.models.zoo.load import load_backbone
 
 pytestmark = pytest.mark.skipif(
@@ -237,6 +238,24 @@ def test_borders_hold_the_byte_that_means_zero_around_every_block() -> None:
     assert compiled._grouping.parts[-1].group == 64
     near = 0.01 * np.abs(expected).max()
     np.testing.assert_allclose(compiled.run(images), expected, rtol=0, atol=near)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "zero"), [(-1.0, 0.0, 255), (-1.01, 1.0, 128), (-1.0, 1.01, 127), (0.0, 1.0, 0)]
+)
+def test_every_byte_can_mean_zero_in_a_border(low: float, high: float, zero: int) -> None:
+    """A border's four bytes travel as the bits of a float: a NaN, a denormal one or 0."""
+    make = Maker(np.random.default_rng(3), 1.0)
+    model = make.model(make.conv("images", 3, 8, 3), 8)
+    images = np.random.default_rng(0).uniform(low, high, (16, 3, 32, 32)).astype(np.float32)
+    made = quantise(model, {"images": Range(low, high)}, "integer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "load", lambda _: made)
+        network = read_bytes("", (3, 32, 32))
+    assert network.bytes[PICTURES][1] == zero
+    compiled = GeneratedBytes(network, 16, (3, 32, 32), library("float32", "avx512"), 1)
+    expected = by_onnx_runtime(made.SerializeToString(), images)
+    np.testing.assert_allclose(compiled.run(images), expected, rtol=0, atol=1e-5)
 
 
 def test_the_reader_names_what_it_cannot_take(tmp_path: Path) -> None:
