@@ -29,7 +29,7 @@ from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"
-REPORTED = RUN.with_name("quick-best-dense")
+REPORTED = RUN.with_name("quick-equal-budget")
 OUT = ROOT / "docs" / "pictures"
 
 
@@ -114,7 +114,7 @@ def photograph(chromium: str, out: Path) -> list[Path]:
             made.append(out / f"report-{scheme}.png")
             options = [
                 "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                "--window-size=1280,860", "--virtual-time-budget=5000",
+                "--window-size=1280,730", "--virtual-time-budget=5000",
                 f"--blink-settings=preferredColorScheme={number}", f"--screenshot={made[-1]}",
             ]  # fmt: skip
             subprocess.run([chromium, *options, page.as_uri()], check=True, capture_output=True)
