@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ def install_command(*requirements: str) -> str:
         made_by = (Path(sys.prefix) / "pyvenv.cfg").read_text(encoding="utf-8")
     except OSError:
         made_by = ""
+    # Quoted where a shell would take an extra's brackets for a pattern.
+    requirements = tuple(map(shlex.quote, requirements))
     wanted = " ".join(requirements)
     if (Path(sys.prefix) / "uv-receipt.toml").is_file():
         return f"uv tool install sparsebench --with {' --with '.join(requirements)}"

@@ -30,6 +30,14 @@ def test_the_command_fits_the_environment(
     assert install_command("a", "b") == command
 
 
+def test_an_extra_is_quoted_so_that_any_shell_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zsh takes ``sparsebench[wandb]`` for a pattern and stops with "no matches found"."""
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    assert install_command("sparsebench[wandb]") == "pip install 'sparsebench[wandb]'"
+
+
 def test_commands_of_the_suite_are_those_that_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Write one with `sparsebench run`; sparsebench measures."
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)

@@ -51,7 +51,6 @@ def close(mine: Tensor, theirs: Tensor, scale: float | None = None) -> bool:
     ("arch", "method"),
     [
         ("resnet18", "uniform"),
-        ("resnet34", "erk"),
         ("resnet50", "erk"),
         ("mobilenet_v2", "uniform"),
         ("efficientnet_lite0", "uniform"),
@@ -64,8 +63,9 @@ def test_gradients_and_statistics_are_those_of_the_masked_dense_network(
     dense, mask = masked(arch, method)
     dense.train(training)
     sparse = sparsify_module(dense, mask, threads=2)
-    images = torch.randn(5, 3, 64, 64, generator=torch.Generator().manual_seed(0)).double()
-    labels = torch.arange(5)
+    # Planes of 24, 12, 6, 3 and 2: PyTorch has no fast convolution in float64.
+    images = torch.randn(3, 3, 48, 48, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.arange(3)
     theirs, mine = gradients(dense, images, labels), gradients(sparse, images, labels)
     assert close(mine, theirs)
     found = dict(sparse.network.named_parameters())
