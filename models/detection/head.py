@@ -47,10 +47,13 @@ class DetectionHead(nn.Module):
             self.mix = nn.ModuleList(_normed(width, width, 3) for _ in PREDICTED)
             self.predict = nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in PREDICTED)
         self.classes = classes
-        self._start()
 
-    def _start(self) -> None:
-        """Presence begins rare (RetinaNet's prior; Lin et al., ICCV 2017), not at one half."""
+    def prepare(self) -> None:
+        """For training: presence begins rare (Lin et al., ICCV 2017, section 4.1), not at one half.
+
+        An exported head is not prepared: its outputs would hardly depend on the images, and an
+        engine that computes something else would not be found out.
+        """
         with torch.no_grad():
             for layer in self.predict:
                 assert isinstance(layer, nn.Conv2d) and layer.bias is not None

@@ -53,10 +53,14 @@ class Tree:
             ) from error
 
 
-def names_at_top(root: Path) -> list[str]:
+def names_at_top(root: Path, special: str) -> list[str]:
     """What lies in a folder, at most three levels deep; folders have a slash behind.
 
     Of each folder no more than its first entries are looked at: it may be somebody's whole home.
+
+    Args:
+        root: the folder.
+        special: name of a file that is found among any number of others.
     """
     found: list[str] = []
     level = [""]
@@ -72,6 +76,8 @@ def names_at_top(root: Path) -> list[str]:
                             deeper.append(path)
             except OSError:
                 continue  # whoever opens the images says so
+            if (root / below / special).is_file():
+                found.append(below + special)
         level = deeper[:_MOST_FOLDERS]
     return found
 

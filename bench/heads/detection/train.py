@@ -124,6 +124,7 @@ def train_head(
     """
     recipe = recipe or DetectionRecipe()
     head = DetectionHead(channels, classes, width=recipe.width, seed=seed)
+    head.prepare()
     anchors = torch.from_numpy(boxes.anchors())
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True

@@ -14,7 +14,7 @@ from sparsebench.bench.tasks.detection.annotated import (
     Faults,
     refuse_unknown_classes,
 )
-from sparsebench.bench.tasks.detection.layout import Found
+from sparsebench.bench.tasks.detection.layout import ROBOFLOW, Found
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.text import printable
 from sparsebench.models.images.tree import Tree
@@ -56,7 +56,7 @@ def _json_of(tree: Tree, prefix: str, side: str) -> str:
         f"{prefix}{side}.json",
         f"{prefix}annotations/{side}.json",
         f"{prefix}annotations/instances_{side}.json",
-        f"{prefix}{side}/_annotations.coco.json",
+        f"{prefix}{side}/{ROBOFLOW}",
         f"{prefix}instances_{side}.json",
     )
     return next(path for path in tried if path in tree.stamps)

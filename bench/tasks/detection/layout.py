@@ -20,9 +20,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.images.endings import is_image_name
 from sparsebench.models.images.layout import TEST_NAMES, TRAIN_NAMES
 from sparsebench.models.images.text import shortened
 
+ROBOFLOW = "_annotations.coco.json"
 NAME_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names")
 """Where YOLO's class names are, the first that is there."""
 TOPS = (*(*TRAIN_NAMES, *TEST_NAMES, "images", "labels", "annotations", "jpegimages", "imagesets"),)
@@ -87,9 +89,13 @@ def _coco(names: Collection[str]) -> set[str]:
         stem = file.removesuffix(".json")
         if not file.endswith(".json"):
             continue
-        if file == "_annotations.coco.json" and _is_side(folder):
+        if file == ROBOFLOW and _is_side(folder):
             found.add(folder)
-        elif folder in ("", "annotations") and _is_side(side := stem.removeprefix("instances_")):
+        side = stem.removeprefix("instances_")
+        # Beside folders of classes a JSON file is about something else.
+        if _is_side(side) and (
+            folder == "annotations" or (not folder and not _holds_classes(names, side))
+        ):
             found.add(side)
     return found
 
@@ -101,7 +107,8 @@ def _voc(names: Collection[str]) -> set[str]:
         sides = {n.rpartition("/")[2].removesuffix(".txt") for n in lists}
         # Told from folders alone, before anything below is read.
         return {s for s in sides if _is_side(s) or s == "trainval"} or {"train", "test"}
-    return {s for n in names if n.endswith(".xml") and _is_side(s := n.partition("/")[0])}
+    beside = (n for n in names if n.endswith(".xml") and n.count("/") == 1)
+    return {side for n in beside if _is_side(side := n.partition("/")[0])}
 
 
 def _yolo(names: Collection[str]) -> set[str]:
@@ -114,9 +121,16 @@ def _yolo(names: Collection[str]) -> set[str]:
         second = rest.partition("/")[0]
         if first == "labels" and _is_side(second):
             found.add(second)
-        elif _is_side(first) and (second == "labels" or rest.endswith(".txt")):
+        elif _is_side(first) and (second == "labels" or (rest == second and rest.endswith(".txt"))):
             found.add(first)
     return found
+
+
+def _holds_classes(names: Collection[str], side: str) -> bool:
+    """Whether a side's folder holds folders and no image of its own."""
+    own = [name[len(side) + 1 :] for name in names if name.startswith(f"{side}/")]
+    nested = any("/" in name and not name.startswith("images/") for name in own)
+    return nested and not any(is_image_name(name) for name in own if "/" not in name)
 
 
 def _is_side(name: str) -> bool:

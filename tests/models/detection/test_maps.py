@@ -43,6 +43,15 @@ def test_a_detector_gives_a_row_for_each_image() -> None:
         assert Detector(maps)(torch.randn(2, 3, 64, 64)).shape == (2, 128 * 64 + 256 * 16 + 512 * 4)
 
 
+def test_an_exported_heads_outputs_depend_on_the_images() -> None:
+    """Else the gate could not tell a wrong network from a right one."""
+    maps = feature_maps(resnet18().eval(), 64, "net")
+    detector = Detector(maps, DetectionHead((128, 256, 512), 3)).eval()
+    with torch.inference_mode():
+        one, other = detector(torch.randn(2, 3, 64, 64))
+    assert (one - other).abs().max() > 0.1 * one.abs().max()
+
+
 def test_a_side_that_is_no_multiple_of_32_is_refused() -> None:
     with pytest.raises(SparsebenchError, match=r"multiple of 32 px, not 70. Take --size 64 or"):
         feature_maps(resnet18().eval(), 70, "net")

@@ -277,3 +277,51 @@ def test_an_image_folder_whose_classes_have_such_names_stays_one(tmp_path: Path)
             sets.images_of(tmp_path / "a", f"{side}/{name}", sets.shown(2, seed))
     task = open_task(str(tmp_path / "a"), cache=tmp_path / "cache")
     assert (task.kind.name, task.classes) == ("classification", ("images", "labels"))
+
+
+def test_files_beside_and_inside_class_folders_make_no_boxes(tmp_path: Path) -> None:
+    for side in sets.SIDES:
+        for seed, name in enumerate(("ash", "oak")):
+            sets.images_of(tmp_path / "a", f"{side}/{name}", sets.shown(2, seed))
+            (tmp_path / "a" / side / name / "notes.txt").write_text("0 0 0 0 0")
+            (tmp_path / "a" / side / name / "notes.xml").write_text("<a/>")
+        (tmp_path / "a" / f"{side}.json").write_text("{}")
+    (tmp_path / "a" / "classes.txt").write_text("ash\noak")
+    for path in (tmp_path / "a", sets.packed(tmp_path / "a", tmp_path / "a.tar")):
+        task = open_task(str(path), cache=tmp_path / "cache")
+        assert (task.kind.name, task.classes) == ("classification", ("ash", "oak"))
+
+
+def test_xml_and_text_files_beside_the_images_are_read(tmp_path: Path) -> None:
+    for seed, side in enumerate(sets.SIDES):
+        some = sets.shown(4, seed)
+        for form in ("voc", "yolo"):
+            names = sets.images_of(tmp_path / form, side, some)
+            for name, one in zip(names, some, strict=True):
+                width, height = one.size
+                place = tmp_path / form / side / name[:-4]
+                if form == "voc":
+                    place.with_suffix(".xml").write_text(sets.voc_xml(one, name))
+                else:
+                    place.with_suffix(".txt").write_text(
+                        "\n".join(
+                            f"{k} {(x + w / 2) / width} {(y + h / 2) / height} "
+                            f"{w / width} {h / height}"
+                            for k, x, y, w, h in one.boxes
+                        )
+                    )
+    (tmp_path / "yolo" / "classes.txt").write_text("dark\nlight")
+    for form in ("voc", "yolo"):
+        task = opened(tmp_path / form, tmp_path)
+        assert told(task, "test") == truth(1, 4)
+        assert task.faults == ()
+
+
+def test_annotations_inside_a_side_are_found_among_many_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsebench.models.images.tree._MOST_ENTRIES", 3)
+    root = sets.write_coco(tmp_path / "a")
+    for side in sets.SIDES:
+        (root / f"{side}.json").rename(root / side / "_annotations.coco.json")
+    assert told(opened(root, tmp_path), "test") == truth(1, 4)
