@@ -1,7 +1,8 @@
 """What a plan writes for an engine: ``torch``, ``torch:bf16``, ``torch:bf16?``.
 
 A precision behind a colon is that engine's own, so that a run can hold several; a question mark
-leaves the entry out where the processor would only emulate it (``bench.plan.optional_engines``).
+leaves the entry out where the processor would only emulate it, or the engine has nothing for it
+(``bench.plan.optional_engines``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class EngineEntry:
     Attributes:
         name: of the engine.
         precision: its own, None for the plan's.
-        optional: whether it is left out where the processor emulates its precision.
+        optional: whether it is left out where the processor lacks its precision.
     """
 
     name: str

@@ -1,8 +1,9 @@
-"""Engines that only some machines have: ``torch:bf16?`` in a plan.
+"""Engines that only some machines have: ``torch:bf16?`` and ``native:int8?`` in a plan.
 
 A processor without bf16 instructions computes bf16 in emulation: on one of them (Intel Xeon, Ice
 Lake) a training took 1.6 times as long as in fp32, and a plan that races the two took twice its
-time. The question mark leaves such a cell out there; without it the cell is measured anywhere.
+time. The question mark leaves such a cell out there; without it the cell is measured anywhere. INT8
+on ``native`` does not exist at all where the processor lacks the instructions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def present(entries: Iterable[str], plan: Plan) -> list[EngineEntry]:
     """The entries that this machine can be asked for."""
-    return [entry for entry in map(EngineEntry.parse, entries) if not _emulated(entry, plan)]
+    return [entry for entry in map(EngineEntry.parse, entries) if not _why_not(entry, plan)]
 
 
 def pairs(entries: Iterable[str], plan: Plan, *, trains: bool = False) -> list[tuple[str, str]]:
@@ -56,15 +57,22 @@ def left_out(plan: Plan) -> list[str]:
     texts = [text for workload in plan.workloads for text in plan.engines_of(workload)]
     texts += plan.dense_engines
     return [
-        f"{entry} is left out: this processor has no instructions for bf16 and "
-        f"would emulate them. `--engine {entry}` measures it all the same."
+        f"{entry} is left out: {why}"
         for entry in map(EngineEntry.parse, dict.fromkeys(texts))
-        if _emulated(entry, plan)
+        if (why := _why_not(entry, plan))
     ]
 
 
-def _emulated(entry: EngineEntry, plan: Plan) -> bool:
+def _why_not(entry: EngineEntry, plan: Plan) -> str:
+    """Why an entry with a question mark is not asked for here, or nothing."""
     if not entry.optional or plan.device != "cpu":
-        return False
-    bf16 = entry.resolved(plan.precision)[1] == "bf16"
-    return bf16 and not _BF16 & set(machine_facts()["isa"] or ())
+        return ""
+    precision = entry.resolved(plan.precision)[1]
+    if precision == "bf16" and not _BF16 & set(machine_facts()["isa"] or ()):
+        return (
+            "this processor has no instructions for bf16 and would emulate them. "
+            f"`--engine {entry}` measures it all the same."
+        )
+    if precision == "int8" and not computes(entry.name, precision):
+        return f"{entry.name} has no kernels for int8 on this processor."
+    return ""

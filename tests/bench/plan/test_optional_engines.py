@@ -9,6 +9,7 @@ import pytest
 from sparsebench.bench.plan import optional_engines as rivals
 from sparsebench.bench.plan.cells import engines_for
 from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.exporters.kernels.generated import memory
 
 DENSE, RIVAL, OURS = ("torch", "fp32"), ("torch", "bf16"), ("native", "fp32")
 
@@ -39,3 +40,22 @@ def test_it_is_said_and_asked_for_without_the_mark_it_is_measured(
     assert engines_for("full", asked) == (DENSE, RIVAL) and rivals.left_out(asked) == []
     (told,) = rivals.left_out(Plan(workloads=("full",), engines=("torch", "torch:bf16?")))
     assert told.startswith("torch:bf16 is left out") and "--engine torch:bf16" in told
+
+
+@pytest.mark.parametrize("preset", ["speed", "standard"])
+def test_int8_on_native_is_raced_where_the_processor_has_vnni(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_plan(preset)
+    asked = (*plan.engines, *plan.dense_engines)
+    assert "native:int8?" in asked
+    for refused in ("", "no VNNI"):
+        monkeypatch.setattr(memory, "no_bytes", lambda isa="avx512", why=refused: why)
+        found = [str(entry) for entry in rivals.present(asked, plan)]
+        assert ("native:int8" in found) == (not refused)
+        told = [text for text in rivals.left_out(plan) if text.startswith("native:int8")]
+        assert told == (
+            ["native:int8 is left out: native has no kernels for int8 on this processor."]
+            if refused
+            else []
+        )
