@@ -69,6 +69,8 @@ class LinearCached(OnFeatures):
         own = plan.section(cls.name, CachedSettings)
         swept = [t.extra["weight_decays"] for t in trials if t.extra.get("weight_decays")]
         epochs = own.epochs if own.solver == "sgd" and not own.weight_decays else 0
+        # A detection head has epochs of its own, and says them.
+        epochs = next((t.extra["head"]["epochs"] for t in trials if _says_epochs(t)), epochs)
         seconds = [t.stages["head"] / epochs for t in trials if "head" in t.stages and epochs]
         chosen = [strongest({float(d): score for d, score in one.items()}) for one in swept]
         return {
@@ -135,3 +137,7 @@ class LinearCached(OnFeatures):
                 )
                 context.emit(trial)
         context.turns.end()
+
+
+def _says_epochs(trial: Trial) -> bool:
+    return "epochs" in (trial.extra.get("head") or {})

@@ -20,6 +20,7 @@ from sparsebench.bench.present.tables.resources import latency_table, resource_t
 from sparsebench.bench.present.tables.rows import Section
 from sparsebench.bench.present.tables.training import training_details, training_table
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 FACETS = ("run", "workload", "task", "method", "engine")
 _OF_SECTIONS: tuple[Callable[[Section], Table | None], ...] = (
@@ -76,11 +77,13 @@ def every_table(report: Report) -> list[Table]:
 def beside_table(report: Report) -> Table:
     """Cells of several runs: ratios and accuracy changes, no times."""
     labels = [run.label for run in report.runs]
+    cells = (cell for one in report.beside for cell in one.cells if cell is not None)
+    change_title = worded(CHANGE, word_of(cell.record.task.metric for cell in cells))
     columns = [Column("backbone"), Column("task"), Column("workload"), Column("engine")]
     for label in labels:
         columns.append(Column(f"{label}: {SAME_ENGINE}", True))
         columns += [Column(f"{label}: over the first", True)] if label != labels[0] else []
-        columns.append(Column(f"{label}: {CHANGE}", True))
+        columns.append(Column(f"{label}: {change_title}", True))
         columns.append(Column(f"{label}: {BEST_ENGINE}", True, minor=True))
     lines = []
     for one in report.beside:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sparsebench.bench.records import RunFolder
+from sparsebench.results.scripts.recompute import recompute
 from tests.bench.run.small import Cli, lines
 from tests.bench.tasks.detection import sets
 
@@ -15,7 +16,7 @@ pytest.importorskip("faster_coco_eval")
 PLAN = """
 backbones = ["resnet18/gmp_uniform-90"]
 engines = ["native", "onnxruntime"]
-workloads = ["inference", "linear-cached", "full"]
+workloads = ["inference", "linear-cached", "serving", "full"]
 size = 64
 batch_size = 4
 threads = 1
@@ -29,6 +30,9 @@ detection_epochs = 4
 [linear-cached]
 engines = ["onnxruntime"]
 detection_epochs = 4
+[serving]
+seconds = 0.2
+engines = ["onnxruntime"]
 [full]
 engines = ["torch"]
 """
@@ -57,7 +61,7 @@ def records(run: Path, workload: str) -> list[dict[str, Any]]:
 
 
 def test_inference_and_cached_heads_are_measured_with_their_map(run: Path) -> None:
-    for workload, count in (("inference", 4), ("linear-cached", 2)):
+    for workload, count in (("inference", 4), ("linear-cached", 2), ("serving", 2)):
         found = records(run, workload)
         assert [one["status"] for one in found] == ["ok"] * count, found
         for one in found:
@@ -73,6 +77,13 @@ def test_inference_and_cached_heads_are_measured_with_their_map(run: Path) -> No
     assert lent["onnxruntime"] is not None
 
 
+def test_seconds_an_epoch_are_those_of_the_detection_head(run: Path) -> None:
+    for one in records(run, "linear-cached"):
+        heads = [trial["stages"]["head"] for trial in one["trials"]]
+        told = one["extra"]["head_seconds_per_epoch"]
+        assert told == pytest.approx([seconds / 4 for seconds in heads])
+
+
 def test_a_workload_that_knows_no_detection_says_so(run: Path) -> None:
     for one in records(run, "full"):
         assert one["status"] == "failed"
@@ -81,11 +92,15 @@ def test_a_workload_that_knows_no_detection_says_so(run: Path) -> None:
 
 def test_the_change_is_paired_over_images_and_seeds(run: Path) -> None:
     found = [c for c in RunFolder.reading(run).comparisons() if c.status == "ok"]
-    assert {c.workload for c in found} == {"inference", "linear-cached"}
+    assert {c.workload for c in found} == {"inference", "linear-cached", "serving"}
     for one in found:
         assert one.accuracy_delta is not None
         assert one.accuracy_delta.over == "images and seeds"
         assert one.accuracy_delta.ci95 is not None
+
+
+def test_the_outsiders_script_passes_over_map(run: Path) -> None:
+    assert all("change" not in number.name for number in recompute(run))
 
 
 def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
