@@ -110,6 +110,11 @@ def check_names_and_shapes(
     )
 
 
+_REAL = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+_COUNTS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+"""Of buffers. Complex numbers have no order, and numbers of a byte and less no arithmetic."""
+
+
 def check_values(state_dict: Mapping[str, Tensor], path: Path) -> None:
     """Refuse numbers that no network has.
 
@@ -118,9 +123,10 @@ def check_values(state_dict: Mapping[str, Tensor], path: Path) -> None:
             nothing but zeros, or no weight at all; the first few are listed.
     """
     weights = {n: t for n, t in state_dict.items() if n.endswith("weight") and t.dim() in (2, 4)}
-    odd = [n for n, t in weights.items() if not t.is_floating_point()]
+    odd = [n for n, t in weights.items() if t.dtype not in _REAL]
+    odd = odd or [n for n, t in state_dict.items() if t.dtype not in _REAL | _COUNTS]
     if odd:
-        kinds = "/".join(sorted({str(weights[n].dtype).removeprefix("torch.") for n in odd}))
+        kinds = "/".join(sorted({str(state_dict[n].dtype).removeprefix("torch.") for n in odd}))
         raise SparsebenchError(
             f"'{path}' holds {kinds} where real weights belong ({_first(odd)}).",
             "Save the network in float32, without quantization.",

@@ -38,6 +38,10 @@ VALUES: list[tuple[Callable[[State], State], str]] = [
     (_changed("running_var", lambda t: t - 5), "negative batch-norm variances"),
     (_changed("conv", lambda t: (t * 100).to(torch.int8)), "int8 where real weights belong"),
     (_changed("conv", lambda t: t.to(torch.complex64)), "complex64 where real weights"),
+    (_changed("bn1.running_var", lambda t: t.to(torch.complex64)), "complex64 where real weights"),
+    (_changed("conv", lambda t: t.to(torch.float8_e4m3fn)), "float8_e4m3fn where real weights"),
+    (_changed("running_var", lambda t: t.to(torch.float8_e5m2)), "float8_e5m2 where real weights"),
+    (_changed("num_batches", lambda t: t.to(torch.uint16)), "uint16 where real weights"),
     (_changed("weight", torch.zeros_like), "weights that are all zero"),
     (_untouched, "batch-norm statistics are initial"),
 ]
