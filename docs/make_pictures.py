@@ -29,7 +29,7 @@ from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "results" / "reference" / "amd-epyc-2cpu" / "quick"
-REPORTED = RUN.with_name("quick-equal-budget")
+REPORTED = RUN.with_name("quick-native-int8")
 OUT = ROOT / "docs" / "pictures"
 
 
@@ -42,7 +42,7 @@ def make(out: Path = OUT) -> list[Path]:
     found = [one for one in compare_run(records, trials) if one.speedup and one.speedup.ci95]
     with plt.rc_context(RC):
         made = [_intervals(found, names, out), _bounds(found, names, out)]
-    drawn = plot_runs([folder], out / "speedup-accuracy.png")
+    drawn = plot_runs([RunFolder.reading(REPORTED)], out / "speedup-accuracy.png")
     for path in drawn:
         if path.suffix == ".svg":
             path.unlink()  # the PNG is enough here
