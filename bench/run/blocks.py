@@ -75,8 +75,8 @@ def _launch(
     """Workers for all cells; those that fail are emitted as failed trials and left out."""
     sharing: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
-        output = context.task.kind.outputs.get(cell.workload, "")
-        sharing.setdefault((*cell.worker, output), []).append(cell)
+        part = workload_of(cell.workload).part_of(context.task.kind)
+        sharing.setdefault((*cell.worker, part), []).append(cell)
     workers: dict[tuple[str | int, ...], EngineWorker] = {}
     failures: dict[tuple[str | int, ...], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,

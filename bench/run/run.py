@@ -299,7 +299,7 @@ class _Run:
                 task,
                 size=cell.size,
                 batch_size=cell.batch_size,
-                output=task.kind.output_of(cell.workload),
+                output=workload_of(cell.workload).known_part_of(task.kind),
             )
         return self.prepared[place]
 
@@ -308,9 +308,9 @@ class _Run:
 
     def _place(self, cell: Cell) -> _Place:
         """Under which its network is prepared: workloads that run the same of it share it."""
-        outputs = self.kinds[cell.task].outputs if cell.task in self.kinds else {}
-        output = outputs.get(cell.workload, "")
-        return cell.task, cell.backbone, cell.size, cell.batch_size, output
+        kind = self.kinds.get(cell.task)
+        part = workload_of(cell.workload).part_of(kind) if kind else ""
+        return cell.task, cell.backbone, cell.size, cell.batch_size, part
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""

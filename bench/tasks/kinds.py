@@ -7,10 +7,8 @@ that is imported where it trains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from sparsebench.models.errors import SparsebenchError
 
 
 @dataclass(frozen=True)
@@ -23,14 +21,15 @@ class TaskKind:
         head: ``"module:function"`` that trains and scores heads on features
             (:mod:`sparsebench.bench.workloads.linear_head`).
         without: settings of heads that do not concern it.
-        outputs: workload -> what of the network it runs (:class:`Artifact`'s ``output``); empty
-            where every workload runs the pooled features.
+        extracted: what of the network heads are trained on (:class:`Artifact`'s ``output``).
+        whole: what of it is the whole that is deployed; as above where pooled features are both.
     """
 
     name: str
     shown: Mapping[str, str]
     head: str
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    extracted: str = "features"
+    whole: str = "features"
     without: tuple[str, ...] = ()
 
     def settings_of(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,26 +40,6 @@ class TaskKind:
     def metrics(self) -> tuple[str, ...]:
         """Metrics of such tasks, the usual one first."""
         return tuple(self.shown)
-
-    @property
-    def extracted(self) -> str:
-        """What heads are trained on."""
-        return self.outputs.get("linear-cached", "features")
-
-    def output_of(self, workload: str) -> str:
-        """What of the network a workload runs.
-
-        Raises:
-            SparsebenchError: it does not know tasks of this kind.
-        """
-        if not self.outputs:
-            return "features"
-        if workload not in self.outputs:
-            raise SparsebenchError(
-                f"'{workload}' does not know {self.name} tasks.",
-                f"Take --workload {' or --workload '.join(sorted(self.outputs))}.",
-            )
-        return self.outputs[workload]
 
 
 CLASSIFIED = "accuracy"
@@ -73,7 +52,8 @@ DETECTION = TaskKind(
     "detection",
     {"map50": "mAP50", "map50_95": "mAP50-95"},
     "sparsebench.bench.heads.detection.score:score_boxes",
-    {"inference": "detector", "serving": "detector", "linear-cached": "maps"},
+    "maps",
+    "detector",
     ("solver", "epochs", "weight_decays", "validation"),
 )
 KINDS = (CLASSIFICATION, DETECTION)

@@ -57,6 +57,7 @@ class Inference(OnFeatures):
     unit = "images/s"
     caption = "images/s: throughput of the engine on full batches."
     settings = InferenceSettings
+    runs = "whole"
     borrows_accuracy = True
     engine_alone = True
     counted = ("seeds", "solver", "epochs", "weight_decays", "validation")

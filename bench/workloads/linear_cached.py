@@ -41,6 +41,7 @@ class LinearCached(OnFeatures):
     name = "linear-cached"
     caption = "seconds: end to end, from loading the images to the evaluated classifier."
     settings = CachedSettings
+    runs = "extracted"
     lends_accuracy = True
     whole_job = True
     counted = ("seeds", "epochs")

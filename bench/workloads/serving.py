@@ -72,6 +72,7 @@ class Serving(Workload):
         "seconds: median latency of a request (a full batch), from its arrival to its answer."
     )
     settings = ServingSettings
+    runs = "whole"
     borrows_accuracy = True
     engine_alone = True
     takes_requests = True

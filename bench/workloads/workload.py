@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sparsebench.bench.workloads.settings import Settings
+from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
     from sparsebench.bench.records import Trial
+    from sparsebench.bench.tasks.kinds import TaskKind
     from sparsebench.bench.workloads.block_context import BlockContext, Ready, Running
 
 Unit = Literal["seconds", "images/s"]
@@ -52,6 +54,8 @@ class Workload:
         settings: its section in a plan.
         seeded: whether the plan's seeds change what it computes.
         deals_seeds: whether each block trains other seeds.
+        runs: which of the two parts of a network that a kind of task has (``extracted``,
+            ``whole``) it runs; empty: it knows only tasks on which they are one.
         borrows_accuracy: whether it shows the accuracy of the cell that lends it.
         lends_accuracy: whether the accuracy of its trials is that of the engine's features, which
             other workloads on the same engine then show.
@@ -76,6 +80,7 @@ class Workload:
     settings: ClassVar[type[Settings]] = Settings
     seeded: ClassVar[bool] = False
     deals_seeds: ClassVar[bool] = False
+    runs: ClassVar[Literal["", "extracted", "whole"]] = ""
     borrows_accuracy: ClassVar[bool] = False
     lends_accuracy: ClassVar[bool] = False
     accuracy_rank: ClassVar[int | None] = None
@@ -91,6 +96,33 @@ class Workload:
         """What else, beside a cell's own settings, makes it another cell: its section's keys."""
         own: dict[str, Any] = asdict(plan.section(cls.name, Settings))
         return {**own, "seeds": list(plan.seeds)} if cls.seeded else own
+
+    @classmethod
+    def part_of(cls, kind: TaskKind) -> str:
+        """What of a network it runs on tasks of a kind (:class:`Artifact`'s ``output``).
+
+        Empty where it does not know such tasks; :meth:`known_part_of` then says so.
+        """
+        if cls.runs == "whole" or kind.whole == kind.extracted:
+            return kind.whole
+        return kind.extracted if cls.runs else ""
+
+    @classmethod
+    def known_part_of(cls, kind: TaskKind) -> str:
+        """The same.
+
+        Raises:
+            SparsebenchError: it does not know such tasks.
+        """
+        if part := cls.part_of(kind):
+            return part
+        from sparsebench.bench.workloads import WORKLOADS, workload_of
+
+        able = sorted(name for name in WORKLOADS if workload_of(name).runs)
+        raise SparsebenchError(
+            f"'{cls.name}' does not know {kind.name} tasks.",
+            f"Take --workload {' or --workload '.join(able)}.",
+        )
 
     @classmethod
     def recorded(cls, plan: Plan, cell: Cell) -> dict[str, Any]:
