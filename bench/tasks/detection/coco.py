@@ -29,7 +29,7 @@ def read_coco(
 ) -> tuple[tuple[str, ...], tuple[list[Annotated], list[Annotated]]]:
     """Class names, and the annotated images of the train and the test side.
 
-    Classes are told apart by their names, in the order of the train side's numbers.
+    Classes are identified by their names, in the order of the train side's numbers.
 
     Raises:
         SparsebenchError: a file that is no such JSON, too large, or whose sides have other
