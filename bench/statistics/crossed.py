@@ -38,9 +38,9 @@ rate's: skews of independent rates subtract, and grow with the cube of the rate.
 Simulated coverage of the 95 % interval of a change (100 to 2,000 images, 3 to 10 seeds, accuracies
 0.5 to 0.99995, images of unequal difficulty, seeds that move an accuracy by up to 8 points): where
 the two networks are expected to differ on 12 images or more it is 93-97 % for 954 of 983 such
-models. Of the others 26 lie above (up to 98.0 %: seeds with heavy tails, which any t-interval
-covers too often, and pairs of which one network is always right) and three below (91.1-92.8 %: the
-same pairs with three seeds, one of which may fail much). With fewer than 12 it is 93-100 %.
+models. Of the others 27 lie above (97.0-98.4 %: seeds with heavy tails, which any t-interval covers
+too often, and pairs of which one network is always right) and two below (91.6 and 92.9 %: the same
+pairs with three seeds, one of which may fail much). With fewer than 12 it is 93-100 %.
 `python -m tests.bench.statistics.coverage` simulates them.
 There an interval moves in steps of an image: one that misses a Poisson count by at most 3.5 % on
 either side covers over 97 % of the time at most expectations below 3, and at some up to 6.7
