@@ -24,11 +24,11 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from sparsebench.bench.forecast import forecast
     from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.plan.cells import swept
-    from sparsebench.bench.plan.obstacles import obstacles
+    from sparsebench.bench.plan.obstacles import obstacles, photos_instead
     from sparsebench.bench.plan.optional_engines import left_out
 
     busy = busy_now()
-    for text in (*left_out(plan), *([busy] if busy else [])):
+    for text in filter(None, (*left_out(plan), busy, photos_instead(plan))):
         echo(f"Note: {text}", err=True)
     found = forecast(plan, say=lambda text: echo(text, err=True))
     stand = obstacles(plan, [cell for cell, _ in found.cells])

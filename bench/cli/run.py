@@ -193,6 +193,7 @@ def run(
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.machine.busy import busy_now
+    from sparsebench.bench.plan.obstacles import photos_instead
     from sparsebench.bench.plan.validation import check
     from sparsebench.bench.publish.trackers import check_tracker, log_run
     from sparsebench.bench.run.run import execute
@@ -220,6 +221,8 @@ def run(
             echo("(with the same options as before)", err=True)
             raise
     print_outcome(outcome, as_json=as_json, warned=warned)
+    if photos := photos_instead(chosen):
+        echo(photos, err=True)
     if not outcome.measured:
         raise NothingMeasuredError(
             "Nothing was measured: every cell failed.", f"The reasons are in {folder}/summary.md."

@@ -7,13 +7,15 @@ A limit is passed when that is shown, failed when the contrary is shown, else no
 - a floor of the ratio, and the limits on accuracies: passed or failed when the whole interval lies
   on one side.
 
-A cell that is missing or failed fails the gate.
+A cell that is missing or failed fails the gate; one that the run's processor lacks the
+instructions for does not (`sparsebench.bench.gate.not_here`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +24,13 @@ from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, Baseline
 from sparsebench.bench.gate.causes import what_moved
 from sparsebench.bench.gate.gated_ratios import KEY, GatedCell, gated_cells, key_of, name_of
 from sparsebench.bench.gate.limits import Findings, at_least
+from sparsebench.bench.gate.not_here import not_here, optional_pairs
 from sparsebench.bench.gate.refusals import (
     refuse_below_noise,
     refuse_other_machine,
     refuse_other_settings,
 )
-from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.gate.report import NOT_HERE, CellVerdict, GateReport, Settings
 from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
@@ -42,7 +45,9 @@ from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
 def check_run(folder: RunFolder, baseline: Baseline, settings: Settings) -> GateReport:
     """Judge a run's folder by a baseline; see `judge`."""
-    return judge(folder.records(), folder.trials(), baseline, settings, str(folder.path))
+    optional = optional_pairs(folder)
+    records, run = folder.records(), str(folder.path)
+    return judge(records, folder.trials(), baseline, settings, run, optional)
 
 
 def judge(
@@ -51,6 +56,7 @@ def judge(
     baseline: Baseline,
     settings: Settings,
     run: str,
+    optional: Collection[tuple[str, str]] = (),
 ) -> GateReport:
     """Judge a run by a baseline.
 
@@ -60,6 +66,7 @@ def judge(
         baseline: what it must not fall behind.
         settings: how strictly.
         run: its path, for messages.
+        optional: engine and precision of what its plan leaves out on a lesser processor.
 
     Raises:
         NothingMeasuredError: the run has no measured cell.
@@ -74,7 +81,8 @@ def judge(
     if not settings.across_machines:
         refuse_other_machine(baseline, measured[0].machine)
     chosen = _chosen(baseline.cells, settings.only)
-    engines = {_id(cell): cell.against for cell in chosen if cell.kind == ENGINES}
+    gone = not_here(optional, records, baseline.machine)
+    engines = {_id(cell): _peers(cell, gone) for cell in chosen if cell.kind == ENGINES}
     gated = {
         tuple(key_of(cell.record).values()): cell for cell in gated_cells(records, trials, engines)
     }
@@ -86,7 +94,12 @@ def judge(
     found = busy(records, trials)
     told = (f"The run: {found.sentence}" if found else "", baseline.busy_words)
     settings = replace(settings, busy=tuple(text for text in told if text))
-    verdicts = _judged(chosen, gated, settings)
+    verdicts = _judged(chosen, gated, settings, gone)
+    if all(verdict.status == NOT_HERE for verdict in verdicts):
+        raise NothingMeasuredError(
+            f"No cell of the baseline can be judged by {run}: {next(iter(gone.values()))}.",
+            "Check it on a processor like the baseline's, or update the baseline here.",
+        )
     known = {_id(cell) for cell in baseline.cells}
     new = [
         CellVerdict(key_of(cell.record), "new", cell.kind, cell.against, now=cell.ratio)
@@ -98,7 +111,7 @@ def judge(
         reason=baseline.reason,
         verdicts=(*verdicts, *new),
         settings=settings,
-        notes=tuple(_notes(gated, settings)),
+        notes=(*_notes(gated, settings), *_left_out(verdicts)),
     )
 
 
@@ -106,15 +119,18 @@ def _judged(
     cells: Sequence[BaselineCell],
     gated: Mapping[tuple[Any, ...], GatedCell],
     settings: Settings,
+    gone: Mapping[tuple[str, str], str],
 ) -> list[CellVerdict]:
     changes: dict[int, Change] = {}
     for index, cell in enumerate(cells):
         now = gated.get(_id(cell))
-        if now is not None and now.ratio is not None:
+        if now is not None and now.ratio is not None and not _fewer(cell, gone):
             changes[index] = change_of(cell.ratio, now.ratio)
     adjusted = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
     verdicts = [
-        _verdict(cell, gated.get(_id(cell)), changes.get(index), adjusted.get(index), settings)
+        _verdict(
+            cell, gated.get(_id(cell)), changes.get(index), adjusted.get(index), settings, gone
+        )
         for index, cell in enumerate(cells)
     ]
     # A workload's cells stay together, in the order in which workloads first appear.
@@ -128,23 +144,26 @@ def _verdict(
     change: Change | None,
     p: float | None,
     settings: Settings,
+    gone: Mapping[tuple[str, str], str],
 ) -> CellVerdict:
     effect = cell.limits.effect or settings.effect
     if now is None:
-        gone = "it is in the baseline and not in the run: removed or renamed"
-        return CellVerdict(
-            cell.key, "missing", cell.kind, cell.against, cell.ratio, reasons=(gone,)
-        )
-    if now.ratio is None or change is None or p is None:
+        left_out = gone.get((cell.key["engine"], cell.key["precision"]))
+        status = NOT_HERE if left_out else "missing"
+        why = left_out or "it is in the baseline and not in the run: removed or renamed"
+        return CellVerdict(cell.key, status, cell.kind, cell.against, cell.ratio, reasons=(why,))
+    fewer = _fewer(cell, gone)
+    if now.ratio is None or (not fewer and (change is None or p is None)):
         return CellVerdict(
             cell.key, "failed", cell.kind, cell.against, cell.ratio,
             reasons=(now.reason or "it has no ratio",),
         )  # fmt: skip
     findings, status = Findings(), "same"
-    if settings.busy:
+    if why := fewer or ("a machine was busy" if settings.busy else ""):
         if cell.limits.min_ratio is not None or not settings.across_machines:
-            findings.unknown.append("no ratio was judged: a machine was busy")
+            findings.unknown.append(f"no ratio was judged: {why}")
     else:
+        assert change is not None and p is not None
         if not settings.across_machines:
             status = judge_ratio(change, p, effect, _slower(cell, change), findings)
         if cell.limits.min_ratio is not None:
@@ -167,6 +186,17 @@ def _verdict(
         unknown=tuple(findings.unknown),
         moved=what_moved(cell.facts, now) if slower else (),
     )
+
+
+def _peers(cell: BaselineCell, gone: Mapping[tuple[str, str], str]) -> list[str]:
+    """The engines that it is judged by here."""
+    return [name for name in cell.against if (name, cell.key["precision"]) not in gone]
+
+
+def _fewer(cell: BaselineCell, gone: Mapping[tuple[str, str], str]) -> str:
+    """Why it is judged by fewer engines here than in the baseline, or nothing."""
+    lost = [gone.get((name, cell.key["precision"])) for name in cell.against]
+    return next(filter(None, lost), "") if cell.kind == ENGINES else ""
 
 
 def judge_ratio(change: Change, p: float, effect: float, slower: str, findings: Findings) -> str:
@@ -233,6 +263,11 @@ def _notes(gated: Mapping[tuple[Any, ...], GatedCell], settings: Settings) -> li
             "engine in the plan would be the yardstick."
         )
     return notes
+
+
+def _left_out(verdicts: Sequence[CellVerdict]) -> list[str]:
+    counts = Counter(v.reasons[0] for v in verdicts if v.status == NOT_HERE)
+    return [f"{why}; cells not judged: {count}." for why, count in counts.items()]
 
 
 def _chosen(cells: Sequence[BaselineCell], only: str) -> list[BaselineCell]:

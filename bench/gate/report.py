@@ -17,6 +17,7 @@ from sparsebench.bench.statistics import (
 MAX_ACCURACY_LOSS = 0.5
 FAILING = ("regressed", "failed", "missing")
 BLIND = "blind"
+NOT_HERE = "not here"
 CANNOT_TELL = 4
 INCONCLUSIVE = ("fail", "pass")
 
@@ -55,7 +56,7 @@ class CellVerdict:
         key: what identifies it.
         status: "same", "better", "blind" (cannot tell: a limit is neither shown to
             hold nor to be broken), "regressed", "failed",
-            "missing" or "new".
+            "missing", "new" or "not here" (this processor is not asked for it).
         kind: what its ratio is, see `sparsebench.bench.gate.gated_ratios`.
         against: the dense baseline, or the other engines.
         before: the ratio of the baseline.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsebench.bench.gate.report import BLIND, CellVerdict, GateReport
+from sparsebench.bench.gate.report import BLIND, NOT_HERE, CellVerdict, GateReport
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.tables.numbers import MINUS, share
@@ -18,6 +18,7 @@ MARKS = {
     "failed": "FAILED",
     "missing": "MISSING",
     "new": "new",
+    NOT_HERE: "not here",
 }
 _KINDS = {"speedup": "speed-up", "engines": "against other engines", "times": "base over head"}
 # A repetition is there to be sure, so it takes more blocks than the run did.
@@ -110,7 +111,8 @@ def spoken_of(report: GateReport) -> list[CellVerdict]:
 
 def headline(report: GateReport) -> str:
     """The whole check in one sentence."""
-    failing, total = len(report.failing), len(report.verdicts)
+    failing = len(report.failing)
+    total = sum(verdict.status != NOT_HERE for verdict in report.verdicts)
     blind = len(report.blind)
     if failing:
         counted = report.settings.inconclusive == "fail"

@@ -10,7 +10,8 @@ from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.tasks import HUB, TASKS, task_path
 from sparsebench.bench.tasks.base import TaskOptions
-from sparsebench.bench.tasks.presence import download_size, is_here, origin
+from sparsebench.bench.tasks.known_tasks import PAPER_TASKS
+from sparsebench.bench.tasks.presence import SCANS, download_size, is_here, origin
 from sparsebench.exporters.worker import environments
 from sparsebench.exporters.worker.launch import engine
 from sparsebench.models.errors import SparsebenchError
@@ -55,6 +56,19 @@ def to_fetch(name: str, plan: Plan) -> bool:
     if name.startswith(HUB):
         return not Path(name.removeprefix(HUB)).exists()
     return task_path(name, plan.data_dir) is None and is_here(name, _root(plan)) is False
+
+
+def photos_instead(plan: Plan) -> str:
+    """How to measure on photographs where a plan has scans and this machine has some, or nothing.
+
+    The scans come with the packages, so that a preset measures the same everywhere; a machine that
+    has a task of the paper's at hand can be asked for it.
+    """
+    if not all(origin(name.partition(":")[0]) == SCANS for name in plan.tasks):
+        return ""
+    here = [name for name in PAPER_TASKS if is_here(name, _root(plan))]
+    smallest = min(here, key=lambda name: PAPER_TASKS[name].test, default="")
+    return f"Photographs are on this machine: add `--task {smallest}`." if smallest else ""
 
 
 def _task(name: str, plan: Plan) -> tuple[str, str]:

@@ -14,6 +14,8 @@ ON_DISK = {
     "fashion-mnist": "FashionMNIST/raw",
 }
 """Where torchvision keeps its arrays below the data folder."""
+SCANS = "scikit-learn"
+"""Where the scans of digits come from, which are no photographs."""
 # Of the archives, in megabytes, about: known figures, not asked of the servers.
 _MEGABYTES = {
     "aircraft": 2_750, "caltech101": 137, "caltech256": 1_183, "cifar10": 170, "cifar100": 169,
@@ -39,7 +41,7 @@ def origin(name: str) -> str:
         return "download"
     if name in SETS:
         return "download" if SETS[name].remotes else "your copy"
-    return "scikit-learn" if name == "digits" else "another package"
+    return SCANS if name == "digits" else "another package"
 
 
 def is_here(name: str, root: Path) -> bool | None:

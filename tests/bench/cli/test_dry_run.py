@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import sparsebench.bench.tasks.download
+from sparsebench.bench.plan.obstacles import photos_instead
+from sparsebench.bench.plan.plan import load_plan
 from sparsebench.exporters.engines.base import Availability
 from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
 from sparsebench.exporters.worker import environments
@@ -49,6 +51,19 @@ def test_a_busy_machine_is_said_beside_the_estimate(
     assert "Note: It is busy." in cli(*PLAN).err
     monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: None)
     assert "Note" not in cli(*PLAN).err
+
+
+def test_photographs_at_hand_are_offered_in_the_place_of_scans(cli: Cli, tmp_path: Path) -> None:
+    """`quick` measures the same scans everywhere; photographs are one option away."""
+    here = (*PLAN, "--data-dir", tmp_path)
+    assert "Photographs" not in cli(*here).err
+    (tmp_path / "cifar-100-python").mkdir()
+    assert "Photographs are on this machine: add `--task cifar100`." in cli(*here).err
+    for name in ("images", "labels/train1.txt", "labels/val1.txt", "labels/test1.txt"):
+        (tmp_path / "dtd" / name).mkdir(parents=True)
+    assert "add `--task dtd`" in cli(*here).err
+    photos = load_plan("quick").with_changes(tasks=("cifar100",), data_dir=str(tmp_path))
+    assert photos_instead(photos) == ""
 
 
 def test_a_sweep_lists_each_value(cli: Cli) -> None:

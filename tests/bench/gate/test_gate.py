@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import tomli_w
 
 from sparsebench.bench.records import Accuracy
+from tests.bench.conftest import Result
 from tests.bench.gate.changed import SPARSE, Cli, again, check, slowed, verdicts
 from tests.bench.synthetic import MACHINE, SyntheticRun
 
@@ -188,3 +190,50 @@ def test_junit_markdown_and_annotations_name_the_regressed_cell(
     assert len(annotations) == 4  # three cells and the headline
     assert all("\n" not in line for line in annotations)
     assert "%25" in annotations[0]
+
+
+def _on(run: SyntheticRun, *isa: str) -> SyntheticRun:
+    machine = {**MACHINE, "isa": list(isa)}
+    return SyntheticRun([replace(r, machine=machine) for r in run.records], run.trials)
+
+
+def _check_with_plan(
+    cli: Cli, run: SyntheticRun, baseline: Path, name: str, engines: list[str]
+) -> Result:
+    run.write(baseline.parent / name)
+    plan = f'name = "{name}"\nbackbones = ["resnet18/dense"]\nengines = {engines}\n'
+    (baseline.parent / name / "plan.toml").write_text(plan)
+    path = baseline.parent / name
+    return cli("check", path, "--baseline", baseline, "--across-machines", "--json")
+
+
+def test_a_cell_that_the_processor_lacks_the_instructions_for_is_not_missing(
+    cli: Cli, accepted: Path
+) -> None:
+    data = tomllib.loads(accepted.read_text())
+    data["machine"]["isa"] = ["avx2", "avx512_vnni"]
+    for cell in data["cells"]:
+        # In the baseline torch ran in int8 beside the others' int8.
+        cell["key"]["precision"] = "int8"
+    accepted.write_text(tomli_w.dumps(data))
+    run = again(engines=["deepsparse", "onnxruntime"])
+    run = SyntheticRun(
+        [replace(r, engine=replace(r.engine, precision="int8")) for r in run.records], run.trials
+    )
+    others = ["deepsparse:int8", "onnxruntime:int8"]
+    lesser = _on(run, "avx2")
+    result = _check_with_plan(cli, lesser, accepted, "lesser", [*others, "torch:int8?"])
+    assert result.code == 0, result.out
+    found = {name: line["status"] for name, line in verdicts(result).items()}
+    assert {status for name, status in found.items() if name.endswith("torch")} == {"not here"}
+    assert {status for name, status in found.items() if not name.endswith("torch")} == {"same"}
+    report = json.loads(result.out)
+    assert report["headline"] == "no regression in 8 cells"
+    assert (
+        "torch:int8 is left out on this processor (the baseline's has avx512_vnni)"
+        in (report["notes"][-1])
+    )
+    # On the baseline's processor, or asked for without a question mark, it is missing.
+    same = _on(run, "avx2", "avx512_vnni")
+    assert _check_with_plan(cli, same, accepted, "same", [*others, "torch:int8?"]).code == 1
+    assert _check_with_plan(cli, lesser, accepted, "asked", [*others, "torch:int8"]).code == 1
