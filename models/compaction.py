@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.architectures import classifier_name, find_architecture
+from sparsebench.models.architectures import classifier_name, find_architecture, require_classifier
 from sparsebench.models.channels import ChannelGraph, Value, padded, trace_channels
 from sparsebench.models.widths import load_with_widths
 
@@ -54,7 +54,9 @@ def compact(module: nn.Module, arch: str) -> Compacted:
 
     Raises:
         UnknownNameError: no architecture has this name.
+        SparsebenchError: it finds boxes.
     """
+    require_classifier(arch)
     size = find_architecture(arch).preprocessing.size
     return compact_network(module, size, classifier_name(arch))
 

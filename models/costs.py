@@ -128,8 +128,13 @@ def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) ->
         UnknownNameError: no architecture has this name.
         SparsebenchError: the architecture does not accept this input size.
     """
+    return sum(cost.macs for cost in dense_costs(arch, num_classes, input_size))
+
+
+def dense_costs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> list[LayerCost]:
+    """Costs of each layer of an architecture in its full, dense shape; as :func:`dense_macs`."""
     with torch.device("meta"):
-        return sum(cost.macs for cost in count_costs(build(arch, num_classes), input_size))
+        return count_costs(build(arch, num_classes), input_size)
 
 
 def _count_positions(positions: dict[str, int], name: str) -> Any:

@@ -59,7 +59,7 @@ GENERATED_METHODS: Mapping[str, Distribution] = {
 }
 
 
-def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -> nn.Module:
+def generate(arch: str, method: str, sparsity: float, num_classes: int | None = None) -> nn.Module:
     """A random network; the same arguments give the same weights on every machine.
 
     Zeros over all prunable weights number exactly ``round(sparsity * N)``; every kept
@@ -69,7 +69,7 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
         arch: name of an architecture.
         method: ``dense`` or a key of :data:`GENERATED_METHODS`.
         sparsity: share of zeros, 0..1.
-        num_classes: outputs of the classifier.
+        num_classes: outputs of the classifier; as many as usual by default.
 
     Returns:
         The whole classifier in eval mode, float32.
@@ -82,7 +82,7 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
         raise UnknownNameError("method", method, ["dense", *GENERATED_METHODS])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of what is neither a layer's weight nor set below: positions
-        module = build(arch, num_classes).eval()
+        module = build(arch, num_classes or find_architecture(arch).classes).eval()
     layers = prunable_layers(module)
     shapes = {name: tuple(layer.weight.shape) for name, layer in layers.items()}
     kept = (
@@ -92,7 +92,7 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
     )
     with torch.no_grad():
         for name, layer in layers.items():
-            gain = 1.0 if name == classifier_name(arch) else _RELU_GAIN
+            gain = 1.0 if _last(name, classifier_name(arch)) else _RELU_GAIN
             weight = random_weight(f"{arch}/{name}", shapes[name], kept[name], gain)
             layer.weight.copy_(torch.from_numpy(weight))
             if layer.bias is not None:
@@ -100,6 +100,11 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int = 1000) -
         wake_branches(module)
     settle_batch_norm(module, find_architecture(arch).preprocessing.size)
     return module
+
+
+def _last(layer: str, classifier: str) -> bool:
+    """Whether nothing non-linear follows a layer: the classifier, or a part of what predicts."""
+    return layer == classifier or layer.startswith(f"{classifier}.")
 
 
 def wake_branches(module: nn.Module) -> None:

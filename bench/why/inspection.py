@@ -261,7 +261,7 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
 
 def _counted(module: nn.Module, arch: str, side: int) -> tuple[list[Layer], int]:
     """Layers with their multiplications, and those of the full dense architecture."""
-    from sparsebench.models.architectures import classifier_name, prunable_layers
+    from sparsebench.models.architectures import class_weight, classes_of, prunable_layers
     from sparsebench.models.costs import count_costs, dense_macs
 
     shape = (3, side, side)
@@ -270,7 +270,7 @@ def _counted(module: nn.Module, arch: str, side: int) -> tuple[list[Layer], int]
         _layer(name, layer.weight.detach().numpy(), costs[name].macs, costs[name].nonzero_macs)
         for name, layer in prunable_layers(module).items()
     ]
-    classes = next(layer.shape[0] for layer in layers if layer.name == classifier_name(arch))
+    classes = classes_of(arch, module.get_parameter(class_weight(arch)).shape[0])
     return layers, dense_macs(arch, classes, shape)
 
 

@@ -92,6 +92,7 @@ def fit_and_score(
             preprocessing=one.prepared.preprocessing,
             facts=one.prepared.artifact.facts,
             first=not context.earlier(one.cell),
+            backbone=one.prepared.backbone,
         ),
     )
     return replace(scored, extra={**scored.extra, "head": {**how, **scored.extra["head"]}})

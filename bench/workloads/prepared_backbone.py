@@ -9,24 +9,23 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import psutil
-import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks.base import Task
 from sparsebench.exporters.onnx.artifact import Artifact
-from sparsebench.exporters.onnx.detector import OUTPUTS, build_detector, export_detector
+from sparsebench.exporters.onnx.detector import HEAD, OUTPUTS, build_detector, export_detector
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
 from sparsebench.exporters.onnx.sizes import model_bytes
 from sparsebench.exporters.onnx.verify import Reference, reference
-from sparsebench.models.architectures import classifier_name
+from sparsebench.models.architectures import class_weight, classes_of, find_architecture
 from sparsebench.models.cards import Preprocessing, at_size
 from sparsebench.models.costs import (
     LayerCost,
     bytes_ratio,
     count_costs,
-    dense_macs,
+    dense_costs,
     flops_ratio,
     total_cost,
 )
@@ -159,11 +158,12 @@ def _flops_ratio(backbone: Backbone | OnnxBackbone, costs: Sequence[LayerCost], 
     if isinstance(backbone, OnnxBackbone):  # the only architecture it has is its own
         return flops_ratio(costs)
     arch = backbone.card.arch
-    classifier = backbone.module.get_submodule(classifier_name(arch))
-    assert isinstance(classifier.weight, torch.Tensor)
-    whole = dense_macs(arch, int(classifier.weight.shape[0]), (3, size, size))
+    classes = classes_of(arch, backbone.module.get_parameter(class_weight(arch)).shape[0])
+    dense = dense_costs(arch, classes, (3, size, size))
+    if find_architecture(arch).grids is not None:  # its own head may have been replaced
+        dense = [cost for cost in dense if not cost.name.startswith(HEAD)]
     # What a head adds is dense in both.
-    whole += sum(cost.macs for cost in costs if cost.name.startswith("head."))
+    whole = total_cost(dense).macs + sum(c.macs for c in costs if c.name.startswith(HEAD))
     return total_cost(costs).nonzero_macs / whole
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.records import Kept
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cards import Preprocessing
+
+if TYPE_CHECKING:
+    from sparsebench.models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.zoo.load import Backbone
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Scoring:
         preprocessing: what the images went through.
         facts: of the artifact that extracted the features.
         first: whether the cell has no good trial yet.
+        backbone: whose features they are.
     """
 
     task: Task
@@ -36,6 +41,7 @@ class Scoring:
     preprocessing: Preprocessing
     facts: Mapping[str, Any]
     first: bool
+    backbone: Backbone | OnnxBackbone
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,15 @@ from torch import nn
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
 from sparsebench.exporters.onnx.store import stored_artifact
-from sparsebench.models.architectures import build, classifier_name
+from sparsebench.models.architectures import (
+    build,
+    class_weight,
+    classes_of,
+    find_architecture,
+)
 from sparsebench.models.detection.head import DetectionHead, Detector
-from sparsebench.models.detection.maps import feature_maps, map_channels
+from sparsebench.models.detection.maps import feature_maps, map_channels, require_side
+from sparsebench.models.detection.predictors import Predictors
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
@@ -28,8 +34,10 @@ from sparsebench.models.zoo.load import Backbone
 
 OUTPUTS = ("maps", "detector")
 BUILDER = f"{__name__}:build_detector"
-VERSION = "detector 2"
-_BODY, _HEAD = "maps.", "head."
+VERSION = "detector 3"
+HEAD = "head."
+"""Of a detector: what its head's tensors are named behind."""
+_BODY = "maps."
 
 
 def export_detector(
@@ -54,11 +62,11 @@ def export_detector(
             "Detection takes the network's checkpoint instead.",
         )
     arch = backbone.card.arch
-    classifier = backbone.module.get_submodule(classifier_name(arch))
+    rows = backbone.module.get_parameter(class_weight(arch)).shape[0]
     facts = {
         "backbone": backbone.card.name,
         "arch": arch,
-        "num_classes": int(classifier.out_features),  # type: ignore[arg-type]
+        "num_classes": classes_of(arch, rows),
         "weights_sha256": backbone.sha256,
         "exporter": EXPORTER,
         "opset": OPSET,
@@ -79,7 +87,7 @@ def export_detector(
         with torch.inference_mode():
             width = int(detector(torch.zeros(1, 3, size, size)).shape[1])
         channels = map_channels(detector.maps, size)
-        kept = own_mask(backbone.mask, detector)
+        kept = own_mask(backbone.mask, detector, arch)
         return Artifact(
             folder=str(folder),
             onnx=str(onnx_path),
@@ -109,15 +117,21 @@ def build_detector(artifact: Artifact) -> Detector:
     return _detector(whole, artifact.facts, size)
 
 
-def own_mask(mask: Mask, detector: Detector) -> Mask:
-    """The part of a backbone's mask whose layers stand in front of the last map."""
-    names = {name.removeprefix(_BODY) for name, _ in detector.named_parameters()}
-    return {name: kept for name, kept in mask.items() if name in names}
+def own_mask(mask: Mask, detector: Detector, arch: str) -> Mask:
+    """The part of a backbone's mask whose layers stand in a detector.
+
+    Args:
+        mask: of the backbone.
+        detector: made from it.
+        arch: the backbone's architecture.
+    """
+    shapes = {backbones_name(name, arch): p.shape for name, p in detector.named_parameters()}
+    return {name: kept for name, kept in mask.items() if shapes.get(name) == kept.shape}
 
 
-def of_backbone(mask: Mask) -> Mask:
-    """The backbone's part of a detector's mask, under the backbone's own names."""
-    return {n.removeprefix(_BODY): kept for n, kept in mask.items() if not n.startswith(_HEAD)}
+def backbones_name(name: str, arch: str) -> str:
+    """The backbone's own name of a detector's tensor; a detector's from the start is the same."""
+    return name if find_architecture(arch).grids else name.removeprefix(_BODY)
 
 
 def _classifier(facts: dict[str, object], weights: dict[str, torch.Tensor], size: int) -> nn.Module:
@@ -131,8 +145,21 @@ def _classifier(facts: dict[str, object], weights: dict[str, torch.Tensor], size
 
 
 def _detector(whole: nn.Module, facts: dict[str, object], size: int) -> Detector:
-    maps = feature_maps(whole, size, str(facts["backbone"]))
-    classes, head = facts["head_classes"], None
+    classes = None if facts["head_classes"] is None else int(str(facts["head_classes"]))
+    if isinstance(whole, Detector):
+        return _of_a_detector(whole, classes, size)
+    maps, head = feature_maps(whole, size, str(facts["backbone"])), None
     if classes is not None:
-        head = DetectionHead(map_channels(maps, size), int(str(classes)))
+        head = DetectionHead(map_channels(maps, size), classes)
     return Detector(maps, head).eval()
+
+
+def _of_a_detector(whole: Detector, classes: int | None, size: int) -> Detector:
+    """A network that finds boxes as it is, its maps alone, or with predictors of other classes."""
+    require_side(size)
+    own = whole.head
+    assert isinstance(own, Predictors)
+    if classes == own.classes:
+        return whole
+    head = None if classes is None else Predictors(own.channels, own.grids, classes, seed=0)
+    return Detector(whole.maps, head).eval()

@@ -26,7 +26,13 @@ from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
 from sparsebench.exporters.onnx.plain_onnx import export_file, write_cut
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.exporters.onnx.torch_module import BUILDER
-from sparsebench.models.architectures import build, classifier_name, feature_dim, feature_extractor
+from sparsebench.models.architectures import (
+    build,
+    classifier_name,
+    feature_dim,
+    feature_extractor,
+    require_classifier,
+)
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone, load_onnx_backbone
@@ -53,12 +59,13 @@ def export_backbone(
         An artifact whose ONNX file takes any batch size.
 
     Raises:
-        SparsebenchError: the network does not work at this size, or the disk is full.
+        SparsebenchError: the network does not work at this size, finds boxes, or the disk is full.
     """
     if output not in ("features", "logits"):
         raise SparsebenchError(f"There is no output '{output}'.", "Take features or logits.")
     if isinstance(backbone, OnnxBackbone):
         return export_file(backbone, size=size, output=output)
+    require_classifier(backbone.card.arch)
     side = size or backbone.card.preprocessing.size
     classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from sparsebench.exporters.onnx.export import covered
 from sparsebench.exporters.onnx.onnx_weights import all_weighted_nodes, onnx_mask, refilled
 from sparsebench.exporters.onnx.plain_onnx import held
 from sparsebench.exporters.onnx.torch_module import build_module
-from sparsebench.models.masks import mask_hash
+from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone, mask_of_layers
 from sparsebench.models.zoo.load import Backbone
 
@@ -93,9 +93,11 @@ def reference(
     if artifact.output in detector.OUTPUTS:
         whole = detector.build_detector(artifact)
         module: nn.Module = whole
-        expected = detector.own_mask(backbone.mask, whole)
-        exported = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
-        exported = detector.of_backbone(exported)
+        arch = backbone.card.arch
+        expected = detector.own_mask(backbone.mask, whole, arch)
+        found = onnx_mask(Path(artifact.onnx), module, artifact.input_shape)
+        renamed = {detector.backbones_name(name, arch): kept for name, kept in found.items()}
+        exported: Mask = {name: renamed[name] for name in expected}
     else:
         module = build_module(artifact)
         expected = covered(backbone.mask, backbone.card.arch, artifact.output)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing
-from sparsebench.models.errors import UnknownNameError
+from sparsebench.models.detection.grids import BOX_VALUES, Grids
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.registry import Registry
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ ARCHITECTURES = _Architectures(
         "mobilenet_v2": "sparsebench.models.architectures.mobilenet:MOBILENET_V2",
         "efficientnet_lite0": "sparsebench.models.architectures.efficientnet:EFFICIENTNET_LITE0",
         "squeezenet1_0": "sparsebench.models.architectures.squeezenet:SQUEEZENET1_0",
+        "yolov3": "sparsebench.models.architectures.yolov3:YOLOV3",
+        "yolov5n": "sparsebench.models.architectures.yolov5:YOLOV5N",
+        "yolov5s": "sparsebench.models.architectures.yolov5:YOLOV5S",
+        "yolov5m": "sparsebench.models.architectures.yolov5:YOLOV5M",
+        "yolov5l": "sparsebench.models.architectures.yolov5:YOLOV5L",
     },
 )
 
@@ -108,6 +114,9 @@ class ArchitectureSpec:
         feature_dim: D, width of the pooled features that the classifier reads.
         preprocessing: of its usual ImageNet weights.
         torchvision: its weights at torchvision, if there are any.
+        grids: of a detector, which returns rows of raw predictions; None for a classifier. Its
+            `classifier` is what predicts boxes, and `feature_dim` means nothing.
+        classes: C of its usual weights.
     """
 
     name: str
@@ -116,6 +125,8 @@ class ArchitectureSpec:
     feature_dim: int
     preprocessing: Preprocessing = IMAGENET_PREPROCESSING
     torchvision: TorchvisionWeights | None = None
+    grids: Grids | None = None
+    classes: int = 1000
 
 
 def find_architecture(arch: str) -> ArchitectureSpec:
@@ -147,9 +158,13 @@ def feature_extractor(module: nn.Module, arch: str) -> nn.Module:
 
     The result shares every parameter and buffer with `module`, under the same names,
     and has its training flag; `module` itself is left as it is.
+
+    Raises:
+        SparsebenchError: the architecture finds boxes.
     """
     from torch import nn
 
+    require_classifier(arch)
     tensors = [*module.parameters(), *module.buffers()]
     shared = copy.deepcopy(module, {id(t): t for t in tensors})
     parent, _, child = classifier_name(arch).rpartition(".")
@@ -163,8 +178,43 @@ def feature_dim(arch: str) -> int:
 
 
 def classifier_name(arch: str) -> str:
-    """Dotted name of the classifier, e.g. ``fc``."""
+    """Dotted name of the classifier, e.g. ``fc``; of a detector, of what predicts its boxes."""
     return find_architecture(arch).classifier
+
+
+def classifiers() -> list[str]:
+    """The listed architectures that are no detectors."""
+    return [name for name in ARCHITECTURES if find_architecture(name).grids is None]
+
+
+def require_classifier(arch: str) -> None:
+    """Refuse a detector where pooled features or logits are asked for.
+
+    Raises:
+        SparsebenchError: the architecture finds boxes.
+    """
+    if find_architecture(arch).grids is not None:
+        raise SparsebenchError(
+            f"'{arch}' finds boxes: it has neither pooled features nor a classifier.",
+            "Run it on a task of boxes (see docs/detection.md).",
+        )
+
+
+def class_weight(arch: str) -> str:
+    """Name of the weight whose rows tell the number of classes."""
+    spec = find_architecture(arch)
+    return (
+        f"{spec.classifier}.weight" if spec.grids is None else f"{spec.classifier}.predict.0.weight"
+    )
+
+
+def classes_of(arch: str, rows: int) -> int:
+    """C of a network whose :func:`class_weight` has this many rows; below 1 where none has."""
+    grids = find_architecture(arch).grids
+    if grids is None:
+        return rows
+    boxes, odd = divmod(rows, len(grids.anchors[0]))
+    return 0 if odd else boxes - BOX_VALUES
 
 
 def prunable_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

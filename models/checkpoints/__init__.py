@@ -28,6 +28,7 @@ FORMATS = Registry(
         "compact": "sparsebench.models.checkpoints.compact:COMPACT",
         "efficientnet_lite": "sparsebench.models.checkpoints.efficientnet_lite:EFFICIENTNET_LITE",
         "deep_compression": "sparsebench.models.checkpoints.deep_compression:DEEP_COMPRESSION",
+        "darknet": "sparsebench.models.checkpoints.darknet:DARKNET",
         "onnx": "sparsebench.models.checkpoints.onnx_weights:ONNX",
         "acdc": "sparsebench.models.checkpoints.acdc:ACDC",
         "sparse_transfer": "sparsebench.models.checkpoints.sparse_transfer:SPARSE_TRANSFER",
@@ -39,6 +40,7 @@ FORMATS = Registry(
         "rigl": "sparsebench.models.checkpoints.rigl:RIGL",
         "mobilenet_v1": "sparsebench.models.checkpoints.mobilenet_v1:MOBILENET_V1",
         "timm_mobilenet": "sparsebench.models.checkpoints.timm_mobilenet:TIMM_MOBILENET",
+        "yolov5": "sparsebench.models.checkpoints.yolov5:YOLOV5",
         "state_dict": "sparsebench.models.checkpoints.state_dict:STATE_DICT",
     },
 )

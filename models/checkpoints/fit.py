@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
+from sparsebench.models.architectures import (
+    ARCHITECTURES,
+    build,
+    class_weight,
+    classes_of,
+    find_architecture,
+)
 from sparsebench.models.architectures.libraries import libraries_with
 from sparsebench.models.checkpoints import LoadedCheckpoint
 from sparsebench.models.checkpoints.layouts import our_architecture
@@ -213,8 +219,10 @@ def matching_architectures(
 def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """The architecture that a file just misses: nine tenths of its tensors or more agree."""
     for arch in ARCHITECTURES:
-        weight = state_dict.get(f"{classifier_name(arch)}.weight")
-        classes = int(weight.shape[0]) if weight is not None and weight.dim() == 2 else 1
+        weight = state_dict.get(class_weight(arch))
+        classes = (
+            classes_of(arch, int(weight.shape[0])) if weight is not None and weight.dim() else 1
+        )
         expected = expected_of(arch, max(classes, 1))
         agree = sum(n in state_dict and state_dict[n].shape == t.shape for n, t in expected.items())
         if agree >= _NEARLY * max(len(expected), len(state_dict)):
@@ -223,16 +231,18 @@ def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
 
 
 def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int:
-    name = f"{classifier_name(arch)}.weight"
+    name = class_weight(arch)
     weight = state_dict.get(name)
-    if weight is None or weight.dim() != 2 or weight.shape[0] < 1:
+    dims = 2 if find_architecture(arch).grids is None else 4
+    classes = 0 if weight is None or not weight.dim() else classes_of(arch, int(weight.shape[0]))
+    if weight is None or weight.dim() != dims or classes < 1:
         raise SparsebenchError(
-            f"'{path}' holds no classifier of a {arch} ('{name}', a matrix); "
+            f"'{path}' holds no classifier of a {arch} ('{name}'); "
             f"it holds {_first(list(state_dict))}.{naming_of(state_dict)}",
             "Check the architecture in the backbone's name, and save the whole classifier. "
             f"{OTHERS}",
         )
-    return int(weight.shape[0])
+    return classes
 
 
 def _first(items: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sparsebench.models.architectures import ARCHITECTURES, build, prunable_layers
+from sparsebench.models.architectures import build, classifiers, prunable_layers
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile, damaged
 from sparsebench.models.errors import SparsebenchError
@@ -51,11 +51,11 @@ def read_onnx(path: Path) -> tuple[str, dict[str, Tensor]]:
             "Take the file of the pruned, unquantized network.",
         )
     layers = _weighted(path, model)
-    candidates = [arch for arch in ARCHITECTURES if _fits(arch, layers)]
+    candidates = [arch for arch in classifiers() if _fits(arch, layers)]
     if not candidates:
         raise SparsebenchError(
             f"'{path}' holds {len(layers)} layers that are those of no known architecture.",
-            f"Known: {', '.join(ARCHITECTURES)}.",
+            f"Known: {', '.join(classifiers())}.",
         )
     for arch in candidates:
         module = _filled(arch, layers)

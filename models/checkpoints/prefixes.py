@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sparsebench.models.architectures import ARCHITECTURES, build, classifier_name
+from sparsebench.models.architectures import ARCHITECTURES, build, class_weight, classifier_name
 from sparsebench.models.checkpoints.entries import AVERAGED, RAW, is_average
 from sparsebench.models.checkpoints.layouts import with_one_head
 from sparsebench.models.errors import SparsebenchError
@@ -86,7 +86,7 @@ def settled(
         return all(g is not None and g.shape == body[n].shape for n, g in given.items())
 
     found = [prefix for prefix in prefixes if holds(prefix)]
-    if not found or (found == [""] and f"{head}.weight" in tensors):
+    if not found or (found == [""] and class_weight(arch) in tensors):
         return dict(tensors), {}
     prefix, copies = _one_of(found, entry, path)
     mine = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)} \
@@ -94,13 +94,13 @@ def settled(
     rest = {n: t for n, t in tensors.items() if prefix and not n.startswith(prefix)}
     outside = [n for n in rest if not any(n.startswith(other) for other in copies if other)]
     said = {"prefix": f"'{prefix}' dropped"} if prefix else {}
-    if f"{head}.weight" not in mine:
+    if class_weight(arch) == f"{head}.weight" and f"{head}.weight" not in mine:
         width = expected_of(arch, 1)[f"{head}.weight"].shape[1]
         _take_head(mine, rest, outside, head, width, said)
     strange = [
         n for n in outside if n in rest and tensors[n].dim() > 1 and not _BESIDE.fullmatch(n)
     ]
-    if strange and f"{head}.weight" in mine:
+    if strange and class_weight(arch) in mine:
         raise SparsebenchError(
             f"'{path}' holds a {arch} behind '{prefix}' and more beside it "
             f"({', '.join(strange[:3])}), which may change what it computes.",

@@ -27,6 +27,13 @@ _BESIDE_WEIGHTS = re.compile(
     r"|argparse\.Namespace"
     r"|numpy\.(_?core\.multiarray\.scalar|dtype)|_codecs\.encode"
 )
+# YOLOv5's files are pickled models. Where one of these classes is named, the modules' own are read
+# as what holds tensors under names, and nothing of them is run.
+_PICKLED_MODEL = re.compile(r"((yolov5\.)?models\.yolo|ultralytics\.nn\.tasks)\.\w*Model")
+_OF_MODELS = re.compile(
+    r"(models|utils|yolov5|ultralytics|torch\.nn\.modules|pathlib|datetime)(\.[A-Za-z_]\w*)+"
+    r"|(builtins|__builtin__)\.(set|slice)"
+)
 # A legacy file starts with four pickles: magic, protocol, system, and the object.
 _LEGACY_PICKLES = 4
 # A step of a pickle takes a microsecond and makes a hundred bytes at most; what holds tensors
@@ -51,15 +58,28 @@ class Placeholder:
         pass
 
 
+class KeptState(Placeholder):
+    """Stands for a module of a pickled model: keeps what it held, does nothing."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
 def load_plain(path: Path) -> Any:
     """What ``torch.load`` returns, with placeholders for what stands beside the weights.
+
+    A model that was pickled whole becomes a mapping of its tensors by their names.
 
     Raises:
         SparsebenchError: the file names other code, or tensors are not what they claim.
         Exception: the file is damaged; torch raises almost anything then.
     """
-    names = [name for name in _globals(path) if _BESIDE_WEIGHTS.fullmatch(name)]
-    inert: list[Any] = [(Placeholder, name) for name in names]
+    named = _globals(path)
+    inert: list[Any] = [(Placeholder, name) for name in named if _BESIDE_WEIGHTS.fullmatch(name)]
+    if any(_PICKLED_MODEL.fullmatch(name) for name in named):
+        inert += [(KeptState, name) for name in named if _OF_MODELS.fullmatch(name)]
     try:
         with torch.serialization.safe_globals(inert), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats; what counts is said below
@@ -76,8 +96,49 @@ def load_plain(path: Path) -> Any:
             f"'{path}' is not a file that torch.save wrote, or it was altered since.",
             "Get it again, or save a state dict with torch.save(model.state_dict(), FILE).",
         ) from None
+    payload = _with_tensors(payload)
     _refuse_odd_tensors(path, payload)
     return payload
+
+
+def _with_tensors(payload: Any) -> Any:
+    """A payload whose pickled models, at its first two levels, are mappings of tensors."""
+    if isinstance(payload, KeptState):
+        return _tensors_of(payload)
+    if type(payload) is dict:
+        return {
+            key: _tensors_of(value) if isinstance(value, KeptState) else value
+            for key, value in payload.items()
+        }
+    return payload
+
+
+def _tensors_of(module: KeptState) -> dict[str, Tensor]:
+    """Parameters and buffers of a pickled module under their dotted names.
+
+    A module that stands in two places is named at the first one: else a small file could ask for
+    endless names.
+    """
+    found: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Any]] = [("", module)]
+    seen: set[int] = set()
+    while waiting:
+        prefix, one = waiting.pop()
+        state = one.state if isinstance(one, KeptState) else None
+        if not isinstance(state, Mapping) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in _items(state, kind):
+                if isinstance(tensor, Tensor):
+                    found[f"{prefix}{name}"] = tensor.detach()
+        waiting += [(f"{prefix}{n}.", part) for n, part in reversed(_items(state, "_modules"))]
+    return found
+
+
+def _items(state: Mapping[Any, Any], kind: str) -> list[tuple[str, Any]]:
+    held = state.get(kind)
+    return [(str(n), value) for n, value in held.items()] if isinstance(held, Mapping) else []
 
 
 def _globals(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsebench.models.detection.grids import BOX_VALUES, FORMS
 from sparsebench.models.detection.maps import STRIDES
 
 WIDTH = 64
@@ -22,8 +23,6 @@ ANCHORS = 3
 """Boxes for each cell of a map."""
 PREDICTED = STRIDES[:2]
 """Strides of the maps that boxes are predicted on; the coarsest one is context alone."""
-BOX_VALUES = 5
-"""Of a box: x, y, width, height, presence; its classes follow."""
 
 
 class DetectionHead(nn.Module):
@@ -46,7 +45,7 @@ class DetectionHead(nn.Module):
             self.narrow = nn.ModuleList(_normed(c, width, 1) for c in channels)
             self.mix = nn.ModuleList(_normed(width, width, 3) for _ in PREDICTED)
             self.predict = nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in PREDICTED)
-        self.classes = classes
+        self.classes, self.strides, self.form = classes, PREDICTED, FORMS["light"]
 
     def prepare(self) -> None:
         """For training: presence begins rare (Lin et al., ICCV 2017, section 4.1), not at one half.
@@ -97,7 +96,7 @@ class Detector(nn.Module):
         head: None for a network that returns the maps themselves.
     """
 
-    def __init__(self, maps: nn.Module, head: DetectionHead | None = None) -> None:
+    def __init__(self, maps: nn.Module, head: nn.Module | None = None) -> None:
         super().__init__()
         self.maps, self.head, self.rows = maps, head, Rows()
 

@@ -33,13 +33,7 @@ def feature_maps(module: nn.Module, size: int, name: str) -> fx.GraphModule:
         SparsebenchError: the size is no multiple of the largest stride, the network cannot be
             traced, or has no map of one of the strides.
     """
-    most = STRIDES[-1]
-    if size % most:
-        below = max(most, size // most * most)
-        raise SparsebenchError(
-            f"Detection takes images whose side is a multiple of {most} px, not {size}.",
-            f"Take --size {below} or --size {below + most}.",
-        )
+    require_side(size)
     try:
         graph = _WholeLayers().trace(module)
         traced = fx.GraphModule(module, graph)
@@ -57,6 +51,21 @@ def feature_maps(module: nn.Module, size: int, name: str) -> fx.GraphModule:
                 f"'{name}' has no feature map of stride {stride} at {size} px.", _PLAIN
             )
     return _cut(traced, tuple(node for node in found.values() if node is not None))
+
+
+def require_side(size: int) -> None:
+    """Refuse a side of the input that is no multiple of the largest stride.
+
+    Raises:
+        SparsebenchError: it is none.
+    """
+    most = STRIDES[-1]
+    if size % most:
+        below = max(most, size // most * most)
+        raise SparsebenchError(
+            f"Detection takes images whose side is a multiple of {most} px, not {size}.",
+            f"Take --size {below} or --size {below + most}.",
+        )
 
 
 def map_channels(maps: nn.Module, size: int) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ DEFAULT = "zoo"
 _FILE = "sparsebench.models.sources.own_file:OWN_FILE"
 FILE_SUFFIXES = {
     ".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".net", ".onnx",
+    ".weights",
     # Not read; taken for files all the same, so that the right thing is said of them.
     ".pt2", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".pkl", ".msgpack",
 }  # fmt: skip

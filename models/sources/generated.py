@@ -51,6 +51,7 @@ def _card(name: BackboneName) -> Card:
         upstream_accuracy=None,
         upstream_data=None,
         trained=False,
+        num_classes=spec.classes,
         dense_partner=str(BackboneName(name.arch, "dense", 0.0, NAME)),
         notes=(
             "Random weights: only its speed means anything. " + METHODS.get(name.method, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.architectures import build, classifier_name
+from sparsebench.models.architectures import build, classifier_name, require_classifier
 from sparsebench.models.checkpoints import load_checkpoint
 from sparsebench.models.checkpoints.fit import check_statistics, check_values
 from sparsebench.models.errors import SparsebenchError
@@ -34,6 +34,7 @@ def first_weights(
         SparsebenchError: no such backbone, weights of another architecture, or none that a
             trained network can have.
     """
+    require_classifier(arch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = build(arch, len(classes))

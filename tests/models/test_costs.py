@@ -6,17 +6,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
-from sparsebench.models.architectures import ARCHITECTURES, build, find_architecture
+from sparsebench.models.architectures import build, classifiers, find_architecture
 from sparsebench.models.costs import bytes_ratio, count_costs, flops_ratio, total_cost
 from sparsebench.models.errors import SparsebenchError
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", [*classifiers(), "yolov3", "yolov5n"])
 def test_multiplications_agree_with_torch_s_own_counter(arch: str) -> None:
     module = build(arch).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.zeros(1, 3, 96, 80))
-    total = total_cost(count_costs(module, (3, 96, 80)))
+        module(torch.zeros(1, 3, 96, 64))
+    total = total_cost(count_costs(module, (3, 96, 64)))
     assert 2 * total.macs == counter.get_total_flops()
 
 

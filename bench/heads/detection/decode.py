@@ -1,7 +1,7 @@
 """From raw predictions to boxes: outside every engine's graph, and outside its clock.
 
-A cell's centre lies within one and a half cells of its middle, as neighbours answer for a box
-too; its size is the anchor's times an exponential (YOLOv3). The score is presence times class.
+What a raw value means is the architecture's form (:mod:`sparsebench.models.detection.grids`). The
+score is presence times class.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from sparsebench.models.detection.head import ANCHORS, BOX_VALUES
+from sparsebench.models.detection.grids import BOX_VALUES, FORMS, Form
+from sparsebench.models.detection.head import ANCHORS
 
+LIGHT = FORMS["light"]
 LEAST_SCORE = 0.01
 BEFORE_NMS = 1000
 NMS_IOU = 0.5
@@ -38,13 +40,15 @@ class Found:
     labels: Tensor
 
 
-def by_anchor(raw: Tensor) -> Tensor:
+def by_anchor(raw: Tensor, anchors: int = ANCHORS) -> Tensor:
     """A map's raw predictions ``[N, k * (5 + C), H, W]`` as ``[N, k, H, W, 5 + C]``."""
     count, _, height, width = raw.shape
-    return raw.view(count, ANCHORS, -1, height, width).permute(0, 1, 3, 4, 2)
+    return raw.view(count, anchors, -1, height, width).permute(0, 1, 3, 4, 2)
 
 
-def corners(raw: Tensor, column: Tensor, row: Tensor, anchor: Tensor, stride: int) -> Tensor:
+def corners(
+    raw: Tensor, column: Tensor, row: Tensor, anchor: Tensor, stride: int, form: Form = LIGHT
+) -> Tensor:
     """Corners x1, y1, x2, y2 ``[..., 4]``, input pixels, of raw values ``[..., 4]`` and more.
 
     Args:
@@ -53,30 +57,38 @@ def corners(raw: Tensor, column: Tensor, row: Tensor, anchor: Tensor, stride: in
         row: of the cell.
         anchor: width and height, input pixels.
         stride: of the map.
+        form: the formula.
     """
-    cell = torch.stack([column, row], -1).to(raw.dtype)
-    middle = (cell - 1 + 3 * torch.sigmoid(raw[..., :2])) * stride
-    half = anchor * torch.exp(raw[..., 2:4].clamp(max=_LARGEST)) / 2
+    cell, over = torch.stack([column, row], -1).to(raw.dtype), form.over
+    middle = (cell - over + (1 + 2 * over) * torch.sigmoid(raw[..., :2])) * stride
+    sides = raw[..., 2:4]
+    if form.exponential:
+        half = anchor * torch.exp(sides.clamp(max=_LARGEST)) / 2
+    else:
+        half = anchor * (2 * torch.sigmoid(sides)) ** 2 / 2
     return torch.cat([middle - half, middle + half], -1)
 
 
-def decode(raw: Sequence[Tensor], anchors: Tensor, strides: Sequence[int]) -> list[Found]:
+def decode(
+    raw: Sequence[Tensor], anchors: Tensor, strides: Sequence[int], form: Form = LIGHT
+) -> list[Found]:
     """Boxes of each image, after non-maximum suppression within each class.
 
     Args:
         raw: predictions ``[N, k * (5 + C), H, W]`` of each map.
         anchors: widths and heights ``[maps, k, 2]``, input pixels.
         strides: of the maps.
+        form: the formula of their boxes.
 
     Returns:
         At most :data:`MOST` boxes for each image, in input pixels, cut at the input's edges.
     """
     boxes, scores = [], []
     for one, sizes, stride in zip(raw, anchors, strides, strict=True):
-        values = by_anchor(one)
+        values = by_anchor(one, len(sizes))
         height, width = values.shape[2:4]
         row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        found = corners(values, column, row, sizes[:, None, None], stride)
+        found = corners(values, column, row, sizes[:, None, None], stride, form)
         boxes.append(found.clamp(0, stride * width).flatten(1, 3))
         sure = torch.sigmoid(values[..., 4:5]) * torch.sigmoid(values[..., BOX_VALUES:])
         scores.append(sure.flatten(1, 3))

@@ -14,16 +14,20 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
-from sparsebench.bench.heads.detection.decode import by_anchor, corners
+from sparsebench.bench.heads.detection.decode import LIGHT, by_anchor, corners
 from sparsebench.bench.heads.detection.targets import Answers
-from sparsebench.models.detection.head import BOX_VALUES
+from sparsebench.models.detection.grids import BOX_VALUES, Form
 
 BOX, PRESENCE, CLASS = 2.0, 1.0, 0.5
 """Weights of the three parts."""
 
 
 def detection_loss(
-    raw: Sequence[Tensor], found: Sequence[Answers], anchors: Tensor, strides: Sequence[int]
+    raw: Sequence[Tensor],
+    found: Sequence[Answers],
+    anchors: Tensor,
+    strides: Sequence[int],
+    form: Form = LIGHT,
 ) -> Tensor:
     """The loss of a batch, a scalar; each part is a mean over the answering cells.
 
@@ -32,6 +36,7 @@ def detection_loss(
         found: the answering cells of each map.
         anchors: widths and heights ``[maps, k, 2]``, input pixels.
         strides: of the maps.
+        form: the formula of their boxes.
     """
     total = raw[0].new_zeros(())
     count = max(1, sum(len(one.image) for one in found))
@@ -42,7 +47,7 @@ def detection_loss(
         if len(one.image):
             place = (one.image, one.anchor, one.row, one.column)
             mine = values[place]
-            boxes = corners(mine, one.column, one.row, sizes[one.anchor], stride)
+            boxes = corners(mine, one.column, one.row, sizes[one.anchor], stride, form)
             apart = generalized_box_iou_loss(boxes, one.box)
             wanted = functional.one_hot(one.label, mine.shape[-1] - BOX_VALUES).to(mine.dtype)
             kinds = functional.binary_cross_entropy_with_logits(

@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.heads.detection.decode import Found
 from sparsebench.bench.heads.detection.metric import mean_average_precisions, require_metric
-from sparsebench.bench.heads.detection.train import DetectionRecipe, TrainingBoxes, train_head
+from sparsebench.bench.heads.detection.train import (
+    DetectionRecipe,
+    TrainedHead,
+    TrainingBoxes,
+    train_head,
+)
 from sparsebench.bench.heads.fit import torch_threads
 from sparsebench.bench.records import DETECTION, Detections
 from sparsebench.bench.statistics.average_precision import Judged, judge
 from sparsebench.bench.tasks.detection.boxes import Boxes, BoxSplit, count_boxes
 from sparsebench.bench.workloads.scored import Scored, Scoring
 from sparsebench.models.cards import Letterbox
+from sparsebench.models.detection.predictors import Predictors
+from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.zoo.load import Backbone
+
+OWN = {"kind": "own", "trained_by": None}
+"""Of a record: the network's own head, as it came."""
 
 if TYPE_CHECKING:
     from sparsebench.bench.tasks.detection.task import DetectionTask
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
 
 def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Scored:
     """Train a head a seed on the training side's maps, and find the boxes of the test side.
+
+    A trained detector that tells as many classes apart as the task has is scored as it is.
 
     Args:
         features: side -> maps of each image as a row ``[n, D]``.
@@ -38,20 +51,26 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
     letterbox = cast(Letterbox, how.preprocessing)
     channels, classes = how.facts["channels"], len(task.classes)
     recipe = DetectionRecipe(epochs=how.settings.detection_epochs)
+    own = own_head(how.backbone, classes)
     with torch_threads(how.threads), how.clock.stage("head"):
         boxes = training_boxes(task.train, letterbox)
-        heads = [
-            train_head(
-                features["train"],
-                boxes,
-                channels=channels,
-                size=letterbox.size,
-                classes=classes,
-                seed=seed,
-                recipe=recipe,
-            )
-            for seed in how.seeds
-        ]
+        heads = (
+            [own] * len(how.seeds)
+            if own is not None
+            else [
+                train_head(
+                    features["train"],
+                    boxes,
+                    channels=channels,
+                    size=letterbox.size,
+                    classes=classes,
+                    seed=seed,
+                    recipe=recipe,
+                    arch=how.backbone.card.arch,
+                )
+                for seed in how.seeds
+            ]
+        )
     with torch_threads(how.threads), how.clock.stage("evaluate"):
         found = [
             in_images(head.find(features["test"], channels, letterbox.size), task.test, letterbox)
@@ -70,7 +89,9 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
         accuracy=tuple(score.of(task.metric) for score in scores),
         outcomes=outcomes,
         extra={
-            "head": {"kind": "yolo", **recipe.to_json(), "trained_by": "torch"},
+            "head": OWN
+            if own is not None
+            else {"kind": "yolo", **recipe.to_json(), "trained_by": "torch"},
             DETECTION: {
                 "map50": [score.map50 for score in scores],
                 "map50_95": [score.map50_95 for score in scores],
@@ -78,10 +99,25 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
                     name: [score.per_class.get(i) for score in scores]
                     for i, name in enumerate(task.classes)
                 },
-                "loss": [[head.losses[0], head.losses[-1]] for head in heads],
+                "loss": [[head.losses[0], head.losses[-1]] for head in heads if head.losses],
             },
         },
     )
+
+
+def own_head(backbone: Backbone | OnnxBackbone, classes: int) -> TrainedHead | None:
+    """A trained detector's own last layers with its anchors; None where a head is trained.
+
+    Args:
+        backbone: any.
+        classes: C of the task; as many as the detector has are taken for the same ones.
+    """
+    if isinstance(backbone, OnnxBackbone) or not backbone.card.trained:
+        return None
+    predictors = getattr(backbone.module, "head", None)
+    if not isinstance(predictors, Predictors) or predictors.classes != classes:
+        return None
+    return TrainedHead(predictors, predictors.get_buffer("anchors"), ())
 
 
 def training_boxes(split: BoxSplit, letterbox: Letterbox) -> TrainingBoxes:

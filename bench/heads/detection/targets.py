@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsebench.bench.heads.detection.anchors import overlap
+from sparsebench.models.detection.grids import FORMS, Form
 
 ALIKE = 0.4
-REACH = 1.0
-"""Cells between a centre and the middle of a neighbouring cell that still answers for it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ def answers(
     anchors: NDArray[np.float32],
     strides: Sequence[int],
     size: int,
+    form: Form = FORMS["light"],
 ) -> list[Answers]:
     """The answering cells of each map.
 
@@ -61,6 +61,7 @@ def answers(
         anchors: widths and heights ``[maps, k, 2]``, input pixels.
         strides: of the maps.
         size: side of the input, pixels.
+        form: the formula of the boxes, which tells how far off a cell may answer.
     """
     maps, count = anchors.shape[:2]
     alike = overlap(boxes[:, 2:] - boxes[:, :2], anchors.reshape(-1, 2))
@@ -69,9 +70,17 @@ def answers(
         good[np.arange(len(boxes)), alike.argmax(1)] = True
     good = good.reshape(len(boxes), maps, count)
     return [
-        _of_map(images, boxes, labels, good[:, level], stride, size // stride)
+        _of_map(images, boxes, labels, good[:, level], stride, size // stride, reach(form))
         for level, stride in enumerate(strides)
     ]
+
+
+def reach(form: Form) -> float:
+    """Cells between a centre and the middle of a cell that still answers for it.
+
+    Half of what the formula could reach beyond its cell, since that is reached at infinity only.
+    """
+    return 0.5 + form.over / 2
 
 
 def _of_map(
@@ -81,6 +90,7 @@ def _of_map(
     good: NDArray[np.bool_],
     stride: int,
     side: int,
+    most: float,
 ) -> Answers:
     which, anchor = np.nonzero(good)
     centre = (boxes[which, :2] + boxes[which, 2:]) / 2 / stride
@@ -88,7 +98,7 @@ def _of_map(
     found = []
     for across, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
         cell = own + np.array([across, down])
-        near = np.abs(cell + 0.5 - centre).max(1) <= REACH
+        near = np.abs(cell + 0.5 - centre).max(1) <= most
         inside = (cell >= 0).all(1) & (cell < side).all(1)
         taken = inside & (near | (across == down == 0))
         found.append((which[taken], anchor[taken], cell[taken, 1], cell[taken, 0]))

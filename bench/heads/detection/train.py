@@ -24,6 +24,7 @@ from sparsebench.models.detection.head import (
     from_rows,
     map_shapes,
 )
+from sparsebench.models.detection.predictors import Predictors, new_head
 from sparsebench.models.errors import SparsebenchError
 
 Rows = NDArray[np.float32]
@@ -74,17 +75,17 @@ class TrainingBoxes:
     corners: Sequence[NDArray[np.float32]]
     labels: Sequence[NDArray[np.int64]]
 
-    def anchors(self) -> NDArray[np.float32]:
+    def anchors(self, maps: int = len(PREDICTED)) -> NDArray[np.float32]:
         """Anchors ``[maps, k, 2]``: the smallest for the finest map."""
         sizes = np.concatenate([c[:, 2:] - c[:, :2] for c in self.corners])
-        return anchor_sizes(sizes, len(PREDICTED) * ANCHORS).reshape(len(PREDICTED), ANCHORS, 2)
+        return anchor_sizes(sizes, maps * ANCHORS).reshape(maps, ANCHORS, 2)
 
 
 @dataclass(frozen=True)
 class TrainedHead:
     """A head, its anchors ``[maps, k, 2]`` in input pixels, and each epoch's mean loss."""
 
-    head: DetectionHead
+    head: DetectionHead | Predictors
     anchors: Tensor
     losses: tuple[float, ...]
 
@@ -94,7 +95,8 @@ class TrainedHead:
         with torch.inference_mode():
             for start in range(0, len(rows), 32):
                 part = torch.from_numpy(np.array(rows[start : start + 32]))
-                found += decode(self.head(from_rows(part, shapes)), self.anchors, PREDICTED)
+                raw = self.head(from_rows(part, shapes))
+                found += decode(raw, self.anchors, self.head.strides, self.head.form)
         return found
 
 
@@ -107,6 +109,7 @@ def train_head(
     classes: int,
     seed: int,
     recipe: DetectionRecipe | None = None,
+    arch: str | None = None,
 ) -> TrainedHead:
     """Train one head; the same seed on as many threads gives the same one.
 
@@ -118,14 +121,14 @@ def train_head(
         classes: C.
         seed: of the initial weights and of the order of images.
         recipe: None for the defaults.
+        arch: whose maps they are; a detector's own last layers are trained, else the light head.
 
     Raises:
         SparsebenchError: the loss is no finite number any more.
     """
     recipe = recipe or DetectionRecipe()
-    head = DetectionHead(channels, classes, width=recipe.width, seed=seed)
-    head.prepare()
-    anchors = torch.from_numpy(boxes.anchors())
+    head = new_head(arch, channels, classes, width=recipe.width, seed=seed)
+    anchors = torch.from_numpy(boxes.anchors(len(head.strides)))
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True
     )
@@ -140,9 +143,8 @@ def train_head(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step, steps)
             maps = from_rows(torch.from_numpy(np.array(rows[np.sort(chosen)])), shapes)
-            loss = detection_loss(
-                head(maps), _answers(boxes, np.sort(chosen), anchors, size), anchors, PREDICTED
-            )
+            found = _answers(boxes, np.sort(chosen), anchors, size, head)
+            loss = detection_loss(head(maps), found, anchors, head.strides, head.form)
             if not torch.isfinite(loss):
                 raise SparsebenchError(
                     "Training the detection head diverged: the loss is not finite "
@@ -159,8 +161,15 @@ def train_head(
     return TrainedHead(head.eval(), anchors, tuple(losses))
 
 
-def _answers(boxes: TrainingBoxes, chosen: NDArray[np.int64], anchors: Tensor, size: int) -> Any:
+def _answers(
+    boxes: TrainingBoxes,
+    chosen: NDArray[np.int64],
+    anchors: Tensor,
+    size: int,
+    head: DetectionHead | Predictors,
+) -> Any:
     corners = [boxes.corners[i] for i in chosen]
     images = np.repeat(np.arange(len(chosen)), [len(one) for one in corners])
     labels = np.concatenate([boxes.labels[i] for i in chosen])
-    return answers(images, np.concatenate(corners), labels, anchors.numpy(), PREDICTED, size)
+    boxed, sizes = np.concatenate(corners), anchors.numpy()
+    return answers(images, boxed, labels, sizes, head.strides, size, head.form)

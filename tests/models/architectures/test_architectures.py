@@ -11,6 +11,7 @@ from sparsebench.models.architectures import (
     ARCHITECTURES,
     build,
     classifier_name,
+    classifiers,
     feature_dim,
     feature_extractor,
     find_architecture,
@@ -19,7 +20,7 @@ from sparsebench.models.architectures import (
 from sparsebench.models.errors import UnknownNameError
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", classifiers())
 def test_the_features_are_what_the_classifier_reads(arch: str) -> None:
     torch.manual_seed(0)
     module = build(arch, num_classes=7).eval()
@@ -37,7 +38,7 @@ def test_the_features_are_what_the_classifier_reads(arch: str) -> None:
             assert torch.equal(classifier(features), logits)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", classifiers())
 def test_the_extractor_shares_the_weights_under_their_names(arch: str) -> None:
     module = build(arch, num_classes=3)
     extractor = feature_extractor(module, arch)
@@ -48,7 +49,7 @@ def test_the_extractor_shares_the_weights_under_their_names(arch: str) -> None:
     assert isinstance(module.get_submodule(classifier_name(arch)), nn.Linear)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", classifiers())
 def test_prunable_layers_end_with_the_classifier_and_are_in_order(arch: str) -> None:
     layers = prunable_layers(build(arch))
     names = list(layers)
