@@ -53,8 +53,8 @@ def write(path: Path, layers: list[Layer]) -> dict[int, list[NDArray[np.float32]
             shape = (filters, before, size, size)
             spread = np.float32((2 / (before * size**2)) ** 0.5)
             weight: NDArray[np.float32] = rng.standard_normal(shape, np.float32) * spread
-            small = rng.uniform(-0.1, 0.1, (3, filters)).astype(np.float32)
-            variance = rng.uniform(0.5, 1.5, filters).astype(np.float32)
+            small = np.asarray(rng.uniform(-0.1, 0.1, (3, filters)), np.float32)
+            variance = np.asarray(rng.uniform(0.5, 1.5, filters), np.float32)
             parts = [small[0]] if last else [small[0], 1 + small[1], small[2], variance]
             values[number] = [*parts, weight]
             before = filters
