@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_sparsebench.runs import STATE, SparseResult, find_cell, run_once
+from pytest_sparsebench.runs import STATE, SparseResult, find_cell, run_once, score_word
 
 KEY = "sparsebench"
 
@@ -162,16 +162,17 @@ def judged(
     name = f"{info['backbone']} on {info['engine']['name']}"
     if max_accuracy_loss is not None:
         change, ends = info["accuracy_change"], info["accuracy_change_ci95"]
+        word = score_word(info.get("metric"))
         asked = f"{max_accuracy_loss:g} are allowed"
         if change is None:
-            broken.append(f"{name}: its accuracy change against a dense baseline is not known")
+            broken.append(f"{name}: its {word} change against a dense baseline is not known")
         elif ends is None:
-            unknown.append(f"{name}: inconclusive, its accuracy change has no interval; {asked}")
+            unknown.append(f"{name}: inconclusive, its {word} change has no interval; {asked}")
         elif ends[1] < -max_accuracy_loss:
-            broken.append(f"{name} loses {-change:.2f} points of accuracy; {asked}")
+            broken.append(f"{name} loses {-change:.2f} points of {word}; {asked}")
         elif ends[0] < -max_accuracy_loss:
             unknown.append(
-                f"{name}: inconclusive, its accuracy changes by {change:+.2f} points "
+                f"{name}: inconclusive, its {word} changes by {change:+.2f} points "
                 f"({ends[0]:+.2f} to {ends[1]:+.2f}); {asked}"
             )
     if min_speedup is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_sparsebench.runs import STATE, SparseResult, sparsebench
+from pytest_sparsebench.runs import STATE, SparseResult, score_word, sparsebench
 
 KEY = "sparsebench"
 FIXTURE = "sparse_benchmark"
@@ -118,7 +118,9 @@ class Guards:
 
 def table(recorded: Mapping[str, SparseResult]) -> list[str]:
     """Lines with the median time, speed-up, accuracy and change of each benchmark."""
-    rows = [("name", "median", "speed-up", "accuracy", "change", "verdict")]
+    words = dict.fromkeys(score_word(one.info.get("metric")) for one in recorded.values())
+    title = " or ".join(words) or score_word(None)
+    rows = [("name", "median", "speed-up", title, "change", "verdict")]
     for nodeid, result in recorded.items():
         info = result.info
         rows.append(

@@ -176,6 +176,7 @@ def _result(folder: Path, record: dict[str, Any]) -> SparseResult:
         "total": total.get("median"),
         "total_ci95": total.get("ci95"),
         "verdict": comparison.get("verdict"),
+        "metric": record["task"].get("metric"),
         "accuracy": accuracy.get("mean"),
         "accuracy_ci95": accuracy.get("ci95"),
         "accuracy_change": change.get("mean"),
@@ -193,3 +194,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def score_word(metric: str | None) -> str:
+    """What a task's score is called: ``mAP50`` of boxes, else ``accuracy``."""
+    if metric is None or not metric.startswith("map"):
+        return "accuracy"
+    return metric.replace("map", "mAP").replace("_", "-")

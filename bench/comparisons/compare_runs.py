@@ -52,6 +52,7 @@ class ComparedCell:
         accuracy_change: percentage points, B minus A.
         status: "ok" or "failed".
         reason: why it is not ok, or what to know about it.
+        metric: that the change is one of; None where unknown.
     """
 
     cell: str
@@ -61,6 +62,7 @@ class ComparedCell:
     accuracy_change: Delta | None
     status: str = "ok"
     reason: str | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -298,4 +300,5 @@ def _cell(
         accuracy_change=change,
         status="failed" if failed else "ok",
         reason=reason,
+        metric=record.task.metric,
     )

@@ -15,6 +15,7 @@ from filelock import FileLock
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Record
+from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.workloads import described, workload_of
 from sparsebench.bench.workloads.workload import Sizes
 from sparsebench.models.cache import cache_dir
@@ -144,18 +145,19 @@ def earlier_path(fingerprint: str) -> Path:
     return cache_dir("forecast") / f"{fingerprint}.v1.json"
 
 
-def key_of(plan: Plan, cell: Cell, task: str) -> Key:
+def key_of(plan: Plan, cell: Cell, task: str, on: TaskKind = CLASSIFICATION) -> Key:
     """The key of a planned cell.
 
     Args:
         plan: the resolved plan.
         cell: one of its cells.
         task: what the task is called, without a limit's suffix.
+        on: what kind of task it is.
     """
     kind = workload_of(cell.workload)
     return Key(
         cell.workload, cell.backbone, cell.engine, cell.device, cell.precision, cell.threads,
-        cell.batch_size, cell.size, task, _how(kind.counted, kind.recorded(plan, cell)),
+        cell.batch_size, cell.size, task, _how(kind.counted, kind.recorded_on(plan, cell, on)),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from sparsebench.bench.plan.obstacles import to_fetch
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.tasks.naming import distinct_names
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.workload import Sizes
@@ -77,24 +78,38 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
     sizes = {name: _sizes(name, plan, say) for name in plan.tasks}
     return Forecast(
         tuple(
-            (cell, predict(plan, cell, *size, names[cell.task], earlier) if size else Prediction())
+            (
+                cell,
+                predict(plan, cell, *size[:2], names[cell.task], earlier, size[2])
+                if size
+                else Prediction(),
+            )
             for cell in expand(plan)
             for size in (sizes[cell.task],)
         )
     )
 
 
-def _sizes(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[int, int] | None:
-    """Training and test images; of a task that is not here None: a forecast fetches nothing."""
+def _sizes(name: str, plan: Plan, say: Callable[[str], None]) -> tuple[int, int, TaskKind] | None:
+    """Training and test images, and the kind of task.
+
+    None of a task that is not here: a forecast fetches nothing.
+    """
     if to_fetch(name, plan):
         return None
     say(f"opening {name}")
     task = open_task(name, **plan.task_options)
-    return len(task.train), len(task.test)
+    return len(task.train), len(task.test), task.kind
 
 
 def predict(
-    plan: Plan, cell: Cell, train: int, test: int, task: str, earlier: Earlier
+    plan: Plan,
+    cell: Cell,
+    train: int,
+    test: int,
+    task: str,
+    earlier: Earlier,
+    on: TaskKind = CLASSIFICATION,
 ) -> Prediction:
     """Predict one cell.
 
@@ -105,12 +120,13 @@ def predict(
         test: test images.
         task: what the task is called, without a limit's suffix.
         earlier: what was measured on this machine.
+        on: what kind of task it is.
     """
-    runs = earlier.runs.get(key_of(plan, cell, task))
+    runs = earlier.runs.get(key_of(plan, cell, task, on))
     if not runs:
         return Prediction()
     kind = workload_of(cell.workload)
-    work = kind.work(kind.recorded(plan, cell), Sizes(train, test, len(plan.seeds)))
+    work = kind.work(kind.recorded_on(plan, cell, on), Sizes(train, test, len(plan.seeds)))
     grown = [_growth(run, work) for run in runs]
     spent = median(run.spent + more for run, more in zip(runs, grown, strict=True))
     once = median(run.once + run.around for run in runs)
@@ -126,7 +142,7 @@ def launch_seconds(
 ) -> list[float | None]:
     """What each of these cells of a task will add to one launch; None where it is unknown."""
     sizes, name = (len(task.train), len(task.test)), task.name.removesuffix(f":{plan.limit}")
-    whole = [predict(plan, cell, *sizes, name, earlier).whole for cell in cells]
+    whole = [predict(plan, cell, *sizes, name, earlier, task.kind).whole for cell in cells]
     return [None if seconds is None else seconds / plan.repeats for seconds in whole]
 
 

@@ -182,6 +182,7 @@ def _verdict(
         p=p,
         effect=effect,
         accuracy_change=loss,
+        metric=now.accuracy.metric if now.accuracy else None,
         reasons=tuple(findings.broken),
         unknown=tuple(findings.unknown),
         moved=what_moved(cell.facts, now) if slower else (),

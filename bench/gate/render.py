@@ -11,21 +11,25 @@ from sparsebench.bench.gate.report import BLIND, CANNOT_TELL, CellVerdict, GateR
 from sparsebench.bench.gate.words import details, headline, line_of, spoken_of
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.table import Column, Entry, Line, Table, markdown
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+ACCURACY = "accuracy (pp)"
 _COLUMNS = (
     Column("cell"), Column("verdict"), Column("before", True), Column("now", True),
-    Column("change (95% CI)", True), Column("MDE", True), Column("accuracy (pp)", True),
+    Column("change (95% CI)", True), Column("MDE", True),
 )  # fmt: skip
 _TONES = {BLIND: "inconclusive", "better": "better", "new": "new"}
 
 
 def verdict_table(verdicts: Iterable[CellVerdict], report: GateReport, title: str = "") -> Table:
     """One line a cell; under a title that names workload and task the cells leave them out."""
-    lines = []
+    lines, metrics = [], []
     for verdict in verdicts:
+        if verdict.accuracy_change is not None:
+            metrics.append(verdict.metric)
         line, bad = line_of(verdict), report.fails(verdict)
         change, _, spread = line.change.partition(" ")
         entries = (
@@ -35,7 +39,8 @@ def verdict_table(verdicts: Iterable[CellVerdict], report: GateReport, title: st
             Entry(line.accuracy),
         )  # fmt: skip
         lines.append(Line(entries))
-    return Table(title, _COLUMNS, tuple(lines))
+    accuracy = Column(worded(ACCURACY, word_of(metrics)), True)
+    return Table(title, (*_COLUMNS, accuracy), tuple(lines))
 
 
 def terminal_report(report: GateReport, baseline: Path) -> list[Table | RenderableType]:

@@ -65,6 +65,7 @@ class CellVerdict:
         p: of no change, adjusted for the number of cells.
         effect: smallest change that counts for this cell.
         accuracy_change: percentage points against the baseline.
+        metric: that it is a change of; None where there is none.
         reasons: what is wrong, as sentences.
         unknown: what cannot be told, as sentences.
         moved: what moved, of a cell that got slower.
@@ -81,6 +82,7 @@ class CellVerdict:
     p: float | None = None
     effect: float | None = None
     accuracy_change: Interval | None = None
+    metric: str | None = None
     reasons: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()

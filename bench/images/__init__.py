@@ -1,7 +1,13 @@
 """Images in memory for training: decoded once, cut and mirrored again in every epoch."""
 
 from sparsebench.bench.images.augment import Crop, random_crops
-from sparsebench.bench.images.batches import Source, augmented_batches, centred_batches
+from sparsebench.bench.images.batches import (
+    Source,
+    augmented_batches,
+    centred_batches,
+    placed_batches,
+)
+from sparsebench.bench.images.letterbox import Placement, placed_boxes
 from sparsebench.bench.images.on_device import (
     DevicePictures,
     device_augmented_batches,
@@ -15,6 +21,7 @@ __all__ = [
     "Crop",
     "DevicePictures",
     "PictureStore",
+    "Placement",
     "ResizedPictures",
     "Source",
     "Subset",
@@ -23,6 +30,8 @@ __all__ = [
     "decode_resized",
     "device_augmented_batches",
     "device_centred_batches",
+    "placed_batches",
+    "placed_boxes",
     "random_crops",
     "send",
 ]

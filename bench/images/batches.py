@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images.augment import cut, random_crops
-from sparsebench.bench.images.decode import PictureWriter
-from sparsebench.models.cards import Preprocessing
+from sparsebench.bench.images.decode import LetterboxWriter, PictureWriter, writer_of
+from sparsebench.bench.images.letterbox import Placement, random_placements
+from sparsebench.models.cards import Letterbox, Preprocessing
 
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 _AHEAD = 2
@@ -77,6 +78,45 @@ def augmented_batches(
     return _ahead(parts, preprocessing.size, fill, workers, clock, "augment")
 
 
+def placed_batches(
+    source: Source,
+    preprocessing: Letterbox,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    workers: int = 1,
+    clock: StageClock | None = None,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[Placement]]]:
+    """One epoch in random order, each whole image resized, placed and mirrored at random.
+
+    Arguments as :func:`augmented_batches`.
+
+    Yields:
+        Positions ``[n]`` in `source`, images ``[n, 3, size, size]``, float32, and where each
+        of them lies in its input.
+    """
+    drawn = drawn_parts(len(source), batch_size, seed=seed, epoch=epoch)
+    writer = LetterboxWriter(preprocessing)
+    places = [
+        random_placements(
+            np.array([source[int(i)].shape[:2] for i in part], np.int32),
+            preprocessing.size,
+            generator,
+        )
+        for part, generator in drawn
+    ]
+
+    def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
+        for index, placement, place in zip(part.tolist(), places[number], out, strict=True):
+            writer.write_placed(source[index], placement, place)
+
+    parts = [part for part, _ in drawn]
+    made = _ahead(parts, preprocessing.size, fill, workers, clock, "augment")
+    for (indices, images), placements in zip(made, places, strict=True):
+        yield indices, images, placements
+
+
 def centred_batches(
     source: Source,
     preprocessing: Preprocessing,
@@ -86,12 +126,12 @@ def centred_batches(
     clock: StageClock | None = None,
     into: Sequence[NDArray[np.float32]] | None = None,
 ) -> Iterator[Batch]:
-    """All images in order, each cut in the middle: what the evaluation sees.
+    """All images in order, each cut in the middle (or letterboxed): what the evaluation sees.
 
     Arguments and yield as :func:`augmented_batches`; busy ``decode``. `into` as in
     :func:`sparsebench.bench.images.decode.decoded_batches`.
     """
-    writer = PictureWriter(preprocessing)
+    writer = writer_of(preprocessing)
 
     def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
         for index, place in zip(part.tolist(), out, strict=True):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.images.letterbox import Placement
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Letterbox, Preprocessing
 from sparsebench.models.cpus import usable_cpus
@@ -73,11 +74,7 @@ def decoded_batches(
     # At small batches several must be under way to keep every thread at work.
     if into is None:
         ahead = max(1, ahead, -(-2 * workers // batch_size))
-    writer = (
-        LetterboxWriter(preprocessing)
-        if isinstance(preprocessing, Letterbox)
-        else PictureWriter(preprocessing)
-    )
+    writer = writer_of(preprocessing)
     per_job = min(_MOST_PER_JOB, max(1, batch_size // (2 * workers)))
     starts = iter(range(0, len(task.split(split)), batch_size))
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
@@ -149,7 +146,11 @@ class PictureWriter:
             picture: RGB.
             out: ``[3, size, size]``, float32; overwritten.
         """
-        self.write_pixels(resized_pixels(picture, self.resize, self.interpolation), out)
+        self.write_pixels(self.resized(picture), out)
+
+    def resized(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """An RGB image at the network's scale ``[H, W, 3]``, uint8: its short side is `resize`."""
+        return resized_pixels(picture, self.resize, self.interpolation)
 
     def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Cut out the middle and normalise an image that is resized already.
@@ -178,14 +179,42 @@ class LetterboxWriter(PictureWriter):
         super().__init__(preprocessing)
         self._place = preprocessing.place
 
-    def write(self, picture: Image.Image, out: NDArray[np.float32]) -> None:
-        """As :meth:`PictureWriter.write`; around the image lies the mean, which is 0."""
-        _, left, top, width, height = self._place(*picture.size)
-        pixels = resample(np.array(picture), height, width, self.interpolation)
+    def resized(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """An RGB image at the network's scale ``[H, W, 3]``, uint8: it just fits."""
+        _, _, _, width, height = self._place(*picture.size)
+        return resample(np.array(picture), height, width, self.interpolation)
+
+    def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+        """As :meth:`PictureWriter.write_pixels`; around the image lies the mean, which is 0."""
+        height, width = pixels.shape[:2]
+        self.put(pixels, (self.size - width) // 2, (self.size - height) // 2, out)
+
+    def write_placed(
+        self, pixels: NDArray[np.uint8], placement: Placement, out: NDArray[np.float32]
+    ) -> None:
+        """Resize, mirror and place an image; otherwise as :meth:`write_pixels`."""
+        shape = (placement.height, placement.width)
+        if pixels.shape[:2] != shape:
+            pixels = resample(np.ascontiguousarray(pixels), *shape, self.interpolation)
+        if placement.mirrored:
+            pixels = pixels[:, ::-1]
+        self.put(pixels, placement.left, placement.top, out)
+
+    def put(self, pixels: NDArray[np.uint8], left: int, top: int, out: NDArray[np.float32]) -> None:
+        """Pixels at a place of the input, as much of them as lies in it; the rest becomes 0."""
+        part = pixels[max(0, -top) : self.size - top, max(0, -left) : self.size - left]
+        left, top = max(0, left), max(0, top)
         out[...] = 0
-        inner = out[:, top : top + height, left : left + width]
-        inner[...] = pixels.transpose(2, 0, 1)
+        inner = out[:, top : top + part.shape[0], left : left + part.shape[1]]
+        inner[...] = part.transpose(2, 0, 1)
         self.normalise(inner)
+
+
+def writer_of(preprocessing: Preprocessing) -> PictureWriter:
+    """What prepares images as a preprocessing says."""
+    if isinstance(preprocessing, Letterbox):
+        return LetterboxWriter(preprocessing)
+    return PictureWriter(preprocessing)
 
 
 def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Images of a split, decoded once and kept at the network's scale.
 
 An image is decoded and resized so that its short side has the length that the
-preprocessing asks for; the whole of it is kept, as uint8. From that the centre crop of the
+preprocessing asks for (or, where whole images are the input, that it just fits); the whole of it
+is kept, as uint8. From that the centre crop of the
 evaluation is cut exactly as from the file, and random crops are cut again in every epoch
 without decoding again. (A random crop then shows at most the resized image's detail; the
 published code decodes every image in every epoch instead.)
@@ -24,7 +25,7 @@ import psutil
 from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images.decode import resized_pixels
+from sparsebench.bench.images.decode import writer_of
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.cpus import usable_cpus
@@ -182,15 +183,12 @@ def _decoded(
     """Images ``[H, W, 3]`` in order, decoded in threads some way ahead."""
     count = len(task.split(split))
     workers = workers or usable_cpus()
+    writer = writer_of(preprocessing)
 
     def work(start: int) -> list[NDArray[np.uint8]]:
         began = time.thread_time()
         made = [
-            resized_pixels(
-                task.read(split, index, preprocessing.resize),
-                preprocessing.resize,
-                preprocessing.interpolation,
-            )
+            writer.resized(task.read(split, index, preprocessing.resize))
             for index in range(start, min(start + _JOB, count))
         ]
         clock.busy("decode", time.thread_time() - began)

@@ -13,6 +13,7 @@ from sparsebench.bench.present.tables.main import change_entry, ratio_entry
 from sparsebench.bench.present.tables.rows import Row
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
 from sparsebench.bench.records import RunFolder
+from sparsebench.bench.tasks.kinds import word_of, worded
 from sparsebench.models.errors import NothingMeasuredError
 
 
@@ -43,16 +44,26 @@ class Leaderboard:
 
     def tables(self) -> list[Table]:
         """One a board; three columns a machine."""
+        return [
+            Table(
+                title,
+                self._columns(board),
+                tuple(self._line(*names, board[names]) for names in board),
+            )
+            for title, board in self.boards.items()
+        ]
+
+    def _columns(self, board: Board) -> tuple[Column, ...]:
+        word = word_of(
+            one.row.record.task.metric for places in board.values() for one in places.values()
+        )
         columns = [Column("backbone"), Column("engine")]
         for number in range(1, len(self.machines) + 1):
             columns += [
                 Column(f"machine {number}: {title}", True, minor=title == SAME_ENGINE)
-                for title in (BEST_ENGINE, SAME_ENGINE, CHANGE)
+                for title in (BEST_ENGINE, SAME_ENGINE, worded(CHANGE, word))
             ]
-        return [
-            Table(title, tuple(columns), tuple(self._line(*names, board[names]) for names in board))
-            for title, board in self.boards.items()
-        ]
+        return tuple(columns)
 
     def _line(self, backbone: str, engine: str, places: dict[str, Placed]) -> Line:
         entries = [Entry(backbone), Entry(engine)]

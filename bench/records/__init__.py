@@ -19,6 +19,7 @@ from sparsebench.bench.records.outcomes import (
     packed,
     unpacked,
 )
+from sparsebench.bench.records.per_seed import of_seeds, stacked
 from sparsebench.bench.records.record import (
     IMAGES_AND_SEEDS,
     SEEDS,
@@ -30,6 +31,7 @@ from sparsebench.bench.records.record import (
     TaskInfo,
 )
 from sparsebench.bench.records.trial import (
+    DECODE_SECONDS,
     DETECTION,
     ENGINE_PICTURES,
     MODEL_BYTES,
@@ -43,6 +45,7 @@ from sparsebench.bench.records.trial import (
 
 __all__ = [
     "CORRECT",
+    "DECODE_SECONDS",
     "DETECTION",
     "ENGINE_PICTURES",
     "IMAGES_AND_SEEDS",
@@ -72,7 +75,9 @@ __all__ = [
     "TimedBlock",
     "Trial",
     "cell_id",
+    "of_seeds",
     "packed",
+    "stacked",
     "unpacked",
     "utc_now",
 ]

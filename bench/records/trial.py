@@ -17,6 +17,8 @@ OPTIMUM = "optimum_accuracy"
 PEAK_MEMORY = "peak_memory_bytes"
 DETECTION = "detection"
 """Likewise, of a detection task: `map50`, `map50_95` and `ap_per_class`, 0-1, a value a seed."""
+DECODE_SECONDS = "decode_seconds"
+"""In there: what decoding and non-maximum suppression take, seconds an image, a value a seed."""
 VISITS = "visits"  # calls of each visit, in order; their sum is that of all calls
 # In a record's `extra`: the network's size on disk, form -> bytes.
 MODEL_BYTES = "model_bytes"

@@ -30,11 +30,13 @@ from sparsebench.bench.records import (
     RunFolder,
     TaskInfo,
     Trial,
+    of_seeds,
     utc_now,
 )
 from sparsebench.bench.run.heat import HEAT
 from sparsebench.bench.run.ledger import SKIPPED
 from sparsebench.bench.tasks.base import Task
+from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
 from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.prepared_backbone import Prepared
@@ -138,7 +140,7 @@ def _record(
         proof=_proof(cell, facts, prepared),
         packages=_packages(),
         division=division(cell.precision),
-        settings=task.kind.settings_of(_settings(plan, cell)),
+        settings=_settings(plan, cell, task.kind),
         extra={
             **left_out,
             **{
@@ -152,7 +154,7 @@ def _record(
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),
-            **({DETECTION: found} if (found := _first_of(source, DETECTION)) else {}),
+            **({DETECTION: found} if (found := of_seeds(source, DETECTION, plan.seeds)) else {}),
             OPTIMUM: _first_of(source, OPTIMUM),
             "onnx_file": _onnx_file(prepared),
             "checkpoint": _checkpoint(prepared),
@@ -178,7 +180,7 @@ def _first_of(trials: Sequence[Trial], key: str) -> Any:
 
 def _forecast(plan: Plan, cell: Cell, task: Task, earlier: Earlier) -> dict[str, Any]:
     name = task.name.removesuffix(f":{plan.limit}")
-    found = predict(plan, cell, len(task.train), len(task.test), name, earlier)
+    found = predict(plan, cell, len(task.train), len(task.test), name, earlier, task.kind)
     said = {"predicted_seconds": found.seconds, "predicted_whole_seconds": found.whole}
     known = {key: value for key, value in said.items() if value is not None}
     return {**known, "prediction_basis": found.basis}
@@ -303,12 +305,12 @@ def _proof(cell: Cell, facts: Mapping[str, Any], prepared: Prepared | None) -> P
     )
 
 
-def _settings(plan: Plan, cell: Cell) -> dict[str, Any]:
+def _settings(plan: Plan, cell: Cell, kind: TaskKind = CLASSIFICATION) -> dict[str, Any]:
     """What else must match between baselines."""
     settings: dict[str, Any] = {
         "size": cell.size,
         "input": "real pictures",  # must match older records
-        **workload_of(cell.workload).recorded(plan, cell),
+        **workload_of(cell.workload).recorded_on(plan, cell, kind),
     }
     if plan.limit:
         settings["limit"] = plan.limit

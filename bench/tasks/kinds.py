@@ -20,6 +20,8 @@ class TaskKind:
         shown: metric -> what tables call it; the first one is the usual one.
         head: ``"module:function"`` that trains and scores heads on features
             (:mod:`sparsebench.bench.workloads.linear_head`).
+        objective: ``"module:function"`` that gives what trainings of whole networks minimise, of a
+            task and its preprocessing (:class:`sparsebench.bench.training.objective.Objective`).
         without: settings of heads that do not concern it.
         extracted: what of the network heads are trained on (:class:`Artifact`'s ``output``).
         whole: what of it is the whole that is deployed; as above where pooled features are both.
@@ -28,6 +30,7 @@ class TaskKind:
     name: str
     shown: Mapping[str, str]
     head: str
+    objective: str
     extracted: str = "features"
     whole: str = "features"
     without: tuple[str, ...] = ()
@@ -47,11 +50,13 @@ CLASSIFICATION = TaskKind(
     "classification",
     {"top1": CLASSIFIED, "mean_per_class": CLASSIFIED},
     "sparsebench.bench.workloads.linear_head:score_linear",
+    "sparsebench.bench.training.objective:of_labels",
 )
 DETECTION = TaskKind(
     "detection",
     {"map50": "mAP50", "map50_95": "mAP50-95"},
     "sparsebench.bench.heads.detection.score:score_boxes",
+    "sparsebench.bench.training.boxes:of_boxes",
     "maps",
     "detector",
     ("solver", "epochs", "weight_decays", "validation"),

@@ -21,6 +21,7 @@ from sparsebench.bench.training.execution import Execution, strictness
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.losses import mean_loss
 from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.objective import Targets
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.steps import StepRunner
@@ -181,7 +182,7 @@ class _Trial:
     rejected: dict[str, str] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
 
-    def rounds(self, runners: dict[str, StepRunner], images: Tensor, targets: Tensor) -> None:
+    def rounds(self, runners: dict[str, StepRunner], images: Tensor, targets: Targets) -> None:
         """In turns, so that a drift of the machine weighs on all alike."""
         steps = _GPU_STEPS if self.plain.on_gpu else 1
         running = dict(runners)
@@ -209,7 +210,7 @@ class _Trial:
         known: str,
         proven: StepRunner,
         images: Tensor,
-        targets: Tensor,
+        targets: Targets,
     ) -> None:
         """In turns with one that was tried out before, which must not suffer from it."""
         found = list(self.seconds[known])
@@ -232,7 +233,7 @@ class _Trial:
         return min(costs, key=costs.__getitem__) if costs else otherwise
 
     def _timed(
-        self, runner: StepRunner, images: Tensor, targets: Tensor, steps: int
+        self, runner: StepRunner, images: Tensor, targets: Targets, steps: int
     ) -> tuple[float, float]:
         """Wall and processor seconds of a step, the mean of several."""
         start, spent = time.perf_counter(), time.process_time()
@@ -242,7 +243,7 @@ class _Trial:
         self._wait()
         return (time.perf_counter() - start) / steps, (time.process_time() - spent) / steps
 
-    def _first(self, runner: StepRunner, images: Tensor, targets: Tensor) -> None:
+    def _first(self, runner: StepRunner, images: Tensor, targets: Targets) -> None:
         runner.network.module.train()
         images = runner.to_device(images)
         runner.capture(images)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparsebench.bench.training.heartbeat import EVERY_SECONDS
 from sparsebench.bench.training.recipe import TrainRecipe
-from sparsebench.models.cards import Preprocessing
+from sparsebench.models.cards import Letterbox, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Job:
         return cls(
             **{
                 **data,
-                "preprocessing": Preprocessing(**card),
+                "preprocessing": (Letterbox if "fit" in card else Preprocessing)(**card),
                 "recipe": TrainRecipe(**data["recipe"]),
                 "seeds": tuple(data["seeds"]),
             }

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.records import packed
-from sparsebench.bench.tasks.scores import score
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.network import Network
@@ -75,7 +73,7 @@ def train_network(
             say(f"epoch {number + 1}/{recipe.epochs}, loss {loss:.3f}{shown}")
     with clock.stage("evaluate"):
         found = runner.predicted(data.test)
-        final = score(data.metric, data.test.labels, found)
+        final = data.objective.score(data.test, found, data.metric)
     clock.stop()
     facts = _mask_facts(network)
     if runner.without_graphs:
@@ -93,10 +91,10 @@ def train_network(
         last=final,
         best=chosen,
         best_epoch=best_epoch,
-        right=packed(found == data.test.labels),
         facts=facts,
         process_seconds=clock.process_seconds,
         run_delay_seconds=clock.run_delay_seconds,
+        **data.objective.kept(data.test, found, seed),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ class Network:
         sparse: parameter -> its mask, of those that have zeros.
         head: the classifier's parameter names.
         masked: whether the backbone has a mask to keep.
+        body: what the backbone's tensors are named behind, where the network is more than it.
     """
 
     module: nn.Module
@@ -29,6 +30,7 @@ class Network:
     sparse: dict[nn.Parameter, Tensor]
     head: tuple[str, ...]
     masked: bool
+    body: str = ""
 
     def dense_state(self) -> dict[str, Tensor]:
         """The ordinary state dict, whatever the module computes with."""
@@ -38,7 +40,8 @@ class Network:
 
     def backbone_mask_hash(self) -> str:
         """Hash of the non-zeros that the backbone's weights have now."""
-        return mask_hash(mask_of_arrays(self.dense_state(), self.mask))
+        kept = mask_of_arrays(self.dense_state(), self.mask)
+        return mask_hash({name.removeprefix(self.body): one for name, one in kept.items()})
 
     def revived(self) -> int:
         """Weights outside the mask that are not zero: 0 after a correct training."""
@@ -62,7 +65,7 @@ class Network:
 
         kept = self.mask if self.sparse else {n: torch.ones_like(k) for n, k in self.mask.items()}
         module = sparsify_module(self.module, kept, threads=threads)
-        return Network(module, self.mask, {}, self.head, masked=bool(self.sparse))
+        return replace(self, module=module, sparse={}, masked=bool(self.sparse))
 
 
 def load_network(
@@ -94,15 +97,40 @@ def load_network(
         classifier = nn.Linear(feature_dim(arch), classes)
     parent, _, child = head.rpartition(".")
     setattr(module.get_submodule(parent), child, classifier)
+    mask = {n: k for n, k in backbone.mask.items() if n != f"{head}.weight"}
+    names = (f"{head}.weight", f"{head}.bias")
+    dense = backbone.card.family == "dense"
+    return trainable(module, mask, names, dense=dense, device=device, channels_last=channels_last)
+
+
+def trainable(
+    module: nn.Module,
+    mask: Mask,
+    head: tuple[str, ...],
+    *,
+    dense: bool,
+    device: str = "cpu",
+    channels_last: bool = False,
+    body: str = "",
+) -> Network:
+    """A network whose every weight inside a mask trains.
+
+    Args:
+        module: changed in place.
+        mask: the backbone's non-zeros, by the module's parameter names.
+        head: names of the new parameters.
+        dense: whether the backbone is a dense one, whose odd zero is an accident of rounding and
+            may move.
+        device: ``cpu`` or ``cuda``.
+        channels_last: memory format of weights and images.
+        body: see :class:`Network`.
+    """
     module.requires_grad_(True)
     module.to(device)
     if channels_last:
         module.to(memory_format=torch.channels_last)
-    mask = {n: k for n, k in backbone.mask.items() if n != f"{head}.weight"}
     parameters = dict(module.named_parameters())
-    # A dense backbone's odd zero is an accident of rounding, and may move.
     sparse: dict[nn.Parameter, Tensor] = {}
-    if backbone.card.family != "dense":
+    if not dense:
         sparse = {parameters[n]: k.to(device) for n, k in mask.items() if not bool(k.all())}
-    names = (f"{head}.weight", f"{head}.bias")
-    return Network(module, mask, sparse, names, masked=bool(sparse))
+    return Network(module, mask, sparse, head, masked=bool(sparse), body=body)

@@ -18,6 +18,7 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.training.job import Job
 from sparsebench.exporters.worker.worker import die_with_parent, is_memory_error
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.registry import load_target
 
 
 def main() -> None:
@@ -47,7 +48,6 @@ def _work(job: Job, answers: TextIO) -> None:
     from sparsebench.bench.training.heartbeat import Heartbeat
     from sparsebench.bench.training.loop import train_network
     from sparsebench.bench.training.memory import peak_memory, restart_peak
-    from sparsebench.bench.training.network import load_network
     from sparsebench.bench.training.placement import placed
     from sparsebench.bench.training.source import decode_task
     from sparsebench.bench.training.tuning import Tuning
@@ -62,12 +62,13 @@ def _work(job: Job, answers: TextIO) -> None:
         say=say,
         progress=lambda done, all_: beat(f"checking images {done}/{all_}"),
     )
+    objective = load_target(task.kind.objective)(task, job.preprocessing)
     tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts))
     with configured(tuning.asked):
         for seed in job.seeds:
             clock = StageClock()
             with clock.stage("load"):
-                network = load_network(job.backbone, len(task.classes), seed, device=job.device)
+                network = objective.network(job.backbone, seed, device=job.device)
             say("decoding")
             data = decode_task(
                 task,
@@ -76,6 +77,7 @@ def _work(job: Job, answers: TextIO) -> None:
                 threads=job.threads,
                 clock=clock,
                 progress=lambda done, all_: beat(f"decoding {done}/{all_}"),
+                objective=objective,
             )
             place: dict[str, Any] = {}
             if tuning.asked.on_gpu:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images import (
-    DevicePictures,
-    Source,
-    augmented_batches,
-    device_augmented_batches,
-    send,
-)
-from sparsebench.bench.tasks.scores import score
+from sparsebench.bench.images import Source
 from sparsebench.bench.training.device_time import DeviceStages, Event, gpu_event
 from sparsebench.bench.training.divergence import LossWatch
 from sparsebench.bench.training.execution import Execution
-from sparsebench.bench.training.feed import evaluation_batches, on_device, training_batches
+from sparsebench.bench.training.feed import evaluation_batches, on_device
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.losses import LossLedger
 from sparsebench.bench.training.network import Network
+from sparsebench.bench.training.objective import Targets
 from sparsebench.bench.training.optimizer import MaskedSGD
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
@@ -91,10 +83,8 @@ class StepRunner:
         """
         data, recipe, execution = self.data, self.recipe, self.execution
         self.network.module.train()
-        labels = torch.from_numpy(data.train.labels)
-        batches = training_batches(
-            data.train,
-            data.preprocessing,
+        batches = data.objective.batches(
+            data,
             recipe.batch_size,
             execution,
             seed=seed,
@@ -108,8 +98,7 @@ class StepRunner:
         steps = -(-len(data.train) // recipe.batch_size)
         for step in range(steps):
             with self.stages.stage("augment"):
-                indices, images = next(batches)
-                targets = send(labels[torch.from_numpy(indices)], execution.device)
+                indices, images, targets = next(batches)
             rate = recipe.rate(number, step / steps)
             if len(indices) == 1 and step:
                 continue  # batch norm cannot be trained on a single image
@@ -123,7 +112,7 @@ class StepRunner:
         return losses.mean(len(data.train))
 
     def noted_step(
-        self, images: Tensor, targets: Tensor, rate: float, step: int, losses: LossLedger
+        self, images: Tensor, targets: Targets, rate: float, step: int, losses: LossLedger
     ) -> None:
         """One update whose loss is fetched when its turn comes.
 
@@ -135,12 +124,12 @@ class StepRunner:
         if losses.full:
             self._fetch(losses)
 
-    def step(self, images: Tensor, targets: Tensor, rate: float) -> Sequence[Tensor]:
+    def step(self, images: Tensor, targets: Targets, rate: float) -> Sequence[Tensor]:
         """One update.
 
         Args:
             images: on the device, in the execution's memory format.
-            targets: class numbers ``[N]``, on the device.
+            targets: what the objective wants of them, on the device.
             rate: learning rate.
 
         Returns:
@@ -154,8 +143,8 @@ class StepRunner:
         for part, wanted in parts:
             with self.stages.stage("forward"):
                 with self.execution.autocast():
-                    logits = self.module(part)
-                loss = functional.cross_entropy(logits.float(), wanted)
+                    outputs = self.module(part)
+                loss = self.data.objective.loss(outputs, wanted)
                 share = loss * (len(part) / len(images))
             with self.stages.stage("backward"):
                 torch.autograd.backward(share)
@@ -200,34 +189,25 @@ class StepRunner:
 
     def accuracy(self, source: Source) -> float:
         """In evaluation mode, 0-1."""
-        return score(self.data.metric, source.labels, self.predicted(source))
+        found = self.predicted(source)
+        return self.data.objective.score(source, found, self.data.metric)
 
-    def predicted(self, source: Source) -> NDArray[np.int64]:
-        """Class numbers ``[n]``, in evaluation mode."""
-        module = self.network.module.eval()
-        found = np.empty(len(source), np.int64)
+    def predicted(self, source: Source) -> Any:
+        """What the network says of every image, in evaluation mode: class numbers ``[n]``, ..."""
+        module, objective = self.network.module.eval(), self.data.objective
         batches = evaluation_batches(
             source, self.data.preprocessing, self.recipe.batch_size, self.execution
         )
         with torch.inference_mode(), self.execution.autocast():
             answers = []
             for indices, images in batches:
-                answers.append((indices, module(images).argmax(1)))
+                answers.append((indices, objective.answers(module(images))))
                 self.beat(f"evaluating, image {int(indices[-1]) + 1}/{len(source)}")
-        for indices, classes in answers:  # not before all is ordered
-            found[indices] = classes.cpu().numpy()
-        return found
+        return objective.gathered(source, answers)  # not before all is ordered
 
-    def some_batch(self) -> tuple[Tensor, Tensor]:
-        """Images (where the source has them) and labels (on the device) of a first batch."""
-        source, size = self.data.train, self.recipe.batch_size
-        card = self.data.preprocessing
-        if isinstance(source, DevicePictures):
-            indices, images = next(device_augmented_batches(source, card, size, seed=0, epoch=0))
-        else:
-            indices, pixels = next(augmented_batches(source, card, size, seed=0, epoch=0))
-            images = torch.from_numpy(pixels)
-        return images, torch.from_numpy(source.labels[indices]).to(self.execution.device)
+    def some_batch(self) -> tuple[Tensor, Any]:
+        """Images (where the source has them) and targets (on the device) of a first batch."""
+        return self.data.objective.some_batch(self.data, self.recipe.batch_size, self.execution)
 
     def to_device(self, images: Tensor) -> Tensor:
         """Images in the execution's memory format, on its device."""

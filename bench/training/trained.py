@@ -13,7 +13,7 @@ class Epoch:
     Attributes:
         elapsed: seconds from the start of the clock to the end of this epoch, its
             validation included.
-        loss: mean training cross-entropy, nats.
+        loss: mean training loss (of labels the cross-entropy, nats).
         validation: accuracy on the validation split, 0-1; None without one.
     """
 
@@ -37,7 +37,10 @@ class Trained:
             earliest of equals); the last one's without a split.
         best_epoch: its number, from 0.
         right: which test images were right after the last epoch, as
-            :func:`sparsebench.bench.records.packed` writes them.
+            :func:`sparsebench.bench.records.packed` writes them; empty where answers are more
+            than right or wrong.
+        outcomes: then these, a file of :class:`sparsebench.bench.records.Detections` in base64.
+        scores: of the last epoch besides `last`, for a trial's ``extra``, 0-1.
         facts: masks, memory, what ran how.
         process_seconds: processor time of everything that trained; None where not measured.
         run_delay_seconds: how long its threads waited for a processor; None where not told.
@@ -52,6 +55,8 @@ class Trained:
     best: float
     best_epoch: int
     right: str = ""
+    outcomes: str = ""
+    scores: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     process_seconds: float | None = None
     run_delay_seconds: float | None = None

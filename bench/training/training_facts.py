@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.bench.records import Outcomes, Trial, unpacked
+from sparsebench.bench.records import Kept, Outcomes, Trial, stacked, unpacked
 from sparsebench.bench.training.trained import Trained
 
 
@@ -29,12 +30,18 @@ def trial_facts(trained: Sequence[Trained]) -> dict[str, Any]:
             for one in trained
         ],
         "busy_seconds": {name: fmean(one.busy.get(name, 0.0) for one in trained) for name in busy},
+        **stacked([one.scores for one in trained]),
         **{key: value for one in trained for key, value in one.facts.items()},
     }
 
 
-def outcomes_of(trained: Sequence[Trained], labels: NDArray[np.int64]) -> Outcomes:
-    """Which test images each training got right; `labels` are the test split's, ``[n]``."""
+def outcomes_of(trained: Sequence[Trained], labels: NDArray[np.int64]) -> Kept:
+    """What each training answered on the test split, whose `labels` are ``[n]``."""
+    if trained[0].outcomes:
+        first, *others = (Outcomes.from_bytes(base64.b64decode(t.outcomes)) for t in trained)
+        joined = first.joined_with(others)
+        assert joined is not None  # they are about the same images
+        return joined
     rows = [unpacked(one.right, len(labels)) for one in trained]
     return Outcomes(tuple(one.seed for one in trained), np.stack(rows), labels)
 

@@ -1,6 +1,6 @@
-"""``full``: every non-zero weight trains with a new dense classifier; the mask stays.
+"""``full``: every non-zero weight trains with a new dense classifier (or head); the mask stays.
 
-One training is the whole thing, end to end: load the weights, decode the images once, cut
+One training is the whole thing, end to end: load the weights, decode the images once, augment
 them again in every epoch, forward, backward, update, evaluate. Each cell's trainings of a
 block run in a fresh process that has the machine for itself; the cells take turns in a random
 order. The seeds are dealt over the blocks.
@@ -56,6 +56,7 @@ class Full(Stepwise, Training):
     name = "full"
     engines = ("torch", "torch-compile", "native")
     settings = FullSettings
+    runs = "whole"
     accuracy_rank = 2
     trains_backbone = True
 

@@ -60,7 +60,9 @@ class Inference(OnFeatures):
     runs = "whole"
     borrows_accuracy = True
     engine_alone = True
-    counted = ("seeds", "solver", "epochs", "weight_decays", "validation")
+    counted = (
+        "seeds", "solver", "epochs", "weight_decays", "validation", "detection_epochs",
+    )  # fmt: skip
 
     @classmethod
     def identity(cls, plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.workloads.on_features import OnFeatures
+from sparsebench.bench.workloads.on_features import OnFeatures, head_epochs
 from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.bench.workloads.workload import Sizes
 
@@ -44,7 +44,7 @@ class LinearCached(OnFeatures):
     runs = "extracted"
     lends_accuracy = True
     whole_job = True
-    counted = ("seeds", "epochs")
+    counted = ("seeds", "epochs", "detection_epochs")
     accuracy_rank = 0
 
     @classmethod
@@ -87,7 +87,7 @@ class LinearCached(OnFeatures):
         """
         everything = float(sizes.train + sizes.test)
         swept = len(recorded.get("weight_decays", ())) * (1 - recorded.get("validation", 0.0))
-        heads = sizes.train * (sizes.seeds + swept) * recorded.get("epochs", 1)
+        heads = sizes.train * (sizes.seeds + swept) * head_epochs(recorded)
         return {
             **dict.fromkeys(("decode", "extract", "store"), everything),
             "head": heads,

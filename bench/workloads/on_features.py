@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparsebench.bench.workloads.settings import HeadSettings, Settings
@@ -10,6 +11,7 @@ from sparsebench.bench.workloads.workload import OnEngine
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.tasks.kinds import TaskKind
 
 
 class OnFeatures(OnEngine):
@@ -41,6 +43,18 @@ class OnFeatures(OnEngine):
         if own.weight_decays:
             said |= {"weight_decays": list(own.weight_decays), "validation": own.validation}
         return said | _other_epochs(own)
+
+    @classmethod
+    def recorded_on(cls, plan: Plan, cell: Cell, kind: TaskKind) -> dict[str, Any]:
+        """As :meth:`Workload.recorded_on`: without the settings of linear heads on boxes."""
+        return kind.settings_of(cls.recorded(plan, cell))
+
+
+def head_epochs(recorded: Mapping[str, Any]) -> float:
+    """Epochs of a head, by what records say; 1 where its solver has none."""
+    if "solver" in recorded:
+        return float(recorded.get("epochs", 1))
+    return float(recorded.get("detection_epochs", HeadSettings.detection_epochs))
 
 
 def _other_epochs(own: HeadSettings) -> dict[str, Any]:

@@ -130,6 +130,11 @@ class Workload:
         return cls.identity(plan)
 
     @classmethod
+    def recorded_on(cls, plan: Plan, cell: Cell, kind: TaskKind) -> dict[str, Any]:
+        """The same on tasks of a kind, where not every setting concerns every kind."""
+        return cls.recorded(plan, cell)
+
+    @classmethod
     def facts(cls, plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
         """What its record's ``extra`` says beside what every record does, from good trials."""
         return {}

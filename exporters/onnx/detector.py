@@ -23,9 +23,9 @@ from sparsebench.models.architectures import (
     classes_of,
     find_architecture,
 )
-from sparsebench.models.detection.head import DetectionHead, Detector
+from sparsebench.models.detection.head import WIDTH, DetectionHead, Detector
 from sparsebench.models.detection.maps import feature_maps, map_channels, require_side
-from sparsebench.models.detection.predictors import Predictors
+from sparsebench.models.detection.predictors import Predictors, new_head
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
@@ -37,7 +37,8 @@ BUILDER = f"{__name__}:build_detector"
 VERSION = "detector 3"
 HEAD = "head."
 """Of a detector: what its head's tensors are named behind."""
-_BODY = "maps."
+BODY = "maps."
+"""And its backbone's, unless that is a detector itself."""
 
 
 def export_detector(
@@ -131,7 +132,7 @@ def own_mask(mask: Mask, detector: Detector, arch: str) -> Mask:
 
 def backbones_name(name: str, arch: str) -> str:
     """The backbone's own name of a detector's tensor; a detector's from the start is the same."""
-    return name if find_architecture(arch).grids else name.removeprefix(_BODY)
+    return name if find_architecture(arch).grids else name.removeprefix(BODY)
 
 
 def _classifier(facts: dict[str, object], weights: dict[str, torch.Tensor], size: int) -> nn.Module:
@@ -163,3 +164,41 @@ def _of_a_detector(whole: Detector, classes: int | None, size: int) -> Detector:
         return whole
     head = None if classes is None else Predictors(own.channels, own.grids, classes, seed=0)
     return Detector(whole.maps, head).eval()
+
+
+def trainable_detector(
+    backbone: Backbone, *, size: int, classes: int, seed: int
+) -> tuple[Detector, Mask]:
+    """A detector on a backbone to be trained as a whole, and the backbone's mask inside it.
+
+    A detector that tells as many classes apart keeps its own last layers.
+
+    Args:
+        backbone: loaded; its tensors become the detector's.
+        size: side of the square input, pixels, a multiple of 32.
+        classes: C of the head.
+        seed: of a new head's initial weights.
+
+    Returns:
+        The detector, and the mask by its names.
+
+    Raises:
+        SparsebenchError: the network has no maps of strides 8, 16 and 32.
+    """
+    arch, module = backbone.card.arch, backbone.module.eval()
+    if pads_by_size(module):
+        fix_padding(module, torch.zeros(1, 3, size, size))
+    facts: dict[str, object] = {"backbone": backbone.card.name, "head_classes": classes}
+    detector = _detector(module, facts, size)
+    own = module.head if isinstance(module, Detector) else None
+    if detector.head is not own:
+        known = own.channels if isinstance(own, Predictors) else None
+        channels = known or map_channels(detector.maps, size)
+        detector.head = new_head(arch, channels, classes, width=WIDTH, seed=seed)
+    body = body_of(arch)
+    return detector, {f"{body}{n}": k for n, k in own_mask(backbone.mask, detector, arch).items()}
+
+
+def body_of(arch: str) -> str:
+    """What a backbone's tensors are named behind in a detector on it."""
+    return "" if find_architecture(arch).grids else BODY

@@ -2,12 +2,12 @@
 
     uv run python -m sparsebench.results.scripts.recompute RUN
 
-It reads ``records.jsonl``, ``trials.jsonl`` and the files that say which test images were right,
-works each number out again with NumPy and SciPy alone, and prints it beside that of
-``comparisons.jsonl``; exit code 1 where one differs. Speed-ups are paired by block, with the
-t-interval of the blocks' log-ratios; the suite's interval is that or, where the samples inside
-the blocks scatter more, a wider one. Inference is left out where it took turns in visits, whose
-common disturbance the suite takes out first; so are changes of mAP, whose interval redraws images.
+It reads ``records.jsonl``, ``trials.jsonl`` and the files that say which test images were right
+(of boxes what was found on them, see ``redrawn.py``), works each number out again with NumPy and
+SciPy alone, and prints it beside that of ``comparisons.jsonl``; exit code 1 where one differs.
+Speed-ups are paired by block, with the t-interval of the blocks' log-ratios; the suite's interval
+is that or, where the samples inside the blocks scatter more, a wider one. Inference is left out
+where it took turns in visits, whose common disturbance the suite takes out first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from sparsebench.results.scripts.redrawn import IOUS, score_and_change
 
 Ends = tuple[float, float]
 
@@ -69,7 +71,8 @@ def recompute(run: Path) -> Iterator[Number]:
         delta = comparison["accuracy_delta"]
         if delta is None or comparison["accuracy_from"] or not all(s["accuracy"] for s in sides):
             continue
-        if sides[0]["accuracy"]["metric"].startswith("map"):
+        if sides[0]["accuracy"]["metric"] in IOUS:
+            yield from _boxes(run, name, sides, delta)
             continue
         seeds, both = _change(run, *(side["accuracy"] for side in sides))
         stated = None if delta["ci95"] is None else tuple(delta["ci95"])
@@ -78,6 +81,21 @@ def recompute(run: Path) -> Iterator[Number]:
             raise SystemExit(f"{name}: the run says {delta.get('over')}, its files do not")
         mean = float(np.mean(seeds))
         yield Number(f"{name}: change", mean, both or _t(seeds), delta["mean"], stated)
+
+
+def _boxes(run: Path, name: str, sides: list[Any], delta: Any) -> Iterator[Number]:
+    """Scores of both sides and their change, of a detection task."""
+    accuracies = [side["accuracy"] for side in sides]
+    found, known = score_and_change(run, *accuracies)
+    if known != (delta.get("over") == "images and seeds"):
+        raise SystemExit(f"{name}: the run says {delta.get('over')}, its files do not")
+    stated = {key: (100 * one["mean"], one["ci95"] and [100 * end for end in one["ci95"]])
+              for key, one in zip(("sparse", "dense"), accuracies, strict=True)}  # fmt: skip
+    stated["change"] = delta["mean"], delta["ci95"]
+    for key, (point, ends) in found.items():
+        said, said_ends = stated[key]
+        label = "change" if key == "change" else f"{accuracies[0]['metric']} of {key}"
+        yield Number(f"{name}: {label}", point, ends, said, tuple(said_ends) if said_ends else None)
 
 
 def _speedup(sparse: list[Any], dense: list[Any]) -> tuple[float, Ends | None]:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsebench.bench.heads.detection.decode import Found
-from sparsebench.bench.heads.detection.metric import mean_average_precisions, require_metric
+from sparsebench.bench.heads.detection.decode import Found, decode_seconds
+from sparsebench.bench.heads.detection.metric import (
+    MeanAveragePrecision,
+    mean_average_precisions,
+    require_metric,
+)
 from sparsebench.bench.heads.detection.train import (
+    BATCH,
     DetectionRecipe,
     TrainedHead,
     TrainingBoxes,
     train_head,
 )
 from sparsebench.bench.heads.fit import torch_threads
-from sparsebench.bench.records import DETECTION, Detections
+from sparsebench.bench.records import DECODE_SECONDS, DETECTION, Detections, stacked
 from sparsebench.bench.statistics.average_precision import Judged, judge
-from sparsebench.bench.tasks.detection.boxes import Boxes, BoxSplit, count_boxes
+from sparsebench.bench.tasks.detection.boxes import Boxes, count_boxes
 from sparsebench.bench.workloads.scored import Scored, Scoring
 from sparsebench.models.cards import Letterbox
 from sparsebench.models.detection.predictors import Predictors
@@ -79,11 +84,14 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
         scores = [mean_average_precisions(one, task.test.boxes) for one in found]
     how.clock.stop()
     # What follows is for the intervals alone: no user's training would do it.
-    outcomes = Detections(
-        tuple(how.seeds),
-        tuple(judged(one, task.test.boxes) for one in found),
-        np.stack([count_boxes([one], classes) for one in task.test.boxes]),
-    )
+    outcomes = detections_of(found, how.seeds, task.test.boxes, classes)
+    with torch_threads(how.threads):
+        first = features["test"][:BATCH]
+        decoding = [
+            decode_seconds(lambda raw=raw, head=head: head.decode(raw))  # type: ignore[misc]
+            for head in heads
+            for raw in (head.predict(first, channels, letterbox.size),)
+        ]
     return Scored(
         how.clock,
         accuracy=tuple(score.of(task.metric) for score in scores),
@@ -93,12 +101,8 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
             if own is not None
             else {"kind": "yolo", **recipe.to_json(), "trained_by": "torch"},
             DETECTION: {
-                "map50": [score.map50 for score in scores],
-                "map50_95": [score.map50_95 for score in scores],
-                "ap_per_class": {
-                    name: [score.per_class.get(i) for score in scores]
-                    for i, name in enumerate(task.classes)
-                },
+                **stacked([told_of(score, task.classes) for score in scores]),
+                DECODE_SECONDS: decoding,
                 "loss": [[head.losses[0], head.losses[-1]] for head in heads if head.losses],
             },
         },
@@ -120,7 +124,16 @@ def own_head(backbone: Backbone | OnnxBackbone, classes: int) -> TrainedHead | N
     return TrainedHead(predictors, predictors.get_buffer("anchors"), ())
 
 
-def training_boxes(split: BoxSplit, letterbox: Letterbox) -> TrainingBoxes:
+class Boxed(Protocol):
+    """Images whose boxes are known."""
+
+    @property
+    def boxes(self) -> Sequence[Boxes]:
+        """Of each image."""
+        ...
+
+
+def training_boxes(split: Boxed, letterbox: Letterbox) -> TrainingBoxes:
     """The countable boxes of a split, in the network's input."""
     corners, labels = [], []
     for one in split.boxes:
@@ -132,7 +145,7 @@ def training_boxes(split: BoxSplit, letterbox: Letterbox) -> TrainingBoxes:
     return TrainingBoxes(corners, labels)
 
 
-def in_images(found: Sequence[Found], split: BoxSplit, letterbox: Letterbox) -> list[Found]:
+def in_images(found: Sequence[Found], split: Boxed, letterbox: Letterbox) -> list[Found]:
     """Boxes of the network's input in the images' own pixels."""
     moved = []
     for one, image in zip(found, split.boxes, strict=True):
@@ -158,3 +171,30 @@ def judged(found: Sequence[Found], truths: Sequence[Boxes]) -> Judged:
         )
         parts.append((np.full(len(labels), number, np.int64), labels, scores, right, ignored))
     return Judged(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def detections_of(
+    found: Sequence[Sequence[Found]], seeds: Sequence[int], truths: Sequence[Boxes], classes: int
+) -> Detections:
+    """What every seed found on the same images, judged.
+
+    Args:
+        found: of each seed, on each image in its own pixels.
+        seeds: of `found`.
+        truths: boxes of each image.
+        classes: C.
+    """
+    return Detections(
+        tuple(seeds),
+        tuple(judged(one, truths) for one in found),
+        np.stack([count_boxes([one], classes) for one in truths]),
+    )
+
+
+def told_of(scores: MeanAveragePrecision, classes: Sequence[str]) -> dict[str, Any]:
+    """A seed's scores as records tell them: both metrics, and the AP of each class by its name."""
+    return {
+        "map50": scores.map50,
+        "map50_95": scores.map50_95,
+        "ap_per_class": {name: scores.per_class.get(i) for i, name in enumerate(classes)},
+    }

@@ -42,6 +42,10 @@ class Answers:
     box: Tensor
     label: Tensor
 
+    def to(self, device: torch.device) -> Answers:
+        """The same on a device."""
+        return Answers(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def answers(
     images: NDArray[np.int64],

@@ -28,6 +28,8 @@ from sparsebench.models.detection.predictors import Predictors, new_head
 from sparsebench.models.errors import SparsebenchError
 
 Rows = NDArray[np.float32]
+BATCH = 32
+"""Images that a head predicts at once."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,22 @@ class TrainedHead:
 
     def find(self, rows: Rows, channels: Sequence[int], size: int) -> list[Found]:
         """Boxes on images whose maps are rows ``[n, D]``, in input pixels."""
-        shapes, found = map_shapes(channels, size), []
-        with torch.inference_mode():
-            for start in range(0, len(rows), 32):
-                part = torch.from_numpy(np.array(rows[start : start + 32]))
-                raw = self.head(from_rows(part, shapes))
-                found += decode(raw, self.anchors, self.head.strides, self.head.form)
+        found: list[Found] = []
+        for start in range(0, len(rows), BATCH):
+            found += self.decode(self.predict(rows[start : start + BATCH], channels, size))
         return found
+
+    def predict(self, rows: Rows, channels: Sequence[int], size: int) -> list[Tensor]:
+        """Raw predictions ``[n, k * (5 + C), H, W]`` of each map, of images as for :meth:`find`."""
+        with torch.inference_mode():
+            maps = from_rows(torch.from_numpy(np.array(rows)), map_shapes(channels, size))
+            raw: list[Tensor] = self.head(maps)
+        return raw
+
+    def decode(self, raw: Sequence[Tensor]) -> list[Found]:
+        """Boxes of each image, in input pixels."""
+        with torch.inference_mode():
+            return decode(raw, self.anchors, self.head.strides, self.head.form)
 
 
 def train_head(

@@ -12,6 +12,7 @@ from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.marks import Mark, draw_mark, label_marks, span
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics import geometric_interval
+from sparsebench.bench.tasks.kinds import word_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,8 @@ def _panel(axes: Axes, *, records: Sequence[Record], looks: Looks) -> None:
     axes.margins(0.15)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds per epoch")
-    axes.set_ylabel("test accuracy (%)")
+    word = word_of(record.task.metric for record in records)
+    axes.set_ylabel(f"test {word} (%)")
 
 
 def _labels(axes: Axes, *, records: Sequence[Record], looks: Looks) -> None:

@@ -7,6 +7,7 @@ from sparsebench.bench.present.table import DASH, Entry, Table
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.wording import CHANGE
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 
 def compared_table(result: ComparisonOfRuns) -> Table:
@@ -23,7 +24,8 @@ def compared_table(result: ComparisonOfRuns) -> Table:
                 Entry(words, tone=cell.verdict or ""),
             )
         )
-    header = ("cell", f"ratio of {result.of}", CHANGE, "verdict")
+    word = word_of(cell.metric for cell in result.cells)
+    header = ("cell", f"ratio of {result.of}", worded(CHANGE, word), "verdict")
     notes = [f"{cell.cell}: {cell.reason}" for cell in result.cells if cell.reason]
     for name, only in ((result.a, result.only_a), (result.b, result.only_b)):
         notes += [f"Only in {name}: {', '.join(only)}."] if only else []

@@ -18,6 +18,7 @@ from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_E
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import geometric_mean
 from sparsebench.bench.statistics.profiles import Profile, performance_profiles
+from sparsebench.bench.tasks.kinds import word_of, worded
 
 MEANS = "Geometric means of the tasks' ratios, 95% intervals over tasks."
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
@@ -34,6 +35,7 @@ class OverTasks:
             engine comes with what else differs between cells: precision, batch size, threads.
         worst: (backbone, engine) -> the worst accuracy change of the tasks, and its task.
         profiles: of every (backbone, engine), dense ones too, best first.
+        word: what the tasks' scores are called.
     """
 
     workload: str
@@ -41,6 +43,7 @@ class OverTasks:
     means: Mapping[tuple[str, str], tuple[Estimate, Estimate]]
     worst: Mapping[tuple[str, str], tuple[Delta, str]]
     profiles: tuple[Profile, ...]
+    word: str
 
 
 def over_tasks(
@@ -57,7 +60,8 @@ def over_tasks(
         engines = {record.id: engine_label(record, varying) for record in mine}
         means, worst = _means(mine, comparisons, engines)
         profiles = tuple(_profiles(mine, trials, engines))
-        found.append(OverTasks(workload, tasks, means, worst, profiles))
+        word = word_of(record.task.metric for record in mine)
+        found.append(OverTasks(workload, tasks, means, worst, profiles, word))
     return found
 
 
@@ -74,7 +78,14 @@ def means_table(one: OverTasks) -> Table:
         )
         for (backbone, engine), estimates in one.means.items()
     )  # fmt: skip
-    titles = ("backbone", "engine", SAME_ENGINE, BEST_ENGINE, f"worst {CHANGE}", "worst on")
+    titles = (
+        "backbone",
+        "engine",
+        SAME_ENGINE,
+        BEST_ENGINE,
+        f"worst {worded(CHANGE, one.word)}",
+        "worst on",
+    )
     columns = tuple(Column(name, 2 <= place < 5) for place, name in enumerate(titles))
     title = f"{one.workload} over {len(one.tasks)} tasks"
     return said_once(Table(title, columns, lines, (MEANS,)))

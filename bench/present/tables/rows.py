@@ -23,6 +23,7 @@ from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.own_head import own_head_notes
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
+from sparsebench.bench.tasks.kinds import word_of
 from sparsebench.bench.workloads import described
 from sparsebench.models.cpus import threads_text
 
@@ -106,6 +107,11 @@ class Section:
     rows: tuple[Row, ...]
     missing: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """What the scores of its rows are called."""
+        return word_of(row.record.task.metric for row in self.rows)
 
 
 def facets_of(section: Section, row: Row) -> dict[str, str]:

@@ -15,6 +15,7 @@ from sparsebench.bench.present.tables.main import change_entry
 from sparsebench.bench.present.tables.rows import Row, Section, row_table
 from sparsebench.bench.present.tables.wording import CHANGE
 from sparsebench.bench.records import Accuracy, Record
+from sparsebench.bench.tasks.kinds import worded
 
 HEADER = ("s/epoch", "s to target", "missed", "against dense", "break-even")
 DETAILS = (
@@ -22,7 +23,7 @@ DETAILS = (
     "peak memory", "pieces of a batch",
 )  # fmt: skip
 DETAILS_CAPTION = (
-    "Accuracies on the test images, after the last epoch and after the one that was best on the "
+    "The accuracy on the test images, after the last epoch and after the one that was best on the "
     "validation images; which one that was: median over seeds, from least to most. Peak memory: "
     "of the training's process. Pieces: a batch that does not fit into memory is split, its "
     "gradients summed."
@@ -36,7 +37,8 @@ def training_table(section: Section) -> Table | None:
     def cells(row: Row) -> Sequence[str | Entry] | None:
         return None if row.training is None else (*_cells(row), change_entry(row))
 
-    return row_table(section, "training", (*HEADER, CHANGE), cells, training_caption(section))
+    change = worded(CHANGE, section.word)
+    return row_table(section, "training", (*HEADER, change), cells, training_caption(section))
 
 
 def training_details(section: Section) -> Table | None:
@@ -45,7 +47,8 @@ def training_details(section: Section) -> Table | None:
     def cells(row: Row) -> Sequence[str | Entry] | None:
         return None if row.training is None else _details(row)
 
-    return row_table(section, "details of the training", DETAILS, cells, DETAILS_CAPTION)
+    caption = worded(DETAILS_CAPTION, section.word)
+    return row_table(section, "details of the training", DETAILS, cells, caption)
 
 
 def training_caption(section: Section) -> str:
@@ -58,7 +61,7 @@ def training_caption(section: Section) -> str:
         ends = dict.fromkeys(f"{target:.1%}" for target, _ in (targets[0], targets[-1]))
         shown = " to ".join(ends)  # every engine's dense baseline has its own
         words.append(
-            f"The target is the dense baseline's mean validation accuracy minus "
+            f"The target is the dense baseline's mean validation {section.word} minus "
             f"{targets[0][1]:g} points (here {shown}); missed: seeds that "
             "never reach it, which count as infinite; against dense: time to target, dense over "
             "sparse, of medians over seeds and without an interval."

@@ -16,7 +16,7 @@ from sparsebench.bench.tasks.detection.annotated import (
 )
 from sparsebench.bench.tasks.detection.layout import ROBOFLOW, Found
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.images.text import printable
+from sparsebench.models.images.text import printable, shortened
 from sparsebench.models.images.tree import Tree
 
 MOST_BYTES = 128 * 2**20
@@ -82,9 +82,22 @@ def _parsed(tree: Tree, path: str) -> dict[str, Any]:
 
 def _categories(data: dict[str, Any], path: str) -> dict[int, str]:
     try:
-        return {int(one["id"]): printable(str(one["name"])) for one in data["categories"]}
+        told = [(int(one["id"]), printable(str(one["name"]))) for one in data["categories"]]
     except (KeyError, TypeError, ValueError) as error:
         raise _entry(path, "category", error) from error
+    _refuse_doubles([number for number, _ in told], "category", path)
+    return dict(told)
+
+
+def _refuse_doubles(numbers: Sequence[Any], kind: str, path: str) -> None:
+    """Of two entries with one number nobody can tell whose the boxes are."""
+    doubles = [str(number) for number, count in Counter(numbers).items() if count > 1]
+    if doubles:
+        raise SparsebenchError(
+            f"'{printable(path)}' has {len(doubles)} number(s) that several entries of kind {kind} "
+            f"have: {shortened(doubles)}.",
+            "Give each entry an id of its own.",
+        )
 
 
 def _images(
@@ -101,6 +114,7 @@ def _images(
     places = (f"{side}/", f"images/{side}/", f"{side}/images/", "images/", "")
     images: dict[Any, Annotated] = {}
     by_path: dict[str, Annotated] = {}
+    numbers: list[Any] = []
     try:
         for one in data["images"]:
             name = str(one["file_name"]).removeprefix("./")
@@ -109,9 +123,11 @@ def _images(
             size = (int(one["width"]), int(one["height"])) if "width" in one else None
             if place in by_path:
                 faults.add(TWICE, place)
+            numbers.append(one["id"])
             images[one["id"]] = by_path.setdefault(place, Annotated(place, size=size))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _entry(path, "image", error) from error
+    _refuse_doubles(numbers, "image", path)
     unknown: Counter[str] = Counter()
     try:
         for one in data["annotations"]:

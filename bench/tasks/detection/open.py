@@ -36,7 +36,8 @@ from sparsebench.models.images.tree import Tree
 READERS = {"coco": read_coco, "voc": read_voc, "yolo": read_yolo}
 UNDECODABLE = "image(s) that cannot be decoded: left out"
 NO_BOX = "class(es) without a box on either side: left out"
-HARMLESS = (CUT, TWICE, NO_BOX)
+BOTH = "image(s) that lie on both sides: what is found on them was trained on"
+HARMLESS = (CUT, TWICE, NO_BOX, BOTH)
 
 
 def open_detection(tree: Tree, found: Found, options: TaskOptions) -> DetectionTask:
@@ -60,6 +61,10 @@ def open_detection(tree: Tree, found: Found, options: TaskOptions) -> DetectionT
     for number, name in enumerate(classes):
         if number not in used:
             faults.add(NO_BOX, name)
+    trained_on = {sha256 for _, _, sha256 in read[0]}
+    for path, _, sha256 in read[1]:
+        if sha256 in trained_on:
+            faults.add(BOTH, path)
     names = tuple(name for number, name in enumerate(classes) if number in used)
     place = {number: i for i, number in enumerate(sorted(used))}
     digest = hashlib.sha256(b"sparsebench detection 1\n" + json.dumps(names).encode())

@@ -71,7 +71,7 @@ class MeanStep:
 Step = ConvStep | NormStep | ActStep | MaxPoolStep | MeanStep
 
 
-def fuse(steps: list[Step], output: int) -> list[Step]:
+def fuse(steps: list[Step], *outputs: int) -> list[Step]:
     """Additions and activations moved into the batch norm in front of them.
 
     Only where nothing else reads what stands between. The order of the steps stays valid:
@@ -79,13 +79,13 @@ def fuse(steps: list[Step], output: int) -> list[Step]:
 
     Args:
         steps: in an order of execution.
-        output: the value that the network returns.
+        outputs: the values that the network returns.
     """
     fused = list(steps)
     done = False
     while not done:
         done = True
-        uses = _uses(fused, output)
+        uses = _uses(fused, outputs)
         places = {step.out: i for i, step in enumerate(fused)}
         for i, step in enumerate(fused):
             if not isinstance(step, ActStep):
@@ -109,8 +109,8 @@ def fuse(steps: list[Step], output: int) -> list[Step]:
     return fused
 
 
-def _uses(steps: list[Step], output: int) -> dict[int, int]:
-    counts: dict[int, int] = {output: 1}
+def _uses(steps: list[Step], outputs: tuple[int, ...]) -> dict[int, int]:
+    counts = dict.fromkeys(outputs, 1)
     for step in steps:
         for value in (step.inp, step.residual):
             if value is not None:
@@ -118,12 +118,12 @@ def _uses(steps: list[Step], output: int) -> dict[int, int]:
     return counts
 
 
-def last_uses(steps: list[Step], output: int) -> dict[int, int]:
-    """Value -> index of the last step that reads it; the output lives for ever."""
+def last_uses(steps: list[Step], *outputs: int) -> dict[int, int]:
+    """Value -> index of the last step that reads it; outputs live for ever."""
     last: dict[int, int] = {}
     for i, step in enumerate(steps):
         for value in (step.inp, step.residual):
             if value is not None:
                 last[value] = i
-    last[output] = len(steps)
+    last.update(dict.fromkeys(outputs, len(steps)))
     return last

@@ -126,10 +126,10 @@ def _one_pass(module: SparseModule, images: Tensor) -> dict[str, float]:
         return step
 
     watched = Program(
-        program.steps, program.output, program.layers, program.kernels, program.threads
+        program.steps, program.outputs, program.layers, program.kernels, program.threads
     )
     watched.forward_step = timed(program.forward_step)  # type: ignore[method-assign]
     watched.backward_step = timed(program.backward_step)  # type: ignore[method-assign]
-    output, tape = watched.forward(images, keep=True)
-    watched.backward(tape, torch.ones_like(output), False)
+    outputs, tape = watched.forward(images, keep=True)
+    watched.backward(tape, [torch.ones_like(one) for one in outputs], False)
     return seconds

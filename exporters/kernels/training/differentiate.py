@@ -12,7 +12,7 @@ from sparsebench.exporters.kernels.training.tape import Tape
 
 
 class Run(torch.autograd.Function):
-    """``apply(images, program, grads, names, *parameters)`` -> what the program returns.
+    """``apply(images, program, grads, names, *parameters)`` -> the program's outputs, a tuple.
 
     ``grads`` tells whether gradients were on outside; ``names`` are those of the parameters,
     ``layer.parameter``.
@@ -21,17 +21,18 @@ class Run(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, images: Tensor, program: Program, grads: bool, names: list[str], *given: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         """Run the steps; keep what a backward pass needs."""
         keep = grads and any(ctx.needs_input_grad)
-        output, tape = program.forward(images, keep=keep)
+        outputs, tape = program.forward(images, keep=keep)
+        ctx.set_materialize_grads(False)
         ctx.tape = tape if keep else None
         if keep:
             ctx.facts = (program, names, given, [p._version for p in given])
-        return output
+        return outputs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
         """The gradients to the pictures and to the parameters.
 
         Raises:
@@ -52,5 +53,5 @@ class Run(torch.autograd.Function):
                     "after the forward pass."
                 )
         ctx.tape = ctx.facts = None
-        images_grad, found = program.backward(tape, grads[0], ctx.needs_input_grad[0])
+        images_grad, found = program.backward(tape, grads, ctx.needs_input_grad[0])
         return images_grad, None, None, None, *(found.get(name) for name in names)

@@ -92,7 +92,7 @@ class SparseModule(nn.Module):
         }
         names = [f"{n}.{p}" for n, layer in layers.items() for p, _ in layer.named_parameters()]
         program = Program(
-            found.steps, found.output, layers, self._kernels, self._threads, self._memory
+            found.steps, found.outputs, layers, self._kernels, self._threads, self._memory
         )
         return _Traced(program, found.rest, names)
 
@@ -117,7 +117,7 @@ class SparseModule(nn.Module):
         grads = torch.is_grad_enabled()
         with torch.autocast("cpu", enabled=False):
             features = Run.apply(images, traced.program, grads, traced.names, *parameters)
-        return traced.rest(features, images)
+        return traced.rest(*features, images)
 
     def to_state_dict(self) -> dict[str, Tensor]:
         """The ordinary state dict of the network that this came from, bit by bit: names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Program:
 
     Args:
         steps: in the order of execution.
-        output: the value that is returned.
+        outputs: the values that are returned.
         layers: name -> module that holds its parameters.
         kernels: the compiled library.
         threads: to share the work.
@@ -44,23 +45,23 @@ class Program:
     def __init__(
         self,
         steps: list[Step],
-        output: int,
+        outputs: tuple[int, ...],
         layers: dict[str, nn.Module],
         kernels: Library,
         threads: int,
         buffers: Buffers | None = None,
     ) -> None:
         self.steps = steps
-        self.output = output
+        self.outputs = outputs
         self.layers = layers
         self.threads = threads
         self.kernels = kernels
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
         self._buffers = Buffers(self._dtype) if buffers is None else buffers
-        self._last = last_uses(steps, output)
-        self._pooled = any(isinstance(step, MeanStep) and step.out == output for step in steps)
+        self._last = last_uses(steps, *outputs)
+        self._pooled = {step.out for step in steps if isinstance(step, MeanStep)}
 
-    def forward(self, images: Tensor, *, keep: bool) -> tuple[Tensor, Tape]:
+    def forward(self, images: Tensor, *, keep: bool) -> tuple[tuple[Tensor, ...], Tape]:
         """Run all steps.
 
         Args:
@@ -68,7 +69,7 @@ class Program:
             keep: keep on the tape what a backward pass needs.
 
         Returns:
-            The output, ``[N, C]`` after a mean over planes, else ``[N, C, H, W]``; and the tape.
+            Each output, ``[N, C]`` after a mean over planes, else ``[N, C, H, W]``; and the tape.
         """
         tape = Tape()
         self._buffers.begin()
@@ -84,13 +85,17 @@ class Program:
                 for value in (step.inp, step.residual):
                     if value is not None and self._last[value] == i and value in tape.tensors:
                         self._buffers.give(tape.tensors.pop(value))
-        result = tape.tensors[self.output]
-        if not self._pooled:
-            plain = from_blocked(result, tape.shapes[self.output], self.kernels, self.threads)
-            if not keep:
-                self._buffers.give(tape.tensors.pop(self.output))
-            result = plain
-        return result, tape
+        return tuple(self._handed_over(value, tape, keep) for value in self.outputs), tape
+
+    def _handed_over(self, value: int, tape: Tape, keep: bool) -> Tensor:
+        """A value in the plain layout."""
+        result = tape.tensors[value]
+        if value in self._pooled:
+            return result
+        plain = from_blocked(result, tape.shapes[value], self.kernels, self.threads)
+        if not keep:
+            self._buffers.give(tape.tensors.pop(value))
+        return plain
 
     def forward_step(self, step: Step, tape: Tape) -> None:
         """Run one step; its value goes onto the tape.
@@ -144,13 +149,13 @@ class Program:
         tape.tensors[step.out], tape.shapes[step.out] = y, out
 
     def backward(
-        self, tape: Tape, output_grad: Tensor, wants_images: bool
+        self, tape: Tape, output_grads: Sequence[Tensor | None], wants_images: bool
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Run all steps backward; the tape's memory goes back to the buffers.
 
         Args:
             tape: of the forward pass.
-            output_grad: of the shape of the output.
+            output_grads: each of the shape of its output; None where nothing depends on it.
             wants_images: whether the gradient to the pictures is wanted.
 
         Returns:
@@ -159,15 +164,17 @@ class Program:
         """
         grads: dict[int, Tensor] = {}
         found: dict[str, Tensor] = {}
-        output_grad = output_grad.detach().contiguous()
-        if not self._pooled:
-            out = tape.shapes[self.output]
-            grads[self.output] = self._buffers.take(out.numel)
-            self.kernels.to_blocked(
-                out.reference, output_grad.data_ptr(), grads[self.output].data_ptr(), self.threads
-            )
-        else:
-            grads[self.output] = output_grad
+        for value, given in zip(self.outputs, output_grads, strict=True):
+            if given is None:
+                continue
+            grad = given.detach().contiguous()
+            if value not in self._pooled:
+                out, plain = tape.shapes[value], grad
+                grad = self._buffers.take(out.numel)
+                self.kernels.to_blocked(
+                    out.reference, plain.data_ptr(), grad.data_ptr(), self.threads
+                )
+            grads[value] = grad
         for step in reversed(self.steps):
             if step.out in grads:
                 self.backward_step(step, tape, grads, found, wants_images)

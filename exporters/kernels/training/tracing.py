@@ -23,13 +23,13 @@ class Traced:
 
     Attributes:
         steps: of the prefix; none where only linear layers can be sparse.
-        output: the value that the prefix hands over.
-        rest: maps (it, the pictures) to the network's output.
+        outputs: the values that the prefix hands over.
+        rest: maps (all of them, the pictures) to the network's output.
         stopped_at: the operation that the steps end in front of, in words.
     """
 
     steps: list[Step]
-    output: int
+    outputs: tuple[int, ...]
     rest: fx.GraphModule
     stopped_at: str
 
@@ -47,8 +47,7 @@ def trace(module: nn.Module) -> Traced:
     """Read a network in its present mode.
 
     Raises:
-        SparsebenchError: ``torch.fx`` cannot follow it, or more than one value is used behind
-            the steps.
+        SparsebenchError: ``torch.fx`` cannot follow it, or it needs more than the pictures.
     """
     try:
         graph = _Tracer().trace(module, concrete_args=_defaults(module))
@@ -61,11 +60,11 @@ def trace(module: nn.Module) -> Traced:
     nodes = list(graph.nodes)
     stop = next(i for i, node in enumerate(nodes) if not reader.take(node))
     rest = [node for node in nodes[:stop] if node in reader.facts] + nodes[stop:]
-    output = _handed_over(module, reader, rest)
-    steps = fuse(reader.steps, output) if reader.steps else []
+    outputs = _handed_over(reader, rest)
+    steps = fuse(reader.steps, *outputs) if reader.steps else []
     end = nodes[stop]
     words = "the end of the network" if end.op == "output" else _called(module, end)
-    return Traced(steps, output, _rest(module, reader, output, rest), words)
+    return Traced(steps, outputs, _rest(module, reader, outputs, rest), words)
 
 
 def _defaults(module: nn.Module) -> dict[str, object]:
@@ -91,8 +90,8 @@ def _called(module: nn.Module, node: fx.Node) -> str:
     return f"'{name}'" + (f" ({options})" if options else "")
 
 
-def _handed_over(module: nn.Module, reader: Reader, rest: list[fx.Node]) -> int:
-    """The one value that the rest begins with; besides it may see the pictures' number."""
+def _handed_over(reader: Reader, rest: list[fx.Node]) -> tuple[int, ...]:
+    """The values that the rest begins with; besides it may see the pictures' number."""
     inside = set(rest)
     crossing = {
         value
@@ -100,14 +99,6 @@ def _handed_over(module: nn.Module, reader: Reader, rest: list[fx.Node]) -> int:
         if value != PICTURES
         and any(user in inside and not reader.asks_for_batch(user) for user in node.users)
     }
-    if len(crossing) > 1:
-        unknown = next(node for node in rest if node not in reader.facts)
-        raise SparsebenchError(
-            f"Behind the sparse layers, from {_called(module, unknown)} on, the network uses "
-            f"{len(crossing)} of their values; the kernels hand over one.",
-            "They know convolutions, batch norm, ReLU, ReLU6, additions, max pooling and the mean "
-            "over whole planes: put another layer in its place, or train this network in PyTorch.",
-        )
     lost = [node for node in reader.ignored if any(user in inside for user in node.users)]
     if lost:
         raise SparsebenchError(
@@ -116,14 +107,17 @@ def _handed_over(module: nn.Module, reader: Reader, rest: list[fx.Node]) -> int:
         )
     if not crossing:
         reader.steps.clear()
-        return PICTURES
-    return crossing.pop()
+        return (PICTURES,)
+    return tuple(sorted(crossing))
 
 
-def _rest(module: nn.Module, reader: Reader, output: int, rest: list[fx.Node]) -> fx.GraphModule:
+def _rest(
+    module: nn.Module, reader: Reader, outputs: tuple[int, ...], rest: list[fx.Node]
+) -> fx.GraphModule:
     graph = fx.Graph()
-    features, pictures = graph.placeholder("features"), graph.placeholder("pictures")
-    copies = {node: features for node, value in reader.values.items() if value == output}
+    given = {value: graph.placeholder(f"features_{value}") for value in outputs}
+    pictures = graph.placeholder("pictures")
+    copies = {node: given[value] for node, value in reader.values.items() if value in given}
     copies |= {node: pictures for node, value in reader.values.items() if value == PICTURES}
     for node in rest:
         # Any other value is asked for the number of pictures alone, which never changes.

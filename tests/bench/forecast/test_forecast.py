@@ -15,6 +15,7 @@ from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Record, RunFolder
 from sparsebench.bench.run.build_records import _settings
+from sparsebench.bench.tasks.kinds import DETECTION
 from tests.bench.synthetic import make_run
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "amd-epyc-2cpu"
@@ -177,6 +178,24 @@ def test_what_a_launch_takes_around_its_trials_belongs_to_its_cells() -> None:
     both.learn(pair, {"a": 100.0})
     whole = [found(one.workload, both, replace(PLAN, repeats=1)).whole for one in pair]
     assert sum(seconds or 0.0 for seconds in whole) == pytest.approx(100)
+
+
+def test_heads_of_boxes_grow_with_their_own_epochs() -> None:
+    """Linear heads' settings are no part of such records, and their epochs do not count."""
+    plan = PLAN.with_changes(sections={"linear-cached": {"detection_epochs": 5}})
+    cell = cells(plan)["linear-cached"]
+    one = replace(record("linear-cached", plan), settings=_settings(plan, cell, DETECTION))
+    assert "solver" not in one.settings
+    earlier = after(one)
+
+    def told(other: Plan) -> Prediction:
+        return predict(other, cells(other)["linear-cached"], 100, 50, "trees", earlier, DETECTION)
+
+    assert told(plan) == replace(told(plan), basis="measured")
+    assert told(plan.with_changes(epochs=99)).basis == "measured"
+    usual = told(PLAN)  # 15 epochs of a second that were 5
+    assert usual.basis == "scaled"
+    assert usual.seconds == pytest.approx(9.75 + 2 * 1.0)
 
 
 def test_a_failed_cell_teaches_nothing() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_sparsebench.fixture import judged
+from pytest_sparsebench.guards import table
+from pytest_sparsebench.runs import find_cell
+from sparsebench.bench.publish.leaderboard import leaderboard
 from sparsebench.bench.records import RunFolder
 from sparsebench.results.scripts.recompute import recompute
 from tests.bench.run.small import Cli, lines
@@ -16,7 +21,7 @@ pytest.importorskip("faster_coco_eval")
 PLAN = """
 backbones = ["resnet18/gmp_uniform-90"]
 engines = ["native", "onnxruntime"]
-workloads = ["inference", "linear-cached", "serving", "full"]
+workloads = ["inference", "linear-cached", "serving", "full", "linear-online"]
 size = 64
 batch_size = 4
 threads = 1
@@ -34,7 +39,13 @@ detection_epochs = 4
 seconds = 0.2
 engines = ["onnxruntime"]
 [full]
-engines = ["torch"]
+engines = ["native"]
+recipe = "short"
+epochs = 1
+validation = 0.2
+tune = "off"
+[linear-online]
+engines = ["onnxruntime"]
 """
 
 
@@ -84,23 +95,51 @@ def test_seconds_an_epoch_are_those_of_the_detection_head(run: Path) -> None:
         assert told == pytest.approx([seconds / 4 for seconds in heads])
 
 
+def test_full_trains_whole_detectors_with_their_mask(run: Path) -> None:
+    found = records(run, "full")
+    assert [one["status"] for one in found] == ["ok"] * 2, found
+    for one in found:
+        assert one["accuracy"]["seeds"] == [1, 2]  # dealt over the two blocks
+        assert one["accuracy"]["per_seed"] == one["extra"]["detection"]["map50"]
+        assert one["accuracy"]["over"] == "images and seeds"
+        assert one["accuracy"]["best_epoch_per_seed"] is not None
+        assert one["settings"]["training"]["epochs"] == 1
+        dense = one["backbone"]["family"] == "dense"
+        after = None if dense else one["proof"]["checkpoint_mask"]
+        assert one["proof"]["after_training_mask"] == after
+        stages = one["trials"][0]["stages"]
+        assert {"decode", "augment", "forward", "backward", "evaluate"} <= set(stages)
+
+
 def test_a_workload_that_knows_no_detection_says_so(run: Path) -> None:
-    for one in records(run, "full"):
+    for one in records(run, "linear-online"):
         assert one["status"] == "failed"
-        assert "'full' does not know detection tasks" in one["reason"]
+        assert "'linear-online' does not know detection tasks" in one["reason"]
+
+
+def test_the_time_of_decoding_is_told_beside_that_of_the_engine(run: Path) -> None:
+    for one in records(run, "inference"):
+        spent = one["extra"]["detection"]["decode_seconds"]
+        assert len(spent) == 2 and all(seconds > 0 for seconds in spent)
+    page = (run / "summary.md").read_text()
+    assert "with decoding and NMS" in page
 
 
 def test_the_change_is_paired_over_images_and_seeds(run: Path) -> None:
     found = [c for c in RunFolder.reading(run).comparisons() if c.status == "ok"]
-    assert {c.workload for c in found} == {"inference", "linear-cached", "serving"}
+    assert {c.workload for c in found} == {"inference", "linear-cached", "serving", "full"}
     for one in found:
         assert one.accuracy_delta is not None
         assert one.accuracy_delta.over == "images and seeds"
         assert one.accuracy_delta.ci95 is not None
 
 
-def test_the_outsiders_script_passes_over_map(run: Path) -> None:
-    assert all("change" not in number.name for number in recompute(run))
+def test_the_outsiders_script_agrees_about_map(run: Path) -> None:
+    numbers = [one for one in recompute(run) if "speed-up" not in one.name]
+    names = {one.name.rpartition(": ")[2] for one in numbers}
+    assert names == {"map50 of sparse", "map50 of dense", "change"}
+    for number in numbers:
+        assert number.agrees, number
 
 
 def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
@@ -113,3 +152,27 @@ def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
     told = cli("advise", run, "--max-accuracy-loss", 100)
     assert told.code in (0, 4), told.err  # 4: two blocks show little
     assert "mAP50" in told.out
+
+
+def test_every_other_form_of_a_result_says_map50(run: Path, cli: Cli, tmp_path: Path) -> None:
+    board = leaderboard([RunFolder.reading(run)])
+    for shown in board.tables():
+        titles = [column.title for column in shown.columns]
+        assert any("mAP50 change (pp)" in title for title in titles), titles
+    same = cli("compare", run, run)
+    assert "mAP50" in same.out and "accuracy" not in same.out.partition("verdict")[0]
+    baseline = tmp_path / "baseline.toml"
+    made = cli("baseline", "update", run, "--out", baseline, "--reason", "first")
+    assert made.code == 0, made.err
+    told = cli("check", run, "--baseline", baseline, "--markdown", tmp_path / "check.md")
+    assert told.code in (0, 4), told.err
+    assert "mAP50 (pp)" in (tmp_path / "check.md").read_text()
+
+
+def test_the_plugin_of_pytest_says_map50(run: Path) -> None:
+    found = find_cell(run, "resnet18/gmp_uniform-90", "onnxruntime", "inference", None)
+    assert table({"test_cell": found})[0].split()[3] == "mAP50"
+    change = {"accuracy_change": -9.0, "accuracy_change_ci95": [-10.0, -8.0]}
+    worse = replace(found, info={**found.info, **change})
+    broken, _ = judged(worse, 0.5, None)
+    assert "9.00 points of mAP50" in broken[0]

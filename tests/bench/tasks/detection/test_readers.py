@@ -122,6 +122,8 @@ def test_what_does_not_fit_is_counted_and_named(
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "cannot be read"),
         (lambda d: d.update(annotations=[a for a in d["annotations"] if a["category_id"] == 7]),
          "no train box of light"),
+        (lambda d: d["images"][1].update(id=100), r"1 number.*kind image have: 100"),
+        (lambda d: d["categories"][1].update(id=7), r"1 number.*kind category have: 7"),
         (lambda d: [one.update(width=9) for one in d["images"]], "lose most"),
     ],
 )  # fmt: skip
@@ -130,6 +132,16 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(SparsebenchError, match=said):
         opened(changed_coco(tmp_path / "a", change), tmp_path)
+
+
+def test_an_image_on_both_sides_is_counted_and_named(tmp_path: Path) -> None:
+    root = sets.write_coco(tmp_path / "a")
+    (root / "test" / "001.png").write_bytes((root / "train" / "003.png").read_bytes())
+    task = opened(root, tmp_path)
+    assert any(
+        "1 image(s) that lie on both sides" in note and "test/001.png" in note
+        for note in task.notes
+    )
 
 
 def test_a_category_without_any_box_is_left_out_and_named(tmp_path: Path) -> None:

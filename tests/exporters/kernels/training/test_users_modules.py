@@ -145,6 +145,34 @@ def dead_end(net: Any, x: Tensor) -> Tensor:
     return out
 
 
+def several_maps(net: Any, x: Tensor) -> Tensor:
+    """As a detector uses its backbone: maps of different sizes, one read on by the network."""
+    h = functional.relu(net.norm(net.a(x)))
+    pooled = functional.max_pool2d(h, 2)
+    g = functional.relu(net.norm2(net.b(pooled)) + pooled)
+    joined = torch.cat([torch.sigmoid(h).flatten(1), torch.tanh(g).flatten(1)], 1)
+    out: Tensor = torch.cat([joined, torch.exp(pooled.mean((2, 3)))], 1)
+    return out
+
+
+def a_map_beside_the_mean(net: Any, x: Tensor) -> Tensor:
+    h = functional.relu(net.a(x))
+    out: Tensor = net.fc(net.b(h).mean((2, 3))) + torch.sigmoid(h).mean((1, 2, 3))[:, None]
+    return out
+
+
+def a_map_that_nothing_learns_from(net: Any, x: Tensor) -> Tensor:
+    h = functional.relu(net.a(x))
+    out: Tensor = net.fc(net.b(h).mean((2, 3))) + torch.sigmoid(h.detach()).mean()
+    return out
+
+
+def pooled_shortcut(net: Any, x: Tensor) -> Tensor:
+    h = functional.relu(net.a(x))
+    out: Tensor = net.fc((net.b(h) + functional.avg_pool2d(h, 3, 1, 1)).mean((2, 3)))
+    return out
+
+
 def scaled(net: Any, x: Tensor) -> Tensor:
     out: Tensor = net.fc(functional.relu(net.a(x)).mean((2, 3))) * net.scale
     return out
@@ -163,6 +191,10 @@ def scaled(net: Any, x: Tensor) -> Tensor:
         kept_dimensions,
         flattened_late,
         dead_end,
+        several_maps,
+        a_map_beside_the_mean,
+        a_map_that_nothing_learns_from,
+        pooled_shortcut,
         scaled,
     ],
 )
