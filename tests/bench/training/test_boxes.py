@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,6 +149,25 @@ def test_other_executions_train_the_same_detector(
         losses.append(runner.epoch(0, seed=1))
         assert network.revived() == 0
     assert losses[1] == pytest.approx(losses[0], rel=apart)
+
+
+def test_a_detector_from_the_start_is_trained_on_its_own_grids(data: TrainingData) -> None:
+    """YOLOv5 has three grids and a formula of its own; its last layers are new and dense."""
+    task, name = objective_of(data).task, "yolov5n/uniform-90@generated"
+    objective = of_boxes(task, CARD)
+    network = objective.network(name, 1, device="cpu")
+    assert objective.strides == (8, 16, 32)
+    assert torch.equal(network.module.get_buffer("head.anchors"), objective.anchors)
+    boxed = replace(data, objective=objective)
+    runner = StepRunner(
+        network, boxed, TrainRecipe("paper", 1, 0.002, 4), Execution(), StageClock()
+    )
+    assert np.isfinite(runner.epoch(0, seed=1))
+    assert network.masked and network.revived() == 0
+    assert 0 <= runner.accuracy(boxed.validation) <= 1
+    backbone = load_backbone(name)
+    expected = own_mask(backbone.mask, objective.network(name, 1, device="cpu").module, "yolov5n")  # type: ignore[arg-type]
+    assert network.backbone_mask_hash() == mask_hash(expected)
 
 
 def test_pieces_of_a_batch_and_memory_formats_are_tried_out(data: TrainingData) -> None:
