@@ -11,8 +11,11 @@ import pytest
 from pytest_sparsebench.fixture import judged
 from pytest_sparsebench.guards import table
 from pytest_sparsebench.runs import find_cell
+from sparsebench.bench.gate.render import verdict_table
+from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
 from sparsebench.bench.publish.leaderboard import leaderboard
 from sparsebench.bench.records import RunFolder
+from sparsebench.bench.statistics import Interval
 from sparsebench.results.scripts.recompute import recompute
 from tests.bench.run.small import Cli, lines
 from tests.bench.tasks.detection import sets
@@ -154,19 +157,20 @@ def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
     assert "mAP50" in told.out
 
 
-def test_every_other_form_of_a_result_says_map50(run: Path, cli: Cli, tmp_path: Path) -> None:
+def test_every_other_form_of_a_result_says_map50(run: Path, cli: Cli) -> None:
     board = leaderboard([RunFolder.reading(run)])
     for shown in board.tables():
         titles = [column.title for column in shown.columns]
         assert any("mAP50 change (pp)" in title for title in titles), titles
     same = cli("compare", run, run)
     assert "mAP50" in same.out and "accuracy" not in same.out.partition("verdict")[0]
-    baseline = tmp_path / "baseline.toml"
-    made = cli("baseline", "update", run, "--out", baseline, "--reason", "first")
-    assert made.code == 0, made.err
-    told = cli("check", run, "--baseline", baseline, "--markdown", tmp_path / "check.md")
-    assert told.code in (0, 4), told.err
-    assert "mAP50 (pp)" in (tmp_path / "check.md").read_text()
+    key = {"workload": "full", "task": "a", "backbone": "b", "engine": "torch"}
+    for metric, title in (("map50", "mAP50 (pp)"), ("top1", "accuracy (pp)")):
+        verdict = CellVerdict(
+            key, "same", "speedup", accuracy_change=Interval(0.1, -1, 1, 3), metric=metric
+        )
+        report = GateReport("run", "", (verdict,), Settings())
+        assert verdict_table(report.verdicts, report).columns[-1].title == title
 
 
 def test_the_plugin_of_pytest_says_map50(run: Path) -> None:
