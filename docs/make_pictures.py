@@ -2,7 +2,7 @@
 
 uv run --no-sync python docs/make_pictures.py
 
-Where Chromium is on the PATH it also photographs the report, in light and dark.
+Each has a variant for dark pages. Where Chromium is on the PATH it also photographs the report, in light and dark.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from PIL import Image
 
 import sparsebench
@@ -46,7 +47,8 @@ def make(out: Path = OUT) -> list[Path]:
     for path in drawn:
         if path.suffix == ".svg":
             path.unlink()  # the PNG is enough here
-    return [*made, out / "speedup-accuracy.png"]
+    made.append(out / "speedup-accuracy.png")
+    return made + [_dark(path) for path in made]
 
 
 def _label(comparison: Comparison, names: dict[str, Record]) -> str:
@@ -102,6 +104,31 @@ def _save(figure: plt.Figure, path: Path) -> Path:
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return path
+
+
+# Björn Ottosson, "A perceptual color space for image processing" (2020): linear sRGB to the cones'
+# responses, and their cube roots to lightness and two axes of hue.
+CONES = np.array([[0.4122214708, 0.5363325363, 0.0514459929],
+                  [0.2119034982, 0.6806995451, 0.1073969566],
+                  [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip
+OKLAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468],
+                  [1.9779984951, -2.4285922050, 0.4505937099],
+                  [0.0259040371, 0.7827717662, -0.8086757660]])  # fmt: skip
+DARKEST, LIGHTEST = 0.22, 0.95  # OKLab lightness of what was white, and of what was black
+
+
+def _dark(path: Path) -> Path:
+    """The same picture with its lightness turned over: every hue and every contrast stays."""
+    with Image.open(path) as picture:
+        rgb = np.asarray(picture.convert("RGB")) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lab = np.cbrt(linear @ CONES.T) @ OKLAB.T
+    lab[..., 0] = LIGHTEST + (DARKEST - LIGHTEST) * lab[..., 0]
+    linear = ((lab @ np.linalg.inv(OKLAB).T) ** 3 @ np.linalg.inv(CONES).T).clip(0, 1)
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    made = path.with_name(f"{path.stem}-dark.png")
+    Image.fromarray((255 * rgb).round().astype(np.uint8)).quantize(128).save(made, optimize=True)
+    return made
 
 
 def photograph(chromium: str, out: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -30,16 +31,25 @@ def test_mine(sparse_benchmark):
 """
 
 
+BUILD = (sys.executable, "-m", "hatchling", "build", "-d")
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as a release would be: sdist first, the wheel from what the sdist holds."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a release's source is."""
     out = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
-    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*BUILD, out, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
     (sdist,) = out.glob("*.tar.gz")
+    return sdist
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """Built as a release would be: from what the sdist holds."""
+    out = sdist.parent
     shutil.unpack_archive(sdist, out, filter="data")
     unpacked = out / sdist.name.removesuffix(".tar.gz")
-    subprocess.run([*build, "-t", "wheel"], cwd=unpacked, check=True, capture_output=True)
+    subprocess.run([*BUILD, out, "-t", "wheel"], cwd=unpacked, check=True, capture_output=True)
     (wheel,) = out.glob("*.whl")
     return wheel
 
@@ -71,6 +81,16 @@ def in_project(project: Path, *command: str, path: str | None) -> subprocess.Com
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def test_the_source_holds_all_but_the_weights_that_have_a_distribution_of_their_own(
+    sdist: Path,
+) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"models/zoo/pyproject.toml", "results/README.md", "tests/test_wheel.py"} <= names
+    assert not [name for name in names if name.endswith(".safetensors")]
+    assert sdist.stat().st_size < 8e6
 
 
 def test_two_names_and_no_weights_lie_in_site_packages(wheel: Path) -> None:

@@ -3,7 +3,7 @@
 Ours run, made small by the table in `tests.docs.small`. Of the others, what can run offline and
 inside a test does: `uv venv`, the sessions in a small form, and the check of a GPU where there is
 none. The rest cannot: `uv pip install` and `pip install` need the package index (their options and
-the names they give are checked), and `uv run pytest`, `mkdocs` and `.ci/run` are what runs these
+the names they give are checked), and `uv run pytest`, `zensical` and `.ci/run` are what runs these
 tests (`.ci/run` must hold them).
 """
 
@@ -118,8 +118,8 @@ def test_another_command_works(command: Command, pictures: Path) -> None:
             _names_are_ours(rest)
         case ["uv", "run", "pytest"] | ["bash", ".ci/run"]:
             assert "\nuv run pytest\n" in tests
-        case ["uv", "run", "mkdocs", "serve"]:
-            assert "mkdocs build --strict" in tests
+        case ["uv", "run", "zensical", "serve"]:
+            assert "zensical build --strict" in tests
         case ["uv", "run", "pytest", "bench/sessions"]:
             options = [f"--sparsebench-{name}={value}" for name, value in SESSIONS.items()]
             small = [*options, f"--sparsebench-task={pictures}", "-n0", "-p", "no:cacheprovider"]
