@@ -2,7 +2,8 @@
 
 uv run --no-sync python docs/make_pictures.py
 
-Each has a variant for dark pages. Where Chromium is on the PATH it also photographs the report, in light and dark.
+Each has a variant for dark pages. Where Chromium is on the PATH it also photographs the report, in
+light and dark.
 """
 
 from __future__ import annotations

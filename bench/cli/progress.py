@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Self
 
@@ -21,13 +22,14 @@ from sparsebench.bench.present import escape
 from sparsebench.bench.run.pace import Reading
 
 LINE_EVERY_SECONDS = 15.0
+SAME_LINE_EVERY_SECONDS = 60.0
 
 
 class LiveProgress:
     """One bar on a terminal's standard error; leaves the terminal as it was.
 
     Where there is no terminal (CI, a pipe) a line is printed instead, at most one every
-    :data:`LINE_EVERY_SECONDS`.
+    :data:`LINE_EVERY_SECONDS`; while one thing lasts, one every :data:`SAME_LINE_EVERY_SECONDS`.
 
     Args:
         title: what the bar says first.
@@ -39,7 +41,8 @@ class LiveProgress:
         self._console = new_console(stderr=True)
         self._quiet = quiet
         self._live = self._console.is_terminal and not quiet
-        self._last_line = 0.0
+        self._last_line, self._told, self._text = 0.0, "", description
+        self._over, self._one_at_a_time = threading.Event(), threading.Lock()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[title]}", markup=False),
@@ -57,12 +60,23 @@ class LiveProgress:
 
     def say(self, text: str) -> None:
         """What is being done now."""
-        now, text = self.reading(), escape.visible(text)
-        self._progress.update(self._bar, description=text, completed=now.share)
-        since = time.monotonic() - self._last_line
-        if not self._live and not self._quiet and since > LINE_EVERY_SECONDS:
-            self._last_line = time.monotonic()
-            echo(f"[{times(now)}] {text}", err=True)
+        self._text = escape.visible(text)
+        self._progress.update(self._bar, description=self._text, completed=self.reading().share)
+        self.print_line()
+
+    def print_line(self) -> None:
+        """Where there is no terminal: the line of this moment, if it is time for one."""
+        with self._one_at_a_time:
+            same = self._text == self._told
+            since = time.monotonic() - self._last_line
+            due = SAME_LINE_EVERY_SECONDS if same else LINE_EVERY_SECONDS
+            if not self._live and not self._quiet and self._text and since > due:
+                self._last_line, self._told = time.monotonic(), self._text
+                echo(f"[{times(self.reading())}] {self._text}", err=True)
+
+    def _print_lines(self) -> None:
+        while not self._over.wait(LINE_EVERY_SECONDS):
+            self.print_line()
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -71,10 +85,13 @@ class LiveProgress:
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
+        self._over.set()
         self._progress.stop()
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if not self._live and not self._quiet:
+            threading.Thread(target=self._print_lines, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -43,13 +43,13 @@ class Leaderboard:
     boards: dict[str, Board]
 
     def tables(self) -> list[Table]:
-        """One a board; three columns a machine."""
+        """One a board; three columns for each machine that has run some of it."""
         return [
             Table(
                 title,
                 self._columns(board),
                 tuple(self._line(*names, board[names]) for names in board),
-            )
+            ).filled()
             for title, board in self.boards.items()
         ]
 
@@ -58,9 +58,9 @@ class Leaderboard:
             one.row.record.task.metric for places in board.values() for one in places.values()
         )
         columns = [Column("backbone"), Column("engine")]
-        for number in range(1, len(self.machines) + 1):
+        for number, machine in enumerate(self.machines.values(), start=1):
             columns += [
-                Column(f"machine {number}: {title}", True, minor=title == SAME_ENGINE)
+                Column(f"machine {number}: {title}", True, machine, minor=title == SAME_ENGINE)
                 for title in (BEST_ENGINE, SAME_ENGINE, worded(CHANGE, word))
             ]
         return tuple(columns)

@@ -2,7 +2,8 @@
 
 The unit is the second of a launch, all of it: starting workers, export, compiling, warm-up, trials.
 A group of cells that was launched before takes as long again; before that its forecast counts, or
-what cells took elsewhere in this run; before anything is known, the steps of its launch.
+what cells of the same workloads took elsewhere in this run; before anything is known, the steps of
+its launch.
 
 Exporting a network, compiling the suite's kernels and installing an engine happen once. What that
 took says nothing of what is still to do: of getting cells ready the median counts, of measuring
@@ -12,7 +13,7 @@ them only what was measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, median_low
 from typing import NamedTuple
@@ -39,11 +40,16 @@ class Reading(NamedTuple):
 
 @dataclass
 class _Group:
-    cells: int
+    workloads: Mapping[str, str]  # cell -> its workload
     blocks: int
     forecast: float | None = None
+    weights: dict[str, float] = field(default_factory=dict)  # workload -> of a mean cell's seconds
     took: list[float] = field(default_factory=list)  # seconds a cell, of its launches
     again: float = 0.0  # seconds a cell of the first launch, without what happens once
+
+    @property
+    def cells(self) -> int:
+        return len(self.workloads)
 
     @property
     def known(self) -> bool:
@@ -62,6 +68,19 @@ class _Group:
         again = self.again if self.took else self.first
         return again if self.forecast is None else min(again, self.forecast)
 
+    def weigh(self, seconds: Mapping[str, float]) -> None:
+        """Learn what cells of a workload take beside the others, from the seconds of cells."""
+        parts: dict[str, list[float]] = {}
+        for cell, one in seconds.items():
+            parts.setdefault(self.workloads[cell], []).append(one)
+        if mean := fmean(seconds.values()) if seconds else 0.0:
+            self.weights = {name: fmean(ones) / mean for name, ones in parts.items()}
+
+    def tell(self, cells: _Group) -> tuple[float, float]:
+        """Seconds of a mean cell of another group, in its first launch and in the others."""
+        weight = fmean(self.weights.get(name, 1.0) for name in cells.workloads.values())
+        return self.first * weight, self.later * weight
+
 
 class _Launch:
     """The steps of one launch.
@@ -74,6 +93,7 @@ class _Launch:
     def __init__(self, cells: Iterable[str] = (), now: float = 0.0) -> None:
         self.since = self._last = now
         self.reached = dict.fromkeys(cells, 0.0)
+        self.spent = dict.fromkeys(self.reached, 0.0)  # seconds of the steps that a cell reached
         self._ready: dict[str, float] = {}  # cell -> its share when it was ready
         self._took: list[float] = []  # seconds until the next cells were ready
 
@@ -81,6 +101,7 @@ class _Launch:
         """So much of a cell's part is done; what it reaches first is to be ready."""
         if cell not in self.reached or not share:
             return
+        self.spent[cell] += now - self._last
         if cell not in self._ready:
             if now > self._last:  # else ready together with the one before
                 self._took.append(now - self._last)
@@ -117,14 +138,14 @@ class Pace:
     """Times the launches of a run.
 
     Args:
-        groups: key -> number of cells and of blocks of each group, in the order of the run.
+        groups: key, cell -> its workload, and number of blocks of each group, in the run's order.
         open_end: whether groups may get more blocks than these.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
-        groups: Iterable[tuple[Hashable, int, int]] = (),
+        groups: Iterable[tuple[Hashable, Mapping[str, str], int]] = (),
         *,
         open_end: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -145,8 +166,12 @@ class Pace:
             cells: seconds of each of its cells; of one that is unknown None: it will take as long
                 as the others.
         """
-        known = [seconds for seconds in cells if seconds is not None]
-        self._groups[key].forecast = fmean(known) if known else None
+        group = self._groups[key]
+        known = {
+            cell: one for cell, one in zip(group.workloads, cells, strict=True) if one is not None
+        }
+        group.forecast = fmean(known.values()) if known else None
+        group.weigh(known)
 
     def start(self, key: Hashable, cells: Iterable[str]) -> None:
         """A launch of these cells of a group begins."""
@@ -165,6 +190,7 @@ class Pace:
         if not group.took:
             group.again = (took - self._launch.once) / cells
         group.took.append(took / cells)
+        group.weigh(self._launch.spent)
         group.blocks -= kept
         self._current = None
 
@@ -185,17 +211,20 @@ class Pace:
         return Reading(self._share, elapsed, remaining, self._open_end)
 
     def _remaining(self, now: float) -> float | None:
-        known = [(group.first, group.later) for group in self._groups.values() if group.known]
-        if not known and self._current is not None and (told := self._launch.seconds(now)):
-            cells = len(self._launch.reached)
-            known = [(told[0] / cells, told[1] / cells)]
-        if not known:
+        known = [group for group in self._groups.values() if group.known]
+        told = None if self._current is None else self._launch.seconds(now)
+        if not known and not told:
             return None if any(group.blocks for group in self._groups.values()) else 0.0
-        # Of a cell in a group that nothing is known of: what cells took in the others.
-        first, later = (median(one) for one in zip(*known, strict=True))
         total = 0.0
         for key, group in self._groups.items():
-            one = (group.first, group.later) if group.known else (first, later)
+            if group.known:
+                one = group.first, group.later
+            elif known:  # what cells of its workloads took in the others
+                firsts, laters = zip(*(other.tell(group) for other in known), strict=True)
+                one = median(firsts), median(laters)
+            elif told:
+                cells = len(self._launch.reached)
+                one = told[0] / cells, told[1] / cells
             coming = (group.later if group.took else one[0]) * group.cells
             if group.blocks:
                 total += coming + (group.blocks - 1) * one[1] * group.cells

@@ -107,6 +107,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
         for text in left_out(plan):
             log.warning(text)
+            display.note(f"Note: {text}")
         run = _Run(plan, cells, folder, display, turns)
         display.begin(plan.name, run.pace)
         for name in plan.tasks:
@@ -138,7 +139,10 @@ class _Run:
         self.plan = plan
         self.groups = list(launches(list(cells), _most_workers()))
         self.pace = Pace(
-            ((i, len(group), plan.repeats) for i, group in enumerate(self.groups)),
+            (
+                (i, {cell.id: cell.workload for cell in group}, plan.repeats)
+                for i, group in enumerate(self.groups)
+            ),
             open_end=plan.half_width > 0,
         )
         self.turns = turns

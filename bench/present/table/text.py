@@ -42,7 +42,7 @@ def _markdown(entry: Entry) -> str:
 def latex(table: Table) -> list[str]:
     r"""The main columns, no wider than the page; the title is a caption, the notes are comments.
 
-    Needs ``\usepackage{booktabs,graphicx}``.
+    Needs :data:`LATEX_PACKAGES`.
     """
     table = table.filled(minor=False)
     widest = [
@@ -102,6 +102,7 @@ def _csv(table: Table) -> list[str]:
     return [*csv_text([*title, header, *rows]).splitlines(), ""]
 
 
+LATEX_PACKAGES = r"\usepackage{booktabs,graphicx}"
 _WRITERS: dict[str, Callable[[Table], list[str]]] = {
     "markdown": markdown, "latex": latex, "csv": _csv
 }  # fmt: skip
@@ -111,4 +112,6 @@ FORMATS = tuple(_WRITERS)
 def written(tables: Iterable[Table], form: str) -> str:
     """Tables in one of :data:`FORMATS`."""
     lines = [line for table in tables for line in _WRITERS[form](table)]
+    if form == "latex":
+        lines = [f"% Needs {LATEX_PACKAGES} in the preamble.", *lines]
     return "\n".join(lines).strip("\n") + "\n"

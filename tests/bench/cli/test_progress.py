@@ -39,7 +39,7 @@ def test_a_log_gets_a_line_every_15_seconds_with_share_and_estimate(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(sparsebench.bench.cli.progress, "time", clock)
-    pace = Pace([("all", 2, 1)], clock=clock.monotonic)
+    pace = Pace([("all", dict.fromkeys("ab", "inference"), 1)], clock=clock.monotonic)
     pace.expect("all", [60.0, 60.0])
     with RunDisplay() as display:
         display.begin("mine", pace)
@@ -50,6 +50,23 @@ def test_a_log_gets_a_line_every_15_seconds_with_share_and_estimate(
     lines = capsys.readouterr().err.splitlines()
     assert [line.rsplit(" ", 1)[1] for line in lines] == ["0", "16", "32", "48"]
     assert all(re.match(r"\[\d+ %, .+ elapsed, about .+ remaining\] compiling", li) for li in lines)
+
+
+def test_a_log_does_not_fall_silent_while_one_thing_lasts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen: "starting native", and no further word for minutes of exporting."""
+    clock = Clock()
+    monkeypatch.setattr(sparsebench.bench.cli.progress, "time", clock)
+    with RunDisplay() as display:
+        display.say("starting")
+        display.say("exporting")  # less than 15 s later
+        for second in range(0, 180, 5):
+            clock.now = 1000.0 + second
+            display.print_line()
+    lines = capsys.readouterr().err.splitlines()
+    said = [line.rsplit(" ", 1)[1] for line in lines]
+    assert said == ["starting", "exporting", "exporting", "exporting"]
 
 
 def measured(cli: Cli, pictures: Path, folder: Path) -> Result:

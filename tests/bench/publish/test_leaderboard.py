@@ -37,11 +37,20 @@ def test_machines_are_columns_and_the_newest_run_of_a_machine_counts(tmp_path: P
     assert best == sorted(best, reverse=True)
 
 
+def test_a_machine_that_ran_nothing_of_a_table_has_no_column_there(tmp_path: Path) -> None:
+    other = {**MACHINE, "fingerprint": "b" * 16}
+    less = make_run(blocks=3, workloads=["inference"], machine=other).write(tmp_path / "less")
+    for table in leaderboard([made(tmp_path / "R"), less]).tables():
+        numbers = {column.title.partition(":")[0] for column in table.columns[2:]}
+        assert ("machine 2" in numbers) == table.title.startswith("inference"), table.title
+
+
 def test_the_page_shows_ratios_and_changes_and_no_times(tmp_path: Path) -> None:
     found = leaderboard([made(tmp_path / "R", cpu="<b>CPU</b>")])
     page = leaderboard_page(found)
     assert "&lt;b&gt;CPU" in page and "<b>CPU" not in page
     assert '× <span class="spread">(' in page and "accuracy change (pp)" in page
+    assert 'title="&lt;b&gt;CPU' in page  # which machine a column is
     assert "images/s" not in page and " ms" not in page and "<script" not in page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from string import ascii_lowercase
 
 import pytest
 
@@ -22,7 +23,10 @@ class Clock:
 def pace(*groups: tuple[int, int], open_end: bool = False) -> tuple[Pace, Clock]:
     """Groups of so many cells and blocks; their keys are 0, 1, …"""
     clock = Clock()
-    keyed = [(i, cells, blocks) for i, (cells, blocks) in enumerate(groups)]
+    keyed = [
+        (i, dict.fromkeys(ascii_lowercase[:cells], "inference"), blocks)
+        for i, (cells, blocks) in enumerate(groups)
+    ]
     return Pace(keyed, open_end=open_end, clock=clock), clock
 
 
@@ -149,6 +153,27 @@ def test_a_group_that_begins_loads_and_exports_as_the_first_one_did() -> None:
     clock.now += 60
     run.reach("a", 0.5)
     assert run.reading().remaining == pytest.approx(140 - 60 + 14)
+
+
+@pytest.mark.parametrize("forecast", [False, True])
+def test_a_group_that_nothing_is_known_of_takes_what_its_workloads_took(forecast: bool) -> None:
+    """Seen: engines of inference alone foreseen with the time of linear fine-tuning."""
+    clock = Clock()
+    both = {"a": "inference", "b": "inference", "c": "linear-cached", "d": "linear-cached"}
+    groups = [(0, both, 2), (1, {"e": "inference", "f": "inference"}, 2)]
+    run = Pace(groups, clock=clock)
+    if forecast:
+        run.expect(0, [2.0, 2.0, 18.0, 18.0])
+        assert run.reading().remaining == pytest.approx(2 * 40 + 2 * 4)
+        return
+    run.start(0, both)
+    for share, took in ((0.2, (1, 1, 1, 1)), (1.0, (1, 1, 17, 17))):
+        for cell, seconds in zip(both, took, strict=True):
+            clock.now += seconds
+            run.reach(cell, share)
+    run.end()
+    # Two launches of the second group: cells of inference took 2 s each.
+    assert run.reading().remaining == pytest.approx(40 + 2 * 4)
 
 
 def test_blocks_of_a_resumed_run_that_are_there_already_are_not_to_do() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from sparsebench.bench.present.report import Report, build_report, write_report
+from sparsebench.bench.publish.leaderboard import leaderboard, leaderboard_page
+from sparsebench.bench.records import RunFolder
 from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.present.report import browser
 from tests.bench.present.report.browser import Browser
@@ -19,6 +21,7 @@ from tests.bench.synthetic import SyntheticRun, make_run
 pytestmark = pytest.mark.skipif(browser.found() is None, reason=browser.MISSING)
 
 DESKTOP = (1280, 800)  # CSS pixels
+XEON = Path("intel-xeon-2cpu/three-ways")
 PHONE = (390, 844)
 A4 = (794, 1123)
 VISIBLE = "[...document.querySelectorAll('#{id} tbody tr')].filter((row) => !row.hidden)"
@@ -67,6 +70,17 @@ def test_it_opens_quietly_with_every_answer_above_the_fold(
     grounds = {False: "rgb(255, 255, 255)", True: "rgb(17, 22, 27)"}
     assert chromium.js("getComputedStyle(document.body).backgroundColor") == grounds[dark]
     assert chromium.js("document.querySelectorAll('.plot canvas, .plot > *').length") >= 2
+
+
+def test_a_leaderboard_of_two_machines_fits_a_desktop(chromium: Browser, tmp_path: Path) -> None:
+    """Seen: titles in one line each, and a scrollbar for the second machine."""
+    runs = [RunFolder.reading(QUICK), RunFolder.reading(QUICK.parents[1] / XEON)]
+    page = tmp_path / "board.html"
+    page.write_text(leaderboard_page(leaderboard(runs)))
+    chromium.open(page, DESKTOP)
+    frames = "[...document.querySelectorAll('.scroll')]"
+    assert chromium.js(f"{frames}.length") >= 2
+    assert chromium.js(f"{frames}.every((one) => one.scrollWidth <= one.clientWidth)")
 
 
 def test_main_columns_fit_a_desktop_and_a_switch_shows_the_rest(

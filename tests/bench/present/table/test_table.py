@@ -56,7 +56,8 @@ def test_csv_is_read_back_as_it_was() -> None:
 
 
 def test_latex_escapes_what_latex_would_obey() -> None:
-    text = written([table()], "latex")
+    text = written([table(), table()], "latex")
+    assert text.startswith("% Needs \\usepackage{booktabs,graphicx}") and text.count("Needs") == 1
     assert r"\caption{50\% \& more}" in text and r"\begin{tabular}{llr}" in text
     assert r"backbone & engine & \begin{tabular}" not in text  # a short title is one line
     assert r"gmp\_uniform-90@my$|$file\#1 & torch & 2.5$\times$ (1.0--9.9) \\" in text
@@ -114,7 +115,7 @@ def test_commands_print_their_tables_in_every_form(
         made = make_run(seed=seed, blocks=2, engines=("torch",))
         made.write(tmp_path / name)
     compared = ("compare", tmp_path / "a", tmp_path / "b")
-    assert cli(*compared, "--format", "latex").out.startswith("\\begin{table*}")
+    assert cli(*compared, "--format", "latex").out.splitlines()[1] == r"\begin{table*}"
     rows = list(csv.reader(io.StringIO(cli("list", "plans", "--format", "csv").out)))
     assert rows[0] == ["plan", "what"] and "quick" in {row[0] for row in rows}
     assert cli("list", "engines", "--format", "markdown").out.startswith("| engine |")
