@@ -82,6 +82,7 @@ def _check(
 ) -> GateReport:
     from sparsebench.bench.gate import GateReport
     from sparsebench.bench.gate.refs import compare_refs
+    from sparsebench.bench.gate.report import told_apart
     from sparsebench.bench.gate.sides import run_sides
     from sparsebench.bench.plan.plan import load_plan
     from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
@@ -109,7 +110,7 @@ def _check(
         report = GateReport(
             run=str(out),
             reason=f"{pair[1].name} ({pair[1].commit}) against {pair[0].name} ({pair[0].commit})",
-            verdicts=tuple(verdicts),
+            verdicts=told_apart(verdicts),
             settings=settings,
         )
         keep = keep or report.exit_code != 0

@@ -30,7 +30,7 @@ from sparsebench.bench.gate.refusals import (
     refuse_other_machine,
     refuse_other_settings,
 )
-from sparsebench.bench.gate.report import NOT_HERE, CellVerdict, GateReport, Settings
+from sparsebench.bench.gate.report import NOT_HERE, CellVerdict, GateReport, Settings, told_apart
 from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
@@ -109,7 +109,7 @@ def judge(
     return GateReport(
         run=run,
         reason=baseline.reason,
-        verdicts=(*verdicts, *new),
+        verdicts=told_apart([*verdicts, *new]),
         settings=settings,
         notes=(*_notes(gated, settings), *_left_out(verdicts)),
     )

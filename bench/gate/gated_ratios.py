@@ -9,7 +9,7 @@ Each cell has one ratio, taken inside its own run, so that a machine that is slo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -79,9 +79,24 @@ def key_of(record: Record) -> dict[str, Any]:
     return dict(zip(KEY, values, strict=True))
 
 
-def name_of(key: Mapping[str, Any]) -> str:
-    """A cell in words; batch and threads only where a table needs them."""
-    return f"{key['workload']} · {key['task']} · {key['backbone']} · {key['engine']}"
+def engine_of(key: Mapping[str, Any], varying: Collection[str] = ()) -> str:
+    """A cell's engine with what tells it apart: ``native int8``, ``torch, batch 16``.
+
+    Args:
+        key: of the cell.
+        varying: those of batch size and threads in which the cells of a table differ.
+    """
+    engine = str(key["engine"])
+    usual = {"device": "cpu", "precision": "fp32"}
+    engine += "".join(f" {key[name]}" for name in usual if key[name] != usual[name])
+    words = {"batch_size": f", batch {key['batch_size']}", "threads": f", {key['threads']} threads"}
+    return engine + "".join(text for name, text in words.items() if name in varying)
+
+
+def name_of(key: Mapping[str, Any], varying: Collection[str] = ()) -> str:
+    """A cell in words; arguments as of :func:`engine_of`."""
+    engine = engine_of(key, varying)
+    return f"{key['workload']} · {key['task']} · {key['backbone']} · {engine}"
 
 
 def keys_to_match(record: Record) -> dict[str, Any]:

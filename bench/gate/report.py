@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.gate.gated_ratios import name_of
@@ -70,6 +70,7 @@ class CellVerdict:
         unknown: what cannot be told, as sentences.
         moved: what moved, of a cell that got slower.
         repeat: the command that repeats it, where it is not that of a run and its baseline.
+        varying: settings that its name holds, see :func:`told_apart`.
     """
 
     key: Mapping[str, Any]
@@ -87,11 +88,22 @@ class CellVerdict:
     unknown: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
     repeat: str = ""
+    varying: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The cell in words."""
-        return name_of(self.key)
+        return name_of(self.key, self.varying)
+
+
+def told_apart(verdicts: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
+    """The same verdicts, each named with the settings in which they differ."""
+    varying = tuple(
+        name
+        for name in ("batch_size", "threads")
+        if len({verdict.key[name] for verdict in verdicts}) > 1
+    )
+    return tuple(replace(verdict, varying=varying) for verdict in verdicts)
 
 
 @dataclass(frozen=True)

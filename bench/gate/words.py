@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparsebench.bench.gate.gated_ratios import engine_of
 from sparsebench.bench.gate.report import BLIND, NOT_HERE, CellVerdict, GateReport
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape
@@ -45,7 +46,7 @@ def line_of(verdict: CellVerdict) -> Line:
     change = verdict.change
     return Line(
         name=verdict.name,
-        short=f"{verdict.key['backbone']} on {verdict.key['engine']}",
+        short=f"{verdict.key['backbone']} on {engine_of(verdict.key, verdict.varying)}",
         mark=MARKS[verdict.status],
         kind=_KINDS[verdict.kind],
         before="" if verdict.before is None else f"{verdict.before.median:.2f}×",
