@@ -68,10 +68,10 @@ def history(
     longest = max((len(series.runs) for series in found.series), default=0)
     lines = [f"{len(found.series)} series of machine {found.fingerprint}, up to {longest} runs"]
     lines += [f"  left out: {line}" for line in found.left_out]
-    if longest < LEAST_RUNS:
-        lines.append(f"Change points need {LEAST_RUNS} runs or more.")
     drawn = f"Drawn: {', '.join(str(path) for path in (*paths, page))}"
-    changes = changes_table(points) if points else "No lasting change."
+    few = f"Too few runs to find lasting changes: {longest} of {LEAST_RUNS}."
+    none = few if longest < LEAST_RUNS else "No lasting change."
+    changes = changes_table(points) if points else none
     before = (Text(line, no_wrap=True) for line in lines)
     show([*before, changes, Text(drawn, no_wrap=True)], form)
     raise typer.Exit(1 if worse else 0)

@@ -93,6 +93,11 @@ def engine_of(key: Mapping[str, Any], varying: Collection[str] = ()) -> str:
     return engine + "".join(text for name, text in words.items() if name in varying)
 
 
+def varying_of(keys: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Those of batch size and threads in which cells differ."""
+    return tuple(name for name in ("batch_size", "threads") if len({key[name] for key in keys}) > 1)
+
+
 def name_of(key: Mapping[str, Any], varying: Collection[str] = ()) -> str:
     """A cell in words; arguments as of :func:`engine_of`."""
     engine = engine_of(key, varying)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparsebench.bench.gate.gated_ratios import name_of
+from sparsebench.bench.gate.gated_ratios import name_of, varying_of
 from sparsebench.bench.statistics import (
     SMALLEST_EFFECT_OF_INTEREST,
     Change,
@@ -98,11 +98,7 @@ class CellVerdict:
 
 def told_apart(verdicts: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
     """The same verdicts, each named with the settings in which they differ."""
-    varying = tuple(
-        name
-        for name in ("batch_size", "threads")
-        if len({verdict.key[name] for verdict in verdicts}) > 1
-    )
+    varying = varying_of([verdict.key for verdict in verdicts])
     return tuple(replace(verdict, varying=varying) for verdict in verdicts)
 
 

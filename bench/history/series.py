@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.gate.gated_ratios import gated_cells, key_of, name_of
+from sparsebench.bench.gate.gated_ratios import gated_cells, key_of, name_of, varying_of
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import NothingMeasuredError
 
@@ -49,6 +49,12 @@ class History:
     fingerprint: str
     series: tuple[Series, ...]
     left_out: tuple[str, ...]
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that any series holds, oldest first."""
+        held = {pair for one in self.series for pair in zip(one.created, one.runs, strict=True)}
+        return [run for _, run in sorted(held)]
 
 
 def read_series(root: Path, fingerprint: str = "") -> History:
@@ -95,7 +101,7 @@ def series_of(
                 continue
             key = key_of(cell.record)
             row = {
-                "name": name_of(key),
+                "key": key,
                 "kind": cell.kind,
                 "run": folder.name,
                 "created": created,
@@ -104,15 +110,17 @@ def series_of(
                 "version": cell.record.engine.version,
             }
             rows.setdefault((*key.values(), cell.against), []).append(row)
-    return History(chosen, tuple(_series(group) for group in rows.values()), tuple(left_out))
+    varying = varying_of([group[0]["key"] for group in rows.values()])
+    series = tuple(_series(group, varying) for group in rows.values())
+    return History(chosen, series, tuple(left_out))
 
 
-def _series(rows: list[Mapping[str, Any]]) -> Series:
+def _series(rows: list[Mapping[str, Any]], varying: Sequence[str]) -> Series:
     def column(key: str) -> tuple[Any, ...]:
         return tuple(row[key] for row in rows)
 
     return Series(
-        name=rows[0]["name"],
+        name=name_of(rows[0]["key"], varying),
         kind=rows[0]["kind"],
         runs=column("run"),
         created=column("created"),

@@ -38,7 +38,7 @@ def draw(
     shown = []
     for series in history.series:
         here = [p for p in points if (p.name, p.kind) == (series.name, series.kind)]
-        fill = partial(_panel, series=series, points=here)
+        fill = partial(_panel, series=series, points=here, runs=history.runs)
         shown.append(canvas.Panel(escape.visible(series.name), fill, height=HEIGHT))
     keys = [
         canvas.key("ratio of a run", style.COLOURS[0], "o", "-"),
@@ -49,12 +49,13 @@ def draw(
     return canvas.panels(shown, page, keys, note + "Accuracies: in the runs' tables.", most=1)
 
 
-def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint]) -> None:
-    axes.plot(series.ratios, color=style.COLOURS[0], linewidth=1.0)
+def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint], runs: Sequence[str]) -> None:
+    at = [runs.index(run) + 1 for run in series.runs]
+    axes.plot(at, series.ratios, color=style.COLOURS[0], linewidth=1.0)
     spans = [span(*one) for one in zip(series.ratios, series.intervals, strict=True)]
-    draw_marks(axes, range(len(spans)), spans, style.COLOURS[0], size=3.5)
+    draw_marks(axes, at, spans, style.COLOURS[0], size=3.5)
     for point in points:
-        here = series.runs.index(point.run) - 0.5
+        here = runs.index(point.run) + 0.5
         worse = point.change < 0
         colour = WORSE if worse else BETTER
         axes.axvline(here, color=colour, linewidth=1.1, linestyle="--")
@@ -68,6 +69,7 @@ def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint]) -> None:
     axes.set_xlabel("run, oldest first")
     axes.set_ylabel(KINDS.get(series.kind, series.kind))
     axes.margins(y=0.25)
+    axes.set_xlim(0.5, len(runs) + 0.5)
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

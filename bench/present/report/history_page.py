@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsebench.bench.history.changepoints import ChangePoint
+from sparsebench.bench.history.changepoints import LEAST_RUNS, ChangePoint
 from sparsebench.bench.history.series import History
 from sparsebench.bench.present.report.page import asset, policy, templates
 from sparsebench.bench.present.tables.change_points import changes_table
@@ -24,14 +24,18 @@ def history_page(history: History, points: Sequence[ChangePoint], pictures: Sequ
 
     worse = sum(1 for point in latest(points) if point.change < 0)
     cells = "1 cell is" if worse == 1 else f"{worse} cells are"
+    headline = f"{cells} at a worse level than before" if worse else "No cell has got worse"
+    runs = max((len(series.runs) for series in history.series), default=0)
+    if runs < LEAST_RUNS:
+        headline = f"Too few runs to find lasting changes: {runs} of {LEAST_RUNS}"
     return (
         templates()
         .get_template("history.html.j2")
         .render(
             history=history,
             changes=changes_table(points).filled() if points else None,
-            headline=f"{cells} at a worse level than before" if worse else "No cell has got worse",
-            runs=max((len(series.runs) for series in history.series), default=0),
+            headline=headline,
+            runs=len(history.runs),
             pictures=[base64.b64encode(path.read_bytes()).decode() for path in pictures],
             policy=policy([]),
             css=Markup(asset("report.css")),

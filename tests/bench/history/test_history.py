@@ -12,6 +12,9 @@ import pytest
 
 from sparsebench.bench.history import Series, change_points
 from sparsebench.bench.history.changepoints import LEAST_RUNS, _breaks, _welch
+from sparsebench.bench.history.series import History
+from sparsebench.bench.present.plots.history import draw
+from sparsebench.bench.present.report.history_page import history_page
 from tests.bench.conftest import Result
 from tests.bench.gate.changed import TWO, slowed
 from tests.bench.synthetic import MACHINE, make_run
@@ -77,6 +80,27 @@ def test_ten_percent_is_found_in_nine_of_ten_series() -> None:
     rng = np.random.default_rng(2)
     found = [change_points([series(noisy(rng, 10, 2) + noisy(rng, 5, 1.8))]) for _ in range(50)]
     assert sum(len(points) == 1 for points in found) >= 45
+
+
+def test_runs_are_counted_from_one_at_the_same_place_in_every_panel() -> None:
+    """Seen: an axis from -0.045 to 0.045 run, and a late run drawn as the first."""
+    long, late = series([2.0, 2.1, 2.0], "a"), series([1.0], "b")
+    late = replace(late, runs=long.runs[2:], created=long.created[2:])
+    history = History("f" * 16, (long, late), ())
+    assert history.runs == list(long.runs)
+    (figure,) = draw(history, [])
+    figure.canvas.draw()
+    for axes in [axes for axes in figure.axes if axes.get_title(loc="left")]:
+        assert list(axes.lines[0].get_xdata())[-1] == 3
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+        assert axes.get_xlim() == (0.5, 3.5)
+
+
+@pytest.mark.parametrize("runs", [LEAST_RUNS - 1, LEAST_RUNS])
+def test_few_runs_are_no_all_clear(runs: int) -> None:
+    page = history_page(History("f" * 16, (series([2.0] * runs),), ()), [], [])
+    assert ("No cell has got worse" in page) == (runs == LEAST_RUNS)
+    assert (f"Too few runs to find lasting changes: {runs} of" in page) == (runs < LEAST_RUNS)
 
 
 def test_the_command_follows_one_machine_and_fails_on_a_worse_level(
