@@ -22,6 +22,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         SparsebenchError: something of the plan cannot run on this machine; all of it is said.
     """
     from sparsebench.bench.forecast import forecast
+    from sparsebench.bench.forecast.predict import UNKNOWN
     from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.plan.cells import swept
     from sparsebench.bench.plan.obstacles import obstacles, photos_instead
@@ -69,14 +70,15 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     tables = [
         Table.of(
             f"on {names[task]}",
-            ("cell", "workload", "one", "all blocks", "basis"),
+            ("cell", "workload", "one trial", "all blocks", "basis"),
             [
                 (f"{cell.backbone} on {cell.engine_label}{swept(plan, cell)}", cell.workload,
-                 duration(time.seconds), duration(time.whole), time.basis)
+                 *((duration(time.seconds), duration(time.whole), time.basis)
+                   if time.basis != UNKNOWN else ("", "", "not measured before")))
                 for cell, time in planned
             ],
             words=2,
-        )
+        ).filled()
         for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
     ]  # fmt: skip
     told = Text(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")

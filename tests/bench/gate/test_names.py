@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,8 @@ def test_cells_of_a_sweep_are_told_apart(
     for value in values:
         run = make_run(blocks=3, engines=["torch", "deepsparse"])
         for record in run.records:
-            engine = replace(record.engine, **{setting: value})
+            changed: dict[str, Any] = {setting: value}
+            engine = replace(record.engine, **changed)
             records.append(replace(record, id=f"{record.id}-{value}", engine=engine))
         trials += [replace(trial, cell=f"{trial.cell}-{value}") for trial in run.trials]
     swept = replace(run, records=records, trials=trials).write(tmp_path / "R")

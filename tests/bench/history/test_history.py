@@ -91,7 +91,7 @@ def test_runs_are_counted_from_one_at_the_same_place_in_every_panel() -> None:
     (figure,) = draw(history, [])
     figure.canvas.draw()
     for axes in [axes for axes in figure.axes if axes.get_title(loc="left")]:
-        assert list(axes.lines[0].get_xdata())[-1] == 3
+        assert np.asarray(axes.lines[0].get_xdata())[-1] == 3
         assert all(float(tick).is_integer() for tick in axes.get_xticks())
         assert axes.get_xlim() == (0.5, 3.5)
 
