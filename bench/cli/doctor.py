@@ -18,6 +18,9 @@ EPILOG = """Examples:
   sparsebench doctor --json
 """
 
+RACES = ("quick", "standard")
+"""Presets whose optional entries are said where this processor cannot run them."""
+
 engines_app = typer.Typer(
     help="The separate environments that some engines need.", no_args_is_help=True
 )
@@ -34,6 +37,8 @@ def doctor(
     from sparsebench.bench.gate.noise import stored_noise
     from sparsebench.bench.machine.facts import machine_facts
     from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
+    from sparsebench.bench.plan.optional_engines import left_out
+    from sparsebench.bench.plan.plan import load_plan
     from sparsebench.exporters.worker.launch import ENGINES, engine, probe
     from sparsebench.models.cache import cache_dir
 
@@ -54,6 +59,7 @@ def doctor(
     for key, value in machine.items():
         if isinstance(value, str | int | float):
             console.print(f"  {key}: {value}")
+    console.print(f"  instructions: {', '.join(machine['isa'] or ()) or 'unknown'}")
     for key, value in machine["clock"].items():
         if value is not None:
             console.print(f"  clock {key}: {value}")
@@ -63,6 +69,9 @@ def doctor(
         console.print(typed_here("  noise: not measured (`sparsebench noise`)"))
     else:
         console.print(f"  noise: {floor.log_sd:.1%} a block, {floor.engine}, {floor.created[:10]}")
+    missing = [text for plan in RACES for text in left_out(load_plan(plan))]
+    for text in dict.fromkeys(missing):
+        console.print(f"  {text}", soft_wrap=True)
     if machine_only:
         return
     console.print(Text("\nEngines", style="bold"))

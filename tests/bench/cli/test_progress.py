@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sparsebench.bench.cli.progress
+import sparsebench.bench.run.run
 from sparsebench.bench.cli.progress import times
 from sparsebench.bench.cli.run_display import RunDisplay
 from sparsebench.bench.machine.drift import Watch
@@ -80,14 +81,17 @@ def measured(cli: Cli, pictures: Path, folder: Path) -> Result:
     )  # fmt: skip
 
 
-def test_a_discarded_block_is_said(
+def test_what_is_left_out_and_a_discarded_block_are_said(
     cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The drift rule throws the first block away: the run says so and measures it again."""
     reasons = iter(["the quota took 50% of the CPU time"])
     monkeypatch.setattr(Watch, "end", lambda self, **facts: next(reasons, None))
+    lacking = "torch:bf16 is left out: no instructions."
+    monkeypatch.setattr(sparsebench.bench.run.run, "left_out", lambda plan: [lacking])
     done = measured(cli, pictures, tmp_path)
     assert done.code == 0, done.err
+    assert f"Note: {lacking}" in done.err
     said = "Block 1 is discarded and measured again: the quota took 50% of the CPU time."
     assert said in done.err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sparsebench.bench.plan import optional_engines as rivals
 from sparsebench.bench.plan.cells import engines_for
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.exporters.kernels.generated import memory
+from tests.bench.conftest import Result
 
 DENSE, RIVAL, OURS = ("torch", "fp32"), ("torch", "bf16"), ("native", "fp32")
 
@@ -40,6 +42,16 @@ def test_it_is_said_and_asked_for_without_the_mark_it_is_measured(
     assert engines_for("full", asked) == (DENSE, RIVAL) and rivals.left_out(asked) == []
     (told,) = rivals.left_out(Plan(workloads=("full",), engines=("torch", "torch:bf16?")))
     assert told.startswith("torch:bf16 is left out") and "--engine torch:bf16" in told
+
+
+def test_doctor_says_what_this_processor_is_not_asked_for(
+    cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch)
+    told = cli("doctor", "--machine").out
+    assert told.count("openvino:bf16 is left out: this processor has no instructions for bf16") == 1
+    on(monkeypatch, "avx512_bf16")
+    assert "bf16 is left out" not in cli("doctor", "--machine").out
 
 
 @pytest.mark.parametrize("preset", ["speed", "standard"])
