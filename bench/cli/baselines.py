@@ -27,7 +27,7 @@ def named_baselines(options: Sequence[str], backbones: Iterable[str]) -> dict[st
         if text in (AUTO, "") or _pair(text) is None:
             if text != AUTO and not _exists(text):
                 raise SparsebenchError(
-                    f"'--dense {text}' names no dense backbone.",
+                    f"'--dense {text}': there is no file and no dense backbone of that name.",
                     "Give SPARSE=DENSE, a backbone for all sparse ones, or auto.",
                 )
             cards = {name: find_card(name) for name in backbones}

@@ -70,7 +70,7 @@ def test_another_architecture_is_no_baseline(folder: Path) -> None:
 
 
 def test_what_is_no_backbone_is_no_baseline(folder: Path) -> None:
-    with pytest.raises(SparsebenchError, match="'--dense nothing.pth' names no dense backbone"):
+    with pytest.raises(SparsebenchError, match="'--dense nothing.pth': there is no file"):
         named_baselines(["nothing.pth"], ["pruned.pth"])
 
 
