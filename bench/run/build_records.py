@@ -34,7 +34,7 @@ from sparsebench.bench.records import (
     utc_now,
 )
 from sparsebench.bench.run.heat import HEAT
-from sparsebench.bench.run.ledger import SKIPPED
+from sparsebench.bench.run.ledger import SKIPPED, Ledger
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
@@ -50,6 +50,7 @@ FindPrepared = Callable[[Cell], Prepared | None]
 
 def finish_cells(
     folder: RunFolder,
+    ledger: Ledger,
     plan: Plan,
     task: Task,
     cells: Sequence[Cell],
@@ -61,6 +62,7 @@ def finish_cells(
 
     Args:
         folder: the run.
+        ledger: its trials.
         plan: its resolved plan.
         task: the opened task of the cells.
         cells: cells whose blocks are over.
@@ -68,15 +70,10 @@ def finish_cells(
         earlier: what was measured here before the run, for the forecast beside the measurement.
         facts: cell id -> what else its record's `extra` says of its blocks.
     """
-    trials: dict[str, list[Trial]] = {}
-    for trial in folder.trials():
-        trials.setdefault(trial.cell, []).append(trial)
-    finished = {record.id: record for record in folder.records()}
+    trials = {cell.id: ledger.trials(cell.id) for cell in cells}
     for cell in cells:
-        mine = trials.get(cell.id, [])
-        good = [trial for trial in mine if trial.status == "ok"]
-        before = finished.get(cell.id)
-        if before and before.status == "ok" and len(before.trials) == len(good):
+        mine, good = trials[cell.id], ledger.good_trials(cell)
+        if ledger.finished.get(cell.id) == len(good):
             continue
         lender = _lender(cell, cells, trials)
         prepared = find(cell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +24,18 @@ class Ledger:
         done: cell and block of every good trial.
         accurate: cells that know their accuracy.
         failed: cells that failed in this launch of the suite, or are skipped for good.
+        finished: id of a cell with a good record -> how many trials that has.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self._plan = plan
         self._folder = folder
+        # Read once: a file that each cell reads again costs the square of a run's length.
+        self._trials: dict[str, dict[tuple[int, str], Trial]] = {}
         trials = folder.trials()
+        for trial in trials:
+            self._note(trial)
+        self.finished = {r.id: len(r.trials) for r in folder.records() if r.status == "ok"}
         good = [trial for trial in trials if trial.status == "ok"]
         self.done = {(trial.cell, trial.block) for trial in good}
         self.accurate = {trial.cell for trial in trials if trial.accuracy_per_seed is not None}
@@ -50,6 +57,7 @@ class Ledger:
     def add(self, trial: Trial) -> None:
         """Write a trial as it ends."""
         self._folder.append_trial(trial)
+        self._note(trial)
         self._block.append(trial)
         if trial.accuracy_per_seed is not None:
             self.accurate.add(trial.cell)
@@ -66,7 +74,9 @@ class Ledger:
         for trial in self._block:
             if trial.status != "ok":
                 continue
-            self._folder.append_trial(replace(trial, status="discarded", reason=reason))
+            discarded = replace(trial, status="discarded", reason=reason)
+            self._folder.append_trial(discarded)
+            self._note(discarded)
             self.done.discard((trial.cell, trial.block))
             self.accurate.discard(trial.cell)
             self._kept -= self._seeds(trial)
@@ -78,9 +88,23 @@ class Ledger:
         written = self._folder.write_outcomes(f"{cell.id}-{self._launch}", outcomes)
         return {CORRECT: plain(written)}
 
+    def trials(self, cell: str) -> list[Trial]:
+        """A cell's trials, in written order."""
+        return list(self._trials.get(cell, {}).values())
+
     def good_trials(self, cell: Cell) -> list[Trial]:
         """A cell's good trials, in written order."""
-        return [t for t in self._folder.trials() if t.cell == cell.id and t.status == "ok"]
+        return [trial for trial in self.trials(cell.id) if trial.status == "ok"]
+
+    def forget(self, cells: Iterable[Cell]) -> None:
+        """Let go of the trials of cells that are over, which are on disk."""
+        for cell in cells:
+            self._trials.pop(cell.id, None)
+
+    def _note(self, trial: Trial) -> None:
+        # As a reader of the file would find it: a later line replaces its launch's trial.
+        place = (trial.block, trial.launch)
+        self._trials.setdefault(trial.cell, {})[place] = Trial.from_json(trial.to_json())
 
     def _seeds(self, trial: Trial) -> set[tuple[str, int]]:
         """Cell and seed of the outcomes that a trial has kept."""

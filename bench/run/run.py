@@ -187,7 +187,8 @@ class _Run:
             for block in range(most_blocks(self.plan)):
                 if self.plan.half_width:
                     seconds = time.monotonic() - started
-                    ended = stops(group, self.plan, self.folder.trials(), seconds)
+                    measured = [t for cell in group for t in self.ledger.trials(cell.id)]
+                    ended = stops(group, self.plan, measured, seconds)
                 todo = self._todo(group, block, ended)
                 self.pace.left(number, self.plan.repeats - block if todo else 0)
                 while todo and self._block(task, todo, block, number, spare > 0):
@@ -196,6 +197,7 @@ class _Run:
             self.pace.left(number, 0)
             finish_cells(
                 self.folder,
+                self.ledger,
                 self.plan,
                 task,
                 group,
@@ -203,6 +205,7 @@ class _Run:
                 self.earlier,
                 self._facts(group, task, ended),
             )
+            self.ledger.forget(group)
             self._release(group for i, group in enumerate(self.groups) if i > number)
 
     def _release(self, later: Iterable[Sequence[Cell]]) -> None:
@@ -284,11 +287,12 @@ class _Run:
         load = load_of(line for line in noted.values() if not line["discarded"])
         if self.turns.shared:  # what the other side computes is no load of the machine
             load |= {"own_cpus": None, "foreign_cpus": None}
+        launches = {t.launch for cell in group for t in self.ledger.trials(cell.id)}
         return {
             cell.id: {
                 LOAD: load,
                 "stopped": ended[cell.id].to_json() if cell.id in ended else None,
-                "disturbed_launches": disturbed,
+                "disturbed_launches": {k: v for k, v in disturbed.items() if k in launches},
                 **self.own_heads.facts(cell, task),
             }
             for cell in group

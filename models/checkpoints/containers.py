@@ -28,6 +28,8 @@ _DAMAGED = "Copy or download the file again; it seems to be truncated or altered
 # A zip entry that torch wrote is stored, not deflated, so its size is honest. Deflated
 # entries may come to this many times the file's size: a bomb of zeros would fill the memory.
 _DEFLATED_TIMES, _DEFLATED_BYTES = 4, 2**20
+_MOST_TENSORS = 25_000
+"""As many as a pickle of the most steps can hold."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = list(file.keys())
+            if len(names) > _MOST_TENSORS:
+                raise damaged(path, f"it lists {len(names):,} tensors; a network has some hundred")
+            tensors = {name: file.get_tensor(name) for name in names}
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise damaged(path, error) from None

@@ -28,7 +28,11 @@ _TRAINING = {
     "amp", "optim", "optimizer", "optimizers", "optimizer_state_dict", "rng", "scaler", "sched",
     "scheduler", "schedulers",
 }  # fmt: skip
-_DEEPEST = 3
+# Masks among the weights: ``layer.mask`` beside ``layer.weight``, or all behind ``masks.``.
+_PREFIX = re.compile(r"^masks?\.")
+_LOOSE = re.compile(r"^masks?\.|\.masks?$")
+_DEEPEST = 5
+_MOST_CONTAINERS = 100_000
 _SHOWN = 6
 
 
@@ -67,6 +71,7 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
         SparsebenchError: there are none, several that no rule tells apart, no entry of that
             name, or masks that fit none of them.
     """
+    _refuse_tangle(path, payload)
     entries = dict(_entries(payload, ""))
     raw = _by_nests(payload)
     averages = [name for name in entries if is_average(name)]
@@ -74,6 +79,13 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
     tensors = {str(k): v for k, v in entries[pick].items() if isinstance(v, Tensor)}
     masks = {n: v for n, v in _masks(payload, "") if n != pick and not pick.startswith(f"{n}.")}
     tensors, bookkeeping = unwrapped_names(path, tensors)
+    loose = {n: t for n, t in tensors.items() if _LOOSE.search(n)}
+    weights = {n: t for n, t in tensors.items() if n not in loose}
+    if loose and all(_weight_of(_PREFIX.sub("", n), weights) for n in loose):
+        tensors, masks["mask"] = weights, {_PREFIX.sub("", n): t for n, t in loose.items()}
+    for name, entry in entries.items():
+        if name not in (pick, *masks) and _are_flags(entry, tensors):
+            masks[name] = entry
     said: dict[str, str] = {}
     others = [n for n in (raw, *averages) if n is not None and n in entries and n != pick]
     if others or is_average(pick) or wanted:
@@ -96,6 +108,23 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
         if unused:
             said["unused"] = _listed(unused)
     return Chosen(tensors, said)
+
+
+def _refuse_tangle(path: Path, payload: Any) -> None:
+    """Refuse containers that hold each other so often that no walk through them ends."""
+    waiting, met = [(payload, 0)] if isinstance(payload, Mapping | list | tuple) else [], 0
+    while waiting:
+        holder, depth = waiting.pop()
+        met += 1
+        if met > _MOST_CONTAINERS:
+            raise SparsebenchError(
+                f"'{path}' holds more than {_MOST_CONTAINERS:,} containers, or some that hold "
+                "each other.",
+                "Save a state dict alone, with torch.save(model.state_dict(), FILE).",
+            )
+        if depth <= _DEEPEST:
+            inner = holder.values() if isinstance(holder, Mapping) else holder
+            waiting += [(v, depth + 1) for v in inner if isinstance(v, Mapping | list | tuple)]
 
 
 def _entries(payload: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -189,6 +218,18 @@ def _masks(payload: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]
                 yield full, value
             else:
                 yield from _masks(value, full, depth + 1)
+
+
+def _are_flags(entry: Mapping[Any, Any], weights: Mapping[str, Tensor]) -> bool:
+    """Whether an entry of any name holds zeros and ones, both, in the shapes of its weights."""
+    flags = [value for value in entry.values() if isinstance(value, Tensor)]
+    for name, value in entry.items():
+        target = _weight_of(name, weights) if isinstance(name, str) else None
+        if not isinstance(value, Tensor) or target is None or value.dim() not in (2, 4):
+            return False
+        if value.shape != weights[target].shape or not bool(((value == 0) | (value == 1)).all()):
+            return False
+    return any(bool(one.any()) for one in flags) and any(not bool(one.all()) for one in flags)
 
 
 def _masked(

@@ -80,7 +80,10 @@ def _weighted(path: Path, model: Any) -> list[Weighted]:
 
     def array(name: str) -> NDArray[np.float32]:
         try:
-            return np.array(numpy_helper.to_array(constants[name]), np.float32)
+            found = numpy_helper.to_array(constants[name])
+            if found.dtype.kind == "c":
+                raise TypeError
+            return np.array(found, np.float32)
         except (KeyError, ValueError, TypeError):
             raise damaged(path, f"the weight '{name}' is missing or unreadable") from None
 

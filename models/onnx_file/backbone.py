@@ -305,6 +305,10 @@ def load_onnx_backbone(card: Card, file: OnnxFile) -> OnnxBackbone:
             f"'{file.path}' holds no convolution and no product with weights.",
             "Is it a network for images?",
         )
+    if not any(layer.weight.any() for layer in layers):
+        raise SparsebenchError(
+            f"'{file.path}' holds weights that are all zero.", "Take a trained network."
+        )
     return OnnxBackbone(card, file, tuple(layers))
 
 

@@ -110,11 +110,11 @@ def _damaged(path: Path) -> SparsebenchError:
     )
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    waiting = [graph]
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
     while waiting:
         one = waiting.pop()
-        yield from one.initializer
+        yield from getattr(one, "initializer", ())  # functions have none
         for node in one.node:
             for attribute in node.attribute:
                 if attribute.HasField("t"):
@@ -134,7 +134,7 @@ def refuse_claims(path: Path, model: onnx.ModelProto) -> None:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside, files = 0, dict[str, int]()
-    for tensor in _tensors(model.graph):
+    for tensor in _tensors(model):
         claimed = 1
         for side in tensor.dims:
             claimed *= side

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from sparsebench.models.onnx_file.walks import ancestors, consumers, producers, small_constants
+from sparsebench.models.onnx_file.walks import (
+    ancestors,
+    constant_names,
+    consumers,
+    producers,
+    small_constants,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +62,15 @@ _ACTIVATIONS = {
 }  # fmt: skip
 _DECISIONS = {"Softmax", "LogSoftmax", "Sigmoid", "Hardmax", "QLinearSoftmax", "QLinearSigmoid"}
 _SHOWN = {"Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape", "Squeeze"}
-_INDICES = {"ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "TopK", "Unique"}
+_INDICES = {
+    "And", "ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+    "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or", "TopK", "Unique", "Xor",
+}  # fmt: skip
+# What leaves places and labels what they are, where it reads nothing else of the images.
+_RELABELS = {
+    *_SHOWN, "Add", "Div", "Expand", "Gather", "Mul", "Neg", "Round", "Slice", "Sub", "Tile",
+    "Transpose", "Unsqueeze",
+}  # fmt: skip
 # ImageNet (also with a background class), its larger sets, JFT: no network has features so wide.
 _CLASSES = {1000, 1001, 11221, 18291, 21841, 21843}
 
@@ -91,15 +105,16 @@ def weight_position(node: onnx.NodeProto, constants: set[str]) -> int | None:
 
 
 def gives_indices(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> str | None:
-    """The operator that makes an output one of places or labels; None for values."""
-    maker = producers(graph)
+    """The operator that makes an output one of places, labels or flags; None for values."""
+    maker, constants = producers(graph), constant_names(graph)
     node = maker.get(output.name)
     while node is not None:
         if node.op_type in _INDICES:
             return str(node.op_type)
-        if node.op_type not in (*_SHOWN, "Unsqueeze", "Gather", "Slice", "Transpose"):
+        computed = {name for name in node.input if name and name not in constants}
+        if node.op_type not in _RELABELS or len(computed) != 1:
             break
-        node = maker.get(node.input[0]) if node.input else None
+        node = maker.get(computed.pop())
     kind = output.type.tensor_type.elem_type
     return None if kind in (0, 1, 10, 11, 16) else "whole numbers"  # 0: not declared
 

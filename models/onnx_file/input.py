@@ -29,7 +29,10 @@ _TRANSPOSE = (
     "Wanted is [N, 3, H, W]: export it channels-first (tf2onnx --inputs-as-nchw INPUT, or "
     "onnx2tf's source file), or put a Transpose behind the input."
 )
-_PASSED = {"Identity", "Cast", "Dropout", "Pad", "QuantizeLinear", "DequantizeLinear"}
+_PASSED = {
+    "Cast", "Clip", "DequantizeLinear", "Dropout", "Identity", "Pad", "QuantizeLinear", "Resize",
+    "Slice", "Upsample",
+}  # fmt: skip
 _AFFINE = {"Add", "Sub", "Mul", "Div"}
 _CONVOLUTIONS = {"Conv", "QLinearConv", "ConvInteger", "FusedConv"}
 
@@ -104,13 +107,21 @@ class _Seen:
     """Of the input, as the first convolution reads it."""
     channels: int | None = None
     first: str = ""
+    normed: bool = False
+    """Whether a batch norm scales it, which networks of scaled images may begin with, too."""
+    top: float | None = None
+    """The largest value that a clip or rounding lets through, where the smallest is zero."""
 
     def scaling(self) -> tuple[Three, Three] | None:
-        if not self.scaled or not (self.scale != 0).all():
+        if not (self.scale != 0).all():
             return None
         mean = -self.shift / self.scale
         # Values of 0..255 are made small, or a mean of theirs is taken away.
         bytes_ = bool((np.abs(self.scale) < 0.1).any() or (mean > 1.5).any())
+        if not self.scaled and not (self.normed and (bytes_ or (mean > 0.2).all())):
+            if self.top is None:
+                return None
+            bytes_ = self.top > 8
         step = 1 / 255 if bytes_ else 1.0
         return (0.0, 0.0, 0.0), (step, step, step)
 
@@ -180,8 +191,13 @@ def _follow(graph: onnx.GraphProto, name: str) -> _Seen:
         elif node.op_type in _AFFINE and len(node.input) == 2:
             if not _scale(seen, node, name, axes, constants):
                 return seen
-        elif node.op_type not in _PASSED:
+        elif node.op_type == "BatchNormalization":
+            if not _norm(seen, node, name, axes, constants):
+                return seen
+        elif node.op_type not in _PASSED or node.input[0] != name:
             return seen
+        elif not seen.scaled and seen.top is None:
+            seen.top = _top(node, constants)
         name = node.output[0]
     return seen
 
@@ -206,6 +222,49 @@ def _note_convolution(
     group = next((a.i for a in node.attribute if a.name == "group"), 1)
     if len(shape) == 4:
         seen.channels = shape[1] * group
+
+
+def _norm(
+    seen: _Seen,
+    node: onnx.NodeProto,
+    name: str,
+    axes: list[int],
+    constants: Mapping[str, NDArray[Any]],
+) -> bool:
+    """Take a batch norm of the images in; False where it is something else."""
+    given = [constants.get(part) for part in node.input[1:5]]
+    known = [part.reshape(3).astype(np.float64) for part in given
+             if part is not None and part.size == _CHANNELS]  # fmt: skip
+    if len(known) != 4 or node.input[0] != name or axes[1] not in (1, 3):
+        return False
+    gain, bias, mean, variance = known
+    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    with np.errstate(all="ignore"):
+        factor = gain / np.sqrt(variance + epsilon)
+    seen.scale, seen.shift = seen.scale * factor, (seen.shift - mean) * factor + bias
+    seen.normed = True
+    return bool(np.isfinite(seen.scale).all() and np.isfinite(seen.shift).all())
+
+
+def _top(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> float | None:
+    """The upper end of a clip or rounding whose lower end is zero; None for any other."""
+    ends = [constants.get(name) for name in node.input[1:3]]
+    if node.op_type == "Clip":
+        given = {a.name: a.f for a in node.attribute}
+        low, high = [
+            given.get(name) if end is None else float(end.reshape(-1)[0])
+            for name, end in zip(("min", "max"), [*ends, None, None][:2], strict=True)
+        ]
+        return high if low is not None and abs(low) < 1e-3 and high is not None else None
+    if node.op_type != "QuantizeLinear" or not ends or ends[0] is None or ends[0].size != 1:
+        return None
+    zero = ends[1] if len(ends) > 1 else np.zeros(1, np.uint8)
+    if zero is None or zero.size != 1 or zero.dtype.kind not in "iu":
+        return None
+    bounds, none = np.iinfo(zero.dtype), int(zero.reshape(-1)[0])
+    if none != bounds.min:
+        return None
+    return float(ends[0].reshape(-1)[0]) * (bounds.max - bounds.min)
 
 
 def _scale(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
     import onnx
 
 _GRAPHS = (5, 10)  # AttributeProto.GRAPH, GRAPHS
+_FEW = 16
+_SIMPLE = {
+    "Add", "Cast", "Concat", "Div", "Identity", "Mul", "Neg", "Pow", "Reciprocal", "Reshape",
+    "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+}  # fmt: skip
 
 
 def constant_names(graph: onnx.GraphProto) -> set[str]:
@@ -73,24 +80,32 @@ def called(node: onnx.NodeProto) -> str:
 
 
 def small_constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    """Constants of at most four axes, each of 1 or 3: bounds, scales, a number for each channel."""
-    from onnx import numpy_helper
+    """Constants of a few numbers: bounds, scales, a number for each channel.
+
+    Also those that are computed from such ones alone, by arithmetic and changes of shape.
+    """
+    from onnx import helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
 
     found: dict[str, NDArray[Any]] = {}
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+
+    def keep(name: str, array: NDArray[Any]) -> None:
+        if 1 <= array.size <= _FEW and array.dtype.kind not in "cOSU":
+            found[name] = array
+
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) <= _FEW:
+            with suppress(TypeError, ValueError):
+                keep(tensor.name, np.asarray(numpy_helper.to_array(tensor)))
     for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    tensors[node.output[0]] = attribute.t
-                elif attribute.name == "value_float":
-                    found[node.output[0]] = np.array(attribute.f)
-                elif attribute.name == "value_floats":
-                    found[node.output[0]] = np.array(attribute.floats)
-    for name, tensor in tensors.items():
-        if len(tensor.dims) <= 4 and all(side in (1, 3) for side in tensor.dims):
-            try:
-                found[name] = np.asarray(numpy_helper.to_array(tensor))
-            except (TypeError, ValueError):
-                continue
+        with suppress(Exception):  # whatever numpy makes of broken attributes
+            if node.op_type == "Constant":
+                (given,) = node.attribute
+                if given.name != "value":
+                    keep(node.output[0], np.asarray(helper.get_attribute_value(given)))
+                elif math.prod(given.t.dims) <= _FEW:
+                    keep(node.output[0], np.asarray(numpy_helper.to_array(given.t)))
+            elif node.op_type in _SIMPLE and all(name in found for name in node.input):
+                made: Any = ReferenceEvaluator(node).run(None, {n: found[n] for n in node.input})
+                keep(node.output[0], np.asarray(made[0]))
     return found

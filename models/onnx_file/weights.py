@@ -178,6 +178,11 @@ class _Constants:
                 f"{list(weight.shape)}.",
                 "Is the file damaged?",
             )
+        if weight.dtype.kind in "cOSU":
+            raise SparsebenchError(
+                f"'{self._where}': the weight '{name}' holds {weight.dtype}, no real numbers.",
+                "Is it a network for images?",
+            )
         if weight.dtype.kind == "f" and not np.isfinite(weight).all():
             raise SparsebenchError(
                 f"'{self._where}': the weight '{name}' holds NaN or infinity.",

@@ -114,10 +114,8 @@ def name_of_file(name: str) -> BackboneName:
     path, entry = split_entry(name)
     source = str(path) if entry is None else f"{path}#{entry}"
     said = said_by(path)
-    try:
-        return BackboneName(said["arch"], said["method"], float(said["sparsity"]), source)
-    except (KeyError, ValueError):
-        pass
+    if (named := _name_in(said)) is not None:
+        return replace(named, source=source)
     if (card := card_beside(path)) is not None:
         return BackboneName(card.arch, card.method, card.sparsity, source)
     stamp = path.stat()
@@ -167,11 +165,21 @@ def said_by(path: Path) -> dict[str, str]:
         return {}
 
 
+def _name_in(said: Mapping[str, str]) -> BackboneName | None:
+    """The name that a file's metadata make up; None where they are no such name."""
+    try:
+        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
+        return BackboneName.parse(str(name))
+    except (KeyError, ArithmeticError, ValueError, SparsebenchError):
+        return None
+
+
 def _within(path: Path) -> Card | None:
     """The card that follows from what ``sparsebench sparsify`` wrote into its file."""
     said = said_by(path)
+    if (name := _name_in(said)) is None:
+        return None
     try:
-        name = BackboneName(said["arch"], said["method"], float(said["sparsity"]))
         values = json.loads(said["preprocessing"])
         budget = Budget(**json.loads(said["budget"])) if "budget" in said else None
         lists: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -153,6 +153,42 @@ def test_outputs_that_are_labels_are_refused_by_name(tmp_path: Path, made_float:
         load_onnx(str(path))
 
 
+LABELS = {
+    "one": np.array(1, np.float32), "zero": np.array(0, np.float32), "five": np.array(5),
+    "names": np.arange(5, dtype=np.float32)[::-1].copy(), "two": np.array([0, 1], np.float32),
+}  # fmt: skip
+LABEL = node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0)
+NUMBER = node("Cast", ["label"], ["number"], to=TensorProto.FLOAT)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "by"),
+    [
+        ([LABEL, NUMBER, node("Add", ["number", "one"], ["y"])], "ArgMax"),
+        ([LABEL, node("Gather", ["names", "label"], ["y"])], "ArgMax"),
+        ([LABEL, node("OneHot", ["label", "five", "two"], ["y"])], "OneHot"),
+        ([node("Greater", ["scores", "zero"], ["f"]),
+          node("Cast", ["f"], ["y"], to=TensorProto.FLOAT)], "Greater"),
+    ],
+)  # fmt: skip
+def test_labels_and_flags_stay_labels_behind_arithmetic(
+    tmp_path: Path, nodes: list[NodeProto], by: str
+) -> None:
+    path = saved(model_of([*BODY, GEMM, *nodes], ["y"], LABELS), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError, match=rf"'y' holds places or labels \({by}\)"):
+        load_onnx(str(path))
+
+
+def test_an_activation_of_comparisons_is_no_label(tmp_path: Path) -> None:
+    nodes = [
+        node("Greater", ["scores", "zero"], ["f"]),
+        node("Cast", ["f"], ["g"], to=TensorProto.FLOAT),
+        node("Mul", ["scores", "g"], ["y"]),
+    ]
+    path = saved(model_of([*BODY, GEMM, *nodes], ["y"], LABELS), tmp_path / "my.onnx")
+    assert open_onnx(path).features == ("features",)
+
+
 def test_two_tensors_that_heads_read_are_features_together(tmp_path: Path) -> None:
     """As in DeiT with distillation: two tokens, two heads, their mean."""
     nodes = [

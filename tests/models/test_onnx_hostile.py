@@ -51,6 +51,13 @@ def _calls(*pairs: tuple[str, list[str]]) -> onnx.ModelProto:
     return model
 
 
+def _claiming_function() -> onnx.ModelProto:
+    model = _calls(("F", ["Relu"]))
+    value = onnx.TensorProto(dims=[2**40], data_type=1, name="huge")
+    model.functions[0].node.append(node("Constant", [], ["k"], value=value))
+    return model
+
+
 def _cycle() -> onnx.ModelProto:
     nodes: list[NodeProto] = [
         BODY[0],
@@ -183,6 +190,18 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: _changed(lambda m: m.graph.input[0].ClearField("type")),
         "my.onnx",
     ),
+    "complex weights": (
+        lambda: model_of(WHOLE, stored={"w0": np.ones((12, 3, 3, 3), np.complex64)}),
+        "holds complex64",
+    ),
+    "nothing but zeros": (
+        lambda: model_of(
+            WHOLE,
+            stored={"w0": np.zeros((12, 3, 3, 3), np.float32), "w1": np.zeros((12, 5), np.float32)},
+        ),
+        "weights that are all zero",
+    ),
+    "a claim inside a function": (lambda: _claiming_function(), "claims shape"),
     "no operator": (lambda: _changed(lambda m: m.graph.node[1].ClearField("op_type")), "my.onnx"),
 }
 

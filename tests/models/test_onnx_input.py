@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file import running
 from sparsebench.models.onnx_file.graph import open_onnx
 from sparsebench.models.sources.onnx_file import load_onnx
 from sparsebench.models.zoo import find_card
@@ -130,6 +131,72 @@ def test_a_graph_that_scales_its_input_gets_images_in_the_range_that_it_takes(
     assert export_backbone(load_onnx(str(path))).output_dim == 12
 
 
+def _first_norm(mean: list[float], variance: float) -> tuple[list[NodeProto], dict[str, Any]]:
+    """A batch norm of the images, as MXNet's networks begin with."""
+    stored = {"g": np.ones(3, np.float32), "o": np.zeros(3, np.float32),
+              "e": np.array(mean, np.float32), "r": np.full(3, variance, np.float32)}  # fmt: skip
+    return [node("BatchNormalization", ["images", *"goer"], ["turned"])], stored
+
+
+def _rounded(zero: int) -> tuple[list[NodeProto], dict[str, Any]]:
+    stored = {"q": np.array(1 / 255, np.float32), "z": np.array(zero, np.uint8)}
+    return [node("QuantizeLinear", ["images", "q", "z"], ["whole"]),
+            node("DequantizeLinear", ["whole", "q", "z"], ["turned"])], stored  # fmt: skip
+
+
+def _clipped(high: float) -> tuple[list[NodeProto], dict[str, Any]]:
+    stored = {"l": np.array(0, np.float32), "h": np.array(high, np.float32)}
+    return [node("Clip", ["images", "l", "h"], ["turned"])], stored
+
+
+def _computed_scale() -> tuple[list[NodeProto], dict[str, Any]]:
+    """A division by constants that are computed: as whole numbers, and turned into a shape."""
+    stored = {"c": np.array([255, 255, 255], np.int64), "axes": np.array([0, 2, 3], np.int64)}
+    return [
+        node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["f", "axes"], ["d"]),
+        node("Div", ["images", "d"], ["turned"]),
+    ], stored
+
+
+def _turned_scale() -> tuple[list[NodeProto], dict[str, Any]]:
+    """Red and blue exchanged before the division."""
+    stored = {"a": np.array([2]), "b": np.array([-4]), "axis": np.array([1]),
+              "step": np.array([-1]), "d": np.array(255, np.float32)}  # fmt: skip
+    return [node("Slice", ["images", "a", "b", "axis", "step"], ["s"]),
+            node("Div", ["s", "d"], ["turned"])], stored  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("begins", "expected"),
+    [
+        (_first_norm([123.7, 116.3, 103.5], 3400), 1 / 255),
+        (_first_norm(MEAN, 0.05), 1.0),
+        (_first_norm([0.01, -0.02, 0.0], 1.1), None),  # of images that are scaled already
+        (_rounded(0), 1.0),
+        (_rounded(114), None),  # values below zero: scaled already
+        (_clipped(255), 1 / 255),
+        (_clipped(1), 1.0),
+        (_computed_scale(), 1 / 255),
+        (_turned_scale(), 1 / 255),
+    ],
+)
+def test_the_range_is_read_from_norms_rounding_clips_and_computed_constants(
+    tmp_path: Path, begins: tuple[list[NodeProto], dict[str, Any]], expected: float | None
+) -> None:
+    nodes, stored = begins
+    path = saved(model_of([*nodes, *FIRST], stored=stored), tmp_path / "my.onnx")
+    std = find_card(str(path)).preprocessing.std
+    assert std == pytest.approx((expected,) * 3 if expected else (0.229, 0.224, 0.225))
+
+
+def test_a_scale_of_text_is_no_scale(tmp_path: Path) -> None:
+    nodes = [node("Mul", ["images", "text"], ["turned"]), *FIRST]
+    stored = {"text": np.array(["x"], object)}
+    file = open_onnx(saved(model_of(nodes, stored=stored), tmp_path / "my.onnx"))
+    assert file.own_scaling is None
+
+
 def _norm(**attributes: Any) -> list[NodeProto]:
     norm = node("BatchNormalization", ["c0", *"sbmv"], ["n0"], "bn", **attributes)
     return [BODY[0], norm, node("Relu", ["n0"], ["r0"]), *BODY[2:], GEMM]
@@ -183,6 +250,28 @@ def test_a_result_that_depends_on_the_neighbours_is_refused(
     path = saved(model_of(nodes, shape=shape), tmp_path / "my.onnx")
     with pytest.raises(SparsebenchError, match="depends on the others in its batch"):
         export_backbone(load_onnx(str(path)))
+
+
+def test_a_large_batch_is_proven_by_a_few_of_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image alone takes a whole call, so that calls would grow with the batch's square."""
+    calls = list[int]()
+    run = running.run_session
+
+    def counted(session: Any, names: Any, images: Any, path: Path) -> Any:
+        calls.append(len(images))
+        return run(session, names, images, path)
+
+    monkeypatch.setattr(running, "run_session", counted)
+    path = saved(model_of([*BODY, GEMM], shape=(64, 3, 16, 16)), tmp_path / "my.onnx")
+    assert export_backbone(load_onnx(str(path))).output_dim == 12
+    assert len(calls) < 16
+    first = node("Gather", ["c0", "zero"], ["first"], axis=0)
+    nodes = [BODY[0], first, node("Sub", ["c0", "first"], ["r0"]), *BODY[2:], GEMM]
+    model = model_of(nodes, stored={"zero": np.array([0])}, shape=(64, 3, 16, 16))
+    with pytest.raises(SparsebenchError, match="depends on the others in its batch"):
+        export_backbone(load_onnx(str(saved(model, tmp_path / "first.onnx"))))
 
 
 def test_input_in_whole_numbers_names_what_to_leave_out(tmp_path: Path) -> None:

@@ -68,11 +68,17 @@ def _compact(path: Path) -> None:
     save_file(entries, path, {VERSION_KEY: "1", TENSORS_KEY: json.dumps(about)})
 
 
+def _many(path: Path) -> None:
+    """Tensors of one number each, which take a thousand times their bytes."""
+    save_file({f"t{i}": torch.zeros(1) for i in range(25_001)}, path)
+
+
 HOSTILE: list[tuple[Callable[[Path], None], str, str]] = [
     (_steps, "a.pth", "a pickle of more than 500,000 steps"),
     (_legacy, "a.pth", "a pickle of more than 500,000 steps"),
     (_bomb, "a.pth", "unpacks to 29 MiB"),
     (_bytes, "a.pth", r"it names builtins\.bytearray"),
+    (_many, "a.safetensors", r"lists 25,001 tensors"),
     (_compact, "a.safetensors", r"claims 1.07e\+09 weights"),
 ]
 

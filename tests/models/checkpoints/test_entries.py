@@ -144,6 +144,50 @@ def test_masks_that_fit_no_weight_are_refused_by_their_entry(tmp_path: Path, mas
         load_checkpoint(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("name", ["keep", "sparsity_pattern", "nonzero"])
+def test_zeros_and_ones_of_the_weights_shapes_are_masks_under_any_name(
+    tmp_path: Path, name: str
+) -> None:
+    state = network().state_dict()
+    flags = {n: (torch.rand_like(t) > 0.9).float() for n, t in state.items() if t.dim() > 1}
+    module, said = read(tmp_path / "my.pth", {"state_dict": state, name: flags})
+    assert f"'{name}' applied to {len(flags)} weights" in said["masks"]
+    for key, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[key] * flags.get(key, torch.ones(())))
+
+
+@pytest.mark.parametrize("form", ["{}.mask", "masks.{}.weight", "mask.{}.weight"])
+def test_masks_among_the_weights_are_applied(tmp_path: Path, form: str) -> None:
+    state = network().state_dict()
+    flags = {n: (torch.rand_like(t) > 0.9).float() for n, t in state.items() if t.dim() > 1}
+    beside = {form.format(n.removesuffix(".weight")): t for n, t in flags.items()}
+    module, said = read(tmp_path / "my.pth", {**state, **beside})
+    assert f"applied to {len(flags)} weights" in said["masks"]
+    for name, tensor in flags.items():
+        assert torch.equal(module.state_dict()[name], state[name] * tensor)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
+def test_buffers_of_the_weights_shapes_are_no_masks(tmp_path: Path, value: float) -> None:
+    state = network().state_dict()
+    other = {n: torch.full_like(t, value) for n, t in state.items() if t.dim() > 1}
+    module, said = read(tmp_path / "my.pth", {"state_dict": state, "momentum": other})
+    assert said["unused"] == "momentum"
+    assert same(module, network())
+
+
+def test_containers_that_hold_each_other_end(tmp_path: Path) -> None:
+    loop: dict[str, Any] = {"w": torch.ones(2, 2)}
+    loop |= {f"k{i}": loop for i in range(400)}
+    with pytest.raises(SparsebenchError, match="hold each other"):
+        read(tmp_path / "my.pth", loop)
+
+
+def test_a_state_dict_deep_inside_is_found(tmp_path: Path) -> None:
+    payload = {"run": {"best": {"trainer": {"net": {"weights": network().state_dict()}}}}}
+    assert same(read(tmp_path / "my.pth", payload)[0], network())
+
+
 def test_what_is_not_used_is_named(tmp_path: Path) -> None:
     plain = network()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sparsebench.models.architectures import build
@@ -12,6 +13,7 @@ from sparsebench.models.generated import generate
 from sparsebench.models.masks import apply_mask
 from sparsebench.models.oneshot import global_magnitude
 from sparsebench.models.sources import shipped
+from sparsebench.models.sources.own_file import name_of_file
 from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.card_file import SCHEMA
 from sparsebench.models.zoo.load import load_backbone
@@ -165,6 +167,24 @@ def test_a_missing_file_is_named_before_anything_is_loaded() -> None:
         find_card("resnet18/mine-90@nowhere/a.pth")
     with pytest.raises(SparsebenchError, match="no checkpoint file"):
         find_card("resnet18/mine-90@a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"sparsity": "nan"}, {"sparsity": "inf"}, {"sparsity": "-5"}, {"sparsity": "1e400"},
+     {"sparsity": "x"}, {"method": "a/b"}, {"method": "x\n::error::"}, {"arch": "../r@b"}],
+)  # fmt: skip
+def test_metadata_that_make_no_name_are_no_name(
+    sparse_file: Path, tmp_path: Path, odd: dict[str, str]
+) -> None:
+    said = {"arch": ARCH, "method": "gmp", "sparsity": "0.8"}
+    state = torch.load(sparse_file, weights_only=True)
+    save_file(state, tmp_path / "good.safetensors", said)
+    assert name_of_file(str(tmp_path / "good.safetensors")).method == "gmp"
+    save_file(state, tmp_path / "my.safetensors", said | odd)
+    name = name_of_file(str(tmp_path / "my.safetensors"))
+    assert (name.arch, name.method) == (ARCH, "my")
+    assert name.sparsity == pytest.approx(0.8, abs=1e-3)
 
 
 def test_another_architecture_s_file_is_refused(sparse_file: Path) -> None:
