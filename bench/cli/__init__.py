@@ -99,7 +99,11 @@ def main() -> None:
     keep_bytecode()
     fit_streams()
     try:
-        command_tree()()
+        try:
+            command_tree()()
+        finally:
+            if sys.stdout is not None:  # what waits for being written may not fit any more
+                sys.stdout.flush()
     except SparsebenchError as error:
         _print_error(error)
         sys.exit(error.exit_code)
@@ -113,8 +117,27 @@ def main() -> None:
         sys.exit(damaged.exit_code)
     except BrokenPipeError:
         # `sparsebench list ... | head`: the reader left, which is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         sys.exit(0)
+    except OSError as error:
+        if os.environ.get("SPARSEBENCH_TRACEBACK"):
+            raise
+        # A full disk behind `> FILE`, a folder that is gone, a drive that fails.
+        _silence_output()
+        where = error.filename or "Standard output"
+        _print_error(
+            SparsebenchError(
+                f"{where} cannot be read or written: {error.strerror or error}.",
+                "Is the disk full, or the file another's? SPARSEBENCH_TRACEBACK=1 shows more.",
+            )
+        )
+        sys.exit(2)
+
+
+def _silence_output() -> None:
+    """Nothing more is written to standard output, also at the interpreter's end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # What a value of the wrong kind leads to, wherever it is used.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DEVICES = ("cpu", "cuda")
+MOST_CELLS = 100_000
 S = TypeVar("S", bound=Settings)
 SWEPT = ("batch_size", "threads", "size", "precision")
 """Keys that may be lists, whose values are measured one by one in the same run."""
@@ -232,8 +234,15 @@ def validate(plan: Plan) -> Plan:
     """Check every value that can be checked without loading anything.
 
     Raises:
-        SparsebenchError: a value out of range, or more threads than CPUs.
+        SparsebenchError: a value out of range, more threads than CPUs, or more cells than anybody
+            can measure.
     """
+    lists = (plan.backbones, plan.workloads, plan.tasks, *plan.sweep.values())
+    if (count := prod(map(len, lists))) > MOST_CELLS:
+        raise SparsebenchError(
+            f"The plan has {count:,} cells; a run has {MOST_CELLS:,} at most.",
+            "Give shorter lists, or several plans.",
+        )
     for single in plan.singles():
         check_ranges(single)
         if single.threads > usable_cpus():

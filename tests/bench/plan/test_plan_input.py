@@ -77,6 +77,14 @@ def test_hostile_plans_are_one_sentence(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_lists_whose_product_nobody_can_measure_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    sweep = {"batch_size": [*range(1, 3000)], "size": [*range(32, 1000)]}
+    path.write_text(tomli_w.dumps({"backbones": ["resnet18/dense"], **sweep}))
+    with pytest.raises(SparsebenchError, match="5,806,064 cells; a run has 100,000 at most"):
+        load_plan(str(path))
+
+
 @pytest.mark.parametrize("name", ["/tmp/x", "../x", "a/b", "..", "", "a\\b", "\x1b[1m", "n" * 200])
 def test_no_name_leads_out_of_the_folder_of_runs(name: str, tmp_path: Path) -> None:
     path = tmp_path / "p.toml"

@@ -156,6 +156,28 @@ def test_figures(runs: list[Path], cli: Cli, tmp_path: Path) -> None:
         ElementTree.parse(path)
 
 
+def test_latex_and_csv(runs: list[Path], cli: Cli, tmp_path: Path) -> None:
+    for name in ("r.tex", "r.csv"):
+        told = cli("report", *runs, "--out", tmp_path / name)
+        assert told.code == 0
+        harmless_lines(told.out + told.err)
+    tex = (tmp_path / "r.tex").read_text(encoding="utf-8")
+    harmless_lines(tex)
+    rows = [line for line in re.sub(r"\\[&%$#_{}]", "", tex).splitlines() if "&" in line]
+    assert rows and all(line.rstrip().endswith(r"\\") for line in rows)
+    sheet = (tmp_path / "r.csv").read_text(encoding="utf-8")
+    harmless_lines(sheet)
+    cells = [cell for row in csv.reader(sheet.splitlines()) for cell in row]
+    assert not any(re.match(r"[=@]|[-+][^\d.]", cell) for cell in cells)
+
+
+def test_leaderboard(runs: list[Path], cli: Cli, tmp_path: Path) -> None:
+    told = cli("leaderboard", *runs, "--out", tmp_path / "board.html")
+    harmless_lines(told.out + told.err)
+    page = (tmp_path / "board.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page and not set("\x00\x1b\x07\x9b") & set(page)
+
+
 def test_history(runs: list[Path], cli: Cli, tmp_path: Path) -> None:
     for extra in ((), ("--json",)):
         told = cli("history", runs[0].parent, "--out", tmp_path, *extra)
@@ -195,6 +217,9 @@ def test_the_gate(
         re.match(r"::(error|warning|notice) title=[^:,]*::", one) for one in commands
     )
     harmless_lines("\n".join(line for line in told.out.splitlines() if line not in commands))
+    badge = tmp_path / "badge.svg"
+    cli("check", runs[1], "--baseline", ci, "--badge", badge)
+    ElementTree.parse(badge)
     for name in ("c.md", "step.md"):
         harmless_markdown((tmp_path / name).read_text())
     cases = ElementTree.parse(tmp_path / "c.xml").findall(".//testcase")
