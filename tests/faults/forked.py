@@ -135,16 +135,16 @@ def _run(words: list[str], cold: bool) -> int:
 
 
 @functools.cache
-def _once(name: str, size: int, batch_size: int, pictures: str) -> Any:
+def _once(name: str, pictures: str, **settings: Any) -> Any:
     from sparsebench.bench.tasks import open_task
     from sparsebench.bench.workloads.prepared_backbone import prepare
 
-    return prepare(name, open_task(pictures), size=size, batch_size=batch_size)
+    return prepare(name, open_task(pictures), **settings)
 
 
-def prepared(name: str, task: Any, *, size: int, batch_size: int) -> Any:
+def prepared(name: str, task: Any, **settings: Any) -> Any:
     """`prepare`, done before the fork."""
-    return _once(name, size, batch_size, PICTURES)
+    return _once(name, PICTURES, **settings)
 
 
 PICTURES, WARM = "", Path()
