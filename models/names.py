@@ -9,7 +9,8 @@ library in front (``timm:convnext_atto/gmp-90``). The path of an ONNX file alone
 name too, of a network without an architecture's name (``models/sources/onnx_file.py``).
 
 A method that prunes in blocks carries their size: ``gmp_block4-90`` is ``gmp`` in blocks of four
-input channels (``models/blocks.py``).
+input channels (``models/blocks.py``); ``gmp_2of4-50`` is ``gmp`` in the pattern 2:4
+(``models/patterns.py``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _METHOD_AND_PERCENT = re.compile(r"(?P<method>[^-]+)-(?P<percent>.+)")
 _PERCENT = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
 _BLOCK = re.compile(r"(?P<base>.+)_block(?P<block>[1-9]\d?)")
+_PATTERN = "_2of4"
+PATTERN_SPARSITY = 0.5
+"""The nominal sparsity of networks in the pattern 2:4; layers that cannot have it stay whole."""
 _VARIANT = re.compile(r"[a-z][a-z0-9_]*")
 _GRAMMAR = (
     "Names read <arch>/<method>-<percent>[+<variant>][@<source>], like resnet18/acdc-90, "
@@ -90,6 +94,21 @@ def split_block(method: str) -> tuple[str, int]:
     """A method's name without its blocks, and their size: ``gmp_block4`` -> ``gmp``, 4."""
     match = _BLOCK.fullmatch(method)
     return (match["base"], int(match["block"])) if match else (method, 1)
+
+
+def base_method(method: str) -> str:
+    """A method's name without its blocks or pattern: ``gmp_2of4`` -> ``gmp``."""
+    return split_block(method.removesuffix(_PATTERN))[0]
+
+
+def has_pattern(method: str) -> bool:
+    """Whether a method's name says that it prunes in the pattern 2:4."""
+    return method.endswith(_PATTERN)
+
+
+def with_pattern(method: str, pattern: str) -> str:
+    """The name of a method in a pattern (2:4); of none it is its own."""
+    return method + _PATTERN if pattern else method
 
 
 def with_block(method: str, block: int) -> str:

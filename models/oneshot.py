@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sparsebench.models.names import BackboneName, format_percent, split_block
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import (
+    PATTERN_SPARSITY,
+    BackboneName,
+    format_percent,
+    has_pattern,
+    split_block,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,8 +36,13 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
     """
     from sparsebench.models.sources import Found
 
+    pattern = has_pattern(name.method)
+    if pattern:
+        _check_pattern(name)
     base, block = split_block(name.method)
     together = f", {block} input channels together" if block > 1 else ""
+    if pattern:
+        together = " (two of every four inputs are kept: 2:4)"
     card = replace(
         dense.card,
         name=str(name),
@@ -50,10 +62,40 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         from sparsebench.models.masks import apply_mask
 
         module = dense.load()
-        apply_mask(module, ONE_SHOT_METHODS[base](module, name.sparsity, block))
+        made = pattern_magnitude if pattern else ONE_SHOT_METHODS[base]
+        apply_mask(module, made(module, name.sparsity, block))
         return module
 
     return Found(card, load, said=dense.said)
+
+
+def _check_pattern(name: BackboneName) -> None:
+    """Say which one-shot networks of the pattern 2:4 there are.
+
+    Raises:
+        SparsebenchError: not this one.
+    """
+    wanted = replace(name, method="magnitude_2of4", sparsity=PATTERN_SPARSITY)
+    if (name.method, name.sparsity) != (wanted.method, wanted.sparsity):
+        raise SparsebenchError(
+            f"'{name}': the pattern 2:4 keeps half of the weights, layer by layer.",
+            f"Take {wanted}.",
+        )
+
+
+def pattern_magnitude(module: nn.Module, sparsity: float, block: int = 1) -> Mask:
+    """Keep the two largest of every four inputs, see :mod:`sparsebench.models.patterns`.
+
+    Args:
+        module: any network with Conv2d and Linear layers.
+        sparsity: 0.5, which the pattern has.
+        block: 1.
+    """
+    from sparsebench.models.masks import freeze_mask
+    from sparsebench.models.patterns import two_of_four_masks
+
+    weights, _, _ = _weights_to_prune(module, sparsity)
+    return freeze_mask(two_of_four_masks(weights))
 
 
 def global_magnitude(module: nn.Module, sparsity: float, block: int = 1) -> Mask:

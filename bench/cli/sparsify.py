@@ -13,6 +13,7 @@ from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.installing import typed_here
+from sparsebench.models.names import PATTERN_SPARSITY
 
 EPILOG = """Examples:
 
@@ -65,6 +66,13 @@ def sparsify(
             "instructions (default: 1). The method is then named like gmp_block4."
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="2:4 keeps two of every four inputs, for GPUs (gmp, acdc); --sparsity is then "
+            "0.5, and the method named like gmp_2of4."
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side of the images in pixels (default: the start's own, or 64)."),
@@ -113,6 +121,7 @@ def sparsify(
         start=start,
         teacher=teacher,
         block=block,
+        pattern=pattern,
         size=size,
         seed=seed,
     )
@@ -124,6 +133,8 @@ def sparsify(
     settings.pop("sparseml", None)
     if settings.get("method") == "dense":
         settings.setdefault("sparsity", 0.0)
+    if settings.get("pattern"):
+        settings.setdefault("sparsity", PATTERN_SPARSITY)
     _require(settings, "arch", "method", "sparsity")
     if show_recipe:
         from sparsebench.models.sparsify.recipes import render_recipe

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from sparsebench.models.errors import UnknownNameError
 
-PRECISIONS = ("fp32", "bf16", "int8")
+TWO_OF_FOUR = "2:4"
+"""bf16, and layers with two zeros in every four inputs on a GPU's sparse tensor cores."""
+PRECISIONS = ("fp32", "bf16", "int8", TWO_OF_FOUR)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
+from sparsebench.bench.plan.entries import PRECISIONS, TWO_OF_FOUR, EngineEntry
 from sparsebench.bench.plan.plan import Plan
 
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -30,7 +30,7 @@ def pairs(entries: Iterable[str], plan: Plan, *, trains: bool = False) -> list[t
     Args:
         entries: as a plan writes them.
         plan: resolved.
-        trains: whether they are to train, which is not done in INT8.
+        trains: whether they are to train, which is not done in INT8 or 2:4.
     """
     wanted = plan.precisions
     return [
@@ -49,7 +49,7 @@ def computes(name: str, precision: str, trains: bool = False) -> bool:
         found: tuple[str, ...] = tuple(ENGINES.load(name).precisions)
     except Exception:  # it comes from elsewhere, and its cell says why
         found = PRECISIONS
-    return precision in found and not (trains and precision == "int8")
+    return precision in found and not (trains and precision in ("int8", TWO_OF_FOUR))
 
 
 def left_out(plan: Plan) -> list[str]:

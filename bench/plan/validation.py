@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsebench.bench.plan.cells import engines_for, with_partners
-from sparsebench.bench.plan.entries import EngineEntry
+from sparsebench.bench.plan.entries import TWO_OF_FOUR, EngineEntry
 from sparsebench.bench.plan.optional_engines import computes
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.tasks.naming import distinct_names
@@ -67,11 +67,33 @@ def _refuse_precisions(plan: Plan) -> None:
                 f"{_able(precision)} Name each engine, with :fp32 behind those that stay as they "
                 "are.",
             )
+    if TWO_OF_FOUR in planned:
+        _refuse_pattern(plan)
     for precision in plan.sweep.get("precision", ()):
         if precision not in planned:
             raise SparsebenchError(
                 f"None of the plan's engines computes in {precision}.", _able(precision)
             )
+
+
+def _refuse_pattern(plan: Plan) -> None:
+    """2:4 needs a GPU: say so where it was typed.
+
+    Raises:
+        SparsebenchError: there is none, or the plan does not take it.
+    """
+    if plan.device != "cuda":
+        raise SparsebenchError(
+            "The precision 2:4 runs on a GPU only, and this plan runs on the CPU.",
+            "Add --device cuda, or leave 2:4 out.",
+        )
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SparsebenchError(
+            "The precision 2:4 runs on a GPU only, and PyTorch finds no CUDA device here.",
+            "Leave it out, or take a machine with an NVIDIA GPU (Ampere or newer).",
+        )
 
 
 def _able(precision: str) -> str:

@@ -50,7 +50,7 @@ class CompileRequest:
     Attributes:
         batch_size: images per call; every call has exactly this many.
         threads: CPU threads the engine may use.
-        precision: ``fp32``, ``bf16`` or ``int8``.
+        precision: ``fp32``, ``bf16``, ``int8``, or ``2:4`` (bf16 in that pattern, on a GPU).
         device: ``cpu`` or ``cuda``.
         options: engine-specific extras, recorded as they are.
     """

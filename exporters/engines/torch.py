@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
     from sparsebench.exporters.onnx.artifact import Artifact
 
+PATTERN = "2:4"
 LAYOUTS = ("contiguous", "channels_last")
 
 
 class TorchEngine:
     """``nn.Module.__call__`` under ``torch.inference_mode``.
+
+    The precision ``2:4`` is bf16 with layers of that pattern on a GPU's sparse tensor cores
+    (:mod:`sparsebench.exporters.engines.semi_structured`).
 
     Option ``layout``: ``contiguous``, ``channels_last`` or ``auto`` (default: both are
     tried while compiling, the faster one is kept and named in ``describe``).
@@ -38,7 +42,7 @@ class TorchEngine:
     name = "torch"
     environment: str | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
-    precisions: tuple[str, ...] = ("fp32", "bf16")
+    precisions: tuple[str, ...] = ("fp32", "bf16", "2:4")
     reads = "torch"
     licence, support, production = "BSD-3", "maintained", True
 
@@ -80,6 +84,9 @@ def build_session(
         raise EngineError("a bare ONNX file has no PyTorch module; use an ONNX engine")
     if request.device == "cuda" and not torch.cuda.is_available():
         raise EngineError("this machine has no CUDA device that PyTorch can use")
+    pattern = request.precision == PATTERN
+    if pattern and request.device != "cuda":
+        raise EngineError("2:4 weights are multiplied on a GPU only")
     torch.set_num_threads(request.threads)
     # By default cuDNN shortens the factors of an fp32 convolution to 10 bits.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -87,11 +94,16 @@ def build_session(
     builder = getattr(__import__(module_name, fromlist=[attribute]), attribute)
     whole: torch.nn.Module = builder(artifact).eval()
     module = folded(whole, artifact.input_shape).to(request.device)
+    told: dict[str, str] = {}
+    if pattern:
+        from sparsebench.exporters.engines.semi_structured import use_pattern
+
+        told = use_pattern(module.to(torch.bfloat16))
     layout = str(request.options.get("layout", "auto"))
     if layout not in (*LAYOUTS, "auto"):
         raise EngineError(f"unknown layout '{layout}'; known: auto, " + ", ".join(LAYOUTS))
     sessions = {
-        name: TorchSession(module, transform, request, name)
+        name: TorchSession(module, transform, request, name, told)
         for name in (LAYOUTS if layout == "auto" else (layout,))
     }
     if len(sessions) == 1:
@@ -152,14 +164,15 @@ class TorchSession:
         transform: Callable[[torch.nn.Module], Callable[[torch.Tensor], torch.Tensor]],
         request: CompileRequest,
         layout: str,
+        pattern: dict[str, str] | None = None,
     ) -> None:
         import torch
 
-        self._torch = torch
+        self._torch, self._pattern = torch, pattern or {}
         self._module = module
         self._layout = layout
         self._format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-        self._dtype = torch.bfloat16 if request.precision == "bf16" else torch.float32
+        self._dtype = torch.float32 if request.precision == "fp32" else torch.bfloat16
         self._device = request.device
         kinds = (type(one).__name__ for one in module.modules())
         self._folded = not any(kind.startswith("BatchNorm") for kind in kinds)
@@ -168,7 +181,13 @@ class TorchSession:
 
     def prepare(self) -> None:
         """Put the (shared) module into this session's layout and precision."""
-        # nn.Module.to() applies a memory format to 4-d parameters only, as wanted.
+        # nn.Module.to() applies a memory format to 4-d parameters only, as wanted; compressed
+        # matrices cannot be cast, and what is to be in 16 bits with them is already.
+        if self._pattern:
+            for parameter in self._module.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=self._format)
+            return
         self._module.to(dtype=self._dtype, memory_format=self._format)  # type: ignore[call-overload]
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -230,6 +249,9 @@ class TorchSession:
             "layout": self._layout,
             "batch_norm": "folded" if self._folded else "as it is",
         }
+        if self._pattern:
+            facts["two_of_four"] = [name for name, why in self._pattern.items() if not why]
+            facts["not_two_of_four"] = {n: why for n, why in self._pattern.items() if why}
         if self._device == "cuda":
             facts["gpu"] = torch.cuda.get_device_name()
             facts["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32

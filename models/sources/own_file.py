@@ -21,7 +21,7 @@ from sparsebench.models.architectures import base_architecture, find_architectur
 from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import BackboneName, format_percent, is_onnx_name, split_block
+from sparsebench.models.names import BackboneName, base_method, format_percent, is_onnx_name
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
 from sparsebench.models.sources import Found, Source, is_path
 from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
@@ -59,7 +59,7 @@ _SAID = {"weights", "masks", "unused", "ignored", "prefix", "classifier", "named
 
 
 def _family(method: str) -> Family:
-    return _FAMILIES.get(split_block(method)[0], "unknown")
+    return _FAMILIES.get(base_method(method), "unknown")
 
 
 def _find(name: BackboneName) -> Found | None:
@@ -73,7 +73,7 @@ def _find(name: BackboneName) -> Found | None:
     same = described is not None and described.name == str(replace(name, source=None))
     # A file named after a one-shot method is the dense network to prune, unless its own
     # card says that it is pruned already.
-    if split_block(name.method)[0] in ONE_SHOT_METHODS and not same:
+    if base_method(name.method) in ONE_SHOT_METHODS and not same:
         return None
     card = _card(name, path, described)
     onnx = path if path.suffix.lower() == ".onnx" else None
@@ -151,7 +151,7 @@ def _method_of(path: Path) -> str:
     method = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
     if not re.match(r"[A-Za-z]", method) or method == "dense":
         return f"pruned_{method}".rstrip("_")
-    return f"own_{method}" if split_block(method)[0] in ONE_SHOT_METHODS else method
+    return f"own_{method}" if base_method(method) in ONE_SHOT_METHODS else method
 
 
 def said_by(path: Path) -> dict[str, str]:

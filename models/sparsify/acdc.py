@@ -27,6 +27,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from sparsebench.models.patterns import two_of_four_masks
 from sparsebench.models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
 from sparsebench.models.sparsify.method import Method, Run
 
@@ -50,6 +51,7 @@ class AlternatingCompression(Method):
     family = "regularization"
     source = "Peste et al. 2021, arXiv:2106.12379"
     has_blocks = True
+    has_patterns = True
     sparseml_note = "SparseML 1.8's ACDCPruningModifier has no longer last dense and sparse phases."
 
     def before_step(self, run: Run, step: int) -> None:
@@ -72,6 +74,8 @@ class AlternatingCompression(Method):
 
     def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the largest weights at the target sparsity."""
+        if self.pattern:
+            return two_of_four_masks(weights)
         return global_magnitude_masks(weights, self.sparsity, block=self.block)
 
 
@@ -83,6 +87,7 @@ class UniformAlternatingCompression(AlternatingCompression):
     """
 
     name = "acdc_uniform"
+    has_patterns = False  # a pattern is uniform by itself
 
     def largest(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the largest weights of each layer at the target sparsity."""

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from sparsebench.models.patterns import two_of_four_masks
 from sparsebench.models.sparsify.magnitude import global_magnitude_masks, uniform_magnitude_masks
 from sparsebench.models.sparsify.method import Method, Recipe, Run
 from sparsebench.models.sparsify.schedule import cubic_sparsity, hold_then_decay
@@ -41,6 +42,7 @@ class GradualMagnitude(Method):
     source = "Zhu & Gupta 2017, arXiv:1710.01878"
     needs_start = True
     has_blocks = True
+    has_patterns = True
     recipe = Recipe(learning_rate=0.1)
     sparseml_note = "SparseML 1.8 does the same with this recipe."
 
@@ -49,8 +51,8 @@ class GradualMagnitude(Method):
         return hold_then_decay(progress, hold=LAST_PRUNING, warmup=FIRST_PRUNING)
 
     def sparseml(self, epochs: int) -> str | None:
-        """The equivalent recipe of SparseML 1.8, without its optimizer; none in blocks."""
-        if self.block > 1:
+        """The equivalent recipe of SparseML 1.8, without its optimizer; none in blocks or 2:4."""
+        if self.block > 1 or self.pattern:
             return None
         return gradual_recipe("GlobalMagnitudePruningModifier", self.sparsity, epochs, INTERVALS)
 
@@ -63,6 +65,8 @@ class GradualMagnitude(Method):
 
     def largest(self, weights: Mapping[str, Tensor], target: float) -> dict[str, Tensor]:
         """Masks of the largest weights among those that are left."""
+        if self.pattern:
+            return two_of_four_masks(weights, target / self.sparsity, self.masks)
         return global_magnitude_masks(weights, target, within=self.masks, block=self.block)
 
 
@@ -74,6 +78,7 @@ class UniformGradualMagnitude(GradualMagnitude):
     """
 
     name = "gmp_uniform"
+    has_patterns = False  # a pattern is uniform by itself
     sparseml_note = "SparseML 1.8's MagnitudePruningModifier does the same, layer by layer."
 
     def sparseml(self, epochs: int) -> str | None:

@@ -104,11 +104,14 @@ class Method:
     sparseml_note: ClassVar[str] = "SparseML 1.8 has no modifier for this."
     # Whether it prunes in blocks of input channels (models/blocks.py), where told to.
     has_blocks: ClassVar[bool] = False
+    # Whether it prunes in a fixed pattern (models/patterns.py), where told to.
+    has_patterns: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe()
 
     def __init__(self, sparsity: float = 0.0) -> None:
         self.sparsity = sparsity
         self.block = 1  # input channels that are kept or removed together
+        self.pattern = ""  # of its zeros: "2:4"
         self.masks: dict[str, Tensor] = {}
 
     def learning_rate(self, progress: float) -> float:

@@ -16,7 +16,18 @@ from typing import Any
 from sparsebench.models.errors import SparsebenchError
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
-OPTIONAL = ("block", "size", "seed", "start", "teacher", "recipe", "execution", "note", "sparseml")
+OPTIONAL = (
+    "block",
+    "pattern",
+    "size",
+    "seed",
+    "start",
+    "teacher",
+    "recipe",
+    "execution",
+    "note",
+    "sparseml",
+)
 EXECUTION = ("precision", "compile", "checkpoint_seconds", "report_steps")
 
 

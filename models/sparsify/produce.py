@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 from sparsebench.models.images.losses import Losses
 from sparsebench.models.masks import mask_of
 from sparsebench.models.masks import sparsity as mask_sparsity
-from sparsebench.models.names import with_block
+from sparsebench.models.names import with_block, with_pattern
+from sparsebench.models.patterns import broken_groups
 from sparsebench.models.sparsify.data import MEAN, STD, decode_split
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.evaluate import evaluate
@@ -83,6 +84,7 @@ def sparsify(
     overwrite: bool = False,
     device: str = "cpu",
     block: int = 1,
+    pattern: str = "",
     size: int = 64,
     seed: int = 0,
     recipe: dict[str, Any] | None = None,
@@ -112,6 +114,8 @@ def sparsify(
         device: ``"cpu"`` or ``"cuda"``.
         block: input channels that are pruned together (``models/blocks.py``); the method's
             name in the file says so, like ``gmp_block4``.
+        pattern: of the zeros, ``2:4`` (``models/patterns.py``), at a sparsity of 0.5; the name in
+            the file says so, like ``gmp_2of4``.
         size: side of the input in pixels, in training and evaluation.
         seed: of the first weights, the order of images and augmentation.
         recipe: fields of the method's recipe that shall differ.
@@ -124,7 +128,18 @@ def sparsify(
     """
     data, out = Path(data), Path(out)
     chosen = check_settings(
-        arch, method, sparsity, epochs, out, start, overwrite, size, seed, recipe or {}, block
+        arch,
+        method,
+        sparsity,
+        epochs,
+        out,
+        start,
+        overwrite,
+        size,
+        seed,
+        recipe or {},
+        block,
+        pattern,
     )
     checkpoint = out.with_name(out.name + ".ckpt")
     if not resume:
@@ -157,6 +172,7 @@ def sparsify(
             "arch": arch,
             "size": size,
             **({"block": block} if block > 1 else {}),
+            **({"pattern": pattern} if pattern else {}),
             "classes": list(names),
             "start": _describe(start),
             "teacher": _describe(teacher, "none"),
@@ -171,7 +187,8 @@ def sparsify(
     metadata = {
         "arch": arch,
         "num_classes": str(len(pictures.classes)),
-        "method": with_block(method, block),
+        "method": with_pattern(with_block(method, block), pattern),
+        **({"pattern": pattern} if pattern else {}),
         "sparsity": f"{sparsity:g}",
         "epochs": str(epochs),
         "seed": str(seed),
@@ -217,11 +234,25 @@ def _check_reached(method: Method, module: nn.Module, steps: int) -> None:
                 f"broken, {outside} weights lie outside; nothing was written.",
                 "Report it, with the plan.",
             )
+    if method.pattern:
+        _check_pattern(method, mask)
+        return  # its count is exact, whatever share of the network has no pattern
     if abs(reached - wanted) > method.tolerance:
         raise SparsebenchError(
             f"The training ended with {reached:.2%} zeros instead of {wanted:.2%}, after "
             f"{steps} steps; nothing was written.",
             "Give more epochs or images, or another sparsity.",
+        )
+
+
+def _check_pattern(method: Method, mask: Mapping[str, torch.Tensor]) -> None:
+    broken = broken_groups(method.masks) if method.masks else 0
+    outside = sum(int((kept & ~method.masks[n].to(kept.device)).sum()) for n, kept in mask.items())
+    if broken or outside or not method.masks:
+        raise SparsebenchError(
+            f"The mask of {method.name} is not {method.pattern}: {broken} groups are broken, "
+            f"{outside} weights lie outside; nothing was written.",
+            "Give more epochs or images.",
         )
 
 

@@ -32,10 +32,18 @@ def render_recipe(
         SparsebenchError: an unknown method or architecture, or a wrong setting.
     """
     find_architecture(settings["arch"])
-    method = make_method(settings["method"], settings["sparsity"], settings.get("block", 1))
+    method = make_method(
+        settings["method"],
+        settings["sparsity"],
+        settings.get("block", 1),
+        settings.get("pattern", ""),
+    )
     full = asdict(changed_recipe(method.recipe, recipe))
     plan: dict[str, Any] = {"epochs": EPOCHS, "seed": 0} | settings
-    order = ("arch", "method", "sparsity", "epochs", "block", "size", "seed", "start", "teacher")
+    order = (
+        "arch", "method", "sparsity", "epochs", "block", "pattern", "size", "seed", "start",
+        "teacher",
+    )  # fmt: skip
     plan = {k: plan[k] for k in order if k in plan}
     yaml = method.sparseml(plan["epochs"])
     if yaml is not None:

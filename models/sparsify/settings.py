@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsebench.models.architectures import find_architecture
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.names import PATTERN_SPARSITY
+from sparsebench.models.patterns import PATTERNS
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.method import Method, Recipe
 
@@ -19,17 +21,18 @@ SMALLEST_SIZE = 8  # pixels
 MOST_IN_A_BLOCK = 64  # input channels
 
 
-def make_method(name: str, sparsity: float, block: int = 1) -> Method:
+def make_method(name: str, sparsity: float, block: int = 1, pattern: str = "") -> Method:
     """The method of a name, for a sparsity of 0 to 1.
 
     Args:
         name: a name in :data:`sparsebench.models.sparsify.METHODS`.
         sparsity: share of zeros, 0 to 1.
         block: input channels that are pruned together.
+        pattern: of the zeros, ``2:4``; empty for none.
 
     Raises:
-        UnknownNameError: no such method.
-        SparsebenchError: a sparsity or blocks that it cannot have.
+        UnknownNameError: no such method or pattern.
+        SparsebenchError: a sparsity, blocks or a pattern that it cannot have.
     """
     chosen = METHODS.load(name)
     if name == "dense" and sparsity != 0.0:
@@ -44,7 +47,28 @@ def make_method(name: str, sparsity: float, block: int = 1) -> Method:
     if block != 1:
         _check_block(made, block)
         made.block = block
+    if pattern:
+        _check_pattern(made, pattern)
+        made.pattern = pattern
     return made
+
+
+def _check_pattern(method: Method, pattern: str) -> None:
+    if pattern not in PATTERNS:
+        raise UnknownNameError("pattern", pattern, PATTERNS)
+    if not method.has_patterns:
+        able = [n for n in METHODS if METHODS.load(n).has_patterns]
+        raise SparsebenchError(
+            f"{method.name} does not prune in a pattern.", f"These do: {', '.join(able)}."
+        )
+    if method.block != 1:
+        raise SparsebenchError("Blocks have no pattern.", "Take --block or --pattern, not both.")
+    if method.sparsity != PATTERN_SPARSITY:
+        raise SparsebenchError(
+            f"The pattern {pattern} keeps half of the weights; a sparsity of "
+            f"{method.sparsity:g} is another network.",
+            "Leave --sparsity out.",
+        )
 
 
 def _check_block(method: Method, block: int) -> None:
@@ -104,6 +128,7 @@ def check_settings(
     seed: int,
     recipe: dict[str, Any],
     block: int = 1,
+    pattern: str = "",
 ) -> Method:
     """The method, once nothing is known that would end its training late.
 
@@ -111,7 +136,7 @@ def check_settings(
         SparsebenchError: whatever is wrong with the arguments of
             :func:`sparsebench.models.sparsify.produce.sparsify`.
     """
-    chosen = make_method(method, sparsity, block)
+    chosen = make_method(method, sparsity, block, pattern)
     find_architecture(arch)
     changed_recipe(chosen.recipe, recipe)
     check_wish(chosen, epochs, out, start, overwrite)

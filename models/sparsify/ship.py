@@ -11,7 +11,7 @@ from typing import Any, cast
 from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.names import DENSE, BackboneName, split_block
+from sparsebench.models.names import DENSE, BackboneName, base_method
 from sparsebench.models.sources.shipped import ZOO_FOLDER, dense_of
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.zoo.card_file import Weights, write_card
@@ -68,7 +68,7 @@ def ship(
         name=str(name),
         arch=name.arch,
         method=name.method,
-        family=cast(Family, METHODS.load(split_block(name.method)[0]).family),
+        family=cast(Family, METHODS.load(base_method(name.method)).family),
         sparsity=name.sparsity,
         preprocessing=preprocessing,
         source="zoo",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-from sparsebench.models.names import DENSE, BackboneName, is_onnx_name, split_block
+from sparsebench.models.names import DENSE, BackboneName, base_method, is_onnx_name
 from sparsebench.models.oneshot import ONE_SHOT_METHODS, prune_found
 from sparsebench.models.sources import DEFAULT, SOURCES, Found, Source, find_source
 from sparsebench.models.sources.generated import METHODS as GENERATED_METHODS
@@ -72,7 +72,7 @@ def _parse(name: str) -> BackboneName:
 def _look_up(name: BackboneName, source: Source) -> Found | None:
     """What the source has under this name, or what one-shot pruning makes of its dense."""
     found = source.find(name)
-    if found is None and split_block(name.method)[0] in ONE_SHOT_METHODS:
+    if found is None and base_method(name.method) in ONE_SHOT_METHODS:
         dense = source.find(BackboneName(name.arch, DENSE, 0.0, name.source))
         found = prune_found(name, dense) if dense else None
     return found
@@ -111,6 +111,6 @@ def _unknown(name: BackboneName, source: Source) -> SparsebenchError:
         )
     cards = source.list_cards()
     methods = {*(card.method for card in cards), *ONE_SHOT_METHODS, *GENERATED_METHODS, *METHODS}
-    if split_block(name.method)[0] not in methods:
+    if base_method(name.method) not in methods:
         return UnknownNameError("method", name.method, methods)
     return UnknownNameError("backbone", str(name), [card.name for card in cards])
