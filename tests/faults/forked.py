@@ -159,7 +159,7 @@ def warm(root: Path, pictures: Path) -> None:
     job.root.mkdir(parents=True)
     with mock.patch.dict(os.environ, SPARSEBENCH_CACHE=str(WARM)):
         for network in job.networks:
-            _once(str(network), 16, 8, PICTURES)
+            _once(str(network), PICTURES, size=16, batch_size=8, output="features")
     import torch
 
     torch.set_num_threads(1)
