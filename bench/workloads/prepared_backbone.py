@@ -31,6 +31,7 @@ from sparsebench.models.costs import (
 )
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
+from sparsebench.models.onnx_file.boxes import with_boxes
 from sparsebench.models.zoo.load import Backbone, load_to_run
 
 # A batch lies in two shared slots, in the parent, in decoding buffers, in the engine.
@@ -116,6 +117,8 @@ def prepare(
     """
     start = time.perf_counter()
     backbone = load_to_run(name)
+    if output in OUTPUTS and isinstance(backbone, OnnxBackbone):
+        backbone = with_boxes(backbone, size, len(task.classes))
     preprocessing = task.input_of(at_size(backbone.card.preprocessing, size))
     classes = len(task.classes)
     artifact = (

@@ -16,6 +16,7 @@ from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
+from sparsebench.exporters.onnx.plain_onnx import export_file
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.models.architectures import (
     build,
@@ -26,7 +27,6 @@ from sparsebench.models.architectures import (
 from sparsebench.models.detection.head import WIDTH, DetectionHead, Detector
 from sparsebench.models.detection.maps import feature_maps, map_channels, require_side
 from sparsebench.models.detection.predictors import Predictors, new_head
-from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.widths import load_with_widths
@@ -47,21 +47,19 @@ def export_detector(
     """The artifact of a backbone's maps or of a detector on it; found again by content.
 
     Args:
-        backbone: loaded backbone.
+        backbone: loaded backbone; an ONNX file (:mod:`sparsebench.models.onnx_file.boxes`) is run
+            as it is, whatever the output.
         size: side of the square input, pixels, a multiple of 32.
         output: ``"maps"`` or ``"detector"``.
         classes: C of the head.
 
     Raises:
-        SparsebenchError: the network is an ONNX file, or has no maps of strides 8, 16 and 32.
+        SparsebenchError: the network has no maps of strides 8, 16 and 32.
     """
     from sparsebench.exporters.onnx.export import EXPORTER, OPSET, write_onnx
 
     if isinstance(backbone, OnnxBackbone):
-        raise SparsebenchError(
-            f"'{backbone.card.name}' is an ONNX file, whose feature maps are not known.",
-            "Detection takes the network's checkpoint instead.",
-        )
+        return export_file(backbone, size=size, output=output)
     arch = backbone.card.arch
     rows = backbone.module.get_parameter(class_weight(arch)).shape[0]
     facts = {

@@ -115,6 +115,7 @@ class OnnxBackbone:
         Raises:
             SparsebenchError: they do not come one for each image, or are no scores of classes.
         """
+        output = output if output == "logits" else "features"  # or boxes, which stand for them
         if (side, output) not in self._parts:
             names = [*self.file.features, self.file.logits or self.file.features[0]]
             arrays = OwnGraph(self.file, names).once(side)

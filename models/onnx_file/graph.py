@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.onnx_file.boxes import OnnxBoxes
 from sparsebench.models.onnx_file.head import Head, find_head, gives_indices
 from sparsebench.models.onnx_file.input import Three, read_input
 from sparsebench.models.onnx_file.structure import checked, load_model
@@ -32,6 +33,7 @@ class OnnxFile:
         output: name of the graph's output that is looked at.
         head: its classifier; None where the output is the features.
         own_scaling: (mean, std) of 0..1 images where the graph scales its input itself.
+        boxes: the outputs that are looked at instead, where it is run as a detector.
     """
 
     path: Path
@@ -42,10 +44,13 @@ class OnnxFile:
     output: str
     head: Head | None
     own_scaling: tuple[Three, Three] | None = None
+    boxes: OnnxBoxes | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
         """The tensors that the classifier reads, one as a rule; the output without one."""
+        if self.boxes is not None:
+            return self.boxes.tensors
         return self.head.reads if self.head else (self.output,)
 
     @property

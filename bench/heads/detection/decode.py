@@ -97,10 +97,10 @@ def decode(
         sure = torch.sigmoid(values[..., 4:5]) * torch.sigmoid(values[..., BOX_VALUES:])
         scores.append(sure.flatten(1, 3))
     joined = zip(torch.cat(boxes, 1), torch.cat(scores, 1), strict=True)
-    return [_kept(box, score) for box, score in joined]
+    return [keep_best(box, score) for box, score in joined]
 
 
-def _kept(boxes: Tensor, scores: Tensor) -> Found:
+def keep_best(boxes: Tensor, scores: Tensor) -> Found:
     """The boxes ``[n, 4]`` of one image that stay, by their scores ``[n, C]``."""
     place, label = torch.nonzero(scores > LEAST_SCORE, as_tuple=True)
     sure = scores[place, label]

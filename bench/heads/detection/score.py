@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sparsebench.bench.heads.detection.decode import Found, decode_seconds
+from sparsebench.bench.heads.detection.file_head import FileHead
 from sparsebench.bench.heads.detection.metric import (
     MeanAveragePrecision,
     mean_average_precisions,
@@ -54,7 +55,8 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
     require_metric()
     task = cast("DetectionTask", how.task)
     letterbox = cast(Letterbox, how.preprocessing)
-    channels, classes = how.facts["channels"], len(task.classes)
+    # A file's own outputs are read instead of maps, and have no channels.
+    channels, classes = how.facts.get("channels", ()), len(task.classes)
     recipe = DetectionRecipe(epochs=how.settings.detection_epochs)
     own = own_head(how.backbone, classes)
     with torch_threads(how.threads), how.clock.stage("head"):
@@ -109,14 +111,19 @@ def score_boxes(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> Sc
     )
 
 
-def own_head(backbone: Backbone | OnnxBackbone, classes: int) -> TrainedHead | None:
-    """A trained detector's own last layers with its anchors; None where a head is trained.
+def own_head(backbone: Backbone | OnnxBackbone, classes: int) -> TrainedHead | FileHead | None:
+    """A trained detector's own last layers with its anchors, or what its ONNX file tells.
+
+    None where a head is trained.
 
     Args:
         backbone: any.
         classes: C of the task; as many as the detector has are taken for the same ones.
     """
-    if isinstance(backbone, OnnxBackbone) or not backbone.card.trained:
+    if isinstance(backbone, OnnxBackbone):
+        assert backbone.file.boxes is not None
+        return FileHead(backbone.file.boxes)
+    if not backbone.card.trained:
         return None
     predictors = getattr(backbone.module, "head", None)
     if not isinstance(predictors, Predictors) or predictors.classes != classes:
