@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sparsebench.bench.heads.detection.decode import Found
 from sparsebench.bench.heads.detection.file_head import FileHead
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.engines.native import NativeEngine
@@ -75,7 +78,7 @@ def test_every_layout_gives_the_same_boxes_on_every_engine(layout: str, tmp_path
         assert len(one.boxes) > 5
 
 
-def _found(layout, folder, images):  # type: ignore[no-untyped-def]
+def _found(layout: str, folder: Path, images: NDArray[np.float32]) -> list[Found]:
     backbone = with_boxes(load_onnx(str(exported(layout, folder))), SIZE, CLASSES)
     boxes = backbone.file.boxes
     assert boxes is not None and boxes.classes == CLASSES
@@ -85,8 +88,9 @@ def _found(layout, folder, images):  # type: ignore[no-untyped-def]
     only = artifact.facts["batch_size"]
     assert only == (1 if layout == "one image" else None)
     batches = images.reshape(-1, only or 2, 3, SIZE, SIZE)
-    found = []
-    for engine in (OnnxRuntimeEngine(), NativeEngine()):
+    found: list[list[Found]] = []
+    engines: tuple[OnnxRuntimeEngine | NativeEngine, ...] = (OnnxRuntimeEngine(), NativeEngine())
+    for engine in engines:
         session = engine.compile(artifact, CompileRequest(batch_size=only or 2, threads=1))
         head = FileHead(boxes)
         found.append([one for batch in batches for one in head.find(session.run(batch), (), SIZE)])
