@@ -35,6 +35,7 @@ def export(
 ) -> None:
     """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime.
 
+    A detector (yolov5n/dense@best.pt) gives the raw predictions of its boxes, whatever the output.
     An ONNX file (my.onnx) is cut to its features, its batch axis made free, and checked against
     itself.
     """
@@ -43,6 +44,7 @@ def export(
     from sparsebench.bench.tasks import open_task
     from sparsebench.bench.workloads.prepared_backbone import first_pictures
     from sparsebench.exporters.engines.base import CompileRequest
+    from sparsebench.exporters.onnx.detector import detects, export_whole
     from sparsebench.exporters.onnx.export import export_backbone
     from sparsebench.exporters.onnx.verify import check_outputs, reference
     from sparsebench.exporters.worker.launch import start_worker
@@ -55,7 +57,11 @@ def export(
     target = out or _default_target(backbone, output)
     if target.resolve() == Path(backbone).resolve():
         raise SparsebenchError(f"{target} is the file itself.", "Choose another --out.")
-    artifact = export_backbone(loaded, size=size or None, output=output)
+    if detects(loaded):
+        output = "raw predictions of boxes"
+        artifact = export_whole(loaded, size=size or loaded.card.preprocessing.size)
+    else:
+        artifact = export_backbone(loaded, size=size or None, output=output)
     preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
     count = artifact.facts.get("batch_size") or 16
     images: np.ndarray = first_pictures(open_task("digits"), preprocessing, count)

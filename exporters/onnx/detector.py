@@ -101,6 +101,28 @@ def export_detector(
     return stored_artifact(digest, backbone.card.name, make)
 
 
+def detects(backbone: Backbone | OnnxBackbone) -> bool:
+    """Whether a backbone is a detector of its own."""
+    known = not isinstance(backbone, OnnxBackbone)
+    return known and find_architecture(backbone.card.arch).grids is not None
+
+
+def export_whole(backbone: Backbone | OnnxBackbone, *, size: int) -> Artifact:
+    """The artifact of a detector as it is, with the classes that it has.
+
+    Args:
+        backbone: for which :func:`detects` is true.
+        size: side of the square input, pixels, a multiple of 32.
+
+    Raises:
+        SparsebenchError: the side is none.
+    """
+    assert not isinstance(backbone, OnnxBackbone)
+    arch = backbone.card.arch
+    rows = backbone.module.get_parameter(class_weight(arch)).shape[0]
+    return export_detector(backbone, size=size, output="detector", classes=classes_of(arch, rows))
+
+
 def build_detector(artifact: Artifact) -> Detector:
     """The module in eval mode: images ``[N, 3, H, W]`` to rows ``[N, D]``.
 
