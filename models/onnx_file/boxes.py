@@ -123,3 +123,9 @@ def _level(
 def widths(boxes: OnnxBoxes) -> list[int]:
     """Values of each output for one image."""
     return [math.prod(shape) for shape in boxes.shapes]
+
+
+def side_of(boxes: OnnxBoxes) -> int:
+    """Side of the input, pixels, from the number of decoded boxes."""
+    each = PER_CELL * sum(1 / stride**2 for stride in STRIDES)
+    return round(math.sqrt(boxes.shapes[0][0] / each))

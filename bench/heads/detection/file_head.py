@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsebench.bench.heads.detection.decode import Found, decode, keep_best
 from sparsebench.models.detection.grids import BOX_VALUES, FORMS
-from sparsebench.models.onnx_file.boxes import OnnxBoxes, widths
+from sparsebench.models.onnx_file.boxes import OnnxBoxes, side_of, widths
 
 _PIECE = 16  # images whose boxes are decoded at once
 
@@ -28,26 +28,29 @@ class FileHead:
         """Boxes on images from the file's outputs ``[n, D]``, in input pixels."""
         found: list[Found] = []
         for start in range(0, len(rows), _PIECE):
-            part = torch.from_numpy(np.array(rows[start : start + _PIECE]))
-            values = torch.split(part, widths(self.boxes), 1)
-            if self.boxes.decoded:
-                found += self._decoded(values[0], size)
-                continue
-            grids = self.boxes.grids
-            raw = [_planes(v, s) for v, s in zip(values, self.boxes.shapes, strict=True)]
-            found += decode(raw, torch.tensor(grids.anchors), grids.strides, FORMS[grids.form])
+            found += self.decode(self.predict(rows[start : start + _PIECE], channels, size))
         return found
 
-    def _decoded(self, values: Tensor, size: int) -> list[Found]:
-        """Centres, sides, presence and classes ``[n, boxes, 5 + C]`` as boxes."""
-        boxed = values.view(len(values), *self.boxes.shapes[0])
+    def predict(
+        self, rows: NDArray[np.float32], channels: Sequence[int], size: int
+    ) -> list[Tensor]:
+        """The file's outputs, raw ones as ``[n, k (5 + C), H, W]``."""
+        values = torch.split(torch.from_numpy(np.array(rows)), widths(self.boxes), 1)
+        shaped = [v.view(len(v), *s) for v, s in zip(values, self.boxes.shapes, strict=True)]
+        return [_planes(one) for one in shaped]
+
+    def decode(self, raw: Sequence[Tensor]) -> list[Found]:
+        """Boxes of each image from :meth:`predict`, in input pixels."""
+        if not self.boxes.decoded:
+            grids = self.boxes.grids
+            return decode(raw, torch.tensor(grids.anchors), grids.strides, FORMS[grids.form])
+        (boxed,) = raw
         middle, half = boxed[..., :2], boxed[..., 2:4] / 2
-        corners = torch.cat([middle - half, middle + half], -1).clamp(0, size)
+        corners = torch.cat([middle - half, middle + half], -1).clamp(0, side_of(self.boxes))
         sure = boxed[..., 4:5] * boxed[..., BOX_VALUES:]
         return [keep_best(box, score) for box, score in zip(corners, sure, strict=True)]
 
 
-def _planes(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Raw predictions of a map as ``[n, k (5 + C), H, W]``, from either layout."""
-    one = values.view(len(values), *shape)
-    return one if len(shape) == 3 else one.permute(0, 1, 4, 2, 3).flatten(1, 2)
+def _planes(values: Tensor) -> Tensor:
+    """Raw predictions ``[n, k, H, W, 5 + C]`` in the layout of the others, which stay."""
+    return values if values.dim() < 5 else values.permute(0, 1, 4, 2, 3).flatten(1, 2)
