@@ -164,7 +164,8 @@ def test_every_other_form_of_a_result_says_map50(run: Path, cli: Cli) -> None:
         assert any("mAP50 change (pp)" in title for title in titles), titles
     same = cli("compare", run, run)
     assert "mAP50" in same.out and "accuracy" not in same.out.partition("verdict")[0]
-    key = {"workload": "full", "task": "a", "backbone": "b", "engine": "torch"}
+    key: dict[str, Any] = {"workload": "full", "task": "a", "backbone": "b", "engine": "torch"}
+    key |= {"precision": "fp32", "device": "cpu", "batch_size": 1, "threads": 1, "size": 64}
     for metric, title in (("map50", "mAP50 (pp)"), ("top1", "accuracy (pp)")):
         verdict = CellVerdict(
             key, "same", "speedup", accuracy_change=Interval(0.1, -1, 1, 3), metric=metric
