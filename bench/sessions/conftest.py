@@ -16,6 +16,7 @@ from sparsebench.bench.plan.cells import with_partners
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.full import Full
+from sparsebench.bench.workloads.inference import Inference
 
 BACKBONES = ("resnet18/gmp-90",)
 ENGINES = ("deepsparse", "onnxruntime")
@@ -24,7 +25,7 @@ TASKS = ("digits",)
 LIMIT = 600
 FILES = {f"test_{name.replace('-', '_')}": name for name in WORKLOADS}
 # Sessions that measure no cell but hold the suite to a bar, by the workload they are about.
-CHECKS = {"test_gpu": Full.name}
+CHECKS = {"test_gpu": Full.name, "test_two_of_four": Inference.name}
 
 
 def pytest_xdist_auto_num_workers() -> int:

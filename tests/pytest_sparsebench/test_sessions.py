@@ -23,13 +23,14 @@ def collected(*options: str) -> list[str]:
 
 def test_every_workload_has_a_session_on_engines_that_can_do_it() -> None:
     counts = dict(line.split(": ") for line in collected() if line.startswith("bench/sessions"))
-    # Dense and sparse on two engines; full fine-tuning in PyTorch, and five checks for a GPU.
+    # Dense and sparse on two engines; full fine-tuning in PyTorch, and nine checks for a GPU.
     assert counts == {
         "bench/sessions/test_full.py": "2",
         "bench/sessions/test_gpu.py": "5",
         "bench/sessions/test_inference.py": "4",
         "bench/sessions/test_linear_cached.py": "4",
         "bench/sessions/test_linear_online.py": "4",
+        "bench/sessions/test_two_of_four.py": "4",
     }
 
 
@@ -41,7 +42,8 @@ def test_a_workload_may_be_chosen() -> None:
     ]
     found = collected("--sparsebench-workload", "inference")
     assert [line for line in found if line.startswith("bench/")] == [
-        "bench/sessions/test_inference.py: 4"
+        "bench/sessions/test_inference.py: 4",
+        "bench/sessions/test_two_of_four.py: 4",
     ]
 
 
