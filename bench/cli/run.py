@@ -15,6 +15,7 @@ from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.plan.sections import notice, section_options
 from sparsebench.bench.present import escape
+from sparsebench.bench.workloads.full import Full
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 from sparsebench.models.installing import typed_here
 
@@ -35,6 +36,8 @@ EPILOG = """Examples:
   sparsebench run quick --workload full --workload linear-online --set full.recipe=short
 
   sparsebench run quick --workload full --engine torch --engine torch:bf16 --engine native
+
+  sparsebench run quick --workload full --engine torch --processes 2 --threads 2
 
   sparsebench run quick --backbone pruned.pth --dense dense.pth --task images/
 
@@ -112,6 +115,10 @@ def run(
         list[str] | None,
         typer.Option("--set", help="A key of a workload's section: full.epochs=3; once for each."),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="full: processes that share each batch; only non-zeros travel."),
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="serving: requests a second that arrive (0: no queue).")
     ] = None,
@@ -183,12 +190,22 @@ def run(
         device=device,
         precision=precision,
         strict=strict or None,
-        sections=_sections(set_ or [], rate=rate, streams=streams) or None,
+        sections=_sections(
+            set_ or [],
+            serving={"rate": rate, "streams": streams},
+            full={"processes": processes},
+        )
+        or None,
         own_head=own_head or None,
         allow_image_loss=allow_image_loss or None,
     )
     if dense:
         chosen = chosen.with_changes(dense=named_baselines(dense, chosen.backbones))
+    if processes is not None and Full.name not in chosen.workloads:
+        raise SparsebenchError(
+            "--processes is for training, and this plan trains no network.",
+            f"Add --workload {Full.name}.",
+        )
     if told := notice(chosen):
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
@@ -232,16 +249,14 @@ def run(
 
 
 def _sections(
-    options: list[str], *, rate: float | None, streams: int | None
+    options: list[str], **stand_for: dict[str, float | int | None]
 ) -> dict[str, dict[str, Any]]:
     """Workload -> key -> value, from ``--set`` and the options that stand for one."""
     found = section_options(options)
-    given = {"rate": rate, "streams": streams}
-    serving = {key: value for key, value in given.items() if value is not None}
-    if serving:
-        from sparsebench.bench.workloads.serving import Serving
-
-        found[Serving.name] = {**found.get(Serving.name, {}), **serving}
+    for workload, values in stand_for.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        if given:
+            found[workload] = {**found.get(workload, {}), **given}
     return found
 
 

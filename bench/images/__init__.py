@@ -2,6 +2,7 @@
 
 from sparsebench.bench.images.augment import Crop, random_crops
 from sparsebench.bench.images.batches import (
+    BatchPart,
     Source,
     augmented_batches,
     centred_batches,
@@ -18,6 +19,7 @@ from sparsebench.bench.images.store import PictureStore
 from sparsebench.bench.images.transfer import send
 
 __all__ = [
+    "BatchPart",
     "Crop",
     "DevicePictures",
     "PictureStore",

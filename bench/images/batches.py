@@ -17,6 +17,8 @@ from sparsebench.bench.images.decode import LetterboxWriter, PictureWriter, writ
 from sparsebench.bench.images.letterbox import Placement, random_placements
 from sparsebench.models.cards import Letterbox, Preprocessing
 
+BatchPart = Callable[[int], slice]
+"""Number of images in a batch -> which of them are made here."""
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 _AHEAD = 2
 
@@ -45,6 +47,7 @@ def augmented_batches(
     epoch: int,
     workers: int = 1,
     clock: StageClock | None = None,
+    part: BatchPart | None = None,
 ) -> Iterator[Batch]:
     """One epoch in random order, each image cut and mirrored at random.
 
@@ -56,6 +59,8 @@ def augmented_batches(
         epoch: number of the epoch.
         workers: threads.
         clock: gets the threads' CPU seconds as busy ``augment``.
+        part: which images of a batch are made; all by default. They are those of the whole
+            batch: order and crops do not depend on it.
 
     Yields:
         Positions ``[n]`` in `source` and images ``[n, 3, size, size]``, float32.
@@ -64,17 +69,18 @@ def augmented_batches(
     streams = [generator for _, generator in drawn]
     writer = PictureWriter(preprocessing)
 
-    def fill(part: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
-        pictures = [source[int(i)] for i in part]
+    def fill(own: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
+        whole, chosen = batches[number], chosen_of(len(batches[number]), part)
+        pictures = [source[int(i)] for i in whole]
         shapes = np.array([p.shape[:2] for p in pictures], np.int32)
-        for picture, crop, place in zip(
-            pictures, random_crops(shapes, streams[number]), out, strict=True
-        ):
+        crops = random_crops(shapes, streams[number])
+        for picture, crop, place in zip(pictures[chosen], crops[chosen], out, strict=True):
             made = cut(picture, crop, preprocessing.size, preprocessing.interpolation)
             place[...] = made.transpose(2, 0, 1)
             writer.normalise(place)
 
-    parts = [part for part, _ in drawn]
+    batches = [batch for batch, _ in drawn]
+    parts = [batch[chosen_of(len(batch), part)] for batch in batches]
     return _ahead(parts, preprocessing.size, fill, workers, clock, "augment")
 
 
@@ -140,6 +146,11 @@ def centred_batches(
     order = np.arange(len(source))
     parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     return _ahead(parts, preprocessing.size, fill, workers, clock, "decode", into)
+
+
+def chosen_of(count: int, part: BatchPart | None) -> slice:
+    """Which images of a batch of `count` are made."""
+    return slice(0, count) if part is None else part(count)
 
 
 def drawn_parts(

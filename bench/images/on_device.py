@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsebench.bench.images.augment import random_crops
-from sparsebench.bench.images.batches import drawn_parts
+from sparsebench.bench.images.batches import BatchPart, chosen_of, drawn_parts
 from sparsebench.bench.images.decode import PictureWriter
 from sparsebench.bench.images.resample import resampled
 from sparsebench.bench.images.resized import ResizedPictures
@@ -112,6 +112,7 @@ def device_augmented_batches(
     seed: int,
     epoch: int,
     memory_format: torch.memory_format = torch.contiguous_format,
+    part: BatchPart | None = None,
 ) -> Iterator[DeviceBatch]:
     """One epoch in random order, each image cut and mirrored at random, on the device.
 
@@ -122,17 +123,20 @@ def device_augmented_batches(
         seed: of order and crops, with `epoch`.
         epoch: number of the epoch.
         memory_format: of the batches.
+        part: as :func:`bench.images.augmented_batches`.
 
     Yields:
         Positions ``[n]`` in `source` and images ``[n, 3, size, size]``, float32, on the device.
     """
     scale = _Scale(preprocessing, source.pixels.device)
     device = str(source.pixels.device)
-    for part, generator in drawn_parts(len(source), batch_size, seed=seed, epoch=epoch):
-        crops = random_crops(source.shapes[part], generator)
+    for batch, generator in drawn_parts(len(source), batch_size, seed=seed, epoch=epoch):
+        chosen = chosen_of(len(batch), part)
+        crops = random_crops(source.shapes[batch], generator)[chosen]
+        own = batch[chosen]
         drawn = np.array([(c.height, c.width, c.top, c.left, c.mirrored) for c in crops], np.int64)
         rows, columns = drawn[:, :2].max(axis=0).tolist()
-        pixels = source.boxes(part, drawn[:, 2:4], rows, columns)
+        pixels = source.boxes(own, drawn[:, 2:4], rows, columns)
         numbers = send(torch.from_numpy(drawn), device)
         made = resampled(
             pixels,
@@ -141,7 +145,7 @@ def device_augmented_batches(
             preprocessing.size,
             preprocessing.interpolation,
         )
-        yield part, scale.normalised(made, memory_format)
+        yield own, scale.normalised(made, memory_format)
 
 
 def device_centred_batches(

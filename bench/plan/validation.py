@@ -35,6 +35,9 @@ def check(plan: Plan) -> None:
         raise SparsebenchError(next(iter(refused.values())))  # else they become failed records
     for name in (*plan.workloads, *plan.workload_engines):
         WORKLOADS.target(name)
+    for name in plan.workloads:
+        for single in plan.singles():
+            workload_of(name).check(single)
     with_partners(plan)
     named = [entry for entries in plan.workload_engines.values() for entry in entries]
     for entry in (*plan.engines, *plan.dense_engines, *named, *plan.engine_settings):

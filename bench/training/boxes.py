@@ -30,6 +30,7 @@ from sparsebench.bench.heads.detection.score import (
 )
 from sparsebench.bench.heads.detection.targets import answers
 from sparsebench.bench.images import (
+    BatchPart,
     Placement,
     ResizedPictures,
     Source,
@@ -48,6 +49,7 @@ from sparsebench.exporters.onnx.detector import HEAD, body_of, trainable_detecto
 from sparsebench.models.cards import Letterbox, Preprocessing
 from sparsebench.models.detection.grids import BOX_VALUES, FORMS
 from sparsebench.models.detection.head import PREDICTED, from_rows
+from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo.load import load_backbone
 
 if TYPE_CHECKING:
@@ -156,8 +158,17 @@ class BoxObjective:
         seed: int,
         epoch: int,
         clock: StageClock | None = None,
+        part: BatchPart | None = None,
     ) -> Iterator[Fed]:
-        """As :meth:`Objective.batches`; the targets stay with the host."""
+        """As :meth:`Objective.batches`; the targets stay with the host.
+
+        Raises:
+            SparsebenchError: a batch is to be split among processes.
+        """
+        if part is not None:
+            raise SparsebenchError(
+                "Whole detectors are trained in one process.", "Leave --processes out."
+            )
         source = cast(BoxedImages, data.train)
         for indices, pixels, placements in placed_batches(
             source,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import (
+    BatchPart,
     DevicePictures,
     Source,
     augmented_batches,
@@ -34,6 +35,7 @@ def training_batches(
     seed: int,
     epoch: int,
     clock: StageClock | None = None,
+    part: BatchPart | None = None,
 ) -> Iterator[Fed]:
     """One epoch in random order, each image cut and mirrored at random.
 
@@ -45,6 +47,7 @@ def training_batches(
         seed: of order and crops, with `epoch`.
         epoch: its number.
         clock: gets the CPU seconds of threads as busy ``augment``.
+        part: which images of a batch are made; all by default.
 
     Yields:
         Positions ``[n]`` and images ``[n, 3, size, size]``, float32, on the device.
@@ -57,6 +60,7 @@ def training_batches(
             seed=seed,
             epoch=epoch,
             memory_format=execution.memory_format,
+            part=part,
         )
         return
     for indices, pixels in augmented_batches(
@@ -67,6 +71,7 @@ def training_batches(
         epoch=epoch,
         workers=execution.threads,
         clock=clock,
+        part=part,
     ):
         yield indices, on_device(torch.from_numpy(pixels), execution)
 

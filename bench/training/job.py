@@ -25,13 +25,16 @@ class Job:
         validation: share of the training images that validates.
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16``.
-        threads: of everything on the CPU.
+        threads: of everything on the CPU, in each process.
         compile: whether the engine is ``torch-compile``.
         kernels: whether the engine is ``native``: the suite's own sparse kernels.
         tune: choose the memory format by a short calibration.
         tuned: what the calibration of an earlier block of this run found; empty to calibrate.
         accumulate: pieces of a batch.
         deterministic: only kernels that give the same bits every time.
+        processes: that share every batch.
+        batch_norm: whether it sees the images of all processes (``global``) or of its own
+            (``local``).
         word_every: seconds after which the process says a word of its progress.
     """
 
@@ -51,6 +54,8 @@ class Job:
     tuned: dict[str, Any] = field(default_factory=dict)
     accumulate: int = 1
     deterministic: bool = False
+    processes: int = 1
+    batch_norm: str = "global"
     word_every: float = EVERY_SECONDS
 
     def to_json(self) -> str:

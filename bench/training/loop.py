@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.distributed.group import Group
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Beat, silent
 from sparsebench.bench.training.network import Network
@@ -32,6 +33,7 @@ def train_network(
     clock: StageClock | None = None,
     say: Callable[[str], None] | None = None,
     beat: Beat = silent,
+    group: Group | None = None,
 ) -> Trained:
     """Train, choose, evaluate.
 
@@ -47,13 +49,14 @@ def train_network(
         clock: that began with the loading; a new one by default.
         say: told after every epoch.
         beat: told after every step and every batch of an evaluation.
+        group: the processes that share every batch; each of them calls this.
 
     Raises:
         SparsebenchError: the loss diverged (says where and at which rate), or a pruned weight
             came back.
     """
     clock = clock or StageClock()
-    runner = StepRunner(network, data, recipe, execution, clock, beat=beat)
+    runner = StepRunner(network, data, recipe, execution, clock, beat=beat, group=group)
     epochs: list[Epoch] = []
     best, best_epoch, best_state = -1.0, recipe.epochs - 1, None
     for number in range(recipe.epochs):
@@ -78,6 +81,8 @@ def train_network(
     facts = _mask_facts(network)
     if runner.without_graphs:
         facts["without_graphs"] = runner.without_graphs
+    if runner.shared is not None:
+        facts["communication"] = runner.shared.communication()
     chosen = final
     if best_state is not None:  # beside the clock: nobody needs both
         network.module.load_state_dict(best_state)

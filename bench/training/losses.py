@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparsebench.bench.training.distributed.group import Group
 from sparsebench.bench.training.divergence import LossWatch
 from sparsebench.bench.training.recipe import TrainRecipe
 
@@ -42,6 +43,7 @@ class LossLedger:
         epoch: its number, from 0.
         every: steps that are fetched together.
         watch: judges the losses of the whole training; by default of this epoch alone.
+        group: the processes among which the pictures of each step are divided.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class LossLedger:
         epoch: int,
         every: int = 1,
         watch: LossWatch | None = None,
+        group: Group | None = None,
     ) -> None:
         if every < 1:
             raise ValueError(f"losses cannot be fetched every {every} steps")
-        self._epoch, self._every = epoch, every
+        self._epoch, self._every, self._group = epoch, every, group
         self._watch = watch or LossWatch(recipe, seed=seed)
         self._waiting: list[_Step] = []
         self._total = 0.0
@@ -85,7 +88,10 @@ class LossLedger:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        fetched = iter(torch.stack([share for step in waiting for share in step.shares]).tolist())
+        shares = torch.stack([share for step in waiting for share in step.shares])
+        if self._group is not None:
+            shares = self._group.summed(shares)
+        fetched = iter(shares.tolist())
         for step in waiting:
             loss = 0.0
             for _ in step.shares:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import (
+    BatchPart,
     DevicePictures,
     ResizedPictures,
     Source,
@@ -76,6 +77,7 @@ class Objective(Protocol):
         seed: int,
         epoch: int,
         clock: StageClock | None = None,
+        part: BatchPart | None = None,
     ) -> Iterator[Fed]:
         """One epoch in random order, augmented; see :func:`training_batches`."""
         ...
@@ -134,6 +136,7 @@ class Labels:
         seed: int,
         epoch: int,
         clock: StageClock | None = None,
+        part: BatchPart | None = None,
     ) -> Iterator[Fed]:
         """As :meth:`Objective.batches`."""
         labels = torch.from_numpy(data.train.labels)
@@ -145,6 +148,7 @@ class Labels:
             seed=seed,
             epoch=epoch,
             clock=clock,
+            part=part,
         ):
             yield indices, images, send(labels[torch.from_numpy(indices)], execution.device)
 

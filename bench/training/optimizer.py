@@ -102,8 +102,8 @@ class _Sparse:
 
     def __init__(self, parameter: torch.nn.Parameter, mask: Tensor) -> None:
         self.parameter = parameter
-        self.flat = _flat(parameter.detach())
-        kept = _flat(mask.to(parameter.device).contiguous(memory_format=_format(parameter)))
+        self.flat = flat_view(parameter.detach())
+        kept = in_memory_order(mask, parameter)
         self.dense = float(mask.float().mean()) > DENSE_ABOVE
         self.pruned = ~kept
         self.indices = kept.nonzero().view(-1)
@@ -115,8 +115,8 @@ class _Sparse:
         gradient = self.parameter.grad
         assert gradient is not None
         if gradient.stride() != self.parameter.stride():
-            gradient = gradient.contiguous(memory_format=_format(self.parameter))
-        flat = _flat(gradient)
+            gradient = gradient.contiguous(memory_format=memory_format(self.parameter))
+        flat = flat_view(gradient)
         if self.dense:  # no product with the mask: infinity times zero is no zero
             return flat.masked_fill(self.pruned, 0)
         return flat.index_select(0, self.indices)
@@ -149,14 +149,20 @@ def _update(
         one.put_back()
 
 
-def _format(tensor: Tensor) -> Any:
+def in_memory_order(mask: Tensor, parameter: torch.nn.Parameter) -> Tensor:
+    """A parameter's mask ``[numel]`` in the order of the parameter's memory, on its device."""
+    mask = mask.to(parameter.device)
+    return flat_view(mask.contiguous(memory_format=memory_format(parameter)))
+
+
+def memory_format(tensor: Tensor) -> Any:
     """The memory format in which a tensor is one dense piece."""
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def flat_view(tensor: Tensor) -> Tensor:
     """A view ``[numel]`` in the order of the memory.
 
     Raises:

@@ -3,7 +3,8 @@
 
 It answers on standard output, one JSON object a line: ``{"say": …}`` while it works, then
 ``{"trained": …}`` for each seed, ``{"facts": …}`` once, and ``{"error": …, "mend": …}`` if
-something is wrong that a user can put right.
+something is wrong that a user can put right. Of several processes of one training the first answers
+(:mod:`sparsebench.bench.training.distributed.spawn`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.training.distributed.spawn import OthersFailedError, together
 from sparsebench.bench.training.job import Job
 from sparsebench.exporters.worker.worker import die_with_parent, is_memory_error
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.registry import load_target
+
+if TYPE_CHECKING:
+    from sparsebench.bench.training.distributed.group import Group
 
 
 def main() -> None:
@@ -29,10 +34,21 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
-        _work(Job.from_json(sys.stdin.read()), answers)
+        text = sys.stdin.read()
+        job = Job.from_json(text)
+
+        def failed(answer: dict[str, Any]) -> None:
+            _answer(answers, **answer)
+            os._exit(2)  # the main thread waits for a process that is gone
+
+        with together(job, text, failed) as group:
+            _work(job, answers, group)
     except SparsebenchError as error:
         _answer(answers, error=error.cause, mend=error.fix)
         sys.exit(error.exit_code)
+    except OthersFailedError as error:
+        _answer(answers, **error.answer)
+        sys.exit(2)
     except MemoryError:
         _answer(answers, error="out of memory", mend="Take a smaller --batch-size.", memory=True)
         sys.exit(2)
@@ -42,8 +58,9 @@ def main() -> None:
         raise
 
 
-def _work(job: Job, answers: TextIO) -> None:
+def _work(job: Job, answers: TextIO, group: Group | None = None) -> None:
     from sparsebench.bench.tasks import open_task
+    from sparsebench.bench.training.distributed.facts import of_all
     from sparsebench.bench.training.execution import configured
     from sparsebench.bench.training.heartbeat import Heartbeat
     from sparsebench.bench.training.loop import train_network
@@ -52,6 +69,8 @@ def _work(job: Job, answers: TextIO) -> None:
     from sparsebench.bench.training.source import decode_task
     from sparsebench.bench.training.tuning import Tuning
 
+    if group is not None:
+        job = replace(job, device=group.device)
     beat = Heartbeat(lambda text: _answer(answers, say=text), every=job.word_every)
     say = beat.say
 
@@ -63,7 +82,7 @@ def _work(job: Job, answers: TextIO) -> None:
         progress=lambda done, all_: beat(f"checking images {done}/{all_}"),
     )
     objective = load_target(task.kind.objective)(task, job.preprocessing)
-    tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts))
+    tuning = Tuning(job, beat, lambda **facts: _answer(answers, facts=facts), group)
     with configured(tuning.asked):
         for seed in job.seeds:
             clock = StageClock()
@@ -86,13 +105,25 @@ def _work(job: Job, answers: TextIO) -> None:
             network, how, compiling = tuning.settle(network, data, clock)
             restart_peak(job.device)
             trained = train_network(
-                network, data, job.recipe, how, seed=seed, clock=clock, say=say, beat=beat
+                network,
+                data,
+                job.recipe,
+                how,
+                seed=seed,
+                clock=clock,
+                say=say,
+                beat=beat,
+                group=group,
             )
             ran = replace(how, graphs=how.graphs and "without_graphs" not in trained.facts)
             execution = asdict(ran)
             if tuning.deterministic_cost is not None:
                 execution["deterministic_cost"] = tuning.deterministic_cost
-            facts = {**trained.facts, "execution": execution, **place, **peak_memory(job.device)}
+            used = peak_memory(job.device)
+            if group is not None:
+                say("timing the all-reduce alone")
+                trained, used = of_all(trained, used, network, group)
+            facts = {**trained.facts, "execution": execution, **place, **used}
             if compiling:
                 facts["compile_seconds"] = compiling
             _answer(answers, trained=replace(trained, facts=facts).to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import Source
 from sparsebench.bench.training.device_time import DeviceStages, Event, gpu_event
+from sparsebench.bench.training.distributed.group import Group
+from sparsebench.bench.training.distributed.shared_step import SharedStep
 from sparsebench.bench.training.divergence import LossWatch
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.feed import evaluation_batches, on_device
@@ -26,6 +29,7 @@ from sparsebench.models.cuda_graphs import Capture, CaptureError, Forward, Graph
 
 # Every step that the host is ahead of the device keeps a batch in pinned memory.
 STEPS_AHEAD = 4
+ALONE = nullcontext()
 
 
 class StepRunner:
@@ -41,6 +45,7 @@ class StepRunner:
         capture: makes graphs; PyTorch's by default.
         event: marks the device's time; by default on a GPU alone.
         beat: told after every step of an epoch and every batch of an evaluation.
+        group: the processes that share every batch; all of them take the same steps.
     """
 
     def __init__(
@@ -54,15 +59,19 @@ class StepRunner:
         capture: Capture | None = None,
         event: Callable[[], Event] | None = None,
         beat: Beat = silent,
+        group: Group | None = None,
     ) -> None:
         self.network, self.data, self.recipe = network, data, recipe
-        self.execution, self.clock, self.beat = execution, clock, beat
+        self.execution, self.clock, self.beat, self.group = execution, clock, beat, group
         self.stages = DeviceStages(clock, event or (gpu_event if execution.on_gpu else None))
         self._watch: LossWatch | None = None
         self.graphs: GraphedForward | None = None
         self.without_graphs: str | None = None
         self.module: Forward = network.module
-        if execution.compile:
+        self.shared = None if group is None else SharedStep(network, group)
+        if self.shared is not None:
+            self.module = self.shared.module
+        elif execution.compile:
             self.module = torch.compile(network.module)
         elif execution.graphs and execution.may_have_graphs:
             self.module = self.graphs = GraphedForward(network.module, capture)
@@ -90,20 +99,27 @@ class StepRunner:
             seed=seed,
             epoch=number,
             clock=self.clock,
+            part=None if self.group is None else self.group.part,
         )
         watch = self._watch_of(seed)
         losses = LossLedger(
-            recipe, seed=seed, epoch=number, every=execution.losses_every, watch=watch
+            recipe,
+            seed=seed,
+            epoch=number,
+            every=execution.losses_every,
+            watch=watch,
+            group=self.group,
         )
         steps = -(-len(data.train) // recipe.batch_size)
         for step in range(steps):
             with self.stages.stage("augment"):
-                indices, images, targets = next(batches)
+                _, images, targets = next(batches)
             rate = recipe.rate(number, step / steps)
-            if len(indices) == 1 and step:
+            whole = min(recipe.batch_size, len(data.train) - step * recipe.batch_size)
+            if whole == 1 and step:
                 continue  # batch norm cannot be trained on a single image
             self.prepare(images)
-            self.noted_step(images, targets, rate, step, losses)
+            self.noted_step(images, targets, rate, step, losses, whole)
             with self.clock.stage("backward"):
                 self.stages.hold_back(STEPS_AHEAD * (2 + 2 * execution.accumulate))
             self.beat(f"epoch {number + 1}/{recipe.epochs}, step {step + 1}/{steps}")
@@ -112,43 +128,57 @@ class StepRunner:
         return losses.mean(len(data.train))
 
     def noted_step(
-        self, images: Tensor, targets: Targets, rate: float, step: int, losses: LossLedger
+        self,
+        images: Tensor,
+        targets: Targets,
+        rate: float,
+        step: int,
+        losses: LossLedger,
+        whole: int | None = None,
     ) -> None:
         """One update whose loss is fetched when its turn comes.
 
         Raises:
             SparsebenchError: a loss diverged (says where and at which rate).
         """
-        shares = self.step(images, targets, rate)
-        losses.add(shares, pictures=len(images), step=step, rate=rate)
+        shares = self.step(images, targets, rate, whole)
+        losses.add(shares, pictures=whole or len(images), step=step, rate=rate)
         if losses.full:
             self._fetch(losses)
 
-    def step(self, images: Tensor, targets: Targets, rate: float) -> Sequence[Tensor]:
+    def step(
+        self, images: Tensor, targets: Targets, rate: float, whole: int | None = None
+    ) -> Sequence[Tensor]:
         """One update.
 
         Args:
             images: on the device, in the execution's memory format.
             targets: what the objective wants of them, on the device.
             rate: learning rate.
+            whole: images of the batch of all processes; by default what is given is all.
 
         Returns:
             What each piece of the batch adds to its mean loss; still on the device.
         """
         # Batch norm learns nothing from a single picture: every piece has two at least.
-        pieces = max(1, min(self.execution.accumulate, len(images) // 2))
+        count = whole or len(images)
+        smallest = len(images) if self.group is None else self.group.smallest(count)
+        total = count if self.group is None else self.group.computed(count)
+        pieces = max(1, min(self.execution.accumulate, smallest // 2))
         parts = zip(images.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         self.optimizer.zero_grad(set_to_none=True)
         shares: list[Tensor] = []
-        for part, wanted in parts:
-            with self.stages.stage("forward"):
-                with self.execution.autocast():
-                    outputs = self.module(part)
-                loss = self.data.objective.loss(outputs, wanted)
-                share = loss * (len(part) / len(images))
-            with self.stages.stage("backward"):
-                torch.autograd.backward(share)
-                shares.append(share.detach())
+        for number, (part, wanted) in enumerate(parts, start=1):
+            shared = self.shared.piece(count, last=number == pieces) if self.shared else ALONE
+            with shared:
+                with self.stages.stage("forward"):
+                    with self.execution.autocast():
+                        outputs = self.module(part)
+                    loss = self.data.objective.loss(outputs, wanted)
+                    share = loss * (len(part) / total)
+                with self.stages.stage("backward"):
+                    torch.autograd.backward(share)
+                    shares.append(share.detach())
         with self.stages.stage("optimizer"):
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.step()
@@ -194,16 +224,20 @@ class StepRunner:
 
     def predicted(self, source: Source) -> Any:
         """What the network says of every image, in evaluation mode: class numbers ``[n]``, ..."""
-        module, objective = self.network.module.eval(), self.data.objective
+        module, objective, group = self.network.module.eval(), self.data.objective, self.group
+        if group is not None:
+            group.same_buffers(module)
+        own = source if group is None else group.own_images(source)
         batches = evaluation_batches(
-            source, self.data.preprocessing, self.recipe.batch_size, self.execution
+            own, self.data.preprocessing, self.recipe.batch_size, self.execution
         )
         with torch.inference_mode(), self.execution.autocast():
             answers = []
             for indices, images in batches:
                 answers.append((indices, objective.answers(module(images))))
-                self.beat(f"evaluating, image {int(indices[-1]) + 1}/{len(source)}")
-        return objective.gathered(source, answers)  # not before all is ordered
+                self.beat(f"evaluating, image {int(indices[-1]) + 1}/{len(own)}")
+        found = objective.gathered(own, answers)  # not before all is ordered
+        return found if group is None else group.whole_answers(found, len(source))
 
     def some_batch(self) -> tuple[Tensor, Any]:
         """Images (where the source has them) and targets (on the device) of a first batch."""

@@ -10,6 +10,7 @@ import torch
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
+from sparsebench.bench.training.distributed.group import Group
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Heartbeat
 from sparsebench.bench.training.job import Job
@@ -34,9 +35,18 @@ class Tuning:
             for blocks differ in nothing but time.
         beat: told what is being done, and of every step that is tried out.
         tell: told facts of all trainings together, as keyword arguments.
+        group: the processes of the training: all try out at the same time, each its own copy of
+            the network on a batch as large as its part; what the first finds holds for all.
     """
 
-    def __init__(self, job: Job, beat: Heartbeat, tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        beat: Heartbeat,
+        tell: Callable[..., None],
+        group: Group | None = None,
+    ) -> None:
+        self._group = group
         self._job, self._beat, self._tell = job, beat, tell
         self.asked = Execution(
             device=job.device,
@@ -82,7 +92,7 @@ class Tuning:
                 network, compiling = self._on_kernels(network, data)
             elif self._how is None and job.tune:
                 self._beat.say("trying out memory formats" + " and graphs" * self.asked.on_gpu)
-                self._take(fastest(network, data, job.recipe, self.asked, beat=self._beat))
+                self._take(self._fastest(network, data))
         how = self._how = self._how or self.asked
         if how.channels_last:
             with clock.stage("load"):
@@ -120,9 +130,18 @@ class Tuning:
             return dense, 0.0
         return network, took
 
+    def _fastest(self, network: Network, data: TrainingData) -> Choice:
+        recipe, graphs = self._job.recipe, None
+        if self._group is not None:  # no graph holds what processes tell each other
+            graphs = False
+            recipe = replace(recipe, batch_size=max(2, self._group.smallest(recipe.batch_size)))
+        return fastest(network, data, recipe, self.asked, graphs=graphs, beat=self._beat)
+
     def _take(self, choice: Choice | None) -> None:
         if choice is None:
             self._how = self.asked
             return
+        if self._group is not None:
+            choice = self._group.of_first(choice)
         self._how = choice.execution
         self._tell(tuning={**asdict(choice), "execution": name_of(choice.execution)})

@@ -10,21 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.workloads.settings import TrainingSettings, one_of
+from sparsebench.bench.workloads.settings import TrainingSettings, at_least, one_of
 from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
 from sparsebench.bench.workloads.workload import Training
+from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
     from sparsebench.bench.plan.plan import Plan
+    from sparsebench.bench.records import Trial
     from sparsebench.bench.training.job import Job
     from sparsebench.bench.workloads.block_context import BlockContext, Ready
 
 TUNING = ("on", "off")
+NORMS = ("global", "local")
+COMMUNICATION = "communication"
+TOGETHER = ("torch",)
+"""Engines that train in several processes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class FullSettings(TrainingSettings):
     Attributes:
         tune: ``on`` tries out what runs fastest here; ``off`` runs it the plain way.
         deterministic: only deterministic kernels; with ``tune`` their cost is measured too.
+        processes: that share every batch, and the threads; on GPUs each has one of its own.
+        batch_norm: with several processes, ``global``: it sees the images of all, as one process
+            would; ``local``: of its own alone.
     """
 
     flat: ClassVar[Mapping[str, str]] = {
@@ -43,11 +52,22 @@ class FullSettings(TrainingSettings):
     }
     tune: str = "on"
     deterministic: bool = False
+    processes: int = 1
+    batch_norm: str = NORMS[0]
 
     def check(self) -> None:
         """As :meth:`Settings.check`."""
         super().check()
         one_of("tune", self.tune, TUNING)
+        at_least("processes", self.processes, 1)
+        one_of("batch_norm", self.batch_norm, NORMS)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What several processes change; nothing for one, which older runs had."""
+        if self.processes == 1:
+            return {}
+        return {"processes": self.processes, "batch_norm": self.batch_norm}
 
 
 class Full(Stepwise, Training):
@@ -65,13 +85,39 @@ class Full(Stepwise, Training):
         """As :meth:`Workload.identity`."""
         own = plan.section(cls.name, FullSettings)
         more = {"tune": own.tune, "deterministic": own.deterministic}
-        return {**super().identity(plan), **more}
+        return {**super().identity(plan), **more, **own.shared}
 
     @classmethod
     def recorded(cls, plan: Plan, cell: Cell) -> dict[str, Any]:
-        """As :meth:`Workload.recorded`; determinism is no part of older records."""
-        strict = plan.section(cls.name, FullSettings).deterministic
-        return {**super().recorded(plan, cell), **({"deterministic": True} if strict else {})}
+        """As :meth:`Workload.recorded`; determinism and processes are no part of older records."""
+        own = plan.section(cls.name, FullSettings)
+        strict = {"deterministic": True} if own.deterministic else {}
+        return {**super().recorded(plan, cell), **strict, **own.shared}
+
+    @classmethod
+    def check(cls, plan: Plan) -> None:
+        """As :meth:`Workload.check`: every process needs a thread and images."""
+        processes = plan.section(cls.name, FullSettings).processes
+        for held, what, option in (
+            (plan.threads or usable_cpus(), "threads", "--threads"),
+            (plan.batch_size, "images in a batch", "--batch-size"),
+        ):
+            if held < processes:
+                raise SparsebenchError(
+                    f"{processes} processes cannot share {held} {what}.",
+                    f"Take fewer --processes, or a larger {option}.",
+                )
+
+    @classmethod
+    def facts(cls, plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+        """As :meth:`Workload.facts`: what several processes sent each other; medians of times."""
+        told = [t.extra[COMMUNICATION] for t in trials if COMMUNICATION in t.extra]
+        if not told:
+            return {}
+        times = {
+            key: median([one[key] for one in told]) for key in told[0] if key.endswith("seconds")
+        }
+        return {COMMUNICATION: {**told[0], **times}}
 
     def train_block(self, ready: Sequence[Ready], context: BlockContext) -> None:
         """One trial of every cell."""
@@ -151,6 +197,11 @@ def job_of(one: Ready, context: BlockContext) -> Job:
             f"{cell.device}.",
             "Leave the engine 'native' out, or take --precision fp32 --device cpu.",
         )
+    if own.processes > 1 and cell.engine not in TOGETHER:
+        raise SparsebenchError(
+            f"The engine {cell.engine} trains in one process, not in {own.processes}.",
+            f"Take --engine {TOGETHER[0]}, or leave --processes out.",
+        )
     recipe = recipe_of(plan, cell)
     return Job(
         backbone=cell.backbone,
@@ -162,12 +213,14 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         validation=own.validation,
         device=cell.device,
         precision=cell.precision,
-        threads=cell.threads,
+        threads=cell.threads // own.processes,
         compile=cell.engine == "torch-compile",
         kernels=cell.engine == "native",
         tune=own.tune == "on",
         tuned=_found_earlier(one, context) if own.tune == "on" else {},
         deterministic=own.deterministic,
+        processes=own.processes,
+        batch_norm=own.batch_norm,
     )
 
 

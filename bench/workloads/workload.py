@@ -98,6 +98,14 @@ class Workload:
         return {**own, "seeds": list(plan.seeds)} if cls.seeded else own
 
     @classmethod
+    def check(cls, plan: Plan) -> None:
+        """Check what its section asks of the rest of a plan that runs it.
+
+        Raises:
+            SparsebenchError: it cannot be done.
+        """
+
+    @classmethod
     def part_of(cls, kind: TaskKind) -> str:
         """What of a network it runs on tasks of a kind (:class:`Artifact`'s ``output``).
 

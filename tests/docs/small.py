@@ -75,6 +75,10 @@ RULES = (
     Small(("run", "--help")),
     Small(("run", "--dry-run")),
     Small(("run", "--budget"), {**RUN, "--repeats": 2, "--budget": 1}, OWN_NETWORK),
+    Small(
+        ("run", "--processes"),
+        {**RUN, "--threads": 2, "--train-epochs": 1, "--tune": "off"},
+    ),
     Small(("run", "full"), {**RUN, "--train-epochs": 1, "--tune": "off"}, {"--engine": "torch"}),
     Small(("run", "linear-online"), {**RUN, "--train-epochs": 1}, OWN_NETWORK),
     # The other two workloads of the plan have a command of their own on the same pages.

@@ -11,6 +11,7 @@ from sparsebench.bench.present.report.cross_run import Change
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.present.report.shown_cells import Cell
 from sparsebench.bench.present.table import DASH, Column, Entry, Line, Table
+from sparsebench.bench.present.tables.communication import communication_table
 from sparsebench.bench.present.tables.decoding import decoding_table
 from sparsebench.bench.present.tables.forecasts import forecast_table, total_of
 from sparsebench.bench.present.tables.head import head_table
@@ -25,8 +26,8 @@ from sparsebench.bench.tasks.kinds import word_of, worded
 
 FACETS = ("run", "workload", "task", "method", "engine")
 _OF_SECTIONS: tuple[Callable[[Section], Table | None], ...] = (
-    training_table, training_details, head_table, decoding_table, latency_table, resource_table,
-    one_off_table,
+    training_table, training_details, communication_table, head_table, decoding_table,
+    latency_table, resource_table, one_off_table,
 )  # fmt: skip
 
 

@@ -15,7 +15,10 @@ DETAILS = (
     "target_percent", "missed_seeds", "trained_seeds", "break_even_epoch", "peak_memory_bytes",
     "accumulate", "accumulated_after_out_of_memory", "head_seconds_per_epoch",
     "chosen_weight_decays", "predicted_seconds", "prediction_basis",
+    "processes", "gradient_bytes_per_step", "allreduce_seconds",
 )  # fmt: skip
+SHARED = DETAILS[-3:]
+"""Of a training by several processes."""
 
 
 def details_of(row: Row) -> dict[str, Any]:
@@ -26,6 +29,7 @@ def details_of(row: Row) -> dict[str, Any]:
     ``chosen_weight_decays`` are lists.
     """
     extra, told = row.record.extra, row.training
+    shared = extra.get("communication") or {}
     best = best_accuracy(row.record)
     target = None if told is None else told.get("target")
     return {
@@ -44,4 +48,5 @@ def details_of(row: Row) -> dict[str, Any]:
         "chosen_weight_decays": chosen_weight_decays(row.record) or None,
         "predicted_seconds": extra.get("predicted_seconds"),
         "prediction_basis": extra.get("prediction_basis"),
+        **{name: shared.get(name) for name in SHARED},
     }

@@ -11,6 +11,7 @@ from rich.text import Text
 from sparsebench.bench.machine.busy import Busy
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.table import terminal
+from sparsebench.bench.present.tables.communication import communication_table
 from sparsebench.bench.present.tables.decoding import decoding_table
 from sparsebench.bench.present.tables.main import main_table
 from sparsebench.bench.present.tables.resources import latency_table
@@ -50,7 +51,12 @@ def terminal_tables(
 def _section(section: Section) -> list[RenderableType]:
     title = f"{section.workload} on {section.task}"
     if section.rows:
-        more = (decoding_table(section), latency_table(section), training_table(section))
+        more = (
+            decoding_table(section),
+            latency_table(section),
+            training_table(section),
+            communication_table(section),
+        )
         tables = [main_table(title, [section]), *(table for table in more if table is not None)]
         parts: list[RenderableType] = [Padding(terminal(table), (place > 0, 0, 0, 0))
                  for place, table in enumerate(tables)]  # fmt: skip

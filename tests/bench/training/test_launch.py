@@ -141,7 +141,7 @@ def test_a_training_dies_with_a_killed_run_and_first_when_memory_runs_out(
     """Seen: after kill -9 of a run its training computed on."""
     child = (
         "import json, os, time\nfrom sparsebench.bench.training import process\n"
-        "def work(job, answers):\n"
+        "def work(job, answers, group):\n"
         "    print(json.dumps({'say': str(os.getpid())}), file=answers)\n"
         "    time.sleep(60)\n"
         "process._work = work\nprocess.main()\n"

@@ -1,0 +1,1 @@
+"""Full fine-tuning by several processes that share every batch, as one process would do it."""
