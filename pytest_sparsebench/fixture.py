@@ -18,16 +18,16 @@ def sparse_benchmark(request: pytest.FixtureRequest) -> SparseBenchmark:
     """Measure a sparse backbone against its dense baseline; see `SparseBenchmark`."""
     if not request.config.pluginmanager.hasplugin("benchmark"):
         pytest.fail("sparse_benchmark needs pytest-benchmark: pip install pytest-benchmark", False)
+    option = request.config.getoption
+    if option("benchmark_disable", False) and not option("benchmark_enable", False):
+        # Without its times there is nothing that a test could assert.
+        pytest.skip("Nothing is measured (--benchmark-disable was used).")
     if hasattr(request.config, "workerinput"):
         pytest.fail(
             "sparse_benchmark measures, so no other test may run beside it, and pytest-benchmark "
             "records nothing in pytest-xdist's processes: run these tests with -n 0.",
             False,
         )
-    option = request.config.getoption
-    if option("benchmark_disable", False) and not option("benchmark_enable", False):
-        # Without its times there is nothing that a test could assert.
-        pytest.skip("Nothing is measured (--benchmark-disable was used).")
     return SparseBenchmark(request)
 
 

@@ -22,9 +22,10 @@ def named_baselines(options: Sequence[str], backbones: Iterable[str]) -> dict[st
     """
     from sparsebench.models.zoo import find_card
 
-    pairs = dict(pair for text in options if (pair := _pair(text)))
+    backbones = list(backbones)
+    pairs = dict(pair for text in options if (pair := _pair(text, backbones)))
     for text in options:
-        if text in (AUTO, "") or _pair(text) is None:
+        if text in (AUTO, "") or _pair(text, backbones) is None:
             if text != AUTO and not _exists(text):
                 raise SparsebenchError(
                     f"'--dense {text}': there is no file and no dense backbone of that name.",
@@ -37,7 +38,7 @@ def named_baselines(options: Sequence[str], backbones: Iterable[str]) -> dict[st
     return pairs
 
 
-def _pair(text: str) -> tuple[str, str] | None:
+def _pair(text: str, backbones: Sequence[str]) -> tuple[str, str] | None:
     """SPARSE=DENSE; a file's name may hold "=" too, so the split whose sides exist is taken."""
     parts = text.split("=")
     splits = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]
@@ -45,6 +46,8 @@ def _pair(text: str) -> tuple[str, str] | None:
     if not splits:
         return None
     best = max(splits, key=lambda pair: sum(_exists(name) for name in pair))
+    if best[0] not in backbones and not any(_exists(name) for name in best):
+        return None  # a file that is not there, with a "=" in its name
     return None if _exists(text) and not all(_exists(name) for name in best) else best
 
 

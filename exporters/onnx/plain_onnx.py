@@ -178,12 +178,17 @@ def _proven(
     if not said:
         return model, images, expected, None
     if file.batch is None:
-        raise SparsebenchError(
-            f"'{file.path}' declares a free batch axis and is bound to one batch size: with "
-            f"{len(other)} images at once, {said}.",
-            "Export it with a batch axis that is free in the whole graph.",
-        )
+        raise _bound(file.path, len(other), said)
     return cut_model(backbone, side, output, own), images, expected, own
+
+
+def _bound(path: Path, count: int, said: str) -> SparsebenchError:
+    return SparsebenchError(
+        f"'{path}' declares a free batch axis and is bound to one batch size: with {count} images "
+        f"at once, {said}.",
+        "Export it with a batch axis that is free in the whole graph, or declare the axis as the "
+        "size that it is bound to.",
+    )
 
 
 def _alone(
@@ -220,7 +225,12 @@ def _alone(
         )
     if file.batch == 1:
         return alone
-    together = backbone.rows(images, output, together=len(images))
+    try:
+        together = backbone.rows(images, output, together=len(images))
+    except SparsebenchError as error:
+        if file.batch is not None:
+            raise
+        raise _bound(file.path, len(images), error.cause.rstrip(".")) from None
     turned = np.ascontiguousarray(images[::-1])
     other = backbone.rows(turned, output, together=len(images))[::-1]
     worst = max(

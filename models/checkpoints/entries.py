@@ -9,7 +9,7 @@ refused by its name. Whatever else the file holds is named as unused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ _TRAINING = {
 # Masks among the weights: ``layer.mask`` beside ``layer.weight``, or all behind ``masks.``.
 _PREFIX = re.compile(r"^masks?\.")
 _LOOSE = re.compile(r"^masks?\.|\.masks?$")
+# Words in the name of masks of which nobody can tell whether their ones stay or go.
+_REMOVED = {"dropped", "inverse", "inverted", "pruned", "removed", "zero", "zeroed", "zeros"}
 _DEEPEST = 5
 _MOST_CONTAINERS = 100_000
 _SHOWN = 6
@@ -78,7 +80,9 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
     pick = _pick(path, entries, raw, averages, wanted)
     tensors = {str(k): v for k, v in entries[pick].items() if isinstance(v, Tensor)}
     masks = {n: v for n, v in _masks(payload, "") if n != pick and not pick.startswith(f"{n}.")}
+    named = list(tensors)
     tensors, bookkeeping = unwrapped_names(path, tensors)
+    _refuse_unmet(path, wanted, pick, entries, [*named, *tensors])
     loose = {n: t for n, t in tensors.items() if _LOOSE.search(n)}
     weights = {n: t for n, t in tensors.items() if n not in loose}
     if loose and all(_weight_of(_PREFIX.sub("", n), weights) for n in loose):
@@ -86,6 +90,10 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
     for name, entry in entries.items():
         if name not in (pick, *masks) and _are_flags(entry, tensors):
             masks[name] = entry
+    for name, listed in payload.items() if isinstance(payload, Mapping) else ():
+        flags = _flat_masks(listed, tensors) if isinstance(listed, list | tuple) else None
+        if flags and str(name) not in masks and _are_flags(flags, tensors):
+            masks[str(name)] = listed
     said: dict[str, str] = {}
     others = [n for n in (raw, *averages) if n is not None and n in entries and n != pick]
     if others or is_average(pick) or wanted:
@@ -190,6 +198,35 @@ def _pick(
     )
 
 
+def _refuse_unmet(
+    path: Path, wanted: str | None, pick: str, entries: Iterable[str], names: Sequence[str]
+) -> None:
+    """Refuse a choice that is no entry and no part of a tensor's name.
+
+    Args:
+        path: of the file, for messages.
+        wanted: what was asked for.
+        pick: the entry that was found.
+        entries: all of them.
+        names: of the tensors in it, with and without what wrappers put there.
+
+    Raises:
+        SparsebenchError: nothing in the file is called so.
+    """
+    if wanted in (None, RAW):
+        return
+    if wanted == AVERAGED and any(is_average(name) for name in (pick, *names)):
+        return
+    inside = any(f".{wanted}." in f".{name}" for name in names)
+    if inside or pick == wanted or pick.startswith(f"{wanted}."):
+        return
+    listed = dict.fromkeys([*entries, *(name.partition(".")[0] for name in names)])
+    raise SparsebenchError(
+        f"'{path}' holds nothing called '{wanted}'.",
+        f"It holds {_listed(name for name in listed if name)}.",
+    )
+
+
 def _layers(entry: Mapping[Any, Any]) -> int:
     """Weights of layers in an entry, masks of bools left out."""
     return sum(
@@ -238,8 +275,15 @@ def _masked(
     """Weights with what an entry of masks prunes set to zero, and how many weights it masks.
 
     Raises:
-        SparsebenchError: naming the entry, where it fits no weight or holds other values.
+        SparsebenchError: naming the entry, where it fits no weight, holds other values, or is
+            called after what it removes.
     """
+    if words_of(entry.rpartition(".")[2]) & _REMOVED:
+        raise SparsebenchError(
+            f"The masks '{entry}' in '{path}' are called after what is removed: whether their ones "
+            "stay or go, nothing tells.",
+            "Save the weights already multiplied by their masks.",
+        )
     flat = _flat_masks(mask, tensors)
     if flat is None:
         raise SparsebenchError(

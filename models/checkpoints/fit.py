@@ -62,11 +62,18 @@ def build_from(
         checkpoint.metadata["named"] = f"'{claimed}' by the file; its tensors are a {arch}'s"
     state_dict, said = settled(arch, checkpoint.state_dict, path, checkpoint.entry)
     checkpoint.metadata.update(said)
-    classes = _num_classes(arch, state_dict, path)
-    with torch.device("meta"):
-        module = build(arch, classes)
-    expected = module.state_dict()
-    check_names_and_shapes(arch, expected, state_dict, path)
+    try:
+        classes = _num_classes(arch, state_dict, path)
+        with torch.device("meta"):
+            module = build(arch, classes)
+        expected = module.state_dict()
+        check_names_and_shapes(arch, expected, state_dict, path)
+    except SparsebenchError as error:
+        if "weights" not in checkpoint.metadata:
+            raise
+        # Another entry of the file may fit: averages often hold a part of the network only.
+        read = f" What was read: {checkpoint.metadata['weights']}."
+        raise SparsebenchError(error.cause + read, error.fix) from None
     check_values(state_dict, path)
     if trained:
         check_statistics(state_dict, path)

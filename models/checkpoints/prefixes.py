@@ -158,5 +158,5 @@ def _take_head(
         mine[f"{head}.bias"] = pool[bias]
     for name in (weight, bias):
         rest.pop(name, None)
-        if name in mine and not name.startswith(f"{head}."):
+        if name in mine and name not in (f"{head}.weight", f"{head}.bias"):
             del mine[name]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sparsebench.models.errors import SparsebenchError
@@ -42,7 +43,7 @@ def unwrapped_names(
         SparsebenchError: parametrizations other than masks, shards of FSDP, or two tensors of
             one name.
     """
-    counters = [name for name in tensors if _COUNTERS.fullmatch(name)]
+    counters = [name for name, tensor in tensors.items() if _counts(name, tensor)]
     plain: dict[str, Tensor] = {}
     masked = {
         name.removesuffix(".weight_mask") for name in tensors if name.endswith(".weight_mask")
@@ -67,6 +68,12 @@ def unwrapped_names(
             )
         plain[short] = tensor
     return strip_prefixes(plain), counters
+
+
+def _counts(name: str, tensor: Tensor) -> bool:
+    """Whether this is a tool's counter: by its name, or a whole number outside of all layers."""
+    whole = tensor.dim() == 0 and tensor.dtype in (torch.int32, torch.int64)
+    return bool(_COUNTERS.fullmatch(name)) or (whole and "." not in name)
 
 
 def _parametrized(path: Path, name: str, short: str, tensors: Mapping[str, Tensor]) -> str:

@@ -179,7 +179,7 @@ def feed_session(
             ) from None
         raise SparsebenchError(
             f"ONNX Runtime does not run {what}: {_first_line(error)}",
-            "Does it take another --size?",
+            "Does it take another --size, or a batch size that its input does not declare?",
         ) from None
     finally:
         late.cancel()

@@ -252,6 +252,18 @@ def test_a_result_that_depends_on_the_neighbours_is_refused(
         export_backbone(load_onnx(str(path)))
 
 
+@pytest.mark.parametrize(("bound", "said"), [(1, "is bound to one batch size"), (2, "batch size")])
+def test_a_free_batch_axis_that_is_bound_inside_is_no_matter_of_the_size(
+    tmp_path: Path, bound: int, said: str
+) -> None:
+    turn = node("Reshape", ["pooled", "rows"], ["features"])
+    rows = {"rows": np.array([bound, 12])}
+    path = saved(model_of([*BODY[:3], turn, GEMM], stored=rows), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError) as caught:
+        export_backbone(load_onnx(str(path)))
+    assert said in str(caught.value)
+
+
 def test_a_large_batch_is_proven_by_a_few_of_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

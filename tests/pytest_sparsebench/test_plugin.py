@@ -254,6 +254,8 @@ def test_processes_beside_each_other_are_refused(repository: Repository) -> None
     done = repository.pytest("-n", "1")
     assert done.returncode == 1
     assert "run these tests with -n 0" in done.stdout
+    skipped = repository.pytest("-n", "1", "--benchmark-disable")
+    assert skipped.returncode == 0 and "1 skipped" in skipped.stdout
     assert repository.calls() == []
 
 

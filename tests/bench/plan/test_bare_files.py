@@ -70,8 +70,10 @@ def test_another_architecture_is_no_baseline(folder: Path) -> None:
 
 
 def test_what_is_no_backbone_is_no_baseline(folder: Path) -> None:
-    with pytest.raises(SparsebenchError, match="'--dense nothing.pth': there is no file"):
-        named_baselines(["nothing.pth"], ["pruned.pth"])
+    for missing in ("nothing.pth", "epoch=3.ckpt", "epoch=3-acc=0.9.onnx"):
+        with pytest.raises(SparsebenchError, match=f"'--dense {missing}': there is no file"):
+            named_baselines([missing], ["pruned.pth"])
+    assert named_baselines(["pruned.pth=a=b.pth"], ["pruned.pth"]) == {"pruned.pth": "a=b.pth"}
 
 
 def test_unknown_tensors_are_said_to_be_such(folder: Path) -> None:

@@ -87,6 +87,38 @@ def test_averages_alone_are_read(tmp_path: Path, wrap: Callable[[State], Any]) -
     assert same(read(tmp_path / "a.pth", wrap(plain.state_dict()))[0], plain)
 
 
+@pytest.mark.parametrize("wanted", ["nonsense", "ema", "model.nonsense", "odel"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda sd: sd,
+        lambda sd: {"model": sd},
+        lambda sd: {f"model.{n}": t for n, t in sd.items()},
+        lambda sd: {"state_dict": {f"module.model.{n}": t for n, t in sd.items()}},
+    ],
+)
+def test_a_choice_that_names_nothing_in_the_file_is_refused(
+    tmp_path: Path, wrap: Callable[[State], Any], wanted: str
+) -> None:
+    torch.save(wrap(network().state_dict()), tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match=f"called '{wanted}'|no averaged weights"):
+        load_checkpoint(tmp_path / "a.pth", wanted)
+
+
+def test_averages_of_a_part_of_the_network_name_what_else_the_file_holds(tmp_path: Path) -> None:
+    state = network().state_dict()
+    parts: list[State] = [
+        {n: t for n, t in state.items() if "running" not in n and "num_b" not in n},
+        {n: t for n, t in state.items() if n.startswith("fc.")},
+        {n: t for n, t in state.items() if not n.startswith("fc.")},
+    ]
+    for part in parts:
+        payload = {"model": state, "ema": part}
+        with pytest.raises(SparsebenchError, match=r"entry 'ema'.*name it a.pth#model"):
+            read(tmp_path / "a.pth", payload)
+        assert same(read(tmp_path / "a.pth", payload, "raw")[0], network())
+
+
 def test_torch_s_averaged_model_is_read_and_its_counter_named(tmp_path: Path) -> None:
     plain = network()
     averaged = AveragedModel(plain)
@@ -154,6 +186,30 @@ def test_zeros_and_ones_of_the_weights_shapes_are_masks_under_any_name(
     assert f"'{name}' applied to {len(flags)} weights" in said["masks"]
     for key, tensor in module.state_dict().items():
         assert torch.equal(tensor, state[key] * flags.get(key, torch.ones(())))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32])
+def test_a_list_of_zeros_and_ones_is_masks_under_any_name(
+    tmp_path: Path, kind: torch.dtype
+) -> None:
+    state = network().state_dict()
+    flags = {n: torch.rand_like(t) > 0.9 for n, t in state.items() if t.dim() > 1}
+    listed = [one.to(kind) for one in flags.values()]
+    module, said = read(tmp_path / "my.pth", {"state_dict": state, "keep": listed})
+    assert said["masks"] == f"'keep' applied to {len(flags)} weights"
+    for name, flag in flags.items():
+        assert torch.equal(module.state_dict()[name], state[name] * flag)
+
+
+@pytest.mark.parametrize("name", ["pruned", "zero_mask", "removed_masks", "inverted"])
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32])
+def test_masks_called_after_what_they_remove_are_refused_by_their_entry(
+    tmp_path: Path, name: str, kind: torch.dtype
+) -> None:
+    gone = {n: (m == 0).to(kind) for n, m in masks().items()}
+    torch.save({"state_dict": network().state_dict(), name: gone}, tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match=f"masks '{name}'.*called after what is removed"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("form", ["{}.mask", "masks.{}.weight", "mask.{}.weight"])
@@ -245,6 +301,8 @@ RENAMED: dict[str, Callable[[State], Any]] = {
         **_behind("encoder_q.")(sd), **_behind("encoder_k.")(network(9).state_dict()),
         "queue": torch.ones(4, 8),
     },
+    "head behind dropout": lambda sd: {n.replace("fc.", "fc.1."): t for n, t in sd.items()},
+    "numbers of steps": lambda sd: {**sd, "steps": torch.tensor(90), "epoch": torch.tensor(3)},
     "a loss with weights": lambda sd: {**_behind("model.")(sd), "criterion.weight": torch.ones(5)},
     "arch in another spelling": lambda sd: {"state_dict": sd, "arch": "Tiny.a1_in1k"},
     "arch that nobody knows": lambda sd: {"state_dict": sd, "arch": "my-tiny-v7"},
