@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     told = Text(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
     # A path that is broken in two cannot be copied.
     fetched = [f"Before it measures, the run fetches {text}." for text in stand.fetched]
-    show([*tables, told, *(Text(line, no_wrap=True) for line in fetched)])
+    show([*tables, told, *(Text(line, no_wrap=os.sep in line) for line in fetched)])
     _refuse(stand.refused)
 
 

@@ -66,7 +66,8 @@ def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: 
     """Seen: every layer faster on the kernels, the network 2.5 times slower than PyTorch's."""
     dense = replace(job, backbone="resnet18/dense", kernels=True, seeds=(4, 5))
     answers = run_job(dense, timeout=300, say=lambda text: None)
-    steps = answers.facts["tuning"]["seconds"]
+    # Processor time decides: the wall clock also counts what else the machine does.
+    steps = answers.facts["tuning"]["processor_seconds"]
     assert set(steps) == {"contiguous", "channels-last", "kernels"}
     fastest = min(steps, key=lambda name: steps[name])
     assert answers.facts["tuning"]["execution"] == fastest

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsebench.exporters.worker import environments
 from tests.bench.conftest import Result
 from tests.bench.synthetic import make_run
 
@@ -66,5 +67,8 @@ def test_the_gate(cli: Cli, tmp_path: Path) -> None:
     fits(cli("check", tmp_path / "b", "--baseline", tmp_path / "ci.toml"), "resnet18/acdc-90 on")
 
 
-def test_the_forecast(cli: Cli) -> None:
+@pytest.mark.parametrize("fetched", [False, True])
+def test_the_forecast(cli: Cli, fetched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fetched:
+        monkeypatch.setattr(environments, "interpreter", lambda name: None)
     fits(cli("run", "quick", "--dry-run"), "linear-cached", "resnet18/gmp_uniform-90 on")
