@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import cast
 
 import numpy as np
 import torch
@@ -107,13 +106,13 @@ def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
     )
     recipe = TrainRecipe("short", 1, 0.01, asked.batch)
     network = load_network(asked.backbone, CLASSES, 0, device=asked.device)
+    data = _pictures(asked)
     if execution.on_gpu:
-        execution = fastest(network, _pictures(asked), recipe, execution).execution
+        execution = fastest(network, data, recipe, execution).execution
     else:
         execution = replace(execution, channels_last=True)
     network.module.to(memory_format=execution.memory_format)
-    # Steps alone need no images of a task.
-    runner = StepRunner(network, cast(TrainingData, None), recipe, execution, StageClock())
+    runner = StepRunner(network, data, recipe, execution, StageClock())
     network.module.train()
     losses = LossLedger(recipe, seed=0, epoch=0, every=execution.losses_every)
     steps = count()
@@ -128,7 +127,7 @@ def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
 
 
 def _pictures(asked: Asked) -> TrainingData:
-    """Of noise, for the calibration; they lie in the host's memory, as those of the steps do."""
+    """Of noise; they lie in the host's memory, as those of the steps do."""
     generator = np.random.default_rng(0)
     shape = (asked.batch, asked.size, asked.size, 3)
     pixels = generator.integers(0, 256, shape).astype(np.uint8)
