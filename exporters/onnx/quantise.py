@@ -13,7 +13,8 @@ Two forms of the same arithmetic, from the same ranges and the same weights:
 
 Policy: every convolution is quantized, the first one included, with batch norm folded into
 it; products (the classifier) and the pooled features stay in float. Weights are symmetric with
-a scale for each output channel, 127 for the largest; zeros stay exact zeros and no other weight
+a scale for each output channel, 127 for the largest (64 in ``qdq`` for processors without VNNI,
+see ``LARGEST_WITHOUT_VNNI``); zeros stay exact zeros and no other weight
 becomes one, so that the mask is the checkpoint's. Activations have one range a tensor
 (``quantise_ranges``). Biases are int32 in steps of both scales.
 """
@@ -33,7 +34,10 @@ from sparsebench.exporters.onnx.quantise_ranges import Range
 from sparsebench.models.errors import SparsebenchError
 
 FORMS = ("integer", "qdq")
-_LARGEST = 127
+LARGEST = 127
+LARGEST_WITHOUT_VNNI = 64
+"""A processor without VNNI adds two products of bytes in 16 bits (vpmaddubsw), where 2 x 255 x 127
+do not fit and are cut off; 2 x 255 x 64 do."""
 _WEIGHT_ZERO = 128
 # A bias has at most so many steps: float32 holds them exactly once they are cast.
 _BIAS_STEPS = 2**23
@@ -42,7 +46,10 @@ _JOINED = ("Conv", "Add", "MaxPool")
 
 
 def quantise_weight(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], input_scale: np.float32
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    input_scale: np.float32,
+    most: int = LARGEST,
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]:
     """Bytes, a scale for each output channel, and the bias in steps of both scales.
 
@@ -50,18 +57,19 @@ def quantise_weight(
         weight: ``[out, in, kh, kw]``, float32.
         bias: ``[out]``, float32.
         input_scale: step of the layer's input.
+        most: the largest byte.
 
     Returns:
-        int8 ``[out, in, kh, kw]`` from -127 to 127 that is 0 where the weight is and nowhere
+        int8 ``[out, in, kh, kw]`` from -`most` to `most` that is 0 where the weight is and nowhere
         else, float32 ``[out]``, int32 ``[out]``.
     """
     largest = np.abs(weight).reshape(len(weight), -1).max(1) if weight.size else np.zeros(0)
     # A filter of hardly any weight beside a large bias must not make its steps too many.
     least = np.abs(bias.astype(np.float64)) / (float(input_scale) * _BIAS_STEPS)
-    scale = np.maximum(largest.astype(np.float64) / _LARGEST, least)
+    scale = np.maximum(largest.astype(np.float64) / most, least)
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     ratio = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
-    rounded = np.clip(np.rint(ratio), -_LARGEST, _LARGEST)
+    rounded = np.clip(np.rint(ratio), -most, most)
     rounded = np.where((rounded == 0) & (weight != 0), np.sign(weight), rounded)
     steps = np.rint(bias.astype(np.float64) / (float(input_scale) * scale.astype(np.float64)))
     return rounded.astype(np.int8), scale, steps.astype(np.int32)
@@ -90,13 +98,16 @@ def tensors_to_calibrate(model: onnx.ModelProto) -> list[str]:
     return list(dict.fromkeys([*wanted, *_joints(graph)]))
 
 
-def quantise(model: onnx.ModelProto, ranges: Mapping[str, Range], form: str) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], form: str, most: int = LARGEST
+) -> onnx.ModelProto:
     """The graph in INT8.
 
     Args:
         model: float graph, batch norm folded; not changed.
         ranges: of the tensors that :func:`tensors_to_calibrate` names.
         form: ``"integer"`` or ``"qdq"``.
+        most: the largest byte of a weight.
 
     Returns:
         A graph with the same input and outputs, whose convolutions keep their names.
@@ -104,7 +115,7 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, Range], form: str) -> 
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = Graph(made)
-    writer = _Writer(graph, ranges)
+    writer = _Writer(graph, ranges, most)
     joints = set(_joints(graph)) if form == "qdq" else set()
     for node in model.graph.node:
         if graph.quantizable(node):
@@ -155,10 +166,11 @@ def _joints(graph: Graph) -> list[str]:
 class _Writer:
     """The nodes of the quantized graph, in order."""
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range], most: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self._graph = graph
         self._ranges = ranges
+        self._most = most
         self._bytes: dict[str, str] = {}
         self._floats: dict[str, str] = {}
         self.read_as_bytes = {
@@ -223,7 +235,7 @@ class _Writer:
         self, node: onnx.NodeProto
     ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32], str]:
         weight, bias = self._graph.weight_and_bias(node)
-        found = quantise_weight(weight, bias, self._ranges[node.input[0]].scale)
+        found = quantise_weight(weight, bias, self._ranges[node.input[0]].scale, self._most)
         return (*found, node.output[0])
 
     def _step_and_zero(self, name: str) -> list[str]:

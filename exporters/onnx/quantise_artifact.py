@@ -15,9 +15,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from sparsebench.exporters.kernels.compiled.build import cpu_flags
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.onnx_weights import all_weighted_nodes
-from sparsebench.exporters.onnx.quantise import FORMS, quantise, tensors_to_calibrate, tie_pools
+from sparsebench.exporters.onnx.quantise import (
+    FORMS,
+    LARGEST,
+    LARGEST_WITHOUT_VNNI,
+    quantise,
+    tensors_to_calibrate,
+    tie_pools,
+)
 from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm
 from sparsebench.exporters.onnx.quantise_ranges import METHOD, calibrate
 from sparsebench.exporters.onnx.store import stored_artifact
@@ -46,14 +54,28 @@ def quantised_artifact(
             float file's zeros.
     """
     key = [Path(artifact.folder).name, calibration, _VERSION, onnx.__version__]
+    most = largest_here()
+    if most != LARGEST:
+        key.append(str(most))
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:24]
     name = str(artifact.facts.get("backbone", "the network"))
-    made = stored_artifact(digest, name, lambda folder: _make(artifact, folder, digest, images()))
+    made = stored_artifact(
+        digest, name, lambda folder: _make(artifact, folder, digest, images(), most)
+    )
     facts = {**made.facts, "quantisation": {**made.facts["quantisation"], "form": form}}
     return replace(made, onnx=str(Path(made.folder) / f"{form}.onnx"), facts=facts)
 
 
-def _make(artifact: Artifact, folder: Path, digest: str, images: NDArray[np.float32]) -> Artifact:
+def largest_here() -> int:
+    """The largest byte of a weight in ``qdq`` that this processor multiplies rightly."""
+    flags = cpu_flags()
+    exact = {"avx512_vnni", "avx_vnni", "amx_int8"} & flags or "avx2" not in flags
+    return LARGEST if exact else LARGEST_WITHOUT_VNNI
+
+
+def _make(
+    artifact: Artifact, folder: Path, digest: str, images: NDArray[np.float32], most: int
+) -> Artifact:
     model = onnx.load(artifact.onnx)
     fold_batch_norm(model)
     ranges = calibrate(model, tensors_to_calibrate(model), images)
@@ -61,7 +83,9 @@ def _make(artifact: Artifact, folder: Path, digest: str, images: NDArray[np.floa
     expected = _zeros(Path(artifact.onnx))
     for form in FORMS:
         path = folder / f"{form}.onnx"
-        onnx.save(quantise(model, ranges, form), str(path))
+        # DeepSparse, which takes the other form, knows of it and loses nothing.
+        made = quantise(model, ranges, form, most if form == "qdq" else LARGEST)
+        onnx.save(made, str(path))
         if _zeros(path) != expected:
             raise SparsebenchError(
                 f"The INT8 file of {artifact.facts.get('backbone')} does not hold the zeros of its "
@@ -82,6 +106,7 @@ def _make(artifact: Artifact, folder: Path, digest: str, images: NDArray[np.floa
                 "key": digest,
                 "images": len(images),
                 "ranges": METHOD,
+                "largest_weight": {"integer": LARGEST, "qdq": most},
             },
         },
     )
