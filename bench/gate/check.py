@@ -153,6 +153,10 @@ def _verdict(
         why = left_out or "it is in the baseline and not in the run: removed or renamed"
         return CellVerdict(cell.key, status, cell.kind, cell.against, cell.ratio, reasons=(why,))
     fewer = _fewer(cell, gone)
+    if fewer and now.ratio is None and not _peers(cell, gone):
+        return CellVerdict(
+            cell.key, NOT_HERE, cell.kind, cell.against, cell.ratio, reasons=(fewer,)
+        )
     if now.ratio is None or (not fewer and (change is None or p is None)):
         return CellVerdict(
             cell.key, "failed", cell.kind, cell.against, cell.ratio,
