@@ -139,4 +139,4 @@ def test_a_dense_option_is_split_where_both_sides_exist(tmp_path: Path) -> None:
     assert named_baselines([f"resnet18/gmp-90@{one}=resnet18/dense@{two}"], []) == {
         f"resnet18/gmp-90@{one}": f"resnet18/dense@{two}"
     }
-    assert named_baselines(["my.onnx=dense.onnx"], []) == {"my.onnx": "dense.onnx"}
+    assert named_baselines(["my.onnx=dense.onnx"], ["my.onnx"]) == {"my.onnx": "dense.onnx"}
