@@ -25,8 +25,10 @@ from sparsebench.models.architectures import (
     find_architecture,
     prunable_layers,
 )
+from sparsebench.models.blocks import keep_largest_blocks
 from sparsebench.models.distributions import Shapes, erk, global_threshold, spared_layers, uniform
 from sparsebench.models.errors import UnknownNameError
+from sparsebench.models.names import split_block
 
 # Trained networks have larger weights where the fan-in is smaller, but less so than an
 # initialisation that scales with fan_in ** -0.5. With this exponent, one threshold over a
@@ -62,12 +64,14 @@ GENERATED_METHODS: Mapping[str, Distribution] = {
 def generate(arch: str, method: str, sparsity: float, num_classes: int | None = None) -> nn.Module:
     """A random network; the same arguments give the same weights on every machine.
 
-    Zeros over all prunable weights number exactly ``round(sparsity * N)``; every kept
-    weight differs from zero. Biases and batch norm's means are zero.
+    Zeros over all prunable weights number exactly ``round(sparsity * N)``, in blocks up to a
+    block more in each layer; every kept weight differs from zero. Biases and batch norm's means
+    are zero.
 
     Args:
         arch: name of an architecture.
-        method: ``dense`` or a key of :data:`GENERATED_METHODS`.
+        method: ``dense`` or a key of :data:`GENERATED_METHODS`, which may name blocks:
+            ``uniform_block4`` removes four consecutive input channels together.
         sparsity: share of zeros, 0..1.
         num_classes: outputs of the classifier; as many as usual by default.
 
@@ -78,7 +82,8 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int | None = 
         UnknownNameError: the architecture or method is unknown.
         SparsebenchError: the sparsity lies outside 0..1.
     """
-    if method != "dense" and method not in GENERATED_METHODS:
+    base, block = split_block(method)
+    if method != "dense" and base not in GENERATED_METHODS:
         raise UnknownNameError("method", method, ["dense", *GENERATED_METHODS])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of what is neither a layer's weight nor set below: positions
@@ -88,12 +93,12 @@ def generate(arch: str, method: str, sparsity: float, num_classes: int | None = 
     kept = (
         {name: math.prod(shape) for name, shape in shapes.items()}
         if method == "dense"
-        else GENERATED_METHODS[method](shapes, sparsity)
+        else GENERATED_METHODS[base](shapes, sparsity)
     )
     with torch.no_grad():
         for name, layer in layers.items():
             gain = 1.0 if _last(name, classifier_name(arch)) else _RELU_GAIN
-            weight = random_weight(f"{arch}/{name}", shapes[name], kept[name], gain)
+            weight = random_weight(f"{arch}/{name}", shapes[name], kept[name], gain, block)
             layer.weight.copy_(torch.from_numpy(weight))
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -148,8 +153,10 @@ def settle_batch_norm(module: nn.Module, size: int) -> None:
             handle.remove()
 
 
-def random_weight(seed: str, shape: tuple[int, ...], kept: int, gain: float) -> NDArray[np.float32]:
-    """Normal numbers of which the `kept` largest magnitudes remain.
+def random_weight(
+    seed: str, shape: tuple[int, ...], kept: int, gain: float, block: int = 1
+) -> NDArray[np.float32]:
+    """Normal numbers of which the `kept` largest magnitudes remain, or the largest blocks.
 
     Scaled so that the squares of each filter's weights add up to `gain` on average: with
     zeros or without, an input of unit mean square gives outputs of mean square `gain`.
@@ -159,6 +166,7 @@ def random_weight(seed: str, shape: tuple[int, ...], kept: int, gain: float) -> 
         shape: of the weight, outputs first.
         kept: number of non-zeros, 0..prod(shape).
         gain: 2 in front of a ReLU, which halves the mean square, else 1.
+        block: consecutive input channels that stay or go together.
 
     Returns:
         float32 array of `shape`.
@@ -168,7 +176,10 @@ def random_weight(seed: str, shape: tuple[int, ...], kept: int, gain: float) -> 
     # A draw of exactly zero happens (24 bits of mantissa) and would be a pruned weight.
     flat[flat == 0] = np.float32(2.0**-24)
     pruned = flat.size - kept
-    if pruned > 0:
+    if pruned > 0 and block > 1:
+        magnitudes = torch.from_numpy(np.abs(flat).reshape(shape))
+        flat *= keep_largest_blocks({"": magnitudes}, kept, block)[""].numpy().reshape(-1)
+    elif pruned > 0:
         flat[np.argpartition(np.abs(flat), pruned - 1)[:pruned]] = 0
     squares = float(np.sum(np.square(flat, dtype=np.float64)))
     if squares > 0:

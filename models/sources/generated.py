@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ARCHITECTURES, find_architecture
 from sparsebench.models.cards import Card
-from sparsebench.models.names import BackboneName
+from sparsebench.models.names import BackboneName, split_block
 from sparsebench.models.sources import Found, Source
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _EXAMPLE = 0.9
 
 
 def _find(name: BackboneName) -> Found | None:
-    if not name.is_dense and name.method not in METHODS:
+    if not name.is_dense and split_block(name.method)[0] not in METHODS:
         return None
     return Found(_card(name), partial(_load, name))
 
@@ -38,6 +38,10 @@ def _list_cards() -> list[Card]:
 
 def _card(name: BackboneName) -> Card:
     spec = find_architecture(name.arch)
+    base, block = split_block(name.method)
+    pattern = METHODS.get(base, "")
+    if block > 1:
+        pattern += f" Blocks of {block} consecutive input channels are removed together."
     return Card(
         name=str(BackboneName(name.arch, name.method, name.sparsity, NAME)),
         arch=name.arch,
@@ -53,9 +57,7 @@ def _card(name: BackboneName) -> Card:
         trained=False,
         num_classes=spec.classes,
         dense_partner=str(BackboneName(name.arch, "dense", 0.0, NAME)),
-        notes=(
-            "Random weights: only its speed means anything. " + METHODS.get(name.method, "")
-        ).strip(),
+        notes=f"Random weights: only its speed means anything. {pattern}".strip(),
     )
 
 

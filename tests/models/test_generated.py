@@ -12,6 +12,7 @@ from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.generated import GENERATED_METHODS, generate, random_weight
 from sparsebench.models.masks import Mask, layer_sparsity, mask_hash, mask_of, sparsity
 from sparsebench.models.weights_hash import weights_hash
+from sparsebench.models.zoo import find_card
 
 
 def zeros_and_weights(mask: Mask) -> tuple[int, int]:
@@ -32,6 +33,20 @@ def test_sparsity_is_exact_and_activations_are_sane(arch: str, method: str) -> N
     assert zeros == round(0.9 * total)
     # A detector's coarsest map has 2 x 2 pixels at 64 px, mostly border.
     assert_activations_are_sane(module, 64 if arch in classifiers() else 160)
+
+
+def test_blocks_of_input_channels_are_removed_whole() -> None:
+    module = generate("resnet18", "uniform_block4", 0.9)
+    zeros, total = zeros_and_weights(mask_of(module))
+    layers = len(prunable_layers(module))
+    assert round(0.9 * total) <= zeros < round(0.9 * total) + 4 * layers
+    for name, kept in mask_of(module).items():
+        if kept.shape[1] % 4 == 0:
+            fours = kept.reshape(kept.shape[0], -1, 4, *kept.shape[2:]).sum(2)
+            assert set(fours.unique().tolist()) == {0, 4}, name
+    assert_activations_are_sane(module)
+    dense_of_its_own = find_card("resnet18/uniform_block4-90@generated").dense_partner
+    assert dense_of_its_own == "resnet18/dense@generated"
 
 
 def assert_activations_are_sane(module: nn.Module, side: int = 64) -> None:
