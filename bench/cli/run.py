@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,8 @@ EPILOG = """Examples:
   sparsebench run my-plan.toml --dry-run
 
   sparsebench run my-plan.toml --out R --resume
+
+  sparsebench run my-plan.toml --ray 10.0.0.1:6379
 """
 
 
@@ -152,6 +155,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Measure on the nodes of this Ray cluster: HOST:PORT, or auto."),
+    ] = None,
     log_to: Annotated[
         list[str] | None,
         typer.Option(help="Log the result to wandb, mlflow or tensorboard too; once for each."),
@@ -213,6 +220,7 @@ def run(
     from sparsebench.bench.plan.obstacles import photos_instead
     from sparsebench.bench.plan.validation import check
     from sparsebench.bench.publish.trackers import check_tracker, log_run
+    from sparsebench.bench.run.cluster import Cluster
     from sparsebench.bench.run.run import execute
 
     check(chosen)
@@ -223,17 +231,20 @@ def run(
 
         print_forecast(chosen, as_json=as_json)
         return
-    warned = busy_now()
+    warned = None if ray else busy_now()  # other machines measure
     if warned:
         echo(warned, err=True)
     folder = run_folder(chosen, out, resume)
-    with RunDisplay(quiet=as_json) as display:
+    with ExitStack() as stack:
+        elsewhere = stack.enter_context(Cluster(ray)).measure if ray else None
+        display = stack.enter_context(RunDisplay(quiet=as_json))
         try:
-            outcome = execute(chosen, folder, resume=resume, display=display)
+            outcome = execute(chosen, folder, resume=resume, display=display, elsewhere=elsewhere)
         except KeyboardInterrupt:
             display.stop()
             echo(f"\nStopped; every finished trial is in {folder}. To resume:", err=True)
             again = ["sparsebench", "run", plan, "--out", str(folder), "--resume"]
+            again += ["--ray", ray] if ray else []
             echo(typed_here(f"  {escape.shell(again)}"), err=True)
             echo("(with the same options as before)", err=True)
             raise

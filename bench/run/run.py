@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,7 +82,13 @@ class Outcome:
     failed: int
 
 
-def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome:
+Measure = Callable[[Plan, Sequence[Cell], RunFolder, Display], None]
+"""Measures cells of a plan with baselines into a run's open folder."""
+
+
+def execute(
+    plan: Plan, out: Path, *, resume: bool, display: Display, elsewhere: Measure | None = None
+) -> Outcome:
     """Measure a plan into a folder.
 
     Args:
@@ -89,6 +96,7 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
         out: run folder; must be new or empty unless ``resume``.
         resume: go on where the folder's trials end.
         display: receives progress.
+        elsewhere: measures in the place of this machine.
 
     Returns:
         The outcome; cells that failed are records with a reason.
@@ -99,30 +107,45 @@ def execute(plan: Plan, out: Path, *, resume: bool, display: Display) -> Outcome
     limit_bytes()  # a wrong limit is said now, not when everything is measured
     turns = Turns.from_environment()
     turns.start()
+    measure = elsewhere or partial(measure_here, turns=turns)
     with RunFolder.open(out, resume=resume) as folder:
         plan = same_plan(plan, folder.path) if resume else with_baselines(plan)
         cells = expand(plan)
         folder.write_text("plan.toml", plan_to_toml(plan))
-        _log_to(folder.path / "log.txt")
+        log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
-        for text in left_out(plan):
-            log.warning(text)
-            display.note(f"Note: {text}")
-        run = _Run(plan, cells, folder, display, turns)
-        display.begin(plan.name, run.pace)
-        for name in plan.tasks:
-            run.open_and_measure(name)
+        measure(plan, cells, folder, display)
         display.say("writing tables, figures and the report")
         write_summaries(folder)
         write_page(folder)
-        records = folder.records()
-        run.remember(records)
         trim()
         wanted = {cell.id for cell in cells}
-        status = {record.id: record.status for record in records if record.id in wanted}
+        status = {r.id: r.status for r in folder.records() if r.id in wanted}
         good = sum(value == "ok" for value in status.values())
         skipped = sum(value == SKIPPED for value in status.values())
         return Outcome(folder, measured=good, failed=len(wanted) - good - skipped)
+
+
+def measure_here(
+    plan: Plan, cells: Sequence[Cell], folder: RunFolder, display: Display, turns: Turns
+) -> None:
+    """Measure cells on this machine; see :data:`Measure`.
+
+    Args:
+        plan: with its baselines.
+        cells: all of the plan's.
+        folder: open.
+        display: receives progress.
+        turns: with another run, where the two take turns.
+    """
+    for text in left_out(plan):
+        log.warning(text)
+        display.note(f"Note: {text}")
+    run = _Run(plan, cells, folder, display, turns)
+    display.begin(plan.name, run.pace)
+    for name in plan.tasks:
+        run.open_and_measure(name)
+    run.remember(folder.records())
 
 
 class _Run:
@@ -338,7 +361,8 @@ def _most_workers() -> int:
     return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
+    """The suite's log goes to this file, and nowhere else."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(escape.LogLines("%(asctime)s %(levelname)s %(message)s"))
     log.handlers = [handler]

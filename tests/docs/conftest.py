@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.present.summaries import write_summaries
+from sparsebench.bench.run import cluster
 from sparsebench.exporters.worker.environments import ENVIRONMENTS
 from sparsebench.models.architectures import ARCHITECTURES
 from tests.bench.conftest import cli, pictures  # noqa: F401  (fixtures)
@@ -20,6 +21,7 @@ from tests.bench.gate.test_engine_versions import network, own_index, wheel
 from tests.bench.gate.test_refs import git, repository, runs  # noqa: F401  (fixtures)
 from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.publish.hub_stub import stub_hub
+from tests.bench.run.pretended_ray import pretend
 from tests.bench.synthetic import make_run
 from tests.bench.tasks.detection.sets import write_coco
 from tests.docs.commands import ROOT
@@ -132,6 +134,13 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         'backbones = ["tiny.onnx"]\nworkloads = ["inference"]\nmin_seconds = 0.01\n'
         'discards = 0\nseeds = [1]\nepochs = 1\nthreads = 1\ntasks = ["path/to/pictures"]\n'
     )
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of one node, which is this machine."""
+    pretend(monkeypatch)
+    monkeypatch.setattr(cluster, "_refuse_silent", lambda *given: None)
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ RULES = (
         {**RUN, "--size": 64, "--limit": 24},
         {"--engine": ONNX, "--backbone": "resnet18/gmp_uniform-90", "--dense-engine": ONNX},
     ),
+    Small(("run", "--ray"), RUN, ONE_WORKLOAD, needs=("ray",)),
     Small(("run", "my.onnx"), RUN),
     Small(("run", "--backbone"), RUN, ONE_WORKLOAD),
     Small(("run", "my-plan.toml"), RUN, ONE_WORKLOAD),
