@@ -46,7 +46,10 @@ def computes(name: str, precision: str, trains: bool = False) -> bool:
     from sparsebench.exporters.worker.launch import ENGINES
 
     try:
-        found: tuple[str, ...] = tuple(ENGINES.load(name).precisions)
+        engine = ENGINES.load(name)
+        found: tuple[str, ...] = tuple(engine.precisions)
+        if trains:
+            found = tuple(getattr(engine, "training_precisions", found))
     except Exception:  # it comes from elsewhere, and its cell says why
         found = PRECISIONS
     return precision in found and not (trains and precision in ("int8", TWO_OF_FOUR))

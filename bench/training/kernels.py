@@ -90,7 +90,7 @@ def compare_whole(
     kept = sum(int(mask.sum()) for mask in dense.mask.values())
     if kept < 0.5 * sum(mask.numel() for mask in dense.mask.values()):
         return None
-    twin = dense.with_kernels(job.threads)
+    twin = dense.with_kernels(job.threads, job.precision)
     use_layers(twin, layers)
     plain = replace(execution, kernels=False)
     return fastest(dense, data, job.recipe, plain, [(twin, execution)], beat=beat)

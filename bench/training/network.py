@@ -50,21 +50,23 @@ class Network:
             int((state[name].detach().cpu()[~kept] != 0).sum()) for name, kept in self.mask.items()
         )
 
-    def with_kernels(self, threads: int) -> Network:
+    def with_kernels(self, threads: int, precision: str = "fp32") -> Network:
         """The same network on the suite's own kernels, which compute with the non-zeros alone.
 
         Its parameters are only those, so any optimizer keeps the mask.
 
         Args:
             threads: to compute with.
+            precision: ``fp32`` or ``bf16``, of what the gradients of the non-zeros multiply.
 
         Raises:
-            SparsebenchError: no compiler, or layers that the kernels do not know.
+            SparsebenchError: no compiler, or layers that the kernels do not know, or bf16 where
+                the processor has no instructions for it.
         """
         from sparsebench.exporters.kernels.training.module import sparsify_module
 
         kept = self.mask if self.sparse else {n: torch.ones_like(k) for n, k in self.mask.items()}
-        module = sparsify_module(self.module, kept, threads=threads)
+        module = sparsify_module(self.module, kept, threads=threads, precision=precision)
         return replace(self, module=module, sparse={}, masked=bool(self.sparse))
 
 

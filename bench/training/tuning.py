@@ -117,7 +117,7 @@ class Tuning:
         self._beat.say("compiling the kernels")
         kernels_ready()  # once for this machine: the compiled file is kept
         began = time.perf_counter()
-        network = dense.with_kernels(job.threads)
+        network = dense.with_kernels(job.threads, job.precision)
         took = time.perf_counter() - began
         if not self._layers:
             self._beat.say("trying out layers")

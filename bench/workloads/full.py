@@ -191,11 +191,10 @@ def job_of(one: Ready, context: BlockContext) -> Job:
         raise SparsebenchError(
             f"Training in {cell.precision} is not possible.", "Take --precision fp32 or bf16."
         )
-    if cell.engine == "native" and (cell.precision, cell.device) != ("fp32", "cpu"):
+    if cell.engine == "native" and cell.device != "cpu":
         raise SparsebenchError(
-            f"The native kernels train in fp32 on the CPU, not in {cell.precision} on "
-            f"{cell.device}.",
-            "Leave the engine 'native' out, or take --precision fp32 --device cpu.",
+            f"The native kernels train on the CPU, not on {cell.device}.",
+            "Leave the engine 'native' out, or take --device cpu.",
         )
     if own.processes > 1 and cell.engine not in TOGETHER:
         raise SparsebenchError(

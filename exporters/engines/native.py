@@ -45,13 +45,28 @@ class _Precisions:
             return ("fp32",)
 
 
+class _Trains:
+    """What it trains in on this machine; found out when somebody asks."""
+
+    def __get__(self, engine: object, kind: type) -> tuple[str, ...]:
+        try:
+            from sparsebench.exporters.kernels.compiled.build import chosen_isa
+            from sparsebench.exporters.kernels.generated.memory import no_pairs
+
+            return ("fp32",) if no_pairs(chosen_isa(), "float32") else ("fp32", "bf16")
+        except Exception:  # `available` says what is wrong
+            return ("fp32",)
+
+
 class NativeEngine:
-    """``sparsebench.exporters.kernels`` on the CPU, fp32, and INT8 where there is VNNI."""
+    """``sparsebench.exporters.kernels`` on the CPU, fp32; INT8 where there is VNNI, for training
+    bf16 where there are instructions for it."""
 
     name = "native"
     environment: str | None = None
     devices: tuple[str, ...] = ("cpu",)
     precisions = _Precisions()
+    training_precisions = _Trains()
     int8_form = "integer"
     reads = "onnx"
     licence, support, production = "Apache-2.0", "maintained here", True

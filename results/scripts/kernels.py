@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsebench.exporters.kernels.compiled.build import chosen_isa
+from sparsebench.exporters.kernels.generated.memory import no_pairs
 from sparsebench.exporters.kernels.training.module import sparsify_module
 from sparsebench.models.generated import generate
 from sparsebench.models.masks import mask_of
@@ -70,10 +72,10 @@ def contestants(
         module.to(memory_format=layout)
         return training_step(module, images.contiguous(memory_format=layout), labels, bf16)
 
-    def sparse() -> Step:
+    def sparse(precision: str) -> Step:
         module = network(arch, method, sparsity)
         mask = {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
-        made = sparsify_module(module, mask, images, threads=threads)
+        made = sparsify_module(module, mask, images, threads=threads, precision=precision)
         return training_step(made, images, labels)
 
     makers: dict[str, Callable[[], Step]] = {}
@@ -81,7 +83,9 @@ def contestants(
         for layout in (torch.contiguous_format, torch.channels_last):
             name = f"{'bf16' if bf16 else 'fp32'} {str(layout).removeprefix('torch.')}"
             makers[name] = partial(dense, bf16, layout)
-    makers["sparse"] = sparse
+    makers["sparse"] = partial(sparse, "fp32")
+    if not no_pairs(chosen_isa(), "float32"):
+        makers["sparse bf16"] = partial(sparse, "bf16")
     return makers
 
 
@@ -132,8 +136,8 @@ def summarise(times: dict[str, list[float]]) -> dict[str, float]:
         of = {name: reduce(samples) for name, samples in times.items()}
         for precision in ("fp32", "bf16"):
             best = min(value for name, value in of.items() if name.startswith(precision))
-            found[f"{precision}/sparse ({label})"] = round(best / of["sparse"], 3)
-        found[f"sparse ms ({label})"] = round(of["sparse"] * 1e3, 2)
+            for name in (name for name in of if name.startswith("sparse")):
+                found[f"{precision}/{name} ({label})"] = round(best / of[name], 3)
     return found
 
 

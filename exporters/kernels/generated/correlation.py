@@ -5,6 +5,9 @@ one of the input. Up to 28 of these sums lie in registers while a function goes 
 a *chunk*: each costs one multiply-add whose operand comes from the first-level cache, because the
 input of a few channels, a *block*, is copied beside each other first, with the zeros around its
 planes. So no tap needs to ask whether it sees a pixel. Lanes are added when all places are done.
+
+In bf16 two blocks of images become one of pairs, of the input and of the output's gradient, as they
+are copied. One instruction then adds both products of each lane to a sum in float32.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class CCorrelation(Structure):
                 *("blocks", "block_channels", "channels", "images", "chunk_images", "chunk_rows"),
                 *("height", "width", "channel", "out_rows", "out_columns", "stride"),
                 *("top", "left", "window_rows", "window_columns", "units_count"),
+                *("pairs", "image_blocks", "out_channels", "out_channel"),
             )
         ),
     )
@@ -71,7 +75,7 @@ class Cut:
     window: tuple[int, int]
 
 
-def best_cut(geometry: Geometry, inp: Blocked, out: Blocked, count: int) -> Cut:
+def best_cut(geometry: Geometry, inp: Blocked, out: Blocked, count: int, bf16: bool = False) -> Cut:
     """The cut with the fewest vectors from beyond the first-level cache for each multiply-add.
 
     Args:
@@ -79,12 +83,14 @@ def best_cut(geometry: Geometry, inp: Blocked, out: Blocked, count: int) -> Cut:
         inp: shape of the input.
         out: shape of the output.
         count: non-zeros.
+        bf16: in pairs of blocks of images.
     """
+    blocks = -(-out.blocks // 2) if bf16 else out.blocks
     reach = [d * (k - 1) + 1 for d, k in zip(geometry.dilation, geometry.kernel, strict=True)]
     columns = (out.width - 1) * geometry.stride[1] + reach[1]
     each = max(count, 1) / (inp.channels * out.channels)  # for a pair of channels
     shapes = [(1, rows) for rows in range(1, out.height + 1)]
-    shapes += [(images, out.height) for images in range(2, out.blocks + 1)]
+    shapes += [(images, out.height) for images in range(2, blocks + 1)]
     best, least = None, float("inf")
     for images, rows in shapes:
         high = (rows - 1) * geometry.stride[0] + reach[0]
@@ -93,7 +99,7 @@ def best_cut(geometry: Geometry, inp: Blocked, out: Blocked, count: int) -> Cut:
             continue
         channels = min(inp.channels, max(1, _NEAR // size))
         places = images * rows * out.width
-        once = (images, rows) == (out.blocks, out.height)
+        once = (images, rows) == (blocks, out.height)
         # A gradient's vector for all its non-zeros of a block; sums loaded and stored; copies.
         cost = min(1.0, 1 / (channels * each)) + (0 if once else 2 / places)
         cost += 2 * size / (each * out.channels * places)
@@ -111,6 +117,8 @@ class GeneratedCorrelation:
         geometry: of the convolution.
         inp: shape of the input.
         out: shape of the output.
+        bf16: whether input and gradient are rounded to bf16; sums are float32 all the same. Only
+            where :func:`no_pairs` has no objection.
 
     Attributes:
         cut: how the work is cut.
@@ -119,8 +127,15 @@ class GeneratedCorrelation:
         SparsebenchError: the system gives no memory for code.
     """
 
-    def __init__(self, pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked) -> None:
-        self.cut = cut = best_cut(geometry, inp, out, len(pattern))
+    def __init__(
+        self,
+        pattern: Pattern,
+        geometry: Geometry,
+        inp: Blocked,
+        out: Blocked,
+        bf16: bool = False,
+    ) -> None:
+        self.cut = cut = best_cut(geometry, inp, out, len(pattern), bf16)
         high, wide = cut.window
         blocks = -(-inp.channels // cut.channels)
         taps = pattern.ky * geometry.kernel[1] + pattern.kx
@@ -136,11 +151,17 @@ class GeneratedCorrelation:
         units = np.concatenate([[0], np.cumsum(-(-counts // TOTALS))])
         rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[block]
         unit = units[block] + rank // TOTALS
-        functions = _functions(unit, rank % TOTALS, source, offsets, out.channel_stride * 4)
-        self._code = CodeMemory(functions)
+        images = -(-out.blocks // 2) if bf16 else out.blocks
+        self._once = cut.images >= images and cut.rows == out.height
         image, row, column = np.mgrid[: cut.images, : cut.rows, : out.width].reshape(3, -1)
         places = np.zeros(len(row), PLACE)
-        places["out"] = VECTOR * (image * out.plane + row * out.width + column)
+        # Pairs are copies, whose places lie side by side.
+        places["out"] = VECTOR * (
+            np.arange(len(row)) if bf16 else image * out.plane + row * out.width + column
+        )
+        channel = VECTOR * len(row) if bf16 else out.channel_stride * 4
+        functions = _functions(unit, rank % TOTALS, source, offsets, channel, self._once, bf16)
+        self._code = CodeMemory(functions)
         sy, sx = geometry.stride
         places["inp"] = VECTOR * ((image * high + row * sy) * wide + column * sx)
         ends = np.cumsum(np.bincount(unit, minlength=units[-1]))
@@ -151,15 +172,16 @@ class GeneratedCorrelation:
             np.concatenate([[0], ends]).astype(np.int64),
             order.astype(np.int64),
         )
-        self._once = cut.images >= out.blocks and cut.rows == out.height
         self._count = len(order)
         self._window = cut.channels * cut.images * high * wide
+        self._window += out.channels * len(row) if bf16 else 0
         self._pieces = blocks
         self._c = CCorrelation(
             *(array.ctypes.data for array in self._kept),
-            *(blocks, cut.channels, inp.channels, out.blocks, cut.images, cut.rows),
+            *(blocks, cut.channels, inp.channels, images, cut.images, cut.rows),
             *(inp.height, inp.width, inp.channel_stride, out.height, out.width, sy),
             *(geometry.padding[0], geometry.padding[1], high, wide, int(units[-1])),
+            *(int(bf16), out.blocks, out.channels, out.channel_stride),
         )
         self._reference = byref(self._c)
 
@@ -195,6 +217,8 @@ def _functions(
     source: NDArray[np.int64],
     offsets: NDArray[np.int64],
     channel: int,
+    once: bool,
+    bf16: bool,
 ) -> list[bytes]:
     """Code of each unit: sums from the weights' place, the places, sums to where they were.
 
@@ -204,7 +228,10 @@ def _functions(
         source: its output channel; of a unit's neighbours at most `_OUTPUTS` in turn.
         offsets: bytes from a place to its input.
         channel: bytes between two output channels.
+        once: whether the sums begin with zero instead.
+        bf16: whether vectors are pairs of bf16.
     """
+    near, far = (x86.pairs_near, x86.pairs_far) if bf16 else (x86.fma_near, x86.fma_far)
     if not len(unit):
         return []
     # One load for each output of a unit's group; one for an input that several of them use.
@@ -221,9 +248,9 @@ def _functions(
     at = np.cumsum(own) - 1
     register = TOTALS + source % _OUTPUTS
     slots = np.empty((int(own.sum()), x86.SLOT + 3), np.uint8)
-    slots[at] = x86.fma_near(total, register, _INPUT)
+    slots[at] = near(total, register, _INPUT)
     alone = ~shared
-    slots[at[alone]] = x86.fma_far(total[alone], register[alone], x86.RBX, offsets[alone])
+    slots[at[alone]] = far(total[alone], register[alone], x86.RBX, offsets[alone])
     slots[at[inputs] - 1] = x86.load_far(_INPUT, x86.RBX, offsets[inputs])
     loads = source[gradients] * channel
     before = at[gradients] - 1 - inputs[gradients]
@@ -233,7 +260,8 @@ def _functions(
     frames = {}
     for count in set(counts.tolist()):
         totals = np.arange(count)
-        frames[count] = [f(totals, x86.RCX, totals).tobytes() for f in (x86.load, x86.store)]
+        head = x86.clear(totals) if once else x86.load(totals, x86.RCX, totals)
+        frames[count] = [head.tobytes(), x86.store(totals, x86.RCX, totals).tobytes()]
     return [
         x86.loop(slots[first:end].tobytes(), *frames[count])
         for (first, end), count in zip(

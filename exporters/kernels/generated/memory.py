@@ -84,6 +84,13 @@ def no_code(isa: str, dtype: str) -> str:
     return refusal()
 
 
+def no_pairs(isa: str, dtype: str) -> str:
+    """Why code of pairs of bf16 cannot be generated here for kernels of a kind, or nothing."""
+    if "avx512_bf16" not in cpu_flags():
+        return "This processor has no instructions for bf16 (avx512_bf16)."
+    return no_code(isa, dtype)
+
+
 def no_bytes(isa: str = "avx512") -> str:
     """Why code of bytes (INT8) cannot be generated here for kernels of a kind, or nothing."""
     if isa != "avx512" or "avx512_vnni" not in cpu_flags():

@@ -39,7 +39,8 @@ class Choice:
             ``compiled`` kernels that read it.
         why_not: why it is not generated, or nothing.
         backward: the same of the sparse backward pass; ``generated+compiled`` where one gives the
-            gradient of the input and the other that of the weights.
+            gradient of the input and the other that of the weights; ``(bf16)`` behind it where
+            this was in bf16.
     """
 
     layer: str
@@ -126,7 +127,8 @@ def _one_pass(module: SparseModule, images: Tensor) -> dict[str, float]:
         return step
 
     watched = Program(
-        program.steps, program.outputs, program.layers, program.kernels, program.threads
+        *(program.steps, program.outputs, program.layers, program.kernels, program.threads),
+        bf16=program.bf16,
     )
     watched.forward_step = timed(program.forward_step)  # type: ignore[method-assign]
     watched.backward_step = timed(program.backward_step)  # type: ignore[method-assign]

@@ -29,6 +29,7 @@ from sparsebench.models.errors import SparsebenchError
 _LEAST_DENSITY = 0.2
 # With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
 _LEAST_PLACES = 128
+_LEAST_PAIRED = 64  # the same where the gradient of the non-zeros is summed in pairs of bf16
 
 
 @dataclass
@@ -49,15 +50,23 @@ class Convolution:
         geometry: of the convolution.
         kernels: the compiled library; its data type is that of every tensor here.
         threads: to share the work.
+        bf16: whether the gradient of the non-zeros takes what it multiplies in bf16, where
+            it is generated code; sums are of the kernels' data type.
 
     Attributes:
         why_not: why the last forward pass that was compiled is no generated code, or nothing.
         backward_path: of the last backward pass: ``generated``, ``compiled``, or both where one
-            gives the gradient of the input and the other that of the non-zeros.
+            gives the gradient of the input and the other that of the non-zeros; ``(bf16)`` behind
+            it where this was in bf16.
     """
 
     def __init__(
-        self, kept: NDArray[np.bool_], geometry: Geometry, kernels: Library, threads: int
+        self,
+        kept: NDArray[np.bool_],
+        geometry: Geometry,
+        kernels: Library,
+        threads: int,
+        bf16: bool = False,
     ) -> None:
         assert kept.shape == geometry.weight_shape
         self.geometry = geometry
@@ -65,6 +74,7 @@ class Convolution:
         self._density = len(self.pattern) / max(1, kept.size)
         self._kernels = kernels
         self._threads = threads
+        self._bf16 = bf16
         self.why_not = why_not(kernels, self.pattern)
         self.backward_path = ""
         self._plans: dict[tuple[int, ...], _Plans] = {}
@@ -148,6 +158,7 @@ class Convolution:
             paths.append("generated")
         sums = self._correlation(plans, inp) if x_grad is None else None
         self.backward_path = "+".join(dict.fromkeys([*paths, "generated" if sums else "compiled"]))
+        self.backward_path += " (bf16)" * bool(sums and self._bf16)
         if sums:
             return sums.run(self._kernels, x, y_grad, self._threads)
         kernels = self._kernels
@@ -212,8 +223,10 @@ class Convolution:
     def _input_code(self, plans: _Plans, inp: Blocked, accumulate: bool) -> Generated | None:
         """Code for the gradient of the input, where it pays."""
         out = self.output(inp)
-        few = out.blocks * out.plane < _LEAST_PLACES and self.geometry.kernel == (1, 1)
-        if plans.generated is None or few or self._density < _LEAST_DENSITY:
+        few = self._few(out)
+        if plans.generated is None or (few and self.geometry.kernel == (1, 1)):
+            return None
+        if self._density < _LEAST_DENSITY and (few or not self._bf16):
             return None
         if accumulate not in plans.inputs:
             try:
@@ -227,15 +240,19 @@ class Convolution:
     def _correlation(self, plans: _Plans, inp: Blocked) -> GeneratedCorrelation | None:
         """Code for the gradient of the non-zeros, where it pays."""
         out = self.output(inp)
-        if plans.generated is None or out.blocks * out.plane < _LEAST_PLACES:
+        if plans.generated is None or self._few(out):
             return None
         if not plans.correlation:
             try:
-                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out)
+                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._bf16)
                 plans.correlation.append(code)
             except SparsebenchError:  # no memory
                 plans.correlation.append(None)
         return plans.correlation[0]
+
+    def _few(self, out: Blocked) -> bool:
+        """Whether a channel has too few vectors for a generated gradient of the non-zeros."""
+        return out.blocks * out.plane < (_LEAST_PAIRED if self._bf16 else _LEAST_PLACES)
 
     def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
         return forward_plan(

@@ -20,10 +20,11 @@ def dense_forward(
     inp: Blocked,
     y: Tensor,
     out: Blocked,
+    bf16: bool,
 ) -> None:
-    """The layer's output from x into y, both blocked."""
-    with torch.no_grad():
-        plain = layer(from_blocked(x, inp, kernels, threads)).contiguous()
+    """The layer's output from x into y, both blocked; with `bf16` PyTorch computes it in that."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        plain = layer(from_blocked(x, inp, kernels, threads)).to(y.dtype).contiguous()
     kernels.to_blocked(out.reference, plain.data_ptr(), y.data_ptr(), threads)
 
 
@@ -36,6 +37,7 @@ def dense_backward(
     g: Tensor,
     out: Blocked,
     gx: Tensor,
+    bf16: bool,
 ) -> Tensor:
     """The gradient to the layer's input, into gx; and that to its kept weights.
 
@@ -48,17 +50,19 @@ def dense_backward(
         g: gradient to its output, blocked.
         out: shape of g.
         gx: blocked; written.
+        bf16: whether PyTorch computes in bf16.
 
     Returns:
         ``[kept weights]``.
     """
     geometry = layer.geometry(inp.height, inp.width)
     top, left, below, right = geometry.padding
+    dtype = torch.bfloat16 if bf16 else x.dtype
     images = functional.pad(from_blocked(x, inp, kernels, threads), (left, right, top, below))
     found, gw, _ = torch.ops.aten.convolution_backward(
-        from_blocked(g, out, kernels, threads),
-        images,
-        layer.dense_weight().detach(),
+        from_blocked(g, out, kernels, threads).to(dtype),
+        images.to(dtype),
+        layer.dense_weight().detach().to(dtype),
         None,
         list(geometry.stride),
         [0, 0],
@@ -68,7 +72,7 @@ def dense_backward(
         geometry.groups,
         [True, True, False],
     )
-    found = found[:, :, top : top + inp.height, left : left + inp.width].contiguous()
+    found = found[:, :, top : top + inp.height, left : left + inp.width].to(x.dtype).contiguous()
     kernels.to_blocked(inp.reference, found.data_ptr(), gx.data_ptr(), threads)
-    kept: Tensor = gw[layer.kept]
+    kept: Tensor = gw[layer.kept].to(x.dtype)
     return kept

@@ -74,14 +74,17 @@ class SparseConv2d(nn.Module):
             **self._layer,
         )
 
-    def compiled(self, height: int, width: int, kernels: Library, threads: int) -> Convolution:
-        """The pattern compiled for inputs of this size; kept for the next call."""
+    def compiled(
+        self, height: int, width: int, kernels: Library, threads: int, bf16: bool = False
+    ) -> Convolution:
+        """The pattern compiled for inputs of this size, see :class:`Convolution`; kept for the
+        next call."""
         from sparsebench.exporters.kernels.training.convolution import Convolution
 
         geometry = self.geometry(height, width)
         if geometry not in self._compiled:
             self._compiled[geometry] = Convolution(
-                np.asarray(self.kept), geometry, kernels, threads
+                np.asarray(self.kept), geometry, kernels, threads, bf16
             )
         return self._compiled[geometry]
 

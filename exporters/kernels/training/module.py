@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import Library, library
 from sparsebench.exporters.kernels.compiled.steps import ConvStep
+from sparsebench.exporters.kernels.generated.memory import no_pairs
 from sparsebench.exporters.kernels.training.admission import admitted_copy, check_pictures
 from sparsebench.exporters.kernels.training.differentiate import Run
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
@@ -51,15 +52,22 @@ class SparseModule(nn.Module):
     Attributes:
         network: the layers, with sparse ones in the places of masked ones.
         choices: of sparse or dense execution, if they were measured; one record a layer.
+        precision: ``fp32`` or ``bf16``, see :func:`sparsify_module`.
     """
 
     def __init__(
-        self, network: nn.Module, kernels: Library, threads: int, order: list[str]
+        self,
+        network: nn.Module,
+        kernels: Library,
+        threads: int,
+        order: list[str],
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.network = network
         self.training = network.training
         self.choices: list[Any] = []
+        self.precision = precision
         self._order = order
         self._threads = threads
         self._start(kernels)
@@ -92,7 +100,8 @@ class SparseModule(nn.Module):
         }
         names = [f"{n}.{p}" for n, layer in layers.items() for p, _ in layer.named_parameters()]
         program = Program(
-            found.steps, found.outputs, layers, self._kernels, self._threads, self._memory
+            *(found.steps, found.outputs, layers, self._kernels, self._threads, self._memory),
+            bf16=self.precision == "bf16",
         )
         return _Traced(program, found.rest, names)
 
@@ -160,6 +169,7 @@ def sparsify_module(
     *,
     threads: int | None = None,
     isa: str | None = None,
+    precision: str = "fp32",
 ) -> SparseModule:
     """A network that computes with the kept weights only.
 
@@ -175,6 +185,9 @@ def sparsify_module(
             faster (:attr:`SparseModule.choices`). Without it every layer is executed sparse.
         threads: to compute with; PyTorch's number by default.
         isa: instruction set; the machine's best by default.
+        precision: ``fp32``, or ``bf16``: the gradients of convolutions' non-zeros multiply bf16
+            where code is generated for them, and layers that are executed dense compute in it.
+            Sums, weights and updates stay float32.
 
     Returns:
         A module in the training mode of `module`.
@@ -182,12 +195,17 @@ def sparsify_module(
     Raises:
         SparsebenchError: no compiler, an operation that is not supported in front of a
             masked layer, weights outside of the mask that are not zero, or a network whose
-            hooks, parametrizations or shared weights would have no effect.
+            hooks, parametrizations or shared weights would have no effect; bf16 on a processor
+            without instructions for it.
     """
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     if dtype not in (torch.float32, torch.float64):
         raise SparsebenchError(f"The kernels compute in float32, not in {dtype}.", "Use .float().")
     kernels = library(str(dtype).removeprefix("torch."), isa)
+    if precision not in ("fp32", "bf16"):
+        raise SparsebenchError(f"There is no precision '{precision}'.", "Give fp32 or bf16.")
+    if precision == "bf16" and (why := no_pairs(kernels.isa, kernels.dtype)):
+        raise SparsebenchError(f"The kernels cannot train in bf16: {why}", "Take fp32.")
     network = admitted_copy(module)
     order = list(network.state_dict())
     trains = {n: p.requires_grad for n, p in network.named_parameters()}
@@ -195,7 +213,7 @@ def sparsify_module(
     mask = default_mask(network) if mask is None else mask
     replaced = replace_layers(network, mask, kernels, threads)
     _put_back(network, replaced)
-    sparse = SparseModule(network, kernels, threads, order)
+    sparse = SparseModule(network, kernels, threads, order, precision)
     for name, parameter in network.named_parameters():
         if name.removesuffix("values") + "weight" in trains and name not in trains:
             name = name.removesuffix("values") + "weight"

@@ -40,6 +40,7 @@ class Program:
         kernels: the compiled library.
         threads: to share the work.
         buffers: memory; of its own by default.
+        bf16: see :func:`~sparsebench.exporters.kernels.training.module.sparsify_module`.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Program:
         kernels: Library,
         threads: int,
         buffers: Buffers | None = None,
+        bf16: bool = False,
     ) -> None:
         self.steps = steps
         self.outputs = outputs
         self.layers = layers
         self.threads = threads
         self.kernels = kernels
+        self.bf16 = bf16
         self._dtype: torch.dtype = getattr(torch, kernels.dtype)
         self._buffers = Buffers(self._dtype) if buffers is None else buffers
         self._last = last_uses(steps, *outputs)
@@ -112,11 +115,11 @@ class Program:
         if isinstance(step, ConvStep):
             layer = self.layers[step.layer]
             assert isinstance(layer, SparseConv2d)
-            compiled = layer.compiled(inp.height, inp.width, kernels, threads)
+            compiled = layer.compiled(inp.height, inp.width, kernels, threads, self.bf16)
             out = compiled.output(inp)
             y = self._buffers.take(out.numel)
             if layer.execution == "dense":
-                dense_forward(kernels, threads, layer, x, inp, y, out)
+                dense_forward(kernels, threads, layer, x, inp, y, out, self.bf16)
             else:
                 compiled.forward(inp, x, layer.values.detach(), y, bias=layer.bias)
         elif isinstance(step, NormStep):
@@ -214,13 +217,13 @@ class Program:
             if layer.execution == "dense":
                 gx = self._buffers.take(inp.numel)
                 out = tape.shapes[step.out]
-                grad = dense_backward(kernels, threads, layer, x, inp, g, out, gx)
+                grad = dense_backward(kernels, threads, layer, x, inp, g, out, gx, self.bf16)
                 if wanted:
                     self._contribute(grads, step.inp, gx, inp)
                 else:
                     self._buffers.give(gx)
             else:
-                compiled = layer.compiled(inp.height, inp.width, kernels, threads)
+                compiled = layer.compiled(inp.height, inp.width, kernels, threads, self.bf16)
                 accumulate = step.inp in grads
                 if wanted and not accumulate:
                     grads[step.inp] = self._buffers.take(inp.numel)

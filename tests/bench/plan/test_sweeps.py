@@ -50,6 +50,8 @@ def test_an_engine_takes_the_precisions_that_it_has() -> None:
     assert found == native | {
         ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("torch", "bf16"),
     }  # fmt: skip
+    trains = expand(plan.with_changes(workloads=("full",), engines=("native",)))
+    assert {cell.precision for cell in trains} == set(NativeEngine.training_precisions)
     with pytest.raises(SparsebenchError, match="None of the plan's engines computes in int8"):
         check(PLAN.with_changes(engines=("torch",), precision=("fp32", "int8")))
 

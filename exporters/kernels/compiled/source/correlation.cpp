@@ -5,6 +5,9 @@
 // Chunks are rows of the output of one block of images, or whole planes of several. For each, a few
 // channels of the input are copied beside each other with the zeros around their planes; the units
 // of these channels add up to 28 gradients each, a vector of lanes for each gradient.
+//
+// With `pairs` two blocks of images become one of pairs of bf16, of the input and of the output's
+// gradient: what is copied is half as large, and one instruction adds twice as many products.
 struct Correlation {
     const GeneratedCode* functions;
     const Place* places;    // of a whole chunk; a smaller one has the first of them
@@ -15,11 +18,41 @@ struct Correlation {
     int64_t height, width, channel;  // of the input; distance of its channels, elements
     int64_t out_rows, out_columns, stride;
     int64_t top, left, window_rows, window_columns, units_count;
+    int64_t pairs, image_blocks, out_channels, out_channel;  // the last as `channel`
 };
 
 namespace {
 
 constexpr int64_t TOTALS = 28;
+
+// Vectors of one block of images, or of two as pairs of bf16, rounded to the nearest; `other` may be
+// null, for zeros.
+void copy_floats(const real* from, const real*, real* to, int64_t count) {
+    for (int64_t i = 0; i < count * VL; i += VL) store(to + i, load(from + i));
+}
+#if defined(__AVX512F__) && !defined(SPARSE_DOUBLE)
+__attribute__((target("avx512bf16"))) void copy_pairs(const real* from, const real* other, real* to,
+                                                      int64_t count) {
+    for (int64_t i = 0; i < count * VL; i += VL) {
+        const __m512 low = _mm512_load_ps(from + i);
+        const __m512 high = other ? _mm512_load_ps(other + i) : _mm512_setzero_ps();
+        _mm512_store_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+}
+#else
+constexpr auto copy_pairs = copy_floats;  // never called
+#endif
+
+// Places of a plane of `first`, one block of images or, with pairs, two.
+void copy_places(const Correlation& c, const real* first, int64_t image, int64_t plane, int64_t from,
+                 real* to, int64_t count) {
+    if (!c.pairs) {
+        copy_floats(first + (image * plane + from) * VL, nullptr, to, count);
+        return;
+    }
+    const real* low = first + (2 * image * plane + from) * VL;
+    copy_pairs(low, 2 * image + 1 < c.image_blocks ? low + plane * VL : nullptr, to, count);
+}
 
 // Channels [from, to) of what a chunk sees of the input, zeros where that is no pixel.
 void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, int64_t image,
@@ -27,19 +60,23 @@ void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, 
     const int64_t first = c.left < c.window_columns ? c.left : c.window_columns;
     const int64_t pixels = c.window_columns - first < c.width ? c.window_columns - first : c.width;
     const int64_t plane = c.window_rows * c.window_columns * VL;
+    const auto zeros = [](real* target, int64_t count) {
+        std::memset(target, 0, sizeof(real) * VL * size_t(count));
+    };
     for (int64_t channel = from; channel < to; ++channel) {
         real* to_plane = window + (channel - from) * c.chunk_images * plane;
-        const real* planes = x + channel * c.channel + image * c.height * c.width * VL;
         for (int64_t i = 0; i < images; ++i, to_plane += plane) {
             for (int64_t h = 0; h < c.window_rows; ++h) {
                 const int64_t y = row * c.stride - c.top + h;
-                const bool inside = y >= 0 && y < c.height;
-                const real* line = planes + (i * c.height + (inside ? y : 0)) * c.width * VL;
                 real* target = to_plane + h * c.window_columns * VL;
-                for (int64_t w = 0; w < c.window_columns; ++w) {
-                    const bool seen = inside && w >= first && w < first + pixels;
-                    store(target + w * VL, seen ? load(line + (w - first) * VL) : vec{});
+                if (y < 0 || y >= c.height) {
+                    zeros(target, c.window_columns);
+                    continue;
                 }
+                zeros(target, first);
+                copy_places(c, x + channel * c.channel, image + i, c.height * c.width, y * c.width,
+                            target + first * VL, pixels);
+                zeros(target + (first + pixels) * VL, c.window_columns - first - pixels);
             }
         }
     }
@@ -50,11 +87,14 @@ void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, 
 extern "C" {
 
 // sums: of all gradients, or, where one chunk is all (`once`), TOTALS for each thread; windows: one
-// for each thread. Each thread has blocks of channels of its own, so no two add to one gradient.
+// for each thread, with the pairs of the output's gradient of a chunk behind it. Each thread has
+// blocks of channels of its own, so no two add to one gradient.
 void sparse_correlate(const Correlation* call, const real* x, const real* y_grad, real* sums,
                       real* windows, int once, real* grads, int threads) {
     const Correlation& c = *call;
     const int64_t size = c.block_channels * c.chunk_images * c.window_rows * c.window_columns * VL;
+    const int64_t chunk = c.chunk_images * c.chunk_rows * c.out_columns * VL;
+    const int64_t gradients = c.pairs ? c.out_channels * chunk : 0;
     const auto add_lanes = [&](int64_t unit, const real* from) {
         for (int64_t k = c.ends[unit]; k < c.ends[unit + 1]; k += 4) {
             const int64_t count = c.ends[unit + 1] - k < 4 ? c.ends[unit + 1] - k : 4;
@@ -67,7 +107,7 @@ void sparse_correlate(const Correlation* call, const real* x, const real* y_grad
     };
     Pool::instance().run(threads, threads, [&](int64_t task) {
         const int64_t from = c.blocks * task / threads, to = c.blocks * (task + 1) / threads;
-        real* window = windows + task * size;
+        real* window = windows + task * (size + gradients);
         if (!once)
             std::memset(sums + c.ends[c.units[from]] * VL, 0,
                         sizeof(real) * VL * (c.ends[c.units[to]] - c.ends[c.units[from]]));
@@ -77,8 +117,16 @@ void sparse_correlate(const Correlation* call, const real* x, const real* y_grad
                     c.images - image < c.chunk_images ? c.images - image : c.chunk_images;
                 const int64_t rows = c.out_rows - row < c.chunk_rows ? c.out_rows - row : c.chunk_rows;
                 const Place* end = c.places + images * rows * c.out_columns;
-                const real* out =
-                    y_grad + (image * c.out_rows + row) * c.out_columns * VL;
+                const real* out = y_grad + (image * c.out_rows + row) * c.out_columns * VL;
+                if (c.pairs) {
+                    for (int64_t channel = 0; channel < c.out_channels; ++channel)
+                        for (int64_t i = 0; i < images; ++i)
+                            copy_places(c, y_grad + channel * c.out_channel, image + i,
+                                        c.out_rows * c.out_columns, row * c.out_columns,
+                                        window + size + channel * chunk + i * rows * c.out_columns * VL,
+                                        rows * c.out_columns);
+                    out = window + size;
+                }
                 for (int64_t block = from; block < to; ++block) {
                     if (c.units[block] == c.units[block + 1]) continue;
                     const int64_t first = block * c.block_channels;
@@ -87,7 +135,6 @@ void sparse_correlate(const Correlation* call, const real* x, const real* y_grad
                                 row, window);
                     for (int64_t unit = c.units[block]; unit < c.units[block + 1]; ++unit) {
                         real* own = sums + (once ? task * TOTALS : c.ends[unit]) * VL;
-                        if (once) std::memset(own, 0, sizeof(real) * VL * TOTALS);
                         c.functions[unit](window, const_cast<real*>(out), nullptr, own, c.places,
                                           end);
                         if (once) add_lanes(unit, own);

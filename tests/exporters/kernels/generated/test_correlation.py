@@ -19,11 +19,25 @@ from sparsebench.exporters.kernels.generated.correlation import (
     GeneratedCorrelation,
     best_cut,
 )
+from sparsebench.exporters.kernels.generated.memory import no_pairs
 from tests.exporters.kernels.generated.guarded import Guarded
 
 pytestmark = pytest.mark.skipif(
     find_compiler() is None or "avx512" not in supported_isas(), reason="no compiler or AVX-512"
 )
+
+
+PRECISIONS = [
+    False,
+    pytest.param(
+        True, marks=pytest.mark.skipif(bool(no_pairs("avx512", "float32")), reason="no bf16")
+    ),
+]
+
+
+def rounded(array: np.ndarray, bf16: bool) -> np.ndarray:
+    """What is multiplied."""
+    return torch.from_numpy(array).bfloat16().float().numpy() if bf16 else array
 
 
 def vectors(shape: Blocked, blocked: np.ndarray) -> np.ndarray:
@@ -47,10 +61,13 @@ def expected(pattern: Pattern, geometry: Geometry, x: np.ndarray, g: np.ndarray)
     return np.array(found)
 
 
+@pytest.mark.parametrize("bf16", PRECISIONS)
 @pytest.mark.parametrize("threads", [1, 2])
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_every_gradient_is_the_sum_in_float64(data: st.DataObject, threads: int) -> None:
+def test_every_gradient_is_the_sum_in_float64(
+    data: st.DataObject, threads: int, bf16: bool
+) -> None:
     draw = data.draw
     small = st.integers(1, 3)
     kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
@@ -73,18 +90,20 @@ def test_every_gradient_is_the_sum_in_float64(data: st.DataObject, threads: int)
     x, g = (rng.standard_normal(size).astype(np.float32) for size in sizes)
     at_end = draw(st.booleans())
     own, other = (torch.from_numpy(Guarded(a, at_end).array) for a in (x, g))
-    layer = GeneratedCorrelation(pattern, geometry, inp, out)
+    layer = GeneratedCorrelation(pattern, geometry, inp, out, bf16)
     found = layer.run(library("float32", "avx512"), own, other, threads).numpy()
+    x, g = rounded(x, bf16), rounded(g, bf16)
     near = expected(pattern, geometry, vectors(inp, x), vectors(out, g))
     assert found.shape == near.shape
     scale = np.sqrt(out.blocks * out.plane * 16)
     np.testing.assert_allclose(found, near, rtol=0, atol=2e-6 * scale)
 
 
+@pytest.mark.parametrize("bf16", PRECISIONS)
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("cut", [(1, 1, 1), (1, 3, 4), (1, 7, 2), (2, 7, 10), (3, 7, 3), (4, 7, 9)])
 def test_the_cut_changes_nothing_but_rounding(
-    monkeypatch: pytest.MonkeyPatch, cut: tuple[int, int, int], threads: int
+    monkeypatch: pytest.MonkeyPatch, cut: tuple[int, int, int], threads: int, bf16: bool
 ) -> None:
     geometry = Geometry(70, 9, (3, 3), (1, 1), (1, 1, 1, 1))
     inp, out = Blocked(55, 9, 7, 6, 16), Blocked(55, 70, 7, 6, 16)
@@ -95,21 +114,24 @@ def test_the_cut_changes_nothing_but_rounding(
     monkeypatch.setattr(
         correlation, "best_cut", lambda *_: Cut(images, rows, channels, (rows + 2, 8))
     )
-    layer = GeneratedCorrelation(pattern, geometry, inp, out)
+    layer = GeneratedCorrelation(pattern, geometry, inp, out, bf16)
     own, other = (torch.from_numpy(Guarded(a, True).array) for a in (x, g))
     found = layer.run(library("float32", "avx512"), own, other, threads).numpy()
+    x, g = rounded(x, bf16), rounded(g, bf16)
     near = expected(pattern, geometry, vectors(inp, x), vectors(out, g))
     np.testing.assert_allclose(found, near, rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("side", [1, 2, 7, 16, 56, 112])
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_a_cut_fits_the_tensors_and_mostly_the_cache(side: int, size: int) -> None:
+def test_a_cut_fits_the_tensors_and_mostly_the_cache(side: int, size: int, bf16: bool) -> None:
     geometry = Geometry(64, 64, (size, size), (1, 1), (size // 2,) * 4)
     inp = Blocked(64, 64, side, side, 16)
     for count in (0, 1, 400, 64 * 64 * size * size):
-        cut = best_cut(geometry, inp, inp, count)
-        assert 1 <= cut.images <= inp.blocks and 1 <= cut.channels <= 64
+        cut = best_cut(geometry, inp, inp, count, bf16)
+        most = -(-inp.blocks // 2) if bf16 else inp.blocks
+        assert 1 <= cut.images <= most and 1 <= cut.channels <= 64
         assert 1 <= cut.rows <= side and (cut.images == 1 or cut.rows == side)
         vectors_near = cut.images * cut.window[0] * cut.window[1] * cut.channels
         assert vectors_near <= max(correlation._NEAR, size * (side + size - 1))

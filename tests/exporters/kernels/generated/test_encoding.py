@@ -60,6 +60,7 @@ def test_far_vectors_and_registers_take_ten_bytes(tmp_path: Path) -> None:
         cases = (
             ("vfmadd231ps zmm{r}, zmm{o}, {m}", x86.fma_far(registers, others, base, places)),
             ("vmovups zmm{r}, {m}", x86.load_far(registers, base, places)),
+            ("vdpbf16ps zmm{r}, zmm{o}, {m}", x86.pairs_far(registers, others, base, places)),
         )
         for template, found in cases:
             lines = [
@@ -68,12 +69,13 @@ def test_far_vectors_and_registers_take_ten_bytes(tmp_path: Path) -> None:
             ]
             assert found.tobytes() == assembled("\n".join(lines), tmp_path), template
     thirds = (registers * 11 + 3) % 32
-    lines = [
-        f"vfmadd231ps zmm{r}, zmm{o}, zmm{t}; .byte 0x0f, 0x1f, 0x40, 0x00"
-        for r, o, t in zip(registers, others, thirds, strict=True)
-    ]
-    near = x86.fma_near(registers, others, thirds)
-    assert near.tobytes() == assembled("\n".join(lines), tmp_path)
+    for name, near in (("vfmadd231ps", x86.fma_near), ("vdpbf16ps", x86.pairs_near)):
+        lines = [
+            f"{name} zmm{r}, zmm{o}, zmm{t}; .byte 0x0f, 0x1f, 0x40, 0x00"
+            for r, o, t in zip(registers, others, thirds, strict=True)
+        ]
+        found = near(registers, others, thirds)
+        assert found.tobytes() == assembled("\n".join(lines), tmp_path)
 
 
 def test_vectors_in_registers(tmp_path: Path) -> None:
