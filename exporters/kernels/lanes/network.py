@@ -25,7 +25,7 @@ from sparsebench.exporters.kernels.lanes.calls import (
 )
 from sparsebench.exporters.kernels.lanes.library import LaneLibrary
 from sparsebench.exporters.kernels.lanes.pattern import PatternCall
-from sparsebench.exporters.kernels.lanes.programs import recognise_gelu
+from sparsebench.exporters.kernels.lanes.programs import recognise_gelu, recognise_silu
 from sparsebench.exporters.kernels.lanes.reader import LaneGraph
 from sparsebench.exporters.kernels.lanes.steps import (
     Instruction,
@@ -139,6 +139,7 @@ class LaneNetwork:
         for step in steps:
             if isinstance(step, RowStep):
                 recognise_gelu(step, _readers(steps, self._graph.output))
+                recognise_silu(step, _readers(steps, self._graph.output))
         readers = _readers(steps, self._graph.output)
         begins, total = _laid_out(steps, sizes, self._graph.output, readers, self._vector)
         self._memory = Buffers(torch.uint8).take(total)

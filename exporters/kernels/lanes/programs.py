@@ -113,5 +113,17 @@ def recognise_gelu(step: RowStep, readers: Counter[int]) -> None:
                 step.instructions.remove(gone)
 
 
+def recognise_silu(step: RowStep, readers: Counter[int]) -> None:
+    """``x * sigmoid(x)`` as one instruction; arguments as of :func:`recognise_gelu`."""
+    for product in [i for i in step.instructions if i.op == "mul"]:
+        for gate, x in (product.arguments, product.arguments[::-1]):
+            if not isinstance(gate, Instruction) or gate.op != "sigmoid":
+                continue
+            if _same(gate.arguments[0], x) and readers[gate.out.buffer] == 1:
+                step.instructions.remove(gate)
+                product.op, product.arguments = "silu", [x]
+                break
+
+
 def _same(one: object, other: object) -> bool:
     return one is other or (isinstance(one, View) and isinstance(other, View) and one == other)

@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 
 OPS = (
     *("copy", "add", "sub", "mul", "div", "max", "min", "pow", "sqrt", "exp", "erf", "tanh"),
-    *("sigmoid", "hard_sigmoid", "leaky", "abs", "log", "gelu", "sum", "mean", "most"),
+    *("sigmoid", "hard_sigmoid", "leaky", "abs", "log", "gelu", "silu", "sum", "mean", "most"),
 )
 """``Op`` of lanes.cpp, in its order; the last three reduce a row to one number."""
 REDUCES = ("sum", "mean", "most")

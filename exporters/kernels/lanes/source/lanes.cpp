@@ -23,7 +23,7 @@ struct Operand {
 
 enum Op : int32_t {
     COPY, ADD, SUB, MUL, DIV, MAX, MIN, POW, SQRT, EXP, ERF, TANH, SIGMOID, HARD_SIGMOID, LEAKY,
-    ABS, LOG, GELU, SUM, AVERAGE, MOST
+    ABS, LOG, GELU, SILU, SUM, AVERAGE, MOST
 };
 
 struct Instruction {
@@ -39,16 +39,14 @@ struct Rows {
     const Instruction* instructions;
 };
 
-// e^v: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' expf).
+// e^v: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' expf). Adding 1.5 * 2^23 rounds to a whole
+// number, which then is the sum's last bits. A NaN goes through all of it.
 static INLINE vec exponential(vec v) {
     const vec high = splat(88.3762626647949f), low = splat(-87.3365478515625f);
-    const vec given = v;
     v = v > high ? high : v;
     v = v < low ? low : v;
-    const vec scaled = v * splat(1.44269504088896341f);
-    const ints n = __builtin_convertvector(scaled + (scaled < vec{} ? splat(-0.5f) : splat(0.5f)),
-                                           ints);
-    const vec whole = __builtin_convertvector(n, vec);
+    const vec magic = splat(12582912.0f), shifted = v * splat(1.44269504088896341f) + magic;
+    const vec whole = shifted - magic;
     const vec r = v - whole * splat(0.693359375f) + whole * splat(2.12194440e-4f);
     vec p = splat(1.9875691500e-4f);
     p = p * r + splat(1.3981999507e-3f);
@@ -57,9 +55,7 @@ static INLINE vec exponential(vec v) {
     p = p * r + splat(1.6666665459e-1f);
     p = p * r + splat(5.0000001201e-1f);
     p = p * r * r + r + splat(1.0f);
-    const vec power = (vec)((n + 127) << 23);
-    const vec found = p * power;
-    return given != given ? given : found;
+    return p * (vec)(((ints)shifted << 23) + (127 << 23));
 }
 
 // Abramowitz and Stegun 7.1.26: at most 1.5e-7 off.
@@ -133,6 +129,9 @@ static void compute(const Instruction& in, int64_t n, const vec* a, int64_t sa, 
             return each(n, a, sa, b, sb, out, [](vec x, vec) {
                 return splat(0.5f) * x * (splat(1) + error_function(x * splat(0.70710678118654752f)));
             });
+        case SILU:
+            return each(n, a, sa, b, sb, out,
+                        [](vec x, vec) { return x / (splat(1) + exponential(-x)); });
         default: break;
     }
     vec total = in.op == MOST ? a[0] : vec{};
@@ -274,17 +273,25 @@ extern "C" {
 
 int lanes_width() { return VL; }
 
-// Images [images, count] (rows of numbers) to lanes and back; a missing image is zeros.
+// Images [images, count] (rows of numbers) to lanes and back; a missing image is zeros. A line of an
+// image is read whole: planes often lie whole pages apart, where their lines displace each other.
 void lanes_gather(const real* images, int64_t have, int64_t channels, int64_t plane, vec* out,
                   int threads) {
-    const int64_t tasks = pieces_of(plane, threads);
+    constexpr int64_t LINE = 16;
+    const int64_t lines = (plane + LINE - 1) / LINE, tasks = pieces_of(lines, threads);
     Pool::instance().run(tasks, threads, [&](int64_t task) {
-        for (int64_t i = plane * task / tasks; i < plane * (task + 1) / tasks; ++i)
+        for (int64_t line = lines * task / tasks; line < lines * (task + 1) / tasks; ++line) {
+            const int64_t i = line * LINE, n = i + LINE > plane ? plane - i : LINE;
             for (int64_t c = 0; c < channels; ++c) {
-                vec v = {};
-                for (int64_t l = 0; l < have; ++l) v[l] = images[(l * channels + c) * plane + i];
-                out[i * channels + c] = v;
+                vec* const to = out + i * channels + c;
+                if (have < VL)
+                    for (int64_t k = 0; k < n; ++k) to[k * channels] = vec{};
+                for (int64_t l = 0; l < have; ++l) {
+                    const real* const from = images + (l * channels + c) * plane + i;
+                    for (int64_t k = 0; k < n; ++k) to[k * channels][l] = from[k];
+                }
             }
+        }
     });
 }
 

@@ -177,6 +177,27 @@ def test_gelu_and_layer_norm_are_programs_of_rows(tmp_path: Path) -> None:
     assert any(program[-4:] == ["sub", "exp", "sum", "div"] for program in programs)  # softmax
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_silu_is_one_instruction_and_right_far_from_zero(isa: str, tmp_path: Path) -> None:
+    """On planes that are no whole number of lines, and fewer images than lanes."""
+    write_onnx(nn.Sequential(nn.SiLU(), nn.Flatten()), tmp_path / "model.onnx", 5)
+    graph = read_lanes(str(tmp_path / "model.onnx"), (3, 5, 5))
+    compiled = LaneNetwork(graph, 3, (3, 5, 5), lane_library(isa), 1)
+    programs = [
+        [i.op for i in step.instructions] for step in graph.steps if isinstance(step, RowStep)
+    ]
+    assert ["silu"] in programs
+    images = np.linspace(-60, 120, 3 * 75, dtype=np.float32).reshape(3, 3, 5, 5)
+    exact = images.astype(float) / (1 + np.exp(-images.astype(float)))
+    found = compiled.run(images)
+    np.testing.assert_allclose(found, exact.reshape(3, -1), rtol=5e-7)
+    images[1, 2, 4, 4] = np.nan
+    images[0, 0, 0] = [-1e4, -90, 1e4, -0.0, np.inf]
+    found = compiled.run(images)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [75 + 74]
+    np.testing.assert_allclose(found[0, :5], [0, 0, 1e4, 0, np.inf], atol=1e-33)
+
+
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     model = one_node("Atanh", [])
     onnx.save(model, tmp_path / "model.onnx")
