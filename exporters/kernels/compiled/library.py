@@ -91,7 +91,7 @@ class CBackward(Structure):
 
 
 class CShape(Structure):
-    """``Shape`` of elementwise.cpp."""
+    """``Shape`` of elementwise.h."""
 
     _fields_ = (
         ("channels", c_int64),
@@ -103,7 +103,7 @@ class CShape(Structure):
 
 
 class CNorm(Structure):
-    """``Norm`` of elementwise.cpp."""
+    """``Norm`` of elementwise.h."""
 
     _fields_ = (
         ("shape", CShape),
@@ -124,7 +124,7 @@ class CNorm(Structure):
 
 
 class CNormBackward(Structure):
-    """``NormBackward`` of elementwise.cpp."""
+    """``NormBackward`` of elementwise.h."""
 
     _fields_ = (
         ("shape", CShape),
@@ -144,7 +144,7 @@ class CNormBackward(Structure):
 
 
 class CWindow(Structure):
-    """``Window`` of elementwise.cpp."""
+    """``Window`` of elementwise.h."""
 
     _fields_ = (
         ("input", CShape),
@@ -255,6 +255,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_channel_sums": (_S, _P, _P, _I),
     "sparse_max_pool": (POINTER(CWindow), _P, _P, _I),
     "sparse_max_pool_backward": (POINTER(CWindow), _P, _P, _P, _P, _I),
+    "sparse_norm_pool": (POINTER(CNorm), POINTER(CWindow), _P, _I),
+    "sparse_norm_pool_backward": (POINTER(CNormBackward), POINTER(CWindow), _P, _I),
     "sparse_mean_pool": (_S, _P, _P, _I),
     "sparse_mean_pool_backward": (_S, _P, _P, _I),
     "sparse_pixel_phases": (_LINE, _LINE, _P, _I, _I, _I, _P, _P, _I),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from sparsebench.exporters.kernels.compiled.library import NONE
 
 PICTURES = 0
+_LARGEST = 11  # side of a window whose pixels a byte counts
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class ConvStep:
 
 @dataclass(frozen=True)
 class NormStep:
-    """``act(batch_norm(inp) + residual)``."""
+    """``act(batch_norm(inp) + residual)``, or the maxima over windows of it."""
 
     inp: int
     out: int
     layer: str
     act: int = NONE
     residual: int | None = None
+    pool: MaxPoolStep | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,27 @@ def fuse(steps: list[Step], *outputs: int) -> list[Step]:
             del fused[i]
             done = False
             break
+    return fused
+
+
+def fuse_pools(steps: list[Step], *outputs: int) -> list[Step]:
+    """Max-poolings moved into the batch norm in front of them, as :func:`fuse`; not where it adds.
+
+    Args:
+        steps: in an order of execution, fused otherwise.
+        outputs: the values that the network returns.
+    """
+    uses = _uses(steps, outputs)
+    pools = {s.inp: s for s in steps if isinstance(s, MaxPoolStep) and s.kernel <= _LARGEST}
+    fused: list[Step] = []
+    gone = set()
+    for step in steps:
+        pool = pools.get(step.out) if uses.get(step.out) == 1 else None
+        if isinstance(step, NormStep) and step.residual is None and pool:
+            fused.append(replace(step, out=pool.out, pool=pool))
+            gone.add(pool.out)
+        elif step.out not in gone:
+            fused.append(step)
     return fused
 
 

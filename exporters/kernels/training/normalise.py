@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparsebench.exporters.kernels.compiled.buffers import pointer
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import CNorm, CNormBackward, Library
+from sparsebench.exporters.kernels.training.pooling import Pooled
 
 
 def norm_forward(
@@ -22,8 +23,11 @@ def norm_forward(
     residual: Tensor | None,
     y: Tensor,
     training: bool,
+    pooled: Pooled | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``y = act(norm(x) + residual)``; running statistics are updated in training.
+    """``y = act(norm(x) + residual)``, or its maxima over windows.
+
+    Running statistics are updated in training.
 
     Args:
         kernels: the compiled library.
@@ -35,6 +39,7 @@ def norm_forward(
         residual: blocked, or None.
         y: blocked; written.
         training: use the batch's statistics.
+        pooled: the windows; y is of their shape, and which pixels they take is kept.
 
     Returns:
         The mean and 1 / deviation that were used, ``[C]`` each.
@@ -75,7 +80,10 @@ def norm_forward(
         training=int(batch),
         act=act,
     )
-    kernels.norm(ctypes.byref(call), threads)
+    if pooled is None:
+        kernels.norm(ctypes.byref(call), threads)
+    else:
+        kernels.norm_pool(ctypes.byref(call), pooled.reference, pointer(pooled.which), threads)
     return mean, inverse
 
 
@@ -93,6 +101,7 @@ def norm_backward(
     *,
     keep: bool,
     training: bool,
+    pooled: Pooled | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The gradient to the input from that to the output of :func:`norm_forward`.
 
@@ -109,6 +118,7 @@ def norm_backward(
         gx: gradient to the input; written; may be g.
         keep: g must hold the residual's gradient afterwards.
         training: as in the forward pass.
+        pooled: as in the forward pass; g and y are of its shape, gx is not g.
 
     Returns:
         The gradients to weight and bias, ``[C]`` each.
@@ -130,5 +140,9 @@ def norm_backward(
         act=act,
         keep=int(keep),
     )
-    kernels.norm_backward(ctypes.byref(call), threads)
+    if pooled is None:
+        kernels.norm_backward(ctypes.byref(call), threads)
+    else:
+        which = pointer(pooled.which)
+        kernels.norm_pool_backward(ctypes.byref(call), pooled.reference, which, threads)
     return weight_grad, bias_grad

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from sparsebench.exporters.kernels.training.fitting import check_step
 from sparsebench.exporters.kernels.training.functional import from_blocked
 from sparsebench.exporters.kernels.training.layers import SparseConv2d
 from sparsebench.exporters.kernels.training.normalise import norm_backward, norm_forward
-from sparsebench.exporters.kernels.training.pooling import pool_window
+from sparsebench.exporters.kernels.training.pooling import pooled_shape
 from sparsebench.exporters.kernels.training.tape import Tape
 
 
@@ -88,6 +88,8 @@ class Program:
                 for value in (step.inp, step.residual):
                     if value is not None and self._last[value] == i and value in tape.tensors:
                         self._buffers.give(tape.tensors.pop(value))
+                if step.out in tape.which:
+                    self._buffers.give(tape.which.pop(step.out))
         return tuple(self._handed_over(value, tape, keep) for value in self.outputs), tape
 
     def _handed_over(self, value: int, tape: Tape, keep: bool) -> Tensor:
@@ -123,13 +125,17 @@ class Program:
             else:
                 compiled.forward(inp, x, layer.values.detach(), y, bias=layer.bias)
         elif isinstance(step, NormStep):
-            out = inp
+            pooled = None if step.pool is None else pooled_shape(step.pool, inp)
+            out = inp if pooled is None else pooled.out
             y = self._buffers.take(out.numel)
+            if pooled is not None:
+                tape.which[step.out] = self._buffers.take(-(-out.numel // out.item_bytes))
+                pooled = replace(pooled, which=tape.which[step.out])
             norm = self._norm(step)
             if norm.training:
                 tape.trained.add(step.out)
             tape.statistics[step.out] = norm_forward(
-                kernels, threads, norm, step.act, x, inp, residual, y, norm.training
+                kernels, threads, norm, step.act, x, inp, residual, y, norm.training, pooled
             )
         elif isinstance(step, ActStep):
             out = inp
@@ -138,13 +144,10 @@ class Program:
                 inp.reference, x.data_ptr(), pointer(residual), y.data_ptr(), step.act, threads
             )
         elif isinstance(step, MaxPoolStep):
-            window = pool_window(step, inp)
-            out = Blocked(
-                inp.pictures, inp.channels, window.out_h, window.out_w, inp.lanes, inp.item_bytes
-            )
-            window.output = out.c
+            pool = pooled_shape(step, inp)
+            out = pool.out
             y = self._buffers.take(out.numel)
-            kernels.max_pool(ctypes.byref(window), x.data_ptr(), y.data_ptr(), threads)
+            kernels.max_pool(pool.reference, x.data_ptr(), y.data_ptr(), threads)
         else:
             out = inp
             y = torch.empty(inp.pictures, inp.channels, dtype=self._dtype)
@@ -234,7 +237,10 @@ class Program:
             self._buffers.give(g)
         elif isinstance(step, NormStep):
             keep = step.residual is not None
-            gx = self._buffers.take(inp.numel) if keep else g
+            pooled = None
+            if step.pool is not None:
+                pooled = replace(pooled_shape(step.pool, inp), which=tape.which[step.out])
+            gx = self._buffers.take(inp.numel) if keep or pooled else g
             norm, training = self._norm(step), step.out in tape.trained
             used, y = tape.statistics[step.out], tape.tensors[step.out]
             weight_grad, bias_grad = norm_backward(
@@ -250,7 +256,11 @@ class Program:
                 gx,
                 keep=keep,
                 training=training,
+                pooled=pooled,
             )
+            if pooled is not None:
+                self._buffers.give(g)
+                self._buffers.give(tape.which.pop(step.out))
             if norm.weight is not None:
                 _add(found, f"{step.layer}.weight", weight_grad)
                 _add(found, f"{step.layer}.bias", bias_grad)
@@ -272,11 +282,9 @@ class Program:
                 self._contribute(grads, step.residual, copied, inp)
             self._contribute(grads, step.inp, g, inp)
         elif isinstance(step, MaxPoolStep):
-            window = pool_window(step, inp)
-            window.output = tape.shapes[step.out].c
             gx = self._buffers.take(inp.numel)
             kernels.max_pool_backward(
-                ctypes.byref(window),
+                pooled_shape(step, inp).reference,
                 x.data_ptr(),
                 tape.tensors[step.out].data_ptr(),
                 g.data_ptr(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from sparsebench.exporters.kernels.compiled.steps import PICTURES, Step, fuse
+from sparsebench.exporters.kernels.compiled.steps import PICTURES, Step, fuse, fuse_pools
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
 from sparsebench.exporters.kernels.training.reading import Reader
 from sparsebench.models.errors import SparsebenchError
@@ -61,7 +61,7 @@ def trace(module: nn.Module) -> Traced:
     stop = next(i for i, node in enumerate(nodes) if not reader.take(node))
     rest = [node for node in nodes[:stop] if node in reader.facts] + nodes[stop:]
     outputs = _handed_over(reader, rest)
-    steps = fuse(reader.steps, *outputs) if reader.steps else []
+    steps = fuse_pools(fuse(reader.steps, *outputs), *outputs) if reader.steps else []
     end = nodes[stop]
     words = "the end of the network" if end.op == "output" else _called(module, end)
     return Traced(steps, outputs, _rest(module, reader, outputs, rest), words)

@@ -1,93 +1,7 @@
 // Layout conversion, batch norm, activations, residuals, pooling: all that lies between the
 // convolutions, one channel at a time, while the channel's planes are in the cache.
-#include "plan.h"
+#include "elementwise.h"
 #include "pool.h"
-
-struct Shape {
-    int64_t channels, blocks, plane;  // plane: H * W
-    int64_t channel_stride;           // elements
-    int64_t pictures;                 // N; the last block's other lanes hold no picture
-};
-
-namespace {
-
-vec last_mask(const Shape& s) {
-    vec mask = splat(1);
-    const int64_t used = s.pictures - (s.blocks - 1) * VL;
-    for (int i = 0; i < VL; ++i) mask[i] = i < used ? real(1) : real(0);
-    return mask;
-}
-
-// Calls f(offset, masked) for each vector of a channel; sums are flushed to double every
-// CHUNK vectors, so that the rounding stays that of short sums.
-constexpr int64_t CHUNK = 64;
-
-struct Sum {
-    double lanes[VL] = {};
-    void add(vec v) {
-        for (int i = 0; i < VL; ++i) lanes[i] += double(v[i]);
-    }
-    double total() const {
-        double found = 0;
-        for (int i = 0; i < VL; ++i) found += lanes[i];
-        return found;
-    }
-};
-
-// The sum of f(i, k) over [from, to). Four sums side by side: one alone would wait for itself; k is
-// the one that i is added to.
-template <class F>
-INLINE vec summed(int64_t from, int64_t to, F f) {
-    vec parts[4] = {};
-    int64_t i = from;
-    for (; i + 4 <= to; i += 4)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) parts[k] += f(i + k, k);
-    for (; i < to; ++i) parts[0] += f(i, 0);
-    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
-}
-
-template <class F>
-INLINE void chunks(const Shape& s, F f) {
-    const int64_t all = s.blocks * s.plane;
-    const int64_t whole = s.pictures == s.blocks * VL ? all : all - s.plane;
-    for (int64_t i = 0; i < whole; i += CHUNK)
-        f(i, i + CHUNK < whole ? i + CHUNK : whole, std::false_type{});
-    for (int64_t i = whole; i < all; i += CHUNK)
-        f(i, i + CHUNK < all ? i + CHUNK : all, std::true_type{});
-}
-
-}  // namespace
-
-struct Norm {
-    Shape shape;
-    const real* input;
-    const real* residual;  // or null
-    real* output;
-    const real* weight;
-    const real* bias;
-    real* mean;       // [channels], written in training, read otherwise
-    real* inverse;    // 1 / sqrt(var + eps), as `mean`
-    real* running_mean;  // or null: not tracked
-    real* running_var;
-    double eps, momentum;
-    int32_t training, act;
-};
-
-struct NormBackward {
-    Shape shape;
-    real* output_grad;  // becomes the gradient behind the activation (that of the residual)
-    const real* output;
-    const real* input;
-    real* input_grad;  // may be `output_grad`
-    const real* weight;
-    const real* mean;
-    const real* inverse;
-    real* weight_grad;
-    real* bias_grad;
-    int32_t training, act;
-    int32_t keep;  // 1: `output_grad` must hold the residual's gradient afterwards
-};
 
 extern "C" {
 
@@ -133,36 +47,7 @@ void sparse_norm(const Norm* call, int threads) {
     const vec mask = last_mask(s);
     Pool::instance().run(s.channels, threads, [&](int64_t c) {
         const real* in = n.input + c * s.channel_stride;
-        if (n.training) {
-            const double count = double(s.pictures) * double(s.plane);
-            Sum sum, squares;
-            chunks(s, [&](int64_t from, int64_t to, auto masked) {
-                const vec part = summed(from, to, [&](int64_t i, int) { return load(in + i * VL); });
-                sum.add(masked ? part * mask : part);
-            });
-            const double mean = sum.total() / count;
-            const vec centre = splat(real(mean));
-            chunks(s, [&](int64_t from, int64_t to, auto masked) {
-                const vec part = summed(from, to, [&](int64_t i, int) {
-                    const vec d = load(in + i * VL) - centre;
-                    return d * d;
-                });
-                squares.add(masked ? part * mask : part);
-            });
-            const double var = squares.total() / count;
-            n.mean[c] = real(mean);
-            n.inverse[c] = real(1 / __builtin_sqrt(var + n.eps));
-            if (n.running_mean) {
-                const double unbiased = var * count / (count - 1);
-                n.running_mean[c] =
-                    real((1 - n.momentum) * double(n.running_mean[c]) + n.momentum * mean);
-                n.running_var[c] =
-                    real((1 - n.momentum) * double(n.running_var[c]) + n.momentum * unbiased);
-            }
-        }
-        const real scale = n.inverse[c] * (n.weight ? n.weight[c] : real(1));
-        const vec a = splat(scale);
-        const vec shift = splat((n.bias ? n.bias[c] : real(0)) - n.mean[c] * scale);
+        const auto [a, shift] = scale_of(n, c, in, mask);
         real* out = n.output + c * s.channel_stride;
         const real* residual = n.residual ? n.residual + c * s.channel_stride : nullptr;
         chunks(s, [&](int64_t from, int64_t to, auto masked) {
@@ -199,19 +84,12 @@ void sparse_norm_backward(const NormBackward* call, int threads) {
             }));
             product.add((second[0] + second[1]) + (second[2] + second[3]));
         });
-        const double inverse = double(n.inverse[c]);
-        const double count = double(s.pictures) * double(s.plane);
-        n.weight_grad[c] = real(product.total() * inverse);
-        n.bias_grad[c] = real(sum.total());
-        const real scale = real(inverse * (n.weight ? double(n.weight[c]) : 1.0));
-        const vec a = splat(scale);
-        const vec slope = splat(n.training ? real(product.total() / count * inverse * inverse) : 0);
-        const vec level = splat(n.training ? real(sum.total() / count) : 0);
+        const Slope slope = slope_of(n, c, sum.total(), product.total());
         const int act = n.keep ? int(ACT_NONE) : n.act;
         chunks(s, [&](int64_t from, int64_t to, auto masked) {
             for (int64_t i = from * VL; i < to * VL; i += VL) {
                 vec v = act == ACT_NONE ? load(g + i) : activate_backward(load(g + i), load(z + i), act);
-                v = (v - level - (load(y + i) - mean) * slope) * a;
+                v = slope.of(v, load(y + i) - mean);
                 // Lanes without a picture must not reach the sums over pictures later on.
                 store(gy + i, masked ? v * mask : v);
             }
@@ -256,11 +134,6 @@ void sparse_channel_sums(const Shape* shape, const real* in, real* sums, int thr
         sums[c] = real(sum.total());
     });
 }
-
-struct Window {
-    Shape in, out;
-    int32_t in_h, in_w, out_h, out_w, kernel, stride, padding, unused;
-};
 
 void sparse_max_pool(const Window* window, const real* in, real* out, int threads) {
     const Window& w = *window;

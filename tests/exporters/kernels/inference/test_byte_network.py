@@ -117,7 +117,7 @@ def test_features_are_those_of_onnx_runtime_on_the_same_file(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     size = data.draw(st.sampled_from([(8, 8), (32, 32), (64, 32), (20, 40), (9, 23), (56, 56)]))
-    batch = data.draw(st.sampled_from([1, 3, 16, 17, 33]))
+    batch = data.draw(st.sampled_from([1, 3, 16, 17, 32, 33]))
     threads = data.draw(st.sampled_from([1, 2]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     density = data.draw(st.sampled_from([0.1, 0.5, 1.0]))
@@ -135,6 +135,26 @@ def test_features_are_those_of_onnx_runtime_on_the_same_file(
         # A byte is rounded the other way here and there, and later layers add some of these.
         assert np.abs(found - expected).max() <= 0.02 * max(np.abs(expected).max(), 1e-3)
     assert np.median(np.abs(found - expected)) <= 0.004 * np.abs(expected).max()
+
+
+def test_each_thread_takes_a_part_of_a_batch_that_fills_its_registers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    model = residual_network(Maker(rng, 0.5), 4)
+    images = rng.standard_normal((64, 3, 8, 8)).astype(np.float32)
+    onnx.save(in_int8(model, images), tmp_path / "m.onnx")
+    network = read_bytes(str(tmp_path / "m.onnx"), (3, 8, 8))
+    features, work = [], []
+    for threads, parts in ((1, [64]), (2, [32, 32]), (3, [64]), (4, [16] * 4)):
+        made = SplitNetwork(network, 64, (3, 8, 8), library("float32", "avx512"), threads)
+        assert [count for count, _ in made.parts] == parts
+        features.append(made.run(images))
+        work.append(made.multiply_adds)
+        told: set[str] = set()
+        again = made.run(images, lambda name, *_: told.add(name))  # noqa: B023
+        assert np.array_equal(again, features[-1]) and told >= set(made.layers)
+    for found in features:
+        assert np.array_equal(found, features[0])
+    assert work.count(work[0]) == len(work)
 
 
 @pytest.mark.parametrize(

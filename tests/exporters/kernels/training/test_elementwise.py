@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6, li
 from sparsebench.exporters.kernels.compiled.steps import MaxPoolStep
 from sparsebench.exporters.kernels.training.functional import from_blocked, to_blocked
 from sparsebench.exporters.kernels.training.module import sparsify_module
-from sparsebench.exporters.kernels.training.pooling import pool_window
+from sparsebench.exporters.kernels.training.pooling import pooled_shape
 
 pytestmark = [
     pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler"),
@@ -73,15 +72,61 @@ def test_maxima_and_their_gradients(isa: str, batch: int, window: tuple[int, int
 
     x, shape = to_blocked(images, kernels, 2)
     g, out = to_blocked(upstream, kernels, 2)
-    call = pool_window(MaxPoolStep(0, 1, *window), shape)
-    assert (call.out_h, call.out_w) == tuple(expected.shape[2:])
-    call.output = out.c
+    pooled = pooled_shape(MaxPoolStep(0, 1, *window), shape)
+    assert pooled.out == out
     y, gx = torch.empty_like(g), torch.empty_like(x)
-    kernels.max_pool(ctypes.byref(call), x.data_ptr(), y.data_ptr(), 2)
+    kernels.max_pool(pooled.reference, x.data_ptr(), y.data_ptr(), 2)
     close(from_blocked(y, out, kernels, 2), expected)
     places = [t.data_ptr() for t in (x, y, g, gx)]
-    kernels.max_pool_backward(ctypes.byref(call), *places, 2)
+    kernels.max_pool_backward(pooled.reference, *places, 2)
     close(from_blocked(gx, shape, kernels, 2), wanted.grad)
+
+
+class Pooling(nn.Module):
+    """Batch norm, ReLU6 and max-pooling behind images as they are."""
+
+    def __init__(self, window: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.pool = nn.MaxPool2d(*window)
+        self.conv = nn.Conv2d(3, 3, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(self.pool(functional.relu6(self.norm(images))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("window", [(3, 2, 1), (2, 2, 0), (3, 1, 1), (1, 2, 0), (5, 3, 2)])
+@pytest.mark.parametrize("training", [True, False])
+def test_maxima_of_batch_norm_are_one_step(
+    isa: str, window: tuple[int, int, int], training: bool
+) -> None:
+    torch.manual_seed(0)
+    dense = Pooling(window).train(training)
+    nn.init.constant_(dense.norm.weight, 4.0)
+    dense.norm.weight.data[1] = -4.0
+    nn.init.constant_(dense.conv.weight, 0.5)
+    sparse = sparsify_module(copy.deepcopy(dense), isa=isa, threads=2)
+    assert [type(step).__name__ for step in sparse.program.steps] == ["NormStep", "ConvStep"]
+    for batch in BATCHES:
+        images = random(batch, 3, 9, 7).round() / 4  # equal values: the first has the gradient
+        exact = copy.deepcopy(dense).double()
+        mine, theirs = images.clone().requires_grad_(), images.double().requires_grad_()
+        found, expected = sparse(mine), exact(theirs)
+        upstream = random(*expected.shape, seed=1)
+        sparse.zero_grad()
+        torch.autograd.backward(found, upstream)
+        torch.autograd.backward(expected, upstream.double())
+        assert mine.grad is not None and theirs.grad is not None
+        close(found.detach(), expected.detach())
+        close(mine.grad, theirs.grad, 1e-5)
+        for kind in ("weight", "bias"):
+            grads = [n.get_parameter(f"norm.{kind}").grad for n in (sparse.network, exact)]
+            assert grads[0] is not None and grads[1] is not None
+            close(grads[0], grads[1], 1e-5)
+        with torch.no_grad():
+            close(sparse.eval()(images), exact.eval()(images.double()), 1e-5)
+        sparse.train(training)
+        sparse.network.get_submodule("norm").load_state_dict(dense.norm.state_dict())
 
 
 @pytest.mark.parametrize("batch", BATCHES)
