@@ -8,7 +8,7 @@ mirrored, and the boxes follow (:mod:`sparsebench.bench.images.letterbox`).
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -41,6 +41,7 @@ from sparsebench.bench.images import (
 from sparsebench.bench.records import DETECTION
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.detection.boxes import Boxes
+from sparsebench.bench.training.box_head import BoxHead
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.feed import on_device
 from sparsebench.bench.training.network import Network, trainable
@@ -54,6 +55,7 @@ from sparsebench.models.zoo.load import load_backbone
 
 if TYPE_CHECKING:
     from sparsebench.bench.tasks.detection.task import DetectionTask
+    from sparsebench.bench.training.recipe import TrainRecipe
     from sparsebench.bench.training.source import TrainingData
 
 VISIBLE = 0.3
@@ -133,6 +135,23 @@ class BoxObjective:
         dense, body = loaded.card.family == "dense", body_of(loaded.card.arch)
         return trainable(module, mask, new, dense=dense, device=device, body=body)
 
+    def online_head(
+        self, features: int, facts: Mapping[str, Any], recipe: TrainRecipe, seed: int
+    ) -> BoxHead:
+        """As :meth:`Objective.online_head`; from here on grids and anchors are those of its head.
+
+        Raises:
+            SparsebenchError: the engine runs a file that finds boxes itself.
+        """
+        if "channels" not in facts:
+            raise SparsebenchError(
+                "A file that finds boxes itself is scored as it is; no head is trained on it.",
+                "Take --workload linear-cached.",
+            )
+        head = BoxHead(self, facts, recipe, seed)
+        self._take(head.module, new=True)
+        return head
+
     def _take(self, head: Any, *, new: bool) -> None:
         """A head's grids; its own anchors where it was trained with them, else the task's."""
         self.strides, self.form = tuple(head.strides), head.form
@@ -206,6 +225,10 @@ class BoxObjective:
 
     def loss(self, outputs: Tensor, targets: BoxTargets) -> Tensor:
         """As :meth:`Objective.loss`; see :func:`detection_loss`."""
+        return self.loss_of(from_rows(outputs.float(), self._shapes()), targets)
+
+    def loss_of(self, raw: Sequence[Tensor], targets: BoxTargets) -> Tensor:
+        """The same of raw predictions ``[n, k * (5 + C), H, W]`` of each map."""
         counts = [len(one) for one in targets.corners]
         found = answers(
             np.repeat(np.arange(len(counts)), counts),
@@ -216,8 +239,7 @@ class BoxObjective:
             self.size,
             self.form,
         )
-        raw = from_rows(outputs.float(), self._shapes())
-        device = outputs.device
+        device = raw[0].device
         there = [one.to(device) for one in found]
         return detection_loss(raw, there, self.anchors.to(device), self.strides, self.form)
 

@@ -6,7 +6,7 @@ are for labels is here, for boxes in :mod:`sparsebench.bench.training.boxes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -34,6 +34,8 @@ from sparsebench.bench.training.network import Network, load_network
 from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
+    from sparsebench.bench.training.online import Learner
+    from sparsebench.bench.training.recipe import TrainRecipe
     from sparsebench.bench.training.source import TrainingData
 
 
@@ -54,13 +56,35 @@ Fed = tuple[NDArray[np.int64], Tensor, Any]
 
 
 class Objective(Protocol):
-    """One kind of task, as a training sees it."""
+    """One kind of task, as a training sees it.
+
+    Attributes:
+        classes: C.
+    """
+
+    classes: int
 
     def network(self, backbone: str, seed: int, *, device: str) -> Network:
         """A backbone with the new, dense layers that the task asks for.
 
         Raises:
             SparsebenchError: the backbone cannot be had, or is not fit for it.
+        """
+        ...
+
+    def online_head(
+        self, features: int, facts: Mapping[str, Any], recipe: TrainRecipe, seed: int
+    ) -> Learner:
+        """A new head on an engine's outputs of this task's kind.
+
+        Args:
+            features: width of an output's row.
+            facts: of the artifact that the engine runs.
+            recipe: of the optimizer.
+            seed: of the first weights.
+
+        Raises:
+            SparsebenchError: no head can be trained on them.
         """
         ...
 
@@ -122,6 +146,14 @@ class Labels:
     def network(self, backbone: str, seed: int, *, device: str) -> Network:
         """As :meth:`Objective.network`."""
         return load_network(backbone, self.classes, seed, device=device)
+
+    def online_head(
+        self, features: int, facts: Mapping[str, Any], recipe: TrainRecipe, seed: int
+    ) -> Learner:
+        """As :meth:`Objective.online_head`: a linear classifier."""
+        from sparsebench.bench.training.online import OnlineHead
+
+        return OnlineHead(features, self.classes, recipe, seed)
 
     def images(self, decoded: ResizedPictures, split: str) -> ResizedPictures:
         """As :meth:`Objective.images`: they have their labels."""

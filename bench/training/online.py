@@ -8,7 +8,9 @@ that).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,15 +18,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features.flight import BatchRunner, through_engine
+from sparsebench.bench.features.flight import BatchRunner, Labelled, through_engine
 from sparsebench.bench.heads.fit import torch_threads
-from sparsebench.bench.images import augmented_batches, centred_batches
-from sparsebench.bench.records import packed
-from sparsebench.bench.tasks.scores import score
+from sparsebench.bench.images import Source, centred_batches
 from sparsebench.bench.training.divergence import LossWatch
+from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.trained import Epoch, Trained
+
+
+class Learner(Protocol):
+    """A head with its optimizer.
+
+    Attributes:
+        threads: of PyTorch's that its steps are worth; 0 for all.
+    """
+
+    threads: int
+
+    def step(self, features: NDArray[np.float32], targets: Any, rate: float) -> float:
+        """One update on features ``[n, D]`` at a learning rate; the mean loss before it."""
+        ...
+
+    def predict(self, features: NDArray[np.float32]) -> Tensor:
+        """What an :class:`Objective` gathers, of features ``[n, D]``."""
+        ...
+
+    def weights_now(self) -> Any:
+        """A copy of the weights, for :meth:`restore`."""
+        ...
+
+    def restore(self, weights: Any) -> None:
+        """Go back to earlier weights."""
+        ...
 
 
 class OnlineHead:
@@ -37,6 +64,10 @@ class OnlineHead:
         seed: of the first weights, those of ``torch.nn.Linear``.
     """
 
+    # Its step is a fraction of a millisecond while the engine computes the next batch on all cores:
+    # a second thread of PyTorch's would have the first wait until the engine lets it run.
+    threads = 1
+
     def __init__(self, features: int, classes: int, recipe: TrainRecipe, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -46,19 +77,19 @@ class OnlineHead:
         self.weights = torch.cat([linear.weight.detach(), linear.bias.detach()[:, None]], 1)
         self.velocity = torch.zeros_like(self.weights)
 
-    def step(self, features: NDArray[np.float32], labels: NDArray[np.int64], rate: float) -> float:
+    def step(self, features: NDArray[np.float32], targets: Tensor, rate: float) -> float:
         """One update.
 
         Args:
             features: ``[n, D]``.
-            labels: ``[n]``.
+            targets: class numbers ``[n]``, int64.
             rate: learning rate.
 
         Returns:
             The mean cross-entropy before the update, nats.
         """
         recipe = self.recipe
-        x, y = _with_ones(features), torch.from_numpy(labels)
+        x, y = _with_ones(features), targets
         log_probabilities = torch.log_softmax(x @ self.weights.t(), 1)
         loss = -float(log_probabilities.gather(1, y[:, None]).mean())
         error = log_probabilities.exp_()
@@ -73,20 +104,24 @@ class OnlineHead:
         self.weights.add_(gradient, alpha=-rate)
         return loss
 
-    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, features: NDArray[np.float32]) -> Tensor:
         """Class numbers ``[n]`` of features ``[n, D]``."""
-        found: NDArray[np.int64] = (_with_ones(features) @ self.weights.t()).argmax(1).numpy()
-        return found
+        return (_with_ones(features) @ self.weights.t()).argmax(1)
+
+    def weights_now(self) -> Tensor:
+        """As :meth:`Learner.weights_now`."""
+        return self.weights.clone()
+
+    def restore(self, weights: Tensor) -> None:
+        """As :meth:`Learner.restore`."""
+        self.weights = weights
 
 
-# The head's step is a fraction of a millisecond while the engine computes the next batch on all
-# cores: a second thread of PyTorch's would have the first wait until the engine lets it run.
-@torch_threads(1)
 def train_online(
     runner: BatchRunner,
     data: TrainingData,
     recipe: TrainRecipe,
-    classes: int,
+    head: Learner,
     *,
     seed: int,
     threads: int,
@@ -99,10 +134,10 @@ def train_online(
 
     Args:
         runner: the engine; its compiled batch is the batch of a step.
-        data: images.
+        data: images, and what the head is trained for.
         recipe: of the optimizer.
-        classes: number of classes.
-        seed: of the head, the order and the crops.
+        head: trained in place.
+        seed: of the order and the crops.
         threads: that make the images.
         clock: that began with the decoding.
         say: told after every epoch.
@@ -110,50 +145,66 @@ def train_online(
     Raises:
         SparsebenchError: a loss that diverged (says where and at which rate).
     """
-    head = OnlineHead(runner.feature_dim, classes, recipe, seed)
-    watch = LossWatch(recipe, seed=seed, classes=classes)
+    with torch_threads(head.threads or threads):
+        return _train(runner, data, recipe, head, seed, threads, clock, say)
+
+
+def _train(
+    runner: BatchRunner,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    head: Learner,
+    seed: int,
+    threads: int,
+    clock: StageClock,
+    say: Callable[[str], None] | None,
+) -> Trained:
+    objective, execution = data.objective, Execution(threads=threads)
+    watch = LossWatch(recipe, seed=seed, classes=objective.classes)
     epochs: list[Epoch] = []
     best, best_epoch, best_weights = -1.0, recipe.epochs - 1, None
-    labels = data.train.labels
-    steps = -(-len(labels) // runner.batch_size)
+    steps = -(-len(data.train) // runner.batch_size)
+    waiting: deque[Any] = deque()  # targets of the batches that the engine has
+
+    def images_of(epoch: int) -> Iterator[Labelled]:
+        for indices, images, targets in objective.batches(
+            data, runner.batch_size, execution, seed=seed, epoch=epoch, clock=clock
+        ):
+            waiting.append(targets)
+            yield indices, images.numpy()
+
     for number in range(recipe.epochs):
         total = 0.0
-        batches = augmented_batches(
-            data.train,
-            data.preprocessing,
-            runner.batch_size,
-            seed=seed,
-            epoch=number,
-            workers=threads,
-            clock=clock,
-        )
+        waiting.clear()
         for step, (indices, features) in enumerate(
-            through_engine(runner, batches, clock, "augment")
+            through_engine(runner, images_of(number), clock, "augment")
         ):
             rate = recipe.rate(number, step / steps)
             with clock.stage("head"):
-                loss = head.step(features, labels[indices], rate)
+                loss = head.step(features, waiting.popleft(), rate)
             watch.check(loss, epoch=number, step=step, rate=rate)
             total += loss * len(indices)
         watch.end_epoch(number)
         validation = None
         with clock.stage("evaluate"):
             if len(data.validation):
-                validation = _accuracy(runner, head, data, "validation", threads)
+                found = _found(runner, head, data, data.validation, threads)
+                validation = objective.score(data.validation, found, data.metric)
                 if validation > best:
                     best, best_epoch = validation, number
-                    best_weights = head.weights.clone()
-        epochs.append(Epoch(clock.total, total / len(labels), validation))
+                    best_weights = head.weights_now()
+        epochs.append(Epoch(clock.total, total / len(data.train), validation))
         if say:
             say(f"epoch {number + 1}/{recipe.epochs}")
     with clock.stage("evaluate"):
-        found = _predicted(runner, head, data, "test", threads)
-        last = score(data.metric, data.test.labels, found)
+        found = _found(runner, head, data, data.test, threads)
+        last = objective.score(data.test, found, data.metric)
     clock.stop()
-    chosen = last
+    kept, chosen = objective.kept(data.test, found, seed), last
     if best_weights is not None and best_epoch != recipe.epochs - 1:  # beside the clock
-        head.weights = best_weights
-        chosen = _accuracy(runner, head, data, "test", threads)
+        head.restore(best_weights)
+        found = _found(runner, head, data, data.test, threads)
+        chosen = objective.score(data.test, found, data.metric)
     return Trained(
         seed=seed,
         seconds=clock.total,
@@ -165,27 +216,22 @@ def train_online(
         best_epoch=best_epoch,
         process_seconds=clock.process_seconds,
         run_delay_seconds=clock.run_delay_seconds,
-        right=packed(found == data.test.labels),
+        **kept,
     )
 
 
-def _accuracy(
-    runner: BatchRunner, head: OnlineHead, data: TrainingData, split: str, threads: int
-) -> float:
-    source = data.test if split == "test" else data.validation
-    return score(data.metric, source.labels, _predicted(runner, head, data, split, threads))
-
-
-def _predicted(
-    runner: BatchRunner, head: OnlineHead, data: TrainingData, split: str, threads: int
-) -> NDArray[np.int64]:
-    """Class numbers ``[n]`` of a split."""
-    source = data.test if split == "test" else data.validation
-    found = np.empty(len(source), np.int64)
+def _found(
+    runner: BatchRunner, head: Learner, data: TrainingData, source: Source, threads: int
+) -> Any:
+    """What the head says of all images of a source."""
     batches = centred_batches(source, data.preprocessing, runner.batch_size, workers=threads)
-    for indices, features in through_engine(runner, batches, StageClock(), "decode"):
-        found[indices] = head.predict(features)
-    return found
+    return data.objective.gathered(
+        source,
+        [
+            (indices, head.predict(features))
+            for indices, features in through_engine(runner, batches, StageClock(), "decode")
+        ],
+    )
 
 
 def _with_ones(features: NDArray[np.float32]) -> Tensor:

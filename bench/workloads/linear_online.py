@@ -23,6 +23,7 @@ class LinearOnline(Stepwise, OnEngine):
     """Linear fine-tuning that extracts in every step."""
 
     name = "linear-online"
+    runs = "extracted"
     engine_stages = ("extract", "evaluate")
     accuracy_rank = 1
 
@@ -41,6 +42,7 @@ class LinearOnline(Stepwise, OnEngine):
             trial_facts,
         )
         from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
+        from sparsebench.models.registry import load_target
 
         own = context.plan.section(self.name, TrainingSettings)
         plan, task = context.plan, context.task
@@ -56,16 +58,21 @@ class LinearOnline(Stepwise, OnEngine):
                 recipe = recipe_of(plan, cell)
                 # The first call after a pause is an engine's slowest; it belongs to no trial.
                 one.worker.run(one.prepared.images)
-                trained = []
+                prepared, trained = one.prepared, []
+                preprocessing = training_preprocessing(prepared.preprocessing, recipe, cell.task)
                 energy = read_energy()
                 for seed in seeds_of_block(plan, context.block):
                     clock = one.clock()
+                    objective = load_target(task.kind.objective)(task, preprocessing)
+                    facts = prepared.artifact.facts
+                    head = objective.online_head(one.worker.feature_dim, facts, recipe, seed)
                     data = decode_task(
                         task,
-                        training_preprocessing(one.prepared.preprocessing, recipe, cell.task),
+                        preprocessing,
                         own.validation,
                         threads=cell.threads,
                         clock=clock,
+                        objective=objective,
                     )
                     seen = recipe.epochs * (len(data.train) + len(data.validation))
                     pictures = seen + len(data.test)
@@ -74,7 +81,7 @@ class LinearOnline(Stepwise, OnEngine):
                             one.worker,
                             data,
                             recipe,
-                            len(task.classes),
+                            head,
                             seed=seed,
                             threads=cell.threads,
                             clock=clock,

@@ -16,6 +16,9 @@ from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
 from sparsebench.bench.publish.leaderboard import leaderboard
 from sparsebench.bench.records import RunFolder
 from sparsebench.bench.statistics import Interval
+from sparsebench.bench.tasks.kinds import DETECTION
+from sparsebench.bench.workloads.workload import Workload
+from sparsebench.models.errors import SparsebenchError
 from sparsebench.results.scripts.recompute import recompute
 from tests.bench.run.small import Cli, lines
 from tests.bench.tasks.detection import sets
@@ -49,6 +52,9 @@ validation = 0.2
 tune = "off"
 [linear-online]
 engines = ["onnxruntime"]
+recipe = "short"
+epochs = 2
+validation = 0.2
 """
 
 
@@ -114,10 +120,25 @@ def test_full_trains_whole_detectors_with_their_mask(run: Path) -> None:
         assert {"decode", "augment", "forward", "backward", "evaluate"} <= set(stages)
 
 
-def test_a_workload_that_knows_no_detection_says_so(run: Path) -> None:
-    for one in records(run, "linear-online"):
-        assert one["status"] == "failed"
-        assert "'linear-online' does not know detection tasks" in one["reason"]
+def test_heads_are_trained_online_on_images_that_move(run: Path) -> None:
+    found = records(run, "linear-online")
+    assert [one["status"] for one in found] == ["ok"] * 2, found
+    for one in found:
+        assert one["accuracy"]["seeds"] == [1, 2]  # dealt over the two blocks
+        assert one["accuracy"]["per_seed"] == one["extra"]["detection"]["map50"]
+        assert one["accuracy"]["over"] == "images and seeds"
+        assert one["settings"]["training"]["epochs"] == 2
+        assert {"decode", "augment", "extract", "head", "evaluate"} <= set(
+            one["trials"][0]["stages"]
+        )
+
+
+def test_a_workload_that_knows_no_detection_says_so() -> None:
+    class Odd(Workload):
+        name = "odd"
+
+    with pytest.raises(SparsebenchError, match="'odd' does not know detection tasks.*inference"):
+        Odd.known_part_of(DETECTION)
 
 
 def test_the_time_of_decoding_is_told_beside_that_of_the_engine(run: Path) -> None:
@@ -130,7 +151,9 @@ def test_the_time_of_decoding_is_told_beside_that_of_the_engine(run: Path) -> No
 
 def test_the_change_is_paired_over_images_and_seeds(run: Path) -> None:
     found = [c for c in RunFolder.reading(run).comparisons() if c.status == "ok"]
-    assert {c.workload for c in found} == {"inference", "linear-cached", "serving", "full"}
+    assert {c.workload for c in found} == {
+        "inference", "linear-cached", "serving", "full", "linear-online"
+    }  # fmt: skip
     for one in found:
         assert one.accuracy_delta is not None
         assert one.accuracy_delta.over == "images and seeds"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import Placement, placed_batches, placed_boxes
@@ -20,12 +23,16 @@ from sparsebench.bench.training.calibrate import fastest
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.feed import evaluation_batches
 from sparsebench.bench.training.loop import train_network
+from sparsebench.bench.training.online import train_online
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.bench.training.steps import StepRunner
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.onnx.detector import own_mask
 from sparsebench.models.cards import Letterbox, Preprocessing
+from sparsebench.models.detection.head import Detector, Rows
+from sparsebench.models.detection.maps import STRIDES, feature_maps, map_channels
+from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import mask_hash
 from sparsebench.models.zoo.load import load_backbone
 from tests.bench.tasks.detection import sets
@@ -175,3 +182,60 @@ def test_pieces_of_a_batch_and_memory_formats_are_tried_out(data: TrainingData) 
     recipe = TrainRecipe("short", 1, 0.02, 4)
     found = fastest(network, data, recipe, Execution(accumulate=2))
     assert set(found.seconds) == {"contiguous", "channels-last"} and not found.rejected
+
+
+class Maps:
+    """An engine without one: the maps of a network of PyTorch's."""
+
+    batch_size = 4
+    input_shape = (3, SIZE, SIZE)
+
+    def __init__(self, module: torch.nn.Module, width: int) -> None:
+        self.module, self.feature_dim = module, width
+        self.waiting: deque[NDArray[np.float32]] = deque()
+
+    def submit(self, images: NDArray[np.float32]) -> None:
+        with torch.inference_mode():
+            self.waiting.append(self.module(torch.from_numpy(images)).numpy())
+
+    def collect(self) -> tuple[NDArray[np.float32], float]:
+        return self.waiting.popleft(), 0.001
+
+
+def test_a_head_is_trained_online_as_the_same_sgd_would(data: TrainingData) -> None:
+    """On a frozen backbone the same batches in the same order give the weights of a plain loop."""
+    objective, recipe = objective_of(data), TrainRecipe("short", 2, 0.02, 4, nesterov=True)
+    backbone = load_backbone(SPARSE)
+    network = Detector(feature_maps(backbone.module, SIZE, SPARSE)).eval()
+    channels = map_channels(network.maps, SIZE)
+    facts = {"arch": "resnet18", "channels": list(channels)}
+    width = sum(c * (SIZE // s) ** 2 for c, s in zip(channels, STRIDES, strict=True))
+    head = objective.online_head(width, facts, recipe, seed=3)
+    plain = copy.deepcopy(head.module).train()
+    clock = StageClock()
+    done = train_online(Maps(network, width), data, recipe, head, seed=3, threads=1, clock=clock)
+    assert done.outcomes and 0 <= done.last <= 1
+
+    optimizer = torch.optim.SGD(
+        plain.parameters(), 0.02, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    losses = []
+    for epoch in range(2):
+        batches = objective.batches(data, 4, Execution(), seed=3, epoch=epoch)
+        for step, (_, images, targets) in enumerate(batches):
+            optimizer.param_groups[0]["lr"] = recipe.rate(epoch, step / 2)
+            with torch.no_grad():
+                maps = network.maps(images)
+            loss = objective.loss(Rows()(plain(maps)), targets)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(float(loss.detach()) * len(images))
+    size = len(data.train)
+    assert done.epochs[0].loss == pytest.approx(sum(losses[:2]) / size, rel=1e-4)
+    assert done.epochs[1].loss == pytest.approx(sum(losses[2:]) / size, rel=1e-3)
+
+
+def test_a_file_that_finds_boxes_has_no_head_to_train(data: TrainingData) -> None:
+    with pytest.raises(SparsebenchError, match="finds boxes itself.*linear-cached"):
+        objective_of(data).online_head(9, {"cut": "output"}, TrainRecipe("short", 1, 0.1), 0)

@@ -55,14 +55,16 @@ def test_the_head_is_a_torch_linear_under_sgd(nesterov: bool) -> None:
         x = rng.normal(size=(9, 7)).astype(np.float32)
         y = rng.integers(0, 4, 9)
         loss = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(x)), torch.from_numpy(y))
-        assert ours.step(x, y, 0.1) == pytest.approx(float(loss.detach()), rel=1e-4)
+        assert ours.step(x, torch.from_numpy(y), 0.1) == pytest.approx(
+            float(loss.detach()), rel=1e-4
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.testing.assert_close(ours.weights[:, :-1], theirs.weight.detach())
     torch.testing.assert_close(ours.weights[:, -1], theirs.bias.detach())
     x = rng.normal(size=(50, 7)).astype(np.float32)
-    assert np.array_equal(ours.predict(x), theirs(torch.from_numpy(x)).argmax(1).numpy())
+    assert torch.equal(ours.predict(x), theirs(torch.from_numpy(x)).argmax(1))
 
 
 def test_a_training_end_to_end(pictures: Path) -> None:
@@ -70,7 +72,9 @@ def test_a_training_end_to_end(pictures: Path) -> None:
     data = decode_task(task, CARD, 0.2, threads=2, clock=clock)
     recipe = TrainRecipe("short", 4, 0.3)
     engine = MeanColour()
-    done = train_online(engine, data, recipe, 2, seed=1, threads=2, clock=clock)
+    done = train_online(
+        engine, data, recipe, OnlineHead(30, 2, recipe, 1), seed=1, threads=2, clock=clock
+    )
     assert done.last == done.best == 1.0  # dark and light: anything can tell
     assert sum(done.stages.values()) == pytest.approx(done.seconds)
     assert {"decode", "augment", "extract", "head", "evaluate"} <= set(done.stages)
@@ -86,7 +90,9 @@ def test_the_head_leaves_the_cores_to_the_engine(pictures: Path) -> None:
     engine, before = MeanColour(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        train_online(engine, data, TrainRecipe("short", 1, 0.3), 2, seed=1, threads=2, clock=clock)
+        recipe = TrainRecipe("short", 1, 0.3)
+        head = OnlineHead(30, 2, recipe, 1)
+        train_online(engine, data, recipe, head, seed=1, threads=2, clock=clock)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -96,9 +102,10 @@ def test_the_head_leaves_the_cores_to_the_engine(pictures: Path) -> None:
 def test_a_rate_that_diverges_says_where(pictures: Path) -> None:
     task, clock = open_task(str(pictures)), StageClock()
     data = decode_task(task, CARD, 0.0, threads=1, clock=clock)
-    engine = MeanColour()
+    engine, recipe = MeanColour(), TrainRecipe("paper", 9, 1e30)
+    head = OnlineHead(30, 2, recipe, 1)
     with pytest.raises(
         SparsebenchError, match=r"seed 1, epoch \d+, step \d+, learning rate 1e\+30"
     ):
-        train_online(engine, data, TrainRecipe("paper", 9, 1e30), 2, seed=1, threads=1, clock=clock)
+        train_online(engine, data, recipe, head, seed=1, threads=1, clock=clock)
     assert not engine.waiting
