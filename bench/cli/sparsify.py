@@ -166,6 +166,7 @@ def _train(
     from sparsebench.models.sparsify.train import Execution
     from sparsebench.models.sparsify.two_stages import make, stages
 
+    _refuse_boxes(settings["arch"], data)
     first, rest = stages(settings["method"], settings["epochs"], settings.get("start"))
     images = open_images(data, settings["reading"])
     echo(
@@ -228,6 +229,26 @@ def _require(settings: dict[str, Any], *names: str) -> None:
     if "--method" in missing:
         fix += " `sparsebench list methods` shows the methods."
     raise SparsebenchError(f"{' and '.join(missing)} must be given.", fix)
+
+
+def _refuse_boxes(arch: str, data: Path) -> None:
+    """Say so where the network or the folder is for boxes: what is trained here tells classes.
+
+    Raises:
+        SparsebenchError: one of them is.
+    """
+    from sparsebench.bench.tasks.detection.layout import ROBOFLOW, find_format
+    from sparsebench.models.architectures import find_architecture
+    from sparsebench.models.images.tree import names_at_top
+
+    fix = (
+        "Sparsify a classifier, whose maps a head for boxes is then trained on; a trained detector "
+        "is pruned in one shot by its name, as yolov5n/magnitude-90@best.pt."
+    )
+    if find_architecture(arch).grids is not None:
+        raise SparsebenchError(f"sparsify trains classifiers, and {arch} finds boxes.", fix)
+    if data.is_dir() and find_format(names_at_top(data, ROBOFLOW), str(data)) is not None:
+        raise SparsebenchError(f"sparsify trains classifiers, and {data} holds boxes.", fix)
 
 
 def _own_size(start: str | None) -> int:

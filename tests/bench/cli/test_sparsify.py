@@ -21,6 +21,7 @@ from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import load_backbone
 from tests.bench.cli.test_cli import wrong
 from tests.bench.conftest import Result
+from tests.bench.tasks.detection.sets import write_coco
 from tests.models.sparsify.tiny import SIZE, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
@@ -233,3 +234,12 @@ def test_it_trains_on_the_images_that_run_measures(
     assert made["left_out"] == task.losses.to_json()
     if not wrapped:
         assert "train/dark keeps 4 of 5 images (left out: 1 .heic)" in result.err
+
+
+def test_boxes_and_networks_that_find_them_are_refused(
+    cli: Cli, sparsify: Cli, data: Path, tmp_path: Path
+) -> None:
+    boxes = write_coco(tmp_path / "squares", train=2, test=1)
+    how = ("--method", "gmp", "--sparsity", 0.9, "--epochs", 2, "--out", tmp_path / "x.safetensors")
+    wrong(sparsify(*how, "--data", boxes), "squares holds boxes", "in one shot")
+    wrong(cli("sparsify", "yolov5n", *how, "--data", data), "yolov5n finds boxes", "in one shot")
