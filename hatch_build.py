@@ -15,8 +15,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDERS = ("bench", "exporters", "models", "results/schema", "results/paper")
 FILES = {"results/__init__.py": "sparsebench/results/__init__.py"}
-# The engines' environments are built from its dependency groups, also by an installed wheel.
-FILES["pyproject.toml"] = "sparsebench/pyproject.toml"
 LEFT_OUT = {".safetensors", ".pyc"}
 
 

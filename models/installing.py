@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 def install_command(*requirements: str) -> str:
@@ -15,14 +19,37 @@ def install_command(*requirements: str) -> str:
         made_by = (Path(sys.prefix) / "pyvenv.cfg").read_text(encoding="utf-8")
     except OSError:
         made_by = ""
+    checkout, editable = _checkout()
     # Quoted where a shell would take an extra's brackets for a pattern.
-    requirements = tuple(map(shlex.quote, requirements))
-    wanted = " ".join(requirements)
+    found = [shlex.quote(_findable(requirement, checkout)) for requirement in requirements]
     if (Path(sys.prefix) / "uv-receipt.toml").is_file():
-        return f"uv tool install sparsebench --with {' --with '.join(requirements)}"
+        suite = shlex.quote(_findable("sparsebench", checkout))
+        return f"uv tool install {suite} --with {' --with '.join(found)}"
+    ours = [editable and requirement.startswith("sparsebench[") for requirement in requirements]
+    wanted = " ".join(f"-e {name}" if e else name for name, e in zip(found, ours, strict=True))
     if any(line.startswith("uv =") for line in made_by.splitlines()):
         return f"uv pip install {wanted}"
     return f"pip install {wanted}"
+
+
+def _checkout() -> tuple[str, bool]:
+    """The folder that the suite was installed from, and whether it is used in place (PEP 610)."""
+    try:
+        told = json.loads(distribution("sparsebench").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return "", False
+    if "dir_info" not in told:
+        return "", False
+    return url2pathname(urlsplit(told["url"]).path), bool(told["dir_info"].get("editable"))
+
+
+def _findable(requirement: str, checkout: str) -> str:
+    """The suite's own packages by their folder: an index need not have what a checkout has."""
+    if not checkout:
+        return requirement
+    if requirement == "sparsebench-zoo":
+        return f"{checkout}/models/zoo"
+    return re.sub(r"^sparsebench(?=\[|$)", lambda name: checkout, requirement)
 
 
 def typed_here(text: str) -> str:

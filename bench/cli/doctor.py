@@ -100,7 +100,7 @@ def list_environments(as_json: Json = False) -> None:
                 "environment": name,
                 "engines": list(needed.engines),
                 "python": str(python) if python else None,
-                "packages": environments.requirements(name),
+                "packages": list(needed.requirements),
             }
         )
     if as_json:

@@ -40,7 +40,8 @@ def log_run(folder: RunFolder, tracker: str) -> None:
     except Exception as error:  # each has its own; the run's files are safe
         raise SparsebenchError(
             f"The run could not be logged to {tracker}: {type(error).__name__}: {error}",
-            f"Its files are whole in {folder.path}.",
+            f"Its files are whole in {folder.path}; the same command with --out {folder.path} "
+            "--resume measures nothing again and logs it.",
         ) from error
 
 
@@ -55,10 +56,29 @@ def check_tracker(name: str) -> None:
         raise UnknownNameError("tracker", name, _TRACKERS)
     package, _ = _TRACKERS[name]
     if find_spec(package) is None:
+        raise SparsebenchError(f"The library {package} is not installed.", _install(name))
+    if name == "mlflow":
+        _check_mlflow()
+
+
+def _check_mlflow() -> None:
+    import mlflow
+
+    try:
+        mlflow.MlflowClient()  # opens a local store; asks no server
+    except Exception as error:  # SQLite without sqlalchemy, or a folder of files (MLflow 3)
+        what = str(error).split(". ")[0]
+        if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
+            what = f"the library {missing[0]} is not installed"
         raise SparsebenchError(
-            f"The library {package} is not installed.",
-            f"Install it: {install_command(f'sparsebench[{name}]')}",
-        )
+            f"MLflow cannot write to {mlflow.get_tracking_uri()}: {what}.",
+            f"{_install('mlflow')}\nThen MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db keeps it "
+            "on this machine.",
+        ) from error
+
+
+def _install(tracker: str) -> str:
+    return f"Install it: {install_command(f'sparsebench[{tracker}]')}"
 
 
 def numbers_of(folder: RunFolder) -> dict[str, float]:

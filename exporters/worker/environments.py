@@ -1,8 +1,8 @@
 """Separate Python environments for engines whose packages hold everything else back.
 
 DeepSparse 1.8.0 needs Python < 3.12 and numpy < 2. The suite builds such an environment
-once, with uv, from the dependency group of the same name in ``pyproject.toml``, under the
-user's cache folder. ``SPARSEBENCH_PYTHON_<ENVIRONMENT>`` names an interpreter to use instead.
+once, with uv, under the user's cache folder. ``SPARSEBENCH_PYTHON_<ENVIRONMENT>`` names an
+interpreter to use instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,21 +32,32 @@ class Environment:
     """What an environment needs.
 
     Attributes:
-        name: the dependency group in ``pyproject.toml``.
+        name: as the command line and its folder call it.
         python: uv's request for an interpreter.
+        requirements: what is installed into it.
         engines: engines that live in it.
         machines: ``platform.machine()`` values its wheels exist for.
     """
 
     name: str
     python: str
+    requirements: tuple[str, ...]
     engines: tuple[str, ...]
     machines: tuple[str, ...]
 
 
 ENVIRONMENTS = {
     "neuralmagic": Environment(
-        "neuralmagic", ">=3.9,<3.12", ("deepsparse",), ("x86_64", "aarch64")
+        name="neuralmagic",
+        python=">=3.9,<3.12",
+        # DeepSparse ended in June 2025 and holds every other package back.
+        requirements=(
+            "deepsparse==1.8.0; python_version < '3.12'",
+            "numpy<2; python_version < '3.12'",
+            "setuptools<81; python_version < '3.12'",
+        ),
+        engines=("deepsparse",),
+        machines=("x86_64", "aarch64"),
     ),
 }
 _READY = ".ready"
@@ -97,12 +107,12 @@ def install(name: str, progress: Progress = lambda line: None) -> Path:
     if found is not None:
         return found
 
-    def install_group(python: Path) -> None:
-        group = f"{pyproject()}:{needed.name}"
-        _call([_uv(), "pip", "install", "--python", str(python), "--group", group], progress)
+    def fill(python: Path) -> None:
+        command = [_uv(), "pip", "install", "--python", str(python), *needed.requirements]
+        _call(command, progress)
 
     what = f"the environment '{name}' for {', '.join(needed.engines)}"
-    return _build(_folder(needed), needed.python, what, install_group, progress)
+    return _build(_folder(needed), needed.python, what, fill, progress)
 
 
 def install_version(
@@ -121,7 +131,7 @@ def install_version(
         SparsebenchError: uv failed, e.g. because there is no such version.
     """
     usual = None if name is None else environment(name)
-    others = [] if usual is None else [r for r in requirements(usual.name) if not _is(r, engine)]
+    others = [] if usual is None else [r for r in usual.requirements if not _is(r, engine)]
     wanted = [f"{engine}=={version}", *(others or ["numpy"])]
     request = sys.executable if usual is None else usual.python
     digest = hashlib.sha256("\n".join([request, *wanted]).encode()).hexdigest()[:12]
@@ -167,23 +177,9 @@ def remove(name: str) -> bool:
     return any(not folder.name.endswith(".lock") for folder in folders)
 
 
-def pyproject() -> Path:
-    """The file that declares the groups: beside the packages, or inside an installed wheel."""
-    found = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    if found.exists():
-        return found
-    raise SparsebenchError("This installation carries no pyproject.toml.", "Reinstall sparsebench.")
-
-
-def requirements(name: str) -> list[str]:
-    """The group's requirement lines."""
-    groups = tomllib.loads(pyproject().read_text())["dependency-groups"]
-    return [str(line) for line in groups[name]]
-
-
 def _folder(needed: Environment) -> Path:
     """Named after its content, so that changed pins make another environment."""
-    text = "\n".join([needed.python, *requirements(needed.name)])
+    text = "\n".join([needed.python, *needed.requirements])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return cache_dir("environments") / f"{needed.name}-{digest}"
 

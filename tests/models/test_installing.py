@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from sparsebench.models import installing
 from sparsebench.models.installing import install_command, typed_here
 
 
@@ -27,6 +29,7 @@ def test_the_command_fits_the_environment(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr(installing, "_checkout", lambda: ("", False))
     assert install_command("a", "b") == command
 
 
@@ -35,7 +38,46 @@ def test_an_extra_is_quoted_so_that_any_shell_takes_it(
 ) -> None:
     """zsh takes ``sparsebench[wandb]`` for a pattern and stops with "no matches found"."""
     monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr(installing, "_checkout", lambda: ("", False))
     assert install_command("sparsebench[wandb]") == "pip install 'sparsebench[wandb]'"
+
+
+@pytest.mark.parametrize(
+    ("told", "commands"),
+    [
+        (None, ("'sparsebench[mlflow]'", "sparsebench-zoo")),
+        (
+            {"url": "file:///a/x.whl", "archive_info": {}},
+            ("'sparsebench[mlflow]'", "sparsebench-zoo"),
+        ),
+        (
+            {"url": "file:///my%20work/s", "dir_info": {}},
+            ("'/my work/s[mlflow]'", "'/my work/s/models/zoo'"),
+        ),
+        (
+            {"url": "file:///work/s", "dir_info": {"editable": True}},
+            ("-e '/work/s[mlflow]'", "/work/s/models/zoo"),
+        ),
+    ],
+)
+def test_the_suite_is_named_by_the_folder_it_was_installed_from(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, object] | None,
+    commands: tuple[str, str],
+) -> None:
+    """No index need have it: the README installs a checkout."""
+
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            return None if told is None else json.dumps(told)
+
+    monkeypatch.setattr(installing, "distribution", lambda name: Installed())
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    for requirement, command in zip(
+        ("sparsebench[mlflow]", "sparsebench-zoo"), commands, strict=True
+    ):
+        assert install_command(requirement) == f"pip install {command}"
 
 
 def test_commands_of_the_suite_are_those_that_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:

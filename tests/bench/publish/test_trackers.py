@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +68,46 @@ def test_what_cannot_be_logged_is_said_before_anything_is_measured(
     refused = cli("run", "quick", "--log-to", "mlflow", "--out", "never")
     assert refused.code == 2
     assert "The library mlflow is not installed." in refused.err
-    assert "sparsebench[mlflow]" in refused.err and not Path("never").exists()
+    assert "[mlflow]" in refused.err and not Path("never").exists()
+
+
+def test_a_store_that_mlflow_cannot_open_is_said_before_anything_is_measured(
+    cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())  # files: MLflow 3 refuses them
+    try:
+        refused = cli("run", "quick", "--log-to", "mlflow", "--out", "never")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert refused.code == 2
+    assert "MLflow cannot write to file:" in refused.err
+    assert "sqlite:///" in refused.err and not Path("never").exists()
+
+
+def test_sqlite_without_its_library_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own words are "Model registry functionality is unavailable"."""
+    import mlflow
+
+    def unsupported() -> None:
+        raise RuntimeError("Model registry functionality is unavailable; got unsupported URI.")
+
+    monkeypatch.setattr(mlflow, "MlflowClient", unsupported)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None if name == "sqlalchemy" else name)
+    with pytest.raises(SparsebenchError, match="library sqlalchemy is not installed") as error:
+        check_tracker("mlflow")
+    assert "[mlflow]" in error.value.fix
+
+
+def test_the_extra_mlflow_has_what_its_local_store_needs() -> None:
+    root = Path(__file__).parents[3]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert {re.split(r"\W", line)[0] for line in extras["mlflow"]} >= {"sqlalchemy", "alembic"}
 
 
 def test_a_tracker_that_fails_loses_nothing(
