@@ -10,7 +10,7 @@ from sparsebench.bench.comparisons.bounds import INFERENCE
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
-from sparsebench.bench.present.plots.marks import draw_mark, span
+from sparsebench.bench.present.plots.marks import Span, draw_mark, span
 from sparsebench.bench.records import Comparison, Record
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Cell = tuple[Comparison, Record]
 HALF = (0, (4, 2))
+NEAR = 1.04  # a ratio that looks like 1
+STEP = 6.0  # points
 SOURCES = {
     "flops": "every zero skipped (FLOPs)",
     INFERENCE: "Amdahl's law on the measured inference",
@@ -56,14 +58,18 @@ def draw(
     changes = _changes(cells)
     few = f" Accuracy change: {'; '.join(changes)}." if len(changes) <= 6 else ""
     note = f"{data.caption(record for _, record in cells)} Whiskers: 95% confidence intervals."
-    height = 0.93 * min(page.width / min(len(workloads), page.panels, 2), 3.5)
+    if any(any(_beside(inside)) for inside in workloads.values()):
+        note += " Marks of one bound stand side by side."
+    # Square panels: what stands above and below them is higher than the numbers beside are wide.
+    across = min(len(workloads), page.panels)
+    height = min(page.width / across, 3.4) + (0.2 if across > 1 else -0.1)
     fill = partial(_panel, colours=colours, markers=markers)
     shown = [
         canvas.Panel(workload, partial(fill, cells=inside), workload, height=height)
         for workload, inside in workloads.items()
     ]
     legend = _legend(colours, markers, cells)
-    return canvas.panels(shown, page, legend, f"{note}{few} {left_out}".strip(), most=2)
+    return canvas.panels(shown, page, legend, f"{note}{few} {left_out}".strip())
 
 
 def _changes(cells: Sequence[Cell]) -> list[str]:
@@ -81,25 +87,53 @@ def _changes(cells: Sequence[Cell]) -> list[str]:
 def _panel(
     axes: Axes, *, cells: Sequence[Cell], colours: dict[str, str], markers: dict[str, str]
 ) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
     values = [1.0]
-    for comparison, record in cells:
-        assert comparison.speedup is not None and comparison.amdahl_bound is not None
-        bound, speedup = comparison.amdahl_bound, comparison.speedup
-        measured = span(speedup.median, speedup.ci95)
+    for (comparison, record), beside in zip(cells, _beside(cells), strict=True):
+        bound, measured = _place(comparison)
         values += [bound, *measured]
         colour, marker = colours[record.backbone.method], markers[data.engine_label(record)]
         hollow = comparison.bound_from == "flops"
-        draw_mark(axes, bound, measured, colour, marker, hollow=hollow)
+        shift = ScaledTranslation(beside / 72, 0, axes.figure.dpi_scale_trans)
+        draw_mark(axes, bound, measured, colour, marker, hollow=hollow,
+                  transform=axes.transData + shift)  # fmt: skip
     low, high = 0.85 * min(values), 1.2 * max(values)
     log_axis(axes, "x", low, high)
     log_axis(axes, "y", low, high)
-    axes.set_aspect("equal")
+    axes.set_box_aspect(1)
     axes.plot([low, high], [low, high], color=style.QUIET, linewidth=0.9, zorder=1)
     axes.plot([low, high], [low / 2, high / 2], color=style.GUIDE, linewidth=0.8, linestyle=HALF,
               zorder=0)  # fmt: skip
     axes.axhline(1, color=style.GUIDE, linewidth=0.8, zorder=0)
     axes.set_xlabel("speed-up that theory allows")
     axes.set_ylabel("speed-up vs dense, same engine")
+
+
+def _place(comparison: Comparison) -> tuple[float, Span]:
+    """The bound, and what was measured with its interval."""
+    assert comparison.speedup is not None and comparison.amdahl_bound is not None
+    return comparison.amdahl_bound, span(comparison.speedup.median, comparison.speedup.ci95)
+
+
+def _beside(cells: Sequence[Cell]) -> list[float]:
+    """How far each mark steps aside, points: two of about one bound would hide each other."""
+    found = [0.0] * len(cells)
+    order = sorted(range(len(cells)), key=lambda i: _place(cells[i][0])[0])
+    while order:
+        least = _place(cells[order[0]][0])[0]
+        near = [i for i in order if _place(cells[i][0])[0] < NEAR * least]
+        order = order[len(near) :]
+        tops: list[float] = []  # of each lane; a mark takes the first that it fits into
+        lanes = {}
+        for i in sorted(near, key=lambda i: _place(cells[i][0])[1][0]):
+            low, _, high = _place(cells[i][0])[1]
+            free = [lane for lane, top in enumerate(tops) if top < low / NEAR]
+            lanes[i] = free[0] if free else len(tops)
+            tops[lanes[i] : lanes[i] + 1] = [high]
+        for i, lane in lanes.items():
+            found[i] = STEP * (lane - (len(tops) - 1) / 2)
+    return found
 
 
 def _legend(

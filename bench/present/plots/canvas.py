@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LINE_INCHES = 0.125  # a line of the caption
 LEGEND_INCHES = 0.137  # a line of the legend
+AXIS_INCHES = 0.35  # the numbers beside a panel
 
 
 class NothingToDrawError(NothingMeasuredError):
@@ -158,7 +159,7 @@ def _page(
 ) -> Figure:
     figure = new_figure(width, sum(heights))
     grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
-    letters = int(width / columns / 0.068)
+    letters = int((width / columns - AXIS_INCHES) / 0.068)  # a title begins above the axes
     for place, row in enumerate(rows):
         for column, axes in enumerate(grid[place]):
             if column >= len(row):
@@ -166,7 +167,9 @@ def _page(
                 continue
             row[column].fill(axes)
             lines = row[column].title.split("\n")
-            title = "\n".join(textwrap.fill(line, letters) for line in lines)
+            title = "\n".join(
+                textwrap.fill(line, letters, break_on_hyphens=False) for line in lines
+            )
             # At a place of its own, matplotlib does not look for a free one in every drawing.
             axes.set_title(title, fontweight="bold", y=1.0)
             if column and axes.get_ylabel() == grid[place][0].get_ylabel():
@@ -210,6 +213,7 @@ def _below(
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     columns = max(1, min(len(handles), int(width / (0.42 + 0.058 * longest))))
     rows = math.ceil(len(handles) / columns)
+    columns = math.ceil(len(handles) / max(1, rows))  # a last row of one entry looks lost
     caption = LINE_INCHES * len(lines) + (0.08 if lines else 0.0)
     return LEGEND_INCHES * rows + (0.1 if rows else 0.0), caption, columns, lines
 

@@ -30,13 +30,15 @@ def draw(
     Raises:
         NothingToDrawError: there is no series.
     """
-    if not history.series:
+    followed = [series for series in history.series if len(series.runs) > 1]
+    if not followed:
         raise canvas.NothingToDrawError(
             "No cell of these runs has a ratio to follow.",
-            "Measure sparse backbones with their dense baselines, or dense ones on two engines.",
+            "Measure the same cells again: sparse backbones with their dense baselines, or dense "
+            "ones on two engines.",
         )
     shown = []
-    for series in history.series:
+    for series in followed:
         here = [p for p in points if (p.name, p.kind) == (series.name, series.kind)]
         fill = partial(_panel, series=series, points=here, runs=history.runs)
         shown.append(canvas.Panel(escape.visible(series.name), fill, height=HEIGHT))
@@ -45,8 +47,11 @@ def draw(
         canvas.key("lasting change, worse", WORSE, "v", "--"),
         canvas.key("lasting change, better", BETTER, "^", "--"),
     ]
-    note = f"Machine {history.fingerprint}. Whiskers: 95% confidence intervals. "
-    return canvas.panels(shown, page, keys, note + "Accuracies: in the runs' tables.", most=1)
+    note = f"Machine {history.fingerprint}. Whiskers: 95% confidence intervals. Accuracies: in the "
+    note += "runs' tables."
+    if once := len(history.series) - len(followed):
+        note += f" Not shown: {once} {'cell' if once == 1 else 'cells'} of a single run."
+    return canvas.panels(shown, page, keys, note, most=1)
 
 
 def _panel(axes: Axes, series: Series, points: Sequence[ChangePoint], runs: Sequence[str]) -> None:

@@ -64,10 +64,10 @@ def draw(
         )
         for one in found
     ]
-    note = (
-        f"{data.caption(records)} Left edge: how often it is the fastest. Height at the right: how "
-    )
-    note += "often it ran at all. In brackets: mean accuracy change."
+    drawn = {(one.workload, task) for one in found for task in one.tasks}
+    note = data.caption(one for one in records if (one.workload, one.task.name) in drawn)
+    note += " Left edge: how often it is the fastest. Height at the right: how often it ran at "
+    note += "all. In brackets: mean accuracy change."
     return canvas.panels(shown, page, keys, note, most=2)
 
 

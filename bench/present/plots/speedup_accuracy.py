@@ -66,10 +66,19 @@ def from_runs(
     margin: float = NO_WORSE_MARGIN,
     page: canvas.Page = canvas.TWO_COLUMNS,
 ) -> list[Figure]:
-    """The figure of one or several runs; their points share the panels."""
+    """The figure of one or several runs; their points share the panels.
+
+    Raises:
+        NothingToDrawError: no sparse backbone has both a speed-up and an accuracy change.
+    """
     found = PointSet()
     for run in runs:
         found += points_of(run.records, run.comparisons, run.trials, against, selection)
+    if all(point.is_dense for point in found.points):
+        raise canvas.NothingToDrawError(
+            f"No sparse backbone has a speed-up and an accuracy change. {found.left_out()}".strip(),
+            "Measure trained sparse backbones with their dense baselines.",
+        )
     return draw(found, against, margin, page)
 
 

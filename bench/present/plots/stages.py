@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OTHER = "other"
 SMALL_SHARE = 0.01
 BAR_INCHES = 0.165
-WORDS_INCHES = 1.5  # behind the longest bar
+FRAME_INCHES = 0.25  # what is neither a name nor its bar
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def draw(
     small = _small(bars)
     names = {OTHER if name in small else name for bar in bars for name in bar.stages}
     colours = style.stage_colours(names)
-    words = WORDS_INCHES / (page.width - 1.0)
-    fill = partial(_panel, colours=colours, small=small, words=words)
+    width = page.width - FRAME_INCHES - max(_inches(bar.label, style.LABEL) for bar in bars)
+    fill = partial(_panel, colours=colours, small=small, width=width)
     shown = [
         canvas.Panel(title, partial(fill, engines=engines), title.partition(" ")[0],
                      height=BAR_INCHES * sum(len(g) + 1.2 for g in engines.values()) + 0.55)
@@ -151,12 +151,17 @@ def _panel(
     engines: Mapping[str, Sequence[Bar]],
     colours: Mapping[str, str],
     small: set[str],
-    words: float,
+    width: float,
 ) -> None:
-    """One workload's bars; words behind the longest take so large a share of the width."""
+    """One workload's bars in so many inches, as long as the words behind each allow."""
     place = 0.0
     ticks, labels = [], []
-    longest = max(bar.total for group in engines.values() for bar in group)
+    gap = 0.06
+    end = max(
+        bar.total / max(0.15, 1 - (gap + _inches(_words(bar), style.SMALL)) / width)
+        for group in engines.values()
+        for bar in group
+    )
     for engine, group in engines.items():
         axes.text(
             0.0, place - 0.15, f"{engine}", fontsize=style.SMALL, fontweight="bold",
@@ -165,10 +170,8 @@ def _panel(
         for bar in group:
             place += 1.0
             _one(axes, bar, place, colours, small)
-            text = f"{numbers.significant(bar.total)} s"
-            if bar.speedup is not None:
-                text += "   {} ({})".format(*numbers.ratio(bar.speedup))
-            axes.text(bar.total + 0.01 * longest, place, text, va="center", fontsize=style.SMALL)
+            axes.text(bar.total + end * gap / width, place, _words(bar), va="center",
+                      fontsize=style.SMALL)  # fmt: skip
             ticks.append(place)
             labels.append(bar.label)
         place += 1.2
@@ -176,8 +179,21 @@ def _panel(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(place - 0.4, -0.6)
-    axes.set_xlim(0, longest / (1 - words))
+    axes.set_xlim(0, end)
     axes.set_xlabel("mean seconds, end to end")
+
+
+def _words(bar: Bar) -> str:
+    text = f"{numbers.significant(bar.total)} s"
+    if bar.speedup is not None:
+        text += "   {} ({})".format(*numbers.ratio(bar.speedup))
+    return text
+
+
+def _inches(text: str, size: float) -> float:
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def _one(axes: Axes, bar: Bar, place: float, colours: Mapping[str, str], small: set[str]) -> None:

@@ -35,13 +35,14 @@ STAGES = (
     "extract", "head", "decode", "augment", "forward", "backward", "optimizer", "evaluate", "load",
     "store", "other",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "8")
+MARKERS = ("o", "s", "^", "D", "v", "<", ">", "p", "P", "X", "h", "8")
 
 PNG_DPI = 300
 MOST_PIXELS = 20_000  # along one side; a figure of very many panels gets fewer dots an inch
 PANEL_HEIGHTS = {1: 2.8, 2: 2.5, 3: 2.05}  # inches, by panels in a row of two columns' width
 COLUMN_PANEL_HEIGHT = 2.3
 SMALL = 6.5  # labels and captions, points; the smallest that venues ask for
+LABEL = 7.0  # numbers and names along an axis
 SIZES = (3.8, 7.0)  # markers of the least and the most sparse network, points
 
 RC: dict[str, Any] = {
@@ -54,8 +55,8 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
     "axes.axisbelow": True,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    "xtick.labelsize": LABEL,
+    "ytick.labelsize": LABEL,
     "legend.fontsize": 7,
     "legend.frameon": False,
     "lines.linewidth": 1.2,

@@ -14,15 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
 from sparsebench.bench.comparisons import Records
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.present.plots import bound, profiles, scaling, stages
+from sparsebench.bench.history.series import History, Series
+from sparsebench.bench.present.plots import bound, history, profiles, scaling, stages
 from sparsebench.bench.present.plots.axes import nice_ticks
 from sparsebench.bench.present.plots.canvas import (
+    PAGES,
     NothingToDrawError,
     Page,
     Panel,
@@ -216,7 +219,7 @@ def test_help_names_every_figure() -> None:
 
 @pytest.mark.usefixtures("coarse_figures")
 def test_the_command_draws_what_is_asked_for(cli: Cli, tmp_path: Path) -> None:
-    run = make_run(blocks=2, backbones=TRAINED, engines=["deepsparse", "torch"])
+    run = make_run(blocks=3, backbones=TRAINED, engines=["deepsparse", "torch"])
     run.write(tmp_path / "run")
     done = cli("plot", tmp_path / "run", "--figure", "all", "--out", tmp_path / "all")
     assert done.code == 0, done.err
@@ -291,6 +294,8 @@ def test_a_run_without_an_accuracy_enters_no_figure() -> None:
     bare = data(make_run(workloads=("inference",), backbones=TRAINED))
     with pytest.raises(NothingToDrawError, match="6 cells without an accuracy"):
         bound.draw([bare])
+    with pytest.raises(NothingToDrawError, match="6 cells without a speed-up or an accuracy"):
+        from_runs([bare])
     hidden: RunData = replace(bare, records=Records(replace(r, trials=()) for r in bare.records))
     with pytest.raises(NothingToDrawError):
         stages.draw([hidden])
@@ -302,7 +307,8 @@ def test_a_page_has_no_empty_column_and_its_titles_stand_inside() -> None:
         axes.set_aspect("equal")
 
     pairs = [Panel(f"{part} {n}", square, part, part) for part in "abc" for n in range(2)]
-    three = [Panel(f"d {n}", square, "d", "d") for n in range(3)]
+    long = "linear-online on flowers5-128:2000"  # ended behind the page's edge
+    three = [Panel(long, square, "d", "d") for n in range(3)]
     figures = panels([*pairs, *three], Page(7.0, 3, height=7.0), [], "one  two")
     assert len(figures) == 2
     for figure in figures:
@@ -311,6 +317,69 @@ def test_a_page_has_no_empty_column_and_its_titles_stand_inside() -> None:
         for axes in figure.axes:
             box = axes.title.get_window_extent()
             assert box.y1 < figure.bbox.y1 - 1
+            assert box.x1 < figure.bbox.x1
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_square_panels_of_bounds_leave_room_for_their_titles(page: Page) -> None:
+    """Seen in one column: the first title cut off, the second on the numbers above it."""
+    run = data(make_run(backbones=TRAINED, engines=["deepsparse"]))
+    for figure in bound.draw([run], page=page):
+        figure.draw_without_rendering()  # makes the panels square
+        upper = figure.bbox.y1
+        for axes in figure.axes:
+            title = axes.get_title("left")
+            (box,) = [t.get_window_extent() for t in axes.findobj(Text) if t.get_text() == title]
+            assert box.y1 < upper - 1 and box.y0 > axes.get_window_extent().y1
+            if page.panels == 1:
+                upper = axes.get_tightbbox().y0
+
+
+def test_marks_of_one_bound_stand_side_by_side() -> None:
+    run = data(make_run(backbones=TRAINED, engines=["deepsparse"], workloads=["linear-cached"]))
+    same = [
+        replace(one, speedup=Estimate(2.0, (1.8, 2.2), 3), amdahl_bound=3.0)
+        for one in run.comparisons
+    ]
+    (figure,) = bound.draw([replace(run, comparisons=tuple(same))])
+    bars = [c for c in figure.axes[0].containers if isinstance(c, ErrorbarContainer)]
+    places = [bar[0].get_transform().transform(bar[0].get_xydata())[0] for bar in bars]
+    points = [place[0] * 72 / figure.dpi for place in places]
+    assert points[1] - points[0] == pytest.approx(6.0)
+    assert "side by side" in texts(figure)
+    (apart,) = bound.draw([run])
+    assert "side by side" not in texts(apart)
+
+
+def test_bars_of_stages_take_the_room_that_their_words_leave() -> None:
+    """In one column they took a third of it."""
+    run = data(make_run(backbones=TRAINED, engines=["deepsparse"]))
+    for page in PAGES.values():
+        (figure,) = stages.draw([run], page=page)
+        (axes,) = figure.axes
+        ends = [text.get_window_extent().x1 for text in axes.texts]
+        assert 0.94 * figure.bbox.x1 < max(ends) < figure.bbox.x1
+
+
+def test_a_history_leaves_out_what_was_measured_once() -> None:
+    def series(name: str, runs: tuple[str, ...]) -> Series:
+        ones = (1.0,) * len(runs)
+        return Series(name, "speedup", runs, runs, ones, (None,) * len(runs), ("1",) * len(runs))
+
+    twice, once = series("twice", ("a", "b")), series("once", ("b",))
+    (figure,) = history.draw(History("f", (twice, once), ()), [])
+    assert [axes.get_title("left") for axes in figure.axes] == ["twice"]
+    assert "Not shown: 1 cell of a single run." in texts(figure)
+    with pytest.raises(NothingToDrawError):
+        history.draw(History("f", (once,), ()), [])
+
+
+def test_a_profile_s_caption_names_only_what_it_shows() -> None:
+    other = make_run(engines=["torch"], workloads=["linear-online"])  # of one task: not shown
+    shown = three_tasks()
+    (figure,) = profiles.draw([data(SyntheticRun([*shown.records, *other.records], shown.trials))])
+    engines = {record.engine.name for record in shown.records}
+    assert ("torch" in texts(figure)) == ("torch" in engines)
 
 
 def columns_of(figure: Figure) -> list[list[Axes]]:
