@@ -79,6 +79,13 @@ def test_the_action_runs_checks_and_keeps_the_verdict(tmp_path: Path) -> None:
     assert (tmp_path / "sparsebench-out" / "check.md").read_text() == "told\n"
 
 
+def test_inputs_that_are_not_given_are_no_words(tmp_path: Path) -> None:
+    """The five lines of docs/ci.md: `run quick ''` ends with "unexpected extra argument"."""
+    _, calls = measured(tmp_path, BASELINE="ci.toml")
+    assert calls[0] == "run quick --out sparsebench-out/run"
+    assert calls[1].startswith("check sparsebench-out/run --baseline ci.toml --markdown ")
+
+
 def test_a_run_that_measures_nothing_is_not_checked(tmp_path: Path) -> None:
     outputs, calls = measured(tmp_path, run=3, BASELINE="ci.toml")
     assert "code=3" in outputs and len(calls) == 1

@@ -237,6 +237,16 @@ def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def differing(arch: str, state_dict: Mapping[str, Tensor]) -> str:
+    """What tells tensors from those of an architecture: "lacks fc.bias; holds fc.1.bias"."""
+    expected = expected_of(arch, 1)
+    lacking = [name for name in expected if name not in state_dict]
+    more = [name for name in state_dict if name not in expected]
+    parts = {"lacks": lacking, "holds": more}
+    said = "; ".join(f"{word} {_first(names)}" for word, names in parts.items() if names)
+    return said or "has other shapes"
+
+
 def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int:
     name = class_weight(arch)
     weight = state_dict.get(name)

@@ -129,7 +129,12 @@ def name_of_file(name: str) -> BackboneName:
 def _recognised(path: Path, entry: str | None, modified: int, size: int) -> tuple[str, float]:
     """The architecture of a file's tensors, and its share of zeros."""
     from sparsebench.models.checkpoints import load_checkpoint
-    from sparsebench.models.checkpoints.fit import build_from, matching_architectures
+    from sparsebench.models.checkpoints.fit import (
+        build_from,
+        differing,
+        matching_architectures,
+        nearest_architecture,
+    )
     from sparsebench.models.checkpoints.prefixes import OTHERS, naming_of
     from sparsebench.models.masks import mask_of, sparsity
 
@@ -137,6 +142,9 @@ def _recognised(path: Path, entry: str | None, modified: int, size: int) -> tupl
     claimed = loaded.metadata.get("arch")
     fitting = matching_architectures(loaded.state_dict, entry, claimed)
     if not fitting:
+        if (near := nearest_architecture(loaded.state_dict)) is not None:
+            differ = differing(near, loaded.state_dict)
+            raise SparsebenchError(f"'{path}' is almost a {near}, but {differ}.", OTHERS)
         raise SparsebenchError(
             f"'{path}' does not say which backbone it is.{naming_of(loaded.state_dict)}",
             f"Name it <arch>/<method>-<percent>@{path}, like resnet18/acdc-90@{path} or "

@@ -76,6 +76,19 @@ def test_what_is_no_backbone_is_no_baseline(folder: Path) -> None:
     assert named_baselines(["pruned.pth=a=b.pth"], ["pruned.pth"]) == {"pruned.pth": "a=b.pth"}
 
 
+def test_another_head_is_said_to_be_what_differs(folder: Path) -> None:
+    """It was "does not say which backbone it is. Name it …", and the name led to another error."""
+    tensors = dict(torch.load("pruned.pth", weights_only=True))
+    for part in ("weight", "bias"):
+        tensors[f"classifier.3.{part}"] = tensors.pop(f"classifier.1.{part}")
+    torch.save(tensors, "head.pth")
+    with pytest.raises(SparsebenchError, match=f"'head.pth' is almost a {ARCH}, but ") as error:
+        find_card("head.pth")
+    said = str(error.value)
+    assert "lacks classifier.1.weight, classifier.1.bias; holds classifier.3.weight" in said
+    assert "torch.onnx.export" in said
+
+
 def test_unknown_tensors_are_said_to_be_such(folder: Path) -> None:
     torch.save({"blocks.0.attn.qkv.weight": torch.ones(3, 1)}, folder / "vit.pth")
     with pytest.raises(SparsebenchError, match=r"does not say which backbone.*vision transformer"):
