@@ -79,13 +79,14 @@ def test_what_is_no_backbone_is_no_baseline(folder: Path) -> None:
 def test_another_head_is_said_to_be_what_differs(folder: Path) -> None:
     """It was "does not say which backbone it is. Name it …", and the name led to another error."""
     tensors = dict(torch.load("pruned.pth", weights_only=True))
-    for part in ("weight", "bias"):
-        tensors[f"classifier.3.{part}"] = tensors.pop(f"classifier.1.{part}")
+    for part in ("weight", "bias"):  # two linear layers where one is expected
+        last = tensors.pop(f"classifier.{part}")
+        tensors |= {f"classifier.{place}.{part}": last.clone() for place in (1, 4)}
     torch.save(tensors, "head.pth")
     with pytest.raises(SparsebenchError, match=f"'head.pth' is almost a {ARCH}, but ") as error:
         find_card("head.pth")
     said = str(error.value)
-    assert "lacks classifier.1.weight, classifier.1.bias; holds classifier.3.weight" in said
+    assert "holds classifier.4.weight, classifier.4.bias" in said
     assert "torch.onnx.export" in said
 
 

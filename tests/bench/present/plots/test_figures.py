@@ -332,7 +332,7 @@ def test_square_panels_of_bounds_leave_room_for_their_titles(page: Page) -> None
             (box,) = [t.get_window_extent() for t in axes.findobj(Text) if t.get_text() == title]
             assert box.y1 < upper - 1 and box.y0 > axes.get_window_extent().y1
             if page.panels == 1:
-                upper = axes.get_tightbbox().y0
+                upper = axes.get_tightbbox().y0  # type: ignore[union-attr]
 
 
 def test_marks_of_one_bound_stand_side_by_side() -> None:
