@@ -25,7 +25,7 @@ from sparsebench.exporters.kernels.training.generated import (
 from sparsebench.models.errors import SparsebenchError
 
 # Measured, see ROOFLINE.md. Below this share of non-zeros the compiled pass, which reads each
-# vector once for both gradients, is as fast as two generated ones.
+# vector once for both gradients, is as fast as two generated ones in fp32.
 _LEAST_DENSITY = 0.2
 # With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
 _LEAST_PLACES = 128
@@ -226,7 +226,7 @@ class Convolution:
         few = self._few(out)
         if plans.generated is None or (few and self.geometry.kernel == (1, 1)):
             return None
-        if self._density < _LEAST_DENSITY and (few or not self._bf16):
+        if self._density < _LEAST_DENSITY and not (few or self._bf16):
             return None
         if accumulate not in plans.inputs:
             try:

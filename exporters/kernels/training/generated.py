@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,10 +59,12 @@ class Generated:
         for which, part in parts:
             part.place(tuple(itertools.islice(addresses, len(part.functions))))
             part.functions = []
-            source = np.full(part.code.size, count)
+            source = np.full(part.code.size, count, np.int32)
             source[part.code.values_at] = which[part.code.order]
             source[part.code.bias_at] = count + 1 + np.arange(biases)
             self._streams.append((torch.from_numpy(part.stream), torch.from_numpy(source)))
+            none = part.code.order[:0].copy()  # as large as the code itself, and read no more
+            part.code = replace(part.code, slots=part.code.slots[:0].copy(), order=none)
             calls.append(CCall(GENERATED, NONE, 0, 1, -1, ctypes.addressof(part.c)))
         self._calls = (CCall * len(calls))(*calls)
 
