@@ -68,13 +68,15 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from sparsebench.bench.tasks.naming import distinct_names
 
     names = distinct_names(plan.tasks, plan.data_dir or None)
+    any_known = found.seconds is not None  # three columns of nothing would hide the cells
     tables = [
         Table.of(
             f"on {names[task]}",
-            ("cell", "workload", "one trial", "all blocks", "basis"),
+            ("cell", "workload", *(("one trial", "all blocks", "basis") if any_known else ())),
             [
                 (f"{cell.backbone} on {cell.engine_label}{swept(plan, cell)}", cell.workload,
-                 *((duration(time.seconds), duration(time.whole), time.basis)
+                 *(() if not any_known
+                   else (duration(time.seconds), duration(time.whole), time.basis)
                    if time.basis != UNKNOWN else ("", "", "not measured before")))
                 for cell, time in planned
             ],
