@@ -77,7 +77,12 @@ def plot(
             min=1, max=2, help="A paper's columns to fill: 1 is 3.3 inches wide, 2 is 7 inches."
         ),
     ] = 2,
-    panels: Annotated[int, typer.Option(min=1, help="Panels of a figure, at most.")] = 18,
+    panels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Panels of a figure, at most (default: 18, and one page where it has more)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder, or a file's name (default: the first run's folder)."),

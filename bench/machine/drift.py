@@ -99,11 +99,11 @@ class Watch:
     """Watches over one launch of a block, from its making to `end`.
 
     Args:
-        folder: of the run, for `blocks.jsonl`.
+        notes: of the run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
         self._before = read_sentinel()
 
     def end(self, *, block: int, launch: str, may_discard: bool) -> str | None:
@@ -122,8 +122,28 @@ class Watch:
             "disturbed": reason,
             "discarded": discarded,
         }
-        append_line(self._folder / BLOCKS, line)
+        self._notes.add(line)
         return reason if discarded else None
+
+
+class Notes:
+    """A run's notes on its launches: ``blocks.jsonl``, read once and kept as it grows.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        SparsebenchError: the file is damaged, or a line of it is no note of a launch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / BLOCKS
+        self.of_launches = noted_blocks(folder)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write the note of a launch that has ended."""
+        append_line(self._path, line)
+        self.of_launches[line["launch"]] = line
 
 
 def noted_blocks(folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, remember
 from sparsebench.bench.machine.busy import LOAD, load_of
-from sparsebench.bench.machine.drift import Watch, noted_blocks, wall_seconds
+from sparsebench.bench.machine.drift import Notes, Watch, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.cells import (
@@ -170,6 +170,7 @@ class _Run:
         )
         self.turns = turns
         self.folder = folder
+        self.notes = Notes(folder.path)
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
@@ -249,8 +250,7 @@ class _Run:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Keep what this run's cells cost, for the forecast of the next one."""
-        notes = noted_blocks(self.folder.path)
-        walls = {launch: wall_seconds(note) for launch, note in notes.items()}
+        walls = {launch: wall_seconds(note) for launch, note in self.notes.of_launches.items()}
         remember(self.earlier_file, records, walls)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
@@ -284,7 +284,7 @@ class _Run:
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.ledger.begin(context.launch)
-        watch = Watch(self.folder.path)
+        watch = Watch(self.notes)
         self.pace.start(group, [cell.id for cell in cells])
         run_block(cells, lambda cell: self._prepare(task, cell), context)
         # A block that only one of two runs repeats would stand beside another one's block.
@@ -303,7 +303,7 @@ class _Run:
 
         Why there are no more blocks, what disturbed them, what its own classifier gets right.
         """
-        noted = noted_blocks(self.folder.path)
+        noted = self.notes.of_launches
         disturbed = {
             launch: line["disturbed"] for launch, line in noted.items() if line["disturbed"]
         }

@@ -10,7 +10,7 @@ from sparsebench.bench.comparisons.bounds import INFERENCE
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
-from sparsebench.bench.present.plots.marks import Span, draw_mark, span
+from sparsebench.bench.present.plots.marks import Span, draw_marks, span
 from sparsebench.bench.records import Comparison, Record
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ Cell = tuple[Comparison, Record]
 HALF = (0, (4, 2))
 NEAR = 1.04  # a ratio that looks like 1
 STEP = 6.0  # points
+MOST_LANES = 12
 SOURCES = {
     "flops": "every zero skipped (FLOPs)",
     INFERENCE: "Amdahl's law on the measured inference",
@@ -90,14 +91,18 @@ def _panel(
     from matplotlib.transforms import ScaledTranslation
 
     values = [1.0]
+    looks: dict[tuple[str, str, bool, float], list[tuple[float, Span]]] = {}
     for (comparison, record), beside in zip(cells, _beside(cells), strict=True):
         bound, measured = _place(comparison)
         values += [bound, *measured]
         colour, marker = colours[record.backbone.method], markers[data.engine_label(record)]
-        hollow = comparison.bound_from == "flops"
+        look = colour, marker, comparison.bound_from == "flops", beside
+        looks.setdefault(look, []).append((bound, measured))
+    for (colour, marker, hollow, beside), places in looks.items():
         shift = ScaledTranslation(beside / 72, 0, axes.figure.dpi_scale_trans)
-        draw_mark(axes, bound, measured, colour, marker, hollow=hollow,
-                  transform=axes.transData + shift)  # fmt: skip
+        bounds, spans = zip(*places, strict=True)
+        draw_marks(axes, bounds, spans, colour, marker, hollow=hollow,
+                   transform=axes.transData + shift)  # fmt: skip
     low, high = 0.85 * min(values), 1.2 * max(values)
     log_axis(axes, "x", low, high)
     log_axis(axes, "y", low, high)
@@ -131,6 +136,8 @@ def _beside(cells: Sequence[Cell]) -> list[float]:
             free = [lane for lane, top in enumerate(tops) if top < low / NEAR]
             lanes[i] = free[0] if free else len(tops)
             tops[lanes[i] : lanes[i] + 1] = [high]
+        if len(tops) > MOST_LANES:  # of hundreds of marks, some hide each other anyhow
+            continue
         for i, lane in lanes.items():
             found[i] = STEP * (lane - (len(tops) - 1) / 2)
     return found

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 LINE_INCHES = 0.125  # a line of the caption
 LEGEND_INCHES = 0.137  # a line of the legend
 AXIS_INCHES = 0.35  # the numbers beside a panel
+FULL = 18  # panels of a figure over all its pages; those of a thousand cells would fill a book
 
 
 class NothingToDrawError(NothingMeasuredError):
@@ -37,13 +38,13 @@ class Page:
         width: inches.
         panels: most panels in a row.
         height: inches; what is taller goes on to a further figure.
-        most: panels at most, over all pages; a run of a thousand cells would fill a book.
+        most: panels at most, over all pages; None for one page of those that are more than FULL.
     """
 
     width: float
     panels: int
     height: float = 9.0
-    most: int = 18
+    most: int | None = None
 
 
 ONE_COLUMN, TWO_COLUMNS = Page(3.3, 1), Page(7.0, 3)
@@ -71,6 +72,9 @@ class Panel:
     height: float = 0.0
 
 
+Rows = Sequence[Sequence[Panel]]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches on a canvas of its own: pyplot's global state stays untouched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -91,7 +95,7 @@ def panels(
     """Lay panels out in rows and pages, each page with the whole legend and caption.
 
     Args:
-        shown: the panels, by part and group; the first `page.most` are drawn.
+        shown: the panels, by part and group; the first are drawn, as many as `page` says.
         page: where the figure goes.
         legend: its handles, each with a label.
         note: the caption.
@@ -100,40 +104,55 @@ def panels(
     Returns:
         A figure a page. Axis labels that all panels of a row or column share stand once.
     """
-    if len(shown) > page.most:
-        note += f" These are {page.most} of {len(shown)} panels."
-        log.warning(
-            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
-            "all with --panels %d.", page.most, len(shown), len(shown),
-        )  # fmt: skip
-        shown = shown[: page.most]
+    count, limit = len(shown), page.most or FULL
+    left_out = f" These are {{}} of {count} panels."
+    if count > limit:
+        note += left_out  # which takes no more room with its number
+        shown = shown[:limit]
     groups = [list(inside) for _, inside in groupby(shown, key=lambda one: (one.part, one.group))]
     widest = len(shown) if len(groups) == len(shown) else max(map(len, groups))
     columns = max(1, min(most, page.panels, widest))
     usual = style.PANEL_HEIGHTS[columns] if page.panels > 1 else style.COLUMN_PANEL_HEIGHT
     room = page.height - sum(_below(page.width, legend, note)[:2])
 
-    def height(rows: Sequence[Sequence[Panel]]) -> float:
+    def height(rows: Rows) -> float:
         return sum(max(one.height or usual for one in row) for row in rows)
 
-    pages: list[list[list[Panel]]] = [_rows(groups, columns)]
-    if height(pages[0]) > room:
-        pages = []
-        for _, part in groupby(groups, key=lambda group: group[0].part):
-            rows = _rows(list(part), columns)
-            if pages and height([*pages[-1], *rows]) <= room:
-                pages[-1] += rows
-                continue
-            pages.append([])
-            for row in rows:
-                if pages[-1] and height([*pages[-1], row]) > room:
-                    pages.append([])
-                pages[-1].append(row)
+    pages = _pages(groups, columns, lambda rows: height(rows) <= room)
+    if count > limit:
+        pages = pages if page.most else pages[:1]
+        drawn = sum(len(row) for rows in pages for row in rows)
+        note = note.removesuffix(left_out) + left_out.format(drawn)
+        log.warning(
+            "%d of %d panels are drawn; choose others by --task, --workload or --engine, or draw "
+            "all with --panels %d.", drawn, count, count,
+        )  # fmt: skip
     return [
         _page(rows, max(min(2, columns), *map(len, rows)), page.width,
               [height([row]) for row in rows], legend, note)
         for rows in pages
     ]  # fmt: skip
+
+
+def _pages(
+    groups: Sequence[Sequence[Panel]], columns: int, fits: Callable[[Rows], bool]
+) -> list[list[list[Panel]]]:
+    """Rows page by page; a part stays on one page where it fits."""
+    everything = _rows(groups, columns)
+    if fits(everything):
+        return [everything]
+    pages: list[list[list[Panel]]] = []
+    for _, part in groupby(groups, key=lambda group: group[0].part):
+        rows = _rows(list(part), columns)
+        if pages and fits([*pages[-1], *rows]):
+            pages[-1] += rows
+            continue
+        pages.append([])
+        for row in rows:
+            if pages[-1] and not fits([*pages[-1], row]):
+                pages.append([])
+            pages[-1].append(row)
+    return pages
 
 
 def _rows(groups: Sequence[Sequence[Panel]], columns: int) -> list[list[Panel]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,12 +32,15 @@ class Wish:
         against: what a speed-up in the main figure is against: "total" or "speedup".
         margin: points below dense up to which an accuracy counts as no worse.
         page: where the figures go: a paper's column or its full width.
+        read: a folder's run with its comparisons; of several figures drawn at once, the first
+            reads and compares for all.
     """
 
     selection: Selection = ALL
     against: Literal["total", "speedup"] = "total"
     margin: float = 0.5
     page: Page = TWO_COLUMNS
+    read: Callable[[RunFolder], RunData] = RunData.read
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ def draw_figures(
         raise SparsebenchError(
             f"{len(chosen)} figures do not fit into one file '{out}'.", "Name a folder as --out."
         )
+    wish = replace(wish, read=cache(wish.read))
     files: list[Path] = []
     missing: list[tuple[str, str]] = []
     for name in chosen:
@@ -175,6 +180,6 @@ def draw_figures(
 
 
 def _checked(folders: Sequence[RunFolder], wish: Wish) -> list[RunData]:
-    runs = [RunData.read(folder) for folder in folders]
+    runs = [wish.read(folder) for folder in folders]
     wish.selection.check(runs)
     return runs

@@ -9,6 +9,7 @@ import pytest
 
 import sparsebench.bench.machine.drift
 from sparsebench.bench.machine.drift import (
+    Notes,
     Sentinel,
     Watch,
     disturbance,
@@ -85,9 +86,10 @@ def test_a_disturbed_block_is_noted_and_repeated_if_it_may_and_is_short(
     after = replace(QUIET, at=QUIET.at + 60 * minutes, compute_seconds=2e-3)
     states = iter((QUIET, after))
     monkeypatch.setattr(sparsebench.bench.machine.drift, "read_sentinel", lambda: next(states))
-    reason = Watch(tmp_path).end(block=2, launch="ab", may_discard=may_discard)
+    reason = Watch(notes := Notes(tmp_path)).end(block=2, launch="ab", may_discard=may_discard)
     assert (reason is not None) == discarded
     noted = noted_blocks(tmp_path)["ab"]
+    assert noted == notes.of_launches["ab"]
     assert (noted["block"], noted["discarded"]) == (2, discarded)
     assert "2.00 times as long" in noted["disturbed"]
     assert noted["after"]["compute_seconds"] == 2e-3

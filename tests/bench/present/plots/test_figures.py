@@ -20,12 +20,14 @@ from PIL import Image
 from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
 from sparsebench.bench.comparisons import Records
-from sparsebench.bench.decide import RunData
+from sparsebench.bench.decide import RunData, candidates
 from sparsebench.bench.history.series import History, Series
-from sparsebench.bench.present.plots import bound, history, profiles, scaling, stages
+from sparsebench.bench.present.plots import bound, figures, history, profiles, scaling, stages
 from sparsebench.bench.present.plots.axes import nice_ticks
 from sparsebench.bench.present.plots.canvas import (
+    FULL,
     PAGES,
+    TWO_COLUMNS,
     NothingToDrawError,
     Page,
     Panel,
@@ -33,16 +35,16 @@ from sparsebench.bench.present.plots.canvas import (
     panels,
 )
 from sparsebench.bench.present.plots.data import Selection, caption
-from sparsebench.bench.present.plots.figures import FIGURES
+from sparsebench.bench.present.plots.figures import FIGURES, Wish
 from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
-from sparsebench.bench.records import Estimate
+from sparsebench.bench.records import Estimate, RunFolder
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
 from tests.bench.present.plots.sweeps import TRAINED, data, sweep_of_batch_sizes, with_setting
 from tests.bench.present.plots.test_speedup_accuracy import texts
 from tests.bench.present.tables.test_over_tasks import three_tasks
-from tests.bench.synthetic import SyntheticRun, make_run, true_seconds, true_speedup
+from tests.bench.synthetic import SyntheticRun, make_run, many_tasks, true_seconds, true_speedup
 
 Cli = Callable[..., Result]
 
@@ -389,3 +391,38 @@ def columns_of(figure: Figure) -> list[list[Axes]]:
         assert spec is not None
         found.setdefault(spec.colspan.start, []).append(axes)
     return list(found.values())
+
+
+def test_all_figures_of_a_run_read_and_compare_it_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of the seven read it again: 21 s of processor time for 1,008 records."""
+    folder = make_run(backbones=TRAINED, blocks=2).write(tmp_path / "R")
+    read: list[str] = []
+    records, compare = RunFolder.records, candidates.compare_run
+    monkeypatch.setattr(RunFolder, "records", lambda one: read.append("read") or records(one))
+    monkeypatch.setattr(
+        candidates, "compare_run", lambda *run: read.append("compared") or compare(*run)
+    )
+    monkeypatch.setattr(figures, "save_figure", lambda *where: [])
+    figures.draw_figures([folder], ["all"], Wish(), tmp_path)
+    assert sorted(read) == ["compared", "read"]
+
+
+def test_of_more_panels_than_a_figure_holds_one_page_is_drawn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Six pages of stages and four of speed-ups, of 252 panels, served nobody."""
+    many = [Panel(f"{n}", lambda axes: None, "part", height=2.0) for n in range(FULL + 1)]
+    (figure,) = panels(many, TWO_COLUMNS, [], "Note.", most=1)
+    assert [axes.title.get_text() for axes in figure.axes if axes.axison] == list("0123")
+    assert figure.texts[0].get_text() == "Note. These are 4 of 19 panels."
+    assert "4 of 19 panels are drawn" in caplog.text and "--panels 19" in caplog.text
+    assert len(panels(many[:FULL], TWO_COLUMNS, [], "", most=1)) == 5
+    assert len(panels(many, replace(TWO_COLUMNS, most=FULL + 1), [], "", most=1)) == 5
+
+
+def test_marks_of_one_look_are_one_artist() -> None:
+    """Each cell's own took most of the time of a figure of a thousand."""
+    (axes, _) = bound.draw([data(many_tasks(2))])[0].axes
+    assert len(axes.containers) == 2 * 3  # methods, engines
