@@ -20,6 +20,7 @@ from sparsebench.models.checkpoints.entries import Chosen, choose
 from sparsebench.models.checkpoints.foreign import refuse_foreign
 from sparsebench.models.checkpoints.unpickle import load_plain
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.file_kinds import SAFETENSORS, TORCH, head_of, kind_of
 
 ContainerKind = Literal["safetensors", "torch", "other"]
 
@@ -95,8 +96,7 @@ def open_file(path: Path, entry: str | None = None) -> OpenedFile:
         SparsebenchError: it is missing, a folder, empty or unreadable.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        head = head_of(path)
     except FileNotFoundError:
         raise SparsebenchError(
             f"There is no checkpoint file '{path}'.", "Check the path."
@@ -109,16 +109,15 @@ def open_file(path: Path, entry: str | None = None) -> OpenedFile:
     if not head:
         raise SparsebenchError(f"The checkpoint '{path}' is empty.", _DAMAGED)
     refuse_foreign(path, head)
-    return OpenedFile(path, _kind(path, head), head, entry)
+    return OpenedFile(path, _kind(path, head), head[:16], entry)
 
 
 def _kind(path: Path, head: bytes) -> ContainerKind:
-    if path.suffix == ".safetensors":
+    """By the first bytes; a damaged file of which they tell nothing is what its name says."""
+    kind = kind_of(path, head)
+    if kind == SAFETENSORS or (kind is None and path.suffix == ".safetensors"):
         return "safetensors"
-    # Asked first: the low byte of a header's length may be a pickle's first byte.
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
-        return "safetensors"
-    if head.startswith((b"PK\x03\x04", b"\x80")) or path.suffix in _TORCH_SUFFIXES:
+    if kind == TORCH or (kind is None and path.suffix in _TORCH_SUFFIXES):
         return "torch"
     return "other"
 

@@ -65,6 +65,8 @@ def choose(path: Path, payload: Any, wanted: str | None = None) -> Chosen:
             name, or masks that fit none of them.
     """
     refuse_tangle(path, payload)
+    if isinstance(payload, list | tuple) and any(isinstance(one, Mapping) for one in payload):
+        payload = {str(place): one for place, one in enumerate(payload)}
     entries = dict(entries_of(payload, ""))
     raw = _by_nests(payload)
     averages = [name for name in entries if is_average(name)]

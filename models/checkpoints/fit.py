@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def build_from(
     """
     claimed = checkpoint.metadata.get("arch", arch)
     known = our_architecture(claimed.partition(".")[0]).replace("tf_", "")
-    # A name that the suite does not know says nothing, nor does one of a library's: the tensors
-    # decide, and libraries have several names for one network.
+    # A name that the suite does not know says nothing, nor does one of a library's, which has
+    # several for one network, nor one that the tensors contradict: they decide.
     listed = {known, arch} <= set(ARCHITECTURES)
-    if known != arch and listed:
+    if known != arch and listed and _fits(known, checkpoint.state_dict, checkpoint.entry):
         raise SparsebenchError(
             f"'{path}' says that it holds a {claimed}, not a {arch}.",
             f"Name the backbone {known}/..., an architecture of the suite.",
@@ -116,8 +117,13 @@ def check_names_and_shapes(
         )
         if items
     ]
+    folded = bool(missing) and all(re.search(r"(bn|norm|downsample\.1|\d)\b", n) for n in missing)
+    biases = [n for n in unexpected if n.endswith(".bias")]
+    why = naming_of(given)
+    if folded and biases == unexpected and not wrong:
+        why = " Its batch norms are folded into its convolutions, which an ONNX file may have."
     raise SparsebenchError(
-        f"'{path}' does not fit {arch}: tensors " + "; ".join(differences) + f".{naming_of(given)}",
+        f"'{path}' does not fit {arch}: tensors " + "; ".join(differences) + f".{why}",
         "Check the architecture in the backbone's name, and that the whole classifier's "
         f"state dict was saved. {OTHERS}",
     )
@@ -210,17 +216,18 @@ def matching_architectures(
         entry: the prefix that was asked for, or another word.
         claimed: what the file says that it is; a name of a library's is tried too.
     """
-    found = []
     others = libraries_with((claimed or "").rpartition(":")[2]) if claimed else []
-    for arch in (*ARCHITECTURES, *others):
-        try:
-            fitted, _ = settled(arch, state_dict, Path(), entry)
-            classes = _num_classes(arch, fitted, Path())
-            check_names_and_shapes(arch, expected_of(arch, classes), fitted, Path())
-        except SparsebenchError:
-            continue
-        found.append(arch)
-    return found
+    return [arch for arch in (*ARCHITECTURES, *others) if _fits(arch, state_dict, entry)]
+
+
+def _fits(arch: str, tensors: Mapping[str, Tensor], entry: str | None) -> bool:
+    try:
+        fitted, _ = settled(arch, tensors, Path(), entry)
+        classes = _num_classes(arch, fitted, Path())
+        check_names_and_shapes(arch, expected_of(arch, classes), fitted, Path())
+    except SparsebenchError:
+        return False
+    return True
 
 
 def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
@@ -252,6 +259,12 @@ def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int
     weight = state_dict.get(name)
     dims = 2 if find_architecture(arch).grids is None else 4
     classes = 0 if weight is None or not weight.dim() else classes_of(arch, int(weight.shape[0]))
+    if weight is None and (layers := _layers_of_head(state_dict, name)):
+        raise SparsebenchError(
+            f"'{path}' holds a head of {len(layers)} layers ({_first(layers)}) where a {arch} has "
+            f"one matrix, '{name}'.",
+            f"A head of several layers belongs to another network. {OTHERS}",
+        )
     if weight is None or weight.dim() != dims or classes < 1:
         raise SparsebenchError(
             f"'{path}' holds no classifier of a {arch} ('{name}'); "
@@ -260,6 +273,13 @@ def _num_classes(arch: str, state_dict: Mapping[str, Tensor], path: Path) -> int
             f"{OTHERS}",
         )
     return classes
+
+
+def _layers_of_head(state_dict: Mapping[str, Tensor], name: str) -> list[str]:
+    """Weights inside the place of the classifier, where there are several: ``fc.0``, ``fc.3``."""
+    place = name.removesuffix("weight")
+    inside = [n for n in state_dict if n.startswith(place) and n.endswith("weight")]
+    return [n for n in inside if state_dict[n].dim() > 1] if len(inside) > 1 else []
 
 
 def _first(items: Iterable[str]) -> str:

@@ -40,6 +40,7 @@ _LEGACY_PICKLES = 4
 # takes some twenty steps for each. Beyond these a file is refused, whatever its size.
 MOST_STEPS = 500_000
 _LARGEST_PICKLE = 32 * 2**20
+_FROM_NUMPY = "Save tensors (torch.from_numpy), as model.state_dict() has them."
 # Makes as many bytes as it is told, which no checkpoint needs.
 _REFUSED_GLOBALS = {"builtins.bytearray", "__builtin__.bytearray"}
 
@@ -85,7 +86,11 @@ def load_plain(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of old formats; what counts is said below
             payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if culprit := _culprit(str(error)):
+        if (culprit := _culprit(str(error))) and culprit.startswith("numpy."):
+            raise SparsebenchError(
+                f"'{path}' holds arrays of NumPy (it names {culprit}), not tensors.", _FROM_NUMPY
+            ) from None
+        if culprit:
             raise SparsebenchError(
                 f"'{path}' holds more than tensors and plain containers (it names {culprit}); "
                 "reading it would execute code from the file, which is never done.",
@@ -155,7 +160,11 @@ def _globals(path: Path) -> set[str]:
                     if not entry.filename.endswith("data.pkl"):
                         continue
                     if entry.file_size > _LARGEST_PICKLE:
-                        raise _TooLongError
+                        raise SparsebenchError(
+                            f"'{path}' holds {entry.file_size >> 20} MiB in its pickle, as arrays "
+                            "of NumPy and lists do; tensors stand beside it.",
+                            _FROM_NUMPY,
+                        )
                     with archive.open(entry) as file:
                         found.update(_named(file))
         else:
@@ -168,6 +177,8 @@ def _globals(path: Path) -> set[str]:
             "thousands.",
             "Save its state dict alone, with torch.save(model.state_dict(), FILE).",
         ) from None
+    except SparsebenchError:
+        raise
     # What cannot be scanned is left to torch, which will say what is wrong.
     except Exception:
         return found

@@ -67,7 +67,34 @@ def unwrapped_names(
                 "Save the state dict of the network that was wrapped.",
             )
         plain[short] = tensor
-    return strip_prefixes(plain), counters
+    return strip_prefixes(_weights_of_norms(path, plain)), counters
+
+
+def _weights_of_norms(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that ``torch.nn.utils.weight_norm`` keeps as lengths and directions, computed.
+
+    Raises:
+        SparsebenchError: ``torch.nn.utils.spectral_norm``, whose matrix's shape is not stored.
+    """
+    plain = dict(tensors)
+    for name, direction in tensors.items():
+        stem = name.removesuffix("_v")
+        length = tensors.get(f"{stem}_g")
+        if f"{stem}_orig" in tensors and f"{stem}_u" in tensors:
+            raise SparsebenchError(
+                f"'{path}' holds '{stem}' as torch.nn.utils.spectral_norm keeps it ('{stem}_orig', "
+                f"'{stem}_u'), before it is divided by its norm.",
+                "Call torch.nn.utils.remove_spectral_norm before saving.",
+            )
+        if stem == name or length is None or stem in tensors:
+            continue
+        sides = [d for d in range(direction.dim()) if length.dim() == 0 or length.shape[d] == 1]
+        if length.dim() not in (0, direction.dim()) or not sides:
+            continue  # which no layer of that kind is; it is refused as unknown
+        norm = torch.linalg.vector_norm(direction.float(), dim=sides, keepdim=True)
+        plain[stem] = (direction.float() * (length.float() / norm)).to(direction.dtype)
+        del plain[name], plain[f"{stem}_g"]
+    return plain
 
 
 def _counts(name: str, tensor: Tensor) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.file_kinds import ONNX, fix_of, head_of, kind_of
 from sparsebench.models.onnx_file.claims import refuse_claims, refuse_parts
-from sparsebench.models.onnx_file.walks import called, reads
+from sparsebench.models.onnx_file.walks import called, every_graph, reads
 
 if TYPE_CHECKING:
     import onnx
@@ -42,6 +43,10 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     if not path.is_file():
         raise SparsebenchError(f"There is no ONNX file '{path}'.", "Check the path.")
+    kind = kind_of(path, head_of(path))
+    if kind not in (None, ONNX):
+        fix = fix_of(kind, path) or "Export the network to ONNX, and name that file."
+        raise SparsebenchError(f"'{path}' is {kind}, not an ONNX graph.", fix)
     refuse_parts(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -79,11 +84,13 @@ def checked(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     if not graph.node or not graph.output:
         raise SparsebenchError(f"'{path}' holds no network.", "Is it truncated?")
     sparse = any(
-        attribute.HasField("sparse_tensor") or attribute.sparse_tensors
-        for node in graph.node
-        for attribute in node.attribute
+        one.sparse_initializer
+        or any(
+            a.HasField("sparse_tensor") or a.sparse_tensors for n in one.node for a in n.attribute
+        )
+        for one in every_graph(graph)
     )
-    if graph.sparse_initializer or sparse:
+    if sparse:
         raise SparsebenchError(
             f"'{path}' stores weights as sparse initializers, which engines do not read.",
             "Write them as plain tensors with zeros.",
@@ -195,9 +202,9 @@ def _refuse_training(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         SparsebenchError: naming the node.
     """
-    graph = model.graph
+    graphs = list(every_graph(model.graph))
     opset = next((o.version for o in model.opset_import if o.domain in _STANDARD), 1)
-    watched = [n for n in graph.node if n.domain in _STANDARD]
+    watched = [n for graph in graphs for n in graph.node if n.domain in _STANDARD]
     for node in watched:
         if node.op_type in _RANDOM:
             raise SparsebenchError(
@@ -207,11 +214,12 @@ def _refuse_training(path: Path, model: onnx.ModelProto) -> None:
     watched = [n for n in watched if n.op_type in ("BatchNormalization", "Dropout")]
     if not watched:
         return
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                stored[node.output[0]] = attribute.t
+    stored = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+    for graph in graphs:
+        for node in graph.node:
+            if node.op_type == "Constant":
+                for attribute in node.attribute:
+                    stored[node.output[0]] = attribute.t
     for node in watched:
         if _trains(node, opset, stored):
             effect = (

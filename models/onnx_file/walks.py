@@ -45,6 +45,19 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
             yield from (one.name for one in graph.output if one.name not in own)
 
 
+def every_graph(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes, as the branches of `If` and the bodies of loops are."""
+    waiting = [graph]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.type in _GRAPHS:
+                    waiting += [*([attribute.g] if attribute.HasField("g") else [])]
+                    waiting += attribute.graphs
+
+
 def ancestors(
     graph: onnx.GraphProto, ends: Iterable[str], begins: tuple[str, ...] = ()
 ) -> list[onnx.NodeProto]:

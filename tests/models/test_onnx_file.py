@@ -298,7 +298,7 @@ def _outside(model: onnx.ModelProto) -> None:
     [
         (_truncated, "cannot be read as ONNX|holds no network|cannot be read"),
         (_empty, "holds no network"),
-        (_text, "cannot be read as ONNX"),
+        (_text, "text that starts with"),
         (_changed(_last_dims), r"takes \[1, 16, 16, 3\], channels last"),
         (_changed(_half), "takes float16, not float32 images"),
         (_changed(_second_input), "has 2 inputs"),

@@ -96,7 +96,7 @@ class Reader:
     def _module(self, node: fx.Node, inp: int) -> bool:
         name = str(node.target)
         layer = self._modules[name]
-        if isinstance(layer, nn.Identity) or self._is_flatten(node):
+        if isinstance(layer, nn.Identity) or stochastic_depth(layer) == 0 or self._is_flatten(node):
             self.values[node] = inp
         elif isinstance(layer, SparseConv2d):
             self._add(node, ConvStep(inp, self._next(), name))
@@ -224,3 +224,17 @@ def _activation(layer: nn.Module | None) -> int | None:
     if isinstance(layer, nn.ReLU6):
         return RELU6
     return RELU if isinstance(layer, nn.ReLU) else None
+
+
+def stochastic_depth(layer: nn.Module) -> float | None:
+    """With which probability a layer drops paths in its mode; None of any other layer.
+
+    Layers called DropPath (timm's, and many copies of it) are read as what they compute where they
+    drop nothing.
+    """
+    kind = type(layer)
+    if kind.__name__ == "StochasticDepth" and kind.__module__.startswith("torchvision."):
+        return float(getattr(layer, "p", 0)) if layer.training else 0.0
+    if kind.__name__ == "DropPath" and layer.training:
+        return float(getattr(layer, "drop_prob", getattr(layer, "p", None)) or 0) or None
+    return None

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from sparsebench.exporters.kernels.compiled.steps import PICTURES, Step, fuse, fuse_pools
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
-from sparsebench.exporters.kernels.training.reading import Reader
+from sparsebench.exporters.kernels.training.reading import Reader, stochastic_depth
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -39,6 +39,8 @@ class _Tracer(fx.Tracer):
         return (
             isinstance(m, SparseConv2d | SparseLinear | nn.Linear | nn.Conv2d | nn.BatchNorm2d)
             or type(m).__name__ == "SelectAdaptivePool2d"
+            # Whole, so that messages name it and not what is inside.
+            or stochastic_depth(m) is not None
             or super().is_leaf_module(m, module_qualified_name)
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -133,3 +134,15 @@ def test_several_networks_are_asked_for(tmp_path: Path) -> None:
     assert same(read(path, payload, "classifier")[0], two)
     assert split_entry(f"{path}#classifier") == (path, "classifier")
     assert split_entry(str(path)) == (path, None)
+
+
+def test_a_state_dict_in_a_list_is_found(tmp_path: Path) -> None:
+    assert same(read(tmp_path / "a.pth", (network().state_dict(), {"epoch": 3}))[0], network())
+
+
+def test_arrays_of_numpy_are_called_so(tmp_path: Path) -> None:
+    """Seen: "a pickle of more than 500,000 steps"."""
+    for side, told in ((9, "holds arrays of NumPy"), (5000, "in its pickle, as arrays of NumPy")):
+        torch.save({"fc.weight": np.full((side, side), 200, np.uint8)}, tmp_path / "a.pth")
+        with pytest.raises(SparsebenchError, match=told):
+            load_checkpoint(tmp_path / "a.pth")

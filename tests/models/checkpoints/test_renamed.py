@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils import parametrizations
 
 from sparsebench.models.checkpoints import load_checkpoint
@@ -108,3 +109,47 @@ def test_nni_s_wrappers_are_read(tmp_path: Path) -> None:
     for state in (old, new):
         module, _ = read(tmp_path / "a.pth", state)
         assert torch.equal(module.fc.weight, plain.fc.weight.masked_fill(mask["fc.weight"] == 0, 0))
+
+
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_the_lengths_and_directions_of_weight_norm_are_read(tmp_path: Path, dim: Any) -> None:
+    """Seen: "holds no classifier"."""
+    plain = network()
+    normed: Any = torch.nn.utils.weight_norm
+    for layer in (plain.conv1, plain.fc):
+        normed(layer, dim=dim)
+        layer.weight_g.data *= 1.5
+    plain(torch.zeros(1, 3, 9, 9))  # its hook computes the weights
+    assert "fc.weight" not in plain.state_dict()
+    module, _ = read(tmp_path / "a.pth", plain.state_dict())
+    for name in ("conv1", "fc"):
+        weight = plain.get_submodule(name).weight
+        torch.testing.assert_close(module.get_submodule(name).weight, weight)
+
+
+def test_spectral_norm_and_heads_of_several_layers_are_refused_by_name(tmp_path: Path) -> None:
+    plain: Any = network()
+    torch.nn.utils.spectral_norm(plain.fc)
+    with pytest.raises(SparsebenchError, match=r"spectral_norm keeps it \('fc.weight_orig'"):
+        read(tmp_path / "a.pth", plain.state_dict())
+    plain = network()
+    plain.fc = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5))
+    with pytest.raises(SparsebenchError, match=r"2 layers \(fc.0.weight, fc.3.weight\)"):
+        read(tmp_path / "b.pth", plain.state_dict())
+
+
+def test_folded_batch_norms_are_said(tmp_path: Path) -> None:
+    state = network().state_dict()
+    kept = {n: t for n, t in state.items() if not n.startswith("bn")}
+    kept["conv1.bias"] = torch.zeros(16)
+    with pytest.raises(SparsebenchError, match="batch norms are folded into its convolutions"):
+        read(tmp_path / "a.pth", kept)
+
+
+def test_the_tensors_decide_against_what_the_file_calls_itself(tmp_path: Path) -> None:
+    """Seen: "says that it holds a resnet50", and the advice to name it so, which fails too."""
+    module, said = read(
+        tmp_path / "a.pth", {"arch": "resnet50", "state_dict": network().state_dict()}
+    )
+    assert same(module, network())
+    assert said["named"] == "'resnet50' by the file; its tensors are a tiny's"

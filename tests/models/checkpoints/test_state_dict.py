@@ -142,9 +142,9 @@ def test_a_state_dict_that_does_not_fit_is_refused_with_examples(
 
 
 def test_another_architecture_is_refused(tmp_path: Path, tiny: Any) -> None:
-    torch.save({"state_dict": tiny.state_dict(), "arch": "resnet50"}, tmp_path / "a.pth")
-    with pytest.raises(SparsebenchError, match="holds a resnet50, not a tiny"):
-        load(tmp_path / "a.pth")
+    torch.save({"state_dict": tiny.state_dict(), "arch": "tiny"}, tmp_path / "a.pth")
+    with pytest.raises(SparsebenchError, match="holds a tiny, not a resnet18"):
+        build_from("resnet18", load_checkpoint(tmp_path / "a.pth"), tmp_path / "a.pth")
     torch.save(tiny.state_dict(), tmp_path / "b.pth")
     with pytest.raises(SparsebenchError, match=r"b\.pth' does not fit resnet18.*missing \(layer1"):
         build_from("resnet18", load_checkpoint(tmp_path / "b.pth"), tmp_path / "b.pth")

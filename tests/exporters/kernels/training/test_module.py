@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.compiled.library import library
@@ -290,6 +291,25 @@ def half(module: nn.Module) -> nn.Module:
     return module
 
 
+class DropPath(nn.Module):
+    """As many repositories copy it: by the name alone."""
+
+    def __init__(self, chance: float) -> None:
+        super().__init__()
+        self.drop_prob = chance
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.drop_prob:
+            return x
+        kept = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(1 - self.drop_prob)
+        return x * kept
+
+
+def dropping(chance: float, kind: type[nn.Module] | None = None) -> nn.Module:
+    drop = StochasticDepth(chance, "row") if kind is None else kind(chance)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), drop, nn.Conv2d(4, 4, 1))
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -297,11 +317,21 @@ def half(module: nn.Module) -> nn.Module:
         (half(Unknown()), "cannot reach the masked layer 'two': they do not know .*sigmoid"),
         (half(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))), "reflect"),
         (nn.Sequential(nn.Conv2d(3, 4, 1)).half(), "float32"),
+        (half(dropping(0.2)), r"do not know '1' \(StochasticDepth\(p=0.2, mode=row\)\)"),
+        (half(dropping(0.2, DropPath)), r"do not know '1' \(DropPath"),
     ],
 )
 def test_what_is_not_supported_is_refused_with_the_reason(module: nn.Module, words: str) -> None:
     with pytest.raises(SparsebenchError, match=words):
         sparsify_module(module)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2])
+def test_stochastic_depth_that_drops_nothing_is_no_layer(chance: float) -> None:
+    network = half(dropping(chance)).train(chance == 0.0)
+    sparse = sparsify_module(network)
+    pictures = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(sparse(pictures), network(pictures))
 
 
 def test_a_weight_outside_of_the_mask_is_refused() -> None:
