@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json, fraction
+from sparsebench.bench.cli.options import Json, a_place, fraction, one_text, write
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
@@ -64,7 +64,10 @@ def check(
     ] = "",
     out: Annotated[
         Path | None,
-        typer.Option(help="With --base: keep the runs here (default: only where a cell fails)."),
+        typer.Option(
+            callback=a_place,
+            help="With --base: keep the runs here (default: only where a cell fails).",
+        ),
     ] = None,
     effect: Annotated[
         str, typer.Option(help="Smallest change of a ratio that counts: 5% or 0.05.")
@@ -114,6 +117,7 @@ def check(
         only=only,
         inconclusive=inconclusive or None,
     )
+    one_text(as_json, junit, markdown, badge)
     outputs = Outputs(junit, markdown, badge, github, as_json)
     if base or base_engine or head_engine:
         from sparsebench.bench.cli.check_two_sides import Sides, check_commits, check_engines
@@ -214,16 +218,3 @@ def update(
         for cell in previous.cells:
             if tuple(cell.key.values()) not in kept:
                 echo(f"  no longer gated: {' · '.join(map(str, cell.key.values()))}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write one report file.
-
-    Raises:
-        SparsebenchError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be written ({error.strerror}).") from error

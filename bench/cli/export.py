@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json
+from sparsebench.bench.cli.options import Json, a_place
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.models.errors import SparsebenchError
 
@@ -30,7 +30,9 @@ def export(
     output: Annotated[
         str, typer.Option(help="features (pooled, [N, D]) or logits (the whole classifier).")
     ] = "features",
-    out: Annotated[Path | None, typer.Option(help="File to write (default: NAME.onnx).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=a_place, help="File to write (default: NAME.onnx).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a backbone to ONNX and check it against PyTorch with ONNX Runtime.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Format, Json, fraction
+from sparsebench.bench.cli.options import Format, Json, a_place, fraction, write
 from sparsebench.bench.cli.say import echo_json
 
 EPILOG = """Examples:
@@ -28,13 +28,14 @@ def history(
     ] = "",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for history.html, .png and .svg (default: FOLDER)."),
+        typer.Option(
+            callback=a_place, help="Folder for history.html, .png and .svg (default: FOLDER)."
+        ),
     ] = None,
     form: Format = "",
     as_json: Json = False,
 ) -> None:
     """Find lasting changes in the runs of one machine: as text, a figure and a page of trends."""
-    from sparsebench.bench.cli.check import write
     from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
     from sparsebench.bench.history.series import read_series
     from sparsebench.bench.present.plots.history import draw

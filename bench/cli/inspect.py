@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Format, Json
+from sparsebench.bench.cli.options import Format, Json, a_place
 from sparsebench.bench.cli.say import echo_json
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError
 
@@ -41,7 +41,10 @@ def inspect(
         bool, typer.Option("--compare", help="Put several side by side, and draw them.")
     ] = False,
     plot: Annotated[
-        Path, typer.Option(help="With --compare: the image's file (.png, .svg or .pdf).")
+        Path,
+        typer.Option(
+            callback=a_place, help="With --compare: the image's file (.png, .svg or .pdf)."
+        ),
     ] = Path("inspect-compare.png"),
     why: Annotated[
         bool, typer.Option("--why", help="Measure for a minute why it is (not) faster.")

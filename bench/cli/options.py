@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,56 @@ AllowImageLoss = Annotated[
     bool,
     typer.Option("--allow-image-loss", help="Go on even where a class loses most of its images."),
 ]
+
+
+STANDARD_OUTPUT = Path("-")
+
+
+def a_place(path: Path | None) -> Path | None:
+    """A folder, or a file that is no text: `-` is none, and would become a file of that name.
+
+    Raises:
+        SparsebenchError: it is standard output.
+    """
+    if path == STANDARD_OUTPUT:
+        raise SparsebenchError(
+            "'-' stands for standard output, which takes one text only.",
+            "Name a file or folder for what this option writes.",
+        )
+    return path
+
+
+def one_text(as_json: bool, *paths: Path | None) -> None:
+    """Refuse two texts on standard output.
+
+    Args:
+        as_json: whether JSON is printed.
+        paths: of the texts to write; `-` is standard output.
+
+    Raises:
+        SparsebenchError: there are two.
+    """
+    if as_json + paths.count(STANDARD_OUTPUT) > 1:
+        raise SparsebenchError(
+            "Two texts would be mixed on standard output.",
+            "Give '-' to one option, without --json.",
+        )
+
+
+def write(path: Path, text: str) -> None:
+    """Write one text: to a file, or with `-` to standard output.
+
+    Raises:
+        SparsebenchError: it cannot be written.
+    """
+    if path == STANDARD_OUTPUT:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SparsebenchError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def certainty(text: str, option: str) -> float:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sparsebench.bench.cli.options import a_place
 from sparsebench.bench.cli.say import echo
 
 # The names are also those of `bench/present/plots/figures.py`; a test holds them together.
@@ -85,7 +86,9 @@ def plot(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder, or a file's name (default: the first run's folder)."),
+        typer.Option(
+            callback=a_place, help="Folder, or a file's name (default: the first run's folder)."
+        ),
     ] = None,
 ) -> None:
     """Draw speed-up against accuracy change, with intervals both ways, or other figures."""

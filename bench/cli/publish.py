@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sparsebench.bench.cli.options import write
 from sparsebench.bench.cli.say import echo
 
 PUSH_EPILOG = """Examples:
@@ -38,7 +39,6 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("leaderboard.html"),
 ) -> None:
     """Write a page of many machines' runs: ratios only, a column for each machine."""
-    from sparsebench.bench.cli.check import write
     from sparsebench.bench.publish.leaderboard import leaderboard, leaderboard_page
     from sparsebench.bench.records import RunFolder
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Json, certainty
+from sparsebench.bench.cli.options import STANDARD_OUTPUT, Json, certainty, one_text, write
 from sparsebench.bench.cli.say import echo, echo_json
 
 EPILOG = """Examples:
@@ -49,10 +49,11 @@ def report(
     With --json the same facts are printed; a file is then written only where --out names one.
     """
     from sparsebench.bench.present.report import build_report, write_report
-    from sparsebench.bench.present.report.write import chosen_format
+    from sparsebench.bench.present.report.write import chosen_format, rendered
     from sparsebench.models.errors import NothingMeasuredError
 
     form = chosen_format(out, form)
+    one_text(as_json, out)
     found = build_report(
         runs,
         max_accuracy_loss,
@@ -60,11 +61,13 @@ def report(
         confidence=certainty(confidence, "--confidence"),
     )
     written = None
-    if out is not None or not as_json:
+    if out == STANDARD_OUTPUT:
+        write(out, rendered(found, form))
+    elif out is not None or not as_json:
         written = write_report(found, out, form)
     if as_json:
         echo_json(found.to_json())
-    else:
+    elif written is not None:
         echo(str(written))
     if not found.cells:
         raise NothingMeasuredError(

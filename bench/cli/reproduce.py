@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench.bench.cli.options import Format, Json
+from sparsebench.bench.cli.options import Format, Json, a_place
 from sparsebench.bench.cli.say import echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
@@ -33,7 +33,9 @@ def reproduce(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the figures (PNG, SVG), tables.md and CSV files."),
+        typer.Option(
+            callback=a_place, help="Folder for the figures (PNG, SVG), tables.md and CSV files."
+        ),
     ] = None,
     backbone: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.baselines import named_baselines
-from sparsebench.bench.cli.options import AllowImageLoss, Json, fraction
+from sparsebench.bench.cli.options import AllowImageLoss, Json, a_place, fraction
 from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.bench.plan.sections import notice, section_options
@@ -151,7 +151,9 @@ def run(
         ),
     ] = False,
     allow_image_loss: AllowImageLoss = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/PLAN-TIME).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=a_place, help="Run folder (default: runs/PLAN-TIME).")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparsebench.bench.cli.options import AllowImageLoss, Json
+from sparsebench.bench.cli.options import AllowImageLoss, Json, a_place
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present import escape
 from sparsebench.models.errors import SparsebenchError
@@ -44,7 +44,9 @@ def sparsify(
         Path | None, typer.Option(help="Folder or tar with train/CLASS/* and test/CLASS/*.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, *.safetensors.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=a_place, help="File to write, *.safetensors.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +165,7 @@ def _train(
 ) -> None:
     from sparsebench.bench.cli.sparsify_display import TrainingDisplay
     from sparsebench.models.images import open_images
+    from sparsebench.models.images.losses import others_said
     from sparsebench.models.sparsify.train import Execution
     from sparsebench.models.sparsify.two_stages import make, stages
 
@@ -174,7 +177,7 @@ def _train(
         f"{len(images.classes)} classes",
         err=True,
     )
-    for line in images.losses.lines():
+    for line in (*images.losses.lines(), *filter(None, [others_said(images.others)])):
         echo(f"  {line}", err=True)
     if "size" not in settings:
         settings["size"] = _own_size(settings.get("start"))

@@ -13,6 +13,7 @@ from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions, class_counts
+from sparsebench.models.images.losses import others_said
 from sparsebench.models.images.text import shortened
 
 Metric = Literal["top1", "mean_per_class", "map50", "map50_95"]
@@ -73,8 +74,8 @@ class Task(LabelledImages):
         return preprocessing
 
     def with_notes(self) -> Task:
-        """The same task, with notes on classes of which a side has a single image."""
-        notes = []
+        """The same task, with notes on files that are no images and on classes of one image."""
+        notes = [others_said(self.others)] if self.others else []
         for side, split in (("train", self.train), ("test", self.test)):
             counts = class_counts(split.labels, len(self.classes), self.name)
             lone = [self.classes[i] for i in np.flatnonzero(counts == 1)]

@@ -184,8 +184,8 @@ def _proven(
 
 def _bound(path: Path, count: int, said: str) -> SparsebenchError:
     return SparsebenchError(
-        f"'{path}' declares a free batch axis and is bound to one batch size: with {count} images "
-        f"at once, {said}.",
+        f"'{path}' declares a free batch axis and is bound to one batch size: with {count} "
+        f"image{'s' if count > 1 else ''} at once, {said}.",
         "Export it with a batch axis that is free in the whole graph, or declare the axis as the "
         "size that it is bound to.",
     )
@@ -204,7 +204,12 @@ def _alone(
     # batch a few stand for all, since each takes a whole call.
     picked = list(range(len(images)))
     if file.batch in (None, 1):
-        alone = backbone.rows(images, output, together=1)
+        try:
+            alone = backbone.rows(images, output, together=1)
+        except SparsebenchError as error:
+            if file.batch is not None:
+                raise
+            raise _bound(file.path, 1, error.cause.rstrip(".")) from None
         again = backbone.rows(images[:1], output, together=1)
     else:
         picked = sorted({0, 1, len(images) // 2, len(images) - 1})
@@ -239,9 +244,9 @@ def _alone(
         float(np.abs(other - together).max()),
     )
     if not worst <= limit * scale:
+        told = f"by {worst:.2g} of {scale:.2g}" if alone.any() else "alone it is zero"
         raise SparsebenchError(
-            f"'{file.path}': an image's result depends on the others in its batch "
-            f"(by {worst:.2g} of {scale:.2g}).",
+            f"'{file.path}': an image's result depends on the others in its batch ({told}).",
             "Was it exported in training mode? Export it after model.eval().",
         )
     return alone if len(picked) == len(images) else together

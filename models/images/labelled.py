@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -111,6 +111,7 @@ class LabelledImages:
         store: reads the images.
         skipped: images that cannot be decoded, each ``"name: reason"``.
         ignored: number of files that are left alone.
+        others: ending -> files inside of classes that are no images.
         losses: of each class what was left out (``sparsebench.models.images.losses``).
 
     Raises:
@@ -125,6 +126,7 @@ class LabelledImages:
     store: ImageStore
     skipped: tuple[str, ...] = ()
     ignored: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:

@@ -39,6 +39,7 @@ class Layout:
         train: (path below the root, path below the split's folder, label) of each image.
         test: likewise.
         ignored: number of files that are no images or lie outside every class.
+        others: ending -> files inside of classes that are no images by name and content.
         left_out: ``train/CLASS`` or ``test/CLASS`` -> ending -> images there that are not read.
     """
 
@@ -47,6 +48,7 @@ class Layout:
     test: tuple[tuple[str, str, int], ...]
     ignored: int
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_layout(
@@ -75,6 +77,7 @@ def find_layout(
     train, test = _split_folders(paths, below, _wrapper(paths, below), where)
     images: dict[str, dict[str, list[str]]] = {}
     left_out: dict[str, dict[str, Counter[str]]] = {}
+    others: Counter[str] = Counter()
     for side in (train, test):
         images[side] = {name: [] for name in _children(below, paths, side)}
         left_out[side] = {name: Counter() for name in images[side]}
@@ -86,6 +89,8 @@ def find_layout(
                 images[side][name].append(path)
             elif ending := _not_read(path, head):
                 left_out[side][name][ending] += 1
+            else:
+                others[ending_of(rest) or NO_ENDING] += 1
         for path in unusable:
             name, rest = _in_class(path, side)
             if name in images[side] and is_image_name(rest):
@@ -108,7 +113,9 @@ def find_layout(
         for name, found in left_out[side].items()
         if found
     }
-    return Layout(classes, sides[0], sides[1], ignored=len(files) - used, left_out=lost)
+    return Layout(
+        classes, sides[0], sides[1], ignored=len(files) - used, left_out=lost, others=others
+    )
 
 
 def _in_class(path: str, side: str) -> tuple[str, str]:
@@ -122,9 +129,10 @@ def _in_class(path: str, side: str) -> tuple[str, str]:
 def _not_read(path: str, head: Callable[[str], bytes]) -> str | None:
     """What to count a file as that is not read but seems an image; None for anything else."""
     ending = left_out_ending(path)
-    if ending == "":
-        return (ending_of(path) or NO_ENDING) if begins_like_an_image(head(path)) else None
-    return ending
+    if ending:
+        return ending
+    # An ending that says nothing, or not the truth: x.jpg.txt.
+    return (ending_of(path) or NO_ENDING) if begins_like_an_image(head(path)) else None
 
 
 def split_folders(files: Collection[str], folders: Collection[str], where: str) -> tuple[str, str]:

@@ -17,6 +17,13 @@ from sparsebench.models.images.text import printable, shortened
 UNDECODABLE = "that cannot be decoded"
 
 
+def others_said(others: Mapping[str, int]) -> str:
+    """A sentence on files beside images, by their endings; empty where there are none."""
+    counts = [f"{n:,} {printable(e)}" for e, n in sorted(others.items(), key=lambda one: -one[1])]
+    files = "files" if sum(others.values()) > 1 else "file"
+    return f"{shortened(counts)} {files} beside the images are no images" if counts else ""
+
+
 @dataclass(frozen=True)
 class ClassLoss:
     """What one class of one side loses.

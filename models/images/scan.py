@@ -127,6 +127,7 @@ def readable_images(
         store=store,
         skipped=(*refused, *skipped),
         ignored=layout.ignored,
+        others=layout.others,
         losses=losses,
     )
 

@@ -55,7 +55,7 @@ def write_report(report: Report, out: Path | None = None, form: str = "") -> Pat
     target = report.runs[0].path if out is None else out
     if target.is_dir():
         target = target / DEFAULT_NAMES[form]
-    text = _rendered(report, form)
+    text = rendered(report, form)
     temporary = target.with_name(f".{target.name}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,8 @@ def write_report(report: Report, out: Path | None = None, form: str = "") -> Pat
     return target
 
 
-def _rendered(report: Report, form: str) -> str:
+def rendered(report: Report, form: str) -> str:
+    """The report as text, in one of `FORMATS`."""
     if form == "html":
         from sparsebench.bench.present.report.page import html_page
 

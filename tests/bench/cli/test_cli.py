@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.conftest import Result
+from tests.bench.synthetic import make_run
 
 Cli = Callable[..., Result]
 LISTS = ("backbones", "engines", "tasks", "workloads", "plans", "methods")
@@ -173,3 +174,29 @@ def test_output_that_cannot_be_written_is_one_message() -> None:
     assert told.returncode == 2
     assert told.stderr.startswith("Error: Standard output cannot be")
     assert "Traceback" not in told.stderr
+
+
+def test_a_dash_is_standard_output_and_no_file(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: `report --out -` wrote a file of that name."""
+    folder = make_run(blocks=2, engines=["torch"]).write(tmp_path / "R").path
+    monkeypatch.chdir(tmp_path)
+    done = cli("report", folder, "--out", "-", "--format", "csv")
+    assert done.code == 0 and "backbone,method" in done.out and "report.csv" not in done.out
+    baseline = tmp_path / "ci.toml"
+    cli("baseline", "update", folder, "--out", baseline, "--reason", "new")
+    checked = cli("check", folder, "--baseline", baseline, "--junit", "-")
+    assert "<testsuites" in checked.out
+    assert cli("check", folder, "--baseline", baseline, "--junit", "-", "--json").code == 2
+    for refused in (
+        ("report", folder, "--out", "-"),
+        ("plot", folder, "--out", "-"),
+        ("run", "quick", "--out", "-"),
+        ("history", tmp_path, "--out", "-"),
+        ("export", "resnet18/dense", "--out", "-"),
+        ("reproduce", "--paper-only", "--out", "-"),
+        ("sparsify", "resnet18/dense", "--out", "-"),
+    ):
+        assert cli(*refused).code == 2, refused
+    assert not (tmp_path / "-").exists()

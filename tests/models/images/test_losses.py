@@ -10,7 +10,7 @@ from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions
-from sparsebench.models.images.losses import Losses
+from sparsebench.models.images.losses import Losses, others_said
 from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(20)
@@ -87,6 +87,18 @@ def test_annotations_beside_the_images_are_no_loss(tmp_path: Path) -> None:
     images = opened(tmp_path, cats(2, beside), "folder")
     assert images.losses.lost == 0
     assert images.ignored == len(beside)
+    assert images.others == {".xml": 9, ".txt": 9, ".json": 9, ".unknown": 9, "no ending": 1,
+                             ".db": 1}  # fmt: skip
+    said = others_said(images.others)
+    assert said.startswith("9 .xml, 9 .txt") and said.endswith("beside the images are no images")
+
+
+def test_images_under_the_ending_of_a_text_are_counted(tmp_path: Path) -> None:
+    """Seen: 17 of 20 cats called .jpg.txt, and no word."""
+    images = opened(
+        tmp_path, cats(3, {f"{n}.jpg.txt": encoded(picture(0), "JPEG") for n in range(2)}), "folder"
+    )
+    assert images.losses.classes["train/cat"].left_out == {".txt": 2}
 
 
 def test_a_class_without_any_readable_image_says_what_is_there(tmp_path: Path) -> None:
