@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone, mask_of_layers, scale_tensors
+from sparsebench.models.onnx_file.graph import OnnxFile
 from sparsebench.models.onnx_file.running import part_of, run_session, session_of
 from sparsebench.models.onnx_file.weights import WeightedNode, read_weights
 
@@ -207,7 +209,7 @@ def _alone(
         try:
             alone = backbone.rows(images, output, together=1)
         except SparsebenchError as error:
-            if file.batch is not None:
+            if file.batch is not None or not _runs_together(file, images[:1]):
                 raise
             raise _bound(file.path, 1, error.cause.rstrip(".")) from None
         again = backbone.rows(images[:1], output, together=1)
@@ -250,6 +252,18 @@ def _alone(
             "Was it exported in training mode? Export it after model.eval().",
         )
     return alone if len(picked) == len(images) else together
+
+
+def _runs_together(file: OnnxFile, image: NDArray[np.float32]) -> bool:
+    """Whether a file that does not take one image takes some more at once."""
+    with suppress(SparsebenchError):
+        session = session_of(file.model, file.path)
+        names = [file.model.graph.output[0].name]
+        for count in (1, 2, 4, 8, 16, 32):
+            with suppress(SparsebenchError):
+                run_session(session, names, np.repeat(image, count, 0), file.path)
+                return count > 1
+    return False
 
 
 def _noise(backbone: OnnxBackbone, count: int, side: int) -> NDArray[np.float32]:

@@ -142,7 +142,13 @@ def refuse_claims(path: Path, model: onnx.ModelProto) -> None:
             info = ExternalDataInfo(tensor)
             if info.location not in files:
                 part = path.parent / info.location
-                files[info.location] = part.stat().st_size if part.is_file() else 0
+                if not part.is_file():
+                    raise SparsebenchError(
+                        f"'{path}' cannot be read as ONNX: it keeps weights in '{info.location}', "
+                        "which is not beside it.",
+                        "Put it there under that name: the exporter wrote both files.",
+                    )
+                files[info.location] = part.stat().st_size
             whole = files[info.location]
             outside += int(info.length or max(0, whole - int(info.offset or 0)))
             continue
@@ -166,7 +172,8 @@ def refuse_claims(path: Path, model: onnx.ModelProto) -> None:
     # Two layers may share a part of the file; a hundred that do are an attack on the memory.
     if outside > 2 * sum(files.values()):
         raise SparsebenchError(
-            f"'{path}' cannot be read as ONNX: its tensors claim {outside / 2**20:.0f} MiB of "
-            f"external data, the files hold {sum(files.values()) / 2**20:.0f} MiB.",
+            f"'{path}' cannot be read as ONNX: its tensors claim {outside:,} bytes of external "
+            f"data, {', '.join(files)} hold{'s' if len(files) == 1 else ''} "
+            f"{sum(files.values()):,}.",
             "Is a part of it missing?",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -316,3 +317,23 @@ def test_input_in_whole_numbers_names_what_to_leave_out(tmp_path: Path) -> None:
     with pytest.raises(SparsebenchError, match="takes uint8, not float32 images"):
         load_onnx(str(path))
     assert noise(1).dtype == np.float32 and weights()["w0"].shape == (12, 3, 3, 3)
+
+
+def test_what_runs_with_no_number_of_images_is_no_matter_of_the_batch(tmp_path: Path) -> None:
+    whole = node("ReduceMean", ["logits"], ["all"], keepdims=0)
+    path = saved(model_of([*BODY, GEMM, whole], ["all"]), tmp_path / "my.onnx")
+    with pytest.raises(SparsebenchError) as caught:
+        export_backbone(load_onnx(str(path)))
+    assert "does not hold one row" in str(caught.value) and "batch" not in str(caught.value)
+
+
+def test_external_data_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Seen: "its tensors claim 0 MiB of external data, the files hold 0 MiB"."""
+    path = tmp_path / "my.onnx"
+    onnx.save_model(
+        model_of([*BODY, GEMM]), str(path), save_as_external_data=True, location="my.data",
+        size_threshold=0,
+    )  # fmt: skip
+    (tmp_path / "my.data").rename(tmp_path / "other.data")
+    with pytest.raises(SparsebenchError, match="keeps weights in 'my.data', which is not beside"):
+        load_onnx(str(path))

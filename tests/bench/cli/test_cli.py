@@ -180,12 +180,12 @@ def test_a_dash_is_standard_output_and_no_file(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen: `report --out -` wrote a file of that name."""
-    folder = make_run(blocks=2, engines=["torch"]).write(tmp_path / "R").path
+    folder = make_run(blocks=3, engines=["torch"]).write(tmp_path / "R").path
     monkeypatch.chdir(tmp_path)
     done = cli("report", folder, "--out", "-", "--format", "csv")
     assert done.code == 0 and "backbone,method" in done.out and "report.csv" not in done.out
     baseline = tmp_path / "ci.toml"
-    cli("baseline", "update", folder, "--out", baseline, "--reason", "new")
+    assert cli("baseline", "update", folder, "--out", baseline, "--reason", "new").code == 0
     checked = cli("check", folder, "--baseline", baseline, "--junit", "-")
     assert "<testsuites" in checked.out
     assert cli("check", folder, "--baseline", baseline, "--junit", "-", "--json").code == 2

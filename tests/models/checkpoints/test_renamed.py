@@ -116,7 +116,8 @@ def test_the_lengths_and_directions_of_weight_norm_are_read(tmp_path: Path, dim:
     """Seen: "holds no classifier"."""
     plain = network()
     normed: Any = torch.nn.utils.weight_norm
-    for layer in (plain.conv1, plain.fc):
+    layers: list[Any] = [plain.conv1, plain.fc]
+    for layer in layers:
         normed(layer, dim=dim)
         layer.weight_g.data *= 1.5
     plain(torch.zeros(1, 3, 9, 9))  # its hook computes the weights

@@ -90,13 +90,13 @@ def test_annotations_beside_the_images_are_no_loss(tmp_path: Path) -> None:
     assert images.others == {".xml": 9, ".txt": 9, ".json": 9, ".unknown": 9, "no ending": 1,
                              ".db": 1}  # fmt: skip
     said = others_said(images.others)
-    assert said.startswith("9 .xml, 9 .txt") and said.endswith("beside the images are no images")
+    assert "9 .txt" in said and said.endswith("beside the images are no images")
 
 
 def test_images_under_the_ending_of_a_text_are_counted(tmp_path: Path) -> None:
     """Seen: 17 of 20 cats called .jpg.txt, and no word."""
     images = opened(
-        tmp_path, cats(3, {f"{n}.jpg.txt": encoded(picture(0), "JPEG") for n in range(2)}), "folder"
+        tmp_path, cats(3, {f"{n}.jpg.txt": encoded(picture(n)) for n in range(2)}), "folder"
     )
     assert images.losses.classes["train/cat"].left_out == {".txt": 2}
 

@@ -20,7 +20,8 @@ from PIL import Image
 from sparsebench.bench.cli.plot import EPILOG
 from sparsebench.bench.cli.plot import FIGURES as NAMED
 from sparsebench.bench.comparisons import Records
-from sparsebench.bench.decide import RunData, candidates
+from sparsebench.bench.comparisons.times import run_times
+from sparsebench.bench.decide import RunData
 from sparsebench.bench.history.series import History, Series
 from sparsebench.bench.present.plots import bound, figures, history, profiles, scaling, stages
 from sparsebench.bench.present.plots.axes import nice_ticks
@@ -38,7 +39,7 @@ from sparsebench.bench.present.plots.data import Selection, caption
 from sparsebench.bench.present.plots.figures import FIGURES, Wish
 from sparsebench.bench.present.plots.saving import save_figure
 from sparsebench.bench.present.plots.speedup_accuracy import from_runs
-from sparsebench.bench.records import Estimate, RunFolder
+from sparsebench.bench.records import Estimate, Record, RunFolder
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
 from tests.bench.present.plots.sweeps import TRAINED, data, sweep_of_batch_sizes, with_setting
@@ -399,11 +400,18 @@ def test_all_figures_of_a_run_read_and_compare_it_once(
     """Each of the seven read it again: 21 s of processor time for 1,008 records."""
     folder = make_run(backbones=TRAINED, blocks=2).write(tmp_path / "R")
     read: list[str] = []
-    records, compare = RunFolder.records, candidates.compare_run
-    monkeypatch.setattr(RunFolder, "records", lambda one: read.append("read") or records(one))
-    monkeypatch.setattr(
-        candidates, "compare_run", lambda *run: read.append("compared") or compare(*run)
-    )
+    records = RunFolder.records
+
+    def reading(one: RunFolder) -> list[Record]:
+        read.append("read")
+        return records(one)
+
+    def comparing(*run: Any) -> Any:
+        read.append("compared")
+        return run_times(*run)
+
+    monkeypatch.setattr(RunFolder, "records", reading)
+    monkeypatch.setattr("sparsebench.bench.decide.candidates.run_times", comparing)
     monkeypatch.setattr(figures, "save_figure", lambda *where: [])
     figures.draw_figures([folder], ["all"], Wish(), tmp_path)
     assert sorted(read) == ["compared", "read"]
