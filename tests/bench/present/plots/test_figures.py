@@ -45,7 +45,7 @@ from tests.bench.conftest import Result
 from tests.bench.present.plots.sweeps import TRAINED, data, sweep_of_batch_sizes, with_setting
 from tests.bench.present.plots.test_speedup_accuracy import texts
 from tests.bench.present.tables.test_over_tasks import three_tasks
-from tests.bench.synthetic import SyntheticRun, make_run, many_tasks, true_seconds, true_speedup
+from tests.bench.synthetic import SyntheticRun, make_run, true_seconds, true_speedup
 
 Cli = Callable[..., Result]
 
@@ -432,5 +432,6 @@ def test_of_more_panels_than_a_figure_holds_one_page_is_drawn(
 
 def test_marks_of_one_look_are_one_artist() -> None:
     """Each cell's own took most of the time of a figure of a thousand."""
-    (axes, _) = bound.draw([data(many_tasks(2))])[0].axes
+    run = data(make_run(backbones=TRAINED))
+    (axes, _) = bound.draw([replace(run, comparisons=[*run.comparisons] * 20)])[0].axes
     assert len(axes.containers) == 2 * 3  # methods, engines
