@@ -191,9 +191,12 @@ def _words(bar: Bar) -> str:
 
 
 def _inches(text: str, size: float) -> float:
-    from matplotlib.textpath import TextPath
+    """As far as the text goes; the outlines of its letters would take a hundred times as long."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
-    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def _one(axes: Axes, bar: Bar, place: float, colours: Mapping[str, str], small: set[str]) -> None:
