@@ -208,7 +208,8 @@ def update(
     previous = read_baseline(out) if out.exists() else None
     made = baseline_of(RunFolder.reading(run), escape.lines(reason), previous)
     write_baseline(out, made.baseline)
-    echo(f"{out}: {len(made.baseline.cells)} cells of {run}")
+    count = len(made.baseline.cells)
+    echo(f"{out}: {count} {'cell' if count == 1 else 'cells'} of {run}")
     if made.baseline.busy:
         echo(f"  {made.baseline.busy}")
     for name, why in made.left_out:

@@ -84,7 +84,9 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
         ).filled()
         for task, planned in groupby(found.cells, key=lambda pair: pair[0].task)
     ]  # fmt: skip
-    told = Text(f"{len(found.cells)} cells. {_in_all(found)} Nothing was run.")
+    count = len(found.cells)
+    many = "1 cell" if count == 1 else f"{count} cells"
+    told = Text(f"{many}. {_in_all(found)} Nothing was run.")
     # A path that is broken in two cannot be copied.
     fetched = [f"Before it measures, the run fetches {text}." for text in stand.fetched]
     show([*tables, told, *(Text(line, no_wrap=os.sep in line) for line in fetched)])
