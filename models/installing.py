@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,14 +23,30 @@ def install_command(*requirements: str) -> str:
     checkout, editable = _checkout()
     # Quoted where a shell would take an extra's brackets for a pattern.
     found = [shlex.quote(_findable(requirement, checkout)) for requirement in requirements]
-    if (Path(sys.prefix) / "uv-receipt.toml").is_file():
+    receipt = Path(sys.prefix) / "uv-receipt.toml"
+    if receipt.is_file():
+        # uv makes a tool's environment of what its last command named, and of nothing else.
+        wanted = dict.fromkeys([*map(shlex.quote, _held(receipt, checkout)), *found])
         suite = shlex.quote(_findable("sparsebench", checkout))
-        return f"uv tool install {suite} --with {' --with '.join(found)}"
+        return " --with ".join([f"uv tool install {suite}", *wanted])
     ours = [editable and requirement.startswith("sparsebench[") for requirement in requirements]
     wanted = " ".join(f"-e {name}" if e else name for name, e in zip(found, ours, strict=True))
     if any(line.startswith("uv =") for line in made_by.splitlines()):
         return f"uv pip install {wanted}"
     return f"pip install {wanted}"
+
+
+def _held(receipt: Path, checkout: str) -> list[str]:
+    """What a tool's environment has beside the suite itself, as a command line names it."""
+    held = []
+    for one in tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"].get("requirements", []):
+        if extras := ",".join(one.get("extras", [])):
+            extras = f"[{extras}]"
+        if one["name"] != "sparsebench" or extras:
+            place = one.get("directory") or one.get("path")
+            name = place or _findable(one["name"], checkout)
+            held.append(f"{name}{extras}{'' if place else one.get('specifier', '')}")
+    return held
 
 
 def _checkout() -> tuple[str, bool]:

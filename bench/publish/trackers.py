@@ -67,13 +67,12 @@ def _check_mlflow() -> None:
     try:
         mlflow.MlflowClient()  # opens a local store; asks no server
     except Exception as error:  # SQLite without sqlalchemy, or a folder of files (MLflow 3)
-        what = str(error).split(". ")[0]
+        what, fix = str(error).split(". ")[0], "Name another place"
         if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
-            what = f"the library {missing[0]} is not installed"
+            what, fix = f"the library {missing[0]} is not installed", _install("mlflow")
         raise SparsebenchError(
-            f"MLflow cannot write to {mlflow.get_tracking_uri()}: {what}.",
-            f"{_install('mlflow')}\nThen MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db keeps it "
-            "on this machine.",
+            f"MLflow cannot write to {mlflow.get_tracking_uri()}: {what.removesuffix('.')}.",
+            f"{fix}\nMLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db keeps it on this machine.",
         ) from error
 
 

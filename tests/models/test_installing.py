@@ -42,6 +42,25 @@ def test_an_extra_is_quoted_so_that_any_shell_takes_it(
     assert install_command("sparsebench[wandb]") == "pip install 'sparsebench[wandb]'"
 
 
+def test_a_tool_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`uv tool install` of one extra took the weights away, and that of the weights the extra."""
+    (tmp_path / "uv-receipt.toml").write_text(
+        """[tool]
+        requirements = [
+            { name = "sparsebench", directory = "/s" },
+            { name = "sparsebench", extras = ["wandb"], directory = "/s" },
+            { name = "sparsebench-zoo", directory = "/s/models/zoo" },
+            { name = "rich", specifier = ">=14" },
+        ]
+        """
+    )
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr(installing, "_checkout", lambda: ("/s", False))
+    kept = "uv tool install /s --with '/s[wandb]' --with /s/models/zoo --with 'rich>=14'"
+    assert install_command("sparsebench[mlflow]") == f"{kept} --with '/s[mlflow]'"
+    assert install_command("sparsebench-zoo") == kept  # once
+
+
 @pytest.mark.parametrize(
     ("told", "commands"),
     [
