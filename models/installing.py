@@ -26,9 +26,9 @@ def install_command(*requirements: str) -> str:
     receipt = Path(sys.prefix) / "uv-receipt.toml"
     if receipt.is_file():
         # uv makes a tool's environment of what its last command named, and of nothing else.
-        wanted = dict.fromkeys([*map(shlex.quote, _held(receipt, checkout)), *found])
+        beside = dict.fromkeys([*map(shlex.quote, _held(receipt, checkout)), *found])
         suite = shlex.quote(_findable("sparsebench", checkout))
-        return " --with ".join([f"uv tool install {suite}", *wanted])
+        return " --with ".join([f"uv tool install {suite}", *beside])
     ours = [editable and requirement.startswith("sparsebench[") for requirement in requirements]
     wanted = " ".join(f"-e {name}" if e else name for name, e in zip(found, ours, strict=True))
     if any(line.startswith("uv =") for line in made_by.splitlines()):
