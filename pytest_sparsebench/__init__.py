@@ -3,7 +3,7 @@
     def test_mine(sparse_benchmark):
         sparse_benchmark(
             "my.onnx", dense="dense.onnx",
-            engine="deepsparse", task="path/to/pictures", max_accuracy_loss=0.5,
+            engine="deepsparse", task="path/to/images", max_accuracy_loss=0.5,
         )
 
 It imports nothing of the suite, whose packages (`models`, ...) would clash with folders of a

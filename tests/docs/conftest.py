@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  #
         sweep = make_run(blocks=2, backbones=TRAINED, engines=["torch"])
         with_setting(sweep, f"-{size}", batch_size=size).write(here / f"batch-{size}")
     (here / "path/to/paper").mkdir(parents=True)
-    (here / "path/to/pictures").symlink_to(pictures)
+    (here / "path/to/images").symlink_to(pictures)
     _networks(here)
     write_coco(here / "boxes", train=16, test=8)
     plan = (ROOT / "docs/own.md").read_text().split("```toml\n")[1]
@@ -132,7 +132,7 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network(Path("tiny.onnx"))
     Path("engines.toml").write_text(
         'backbones = ["tiny.onnx"]\nworkloads = ["inference"]\nmin_seconds = 0.01\n'
-        'discards = 0\nseeds = [1]\nepochs = 1\nthreads = 1\ntasks = ["path/to/pictures"]\n'
+        'discards = 0\nseeds = [1]\nepochs = 1\nthreads = 1\ntasks = ["path/to/images"]\n'
     )
 
 
