@@ -26,8 +26,10 @@ from scipy import stats
 from sparsebench.results.scripts.redrawn import IOUS, score_and_change
 
 Ends = tuple[float, float]
-SINGLE = 100 * 2 * 2**-24
-"""Points by which a difference of two scores in single precision, torchmetrics' own, is off."""
+
+SINGLE_PRECISION = 2 * 2**-18
+"""Points by which the difference of two numbers between 64 and 128 can be off in 32 bits; the
+library that a run's mean average precision comes from rounds it so."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,19 @@ class Number:
     stated: float
     stated_ends: Ends | None
     may_be_wider: bool = False
-    rounded: float = 1e-9  # the stated point may be off by so much
+    rounding: float = 1e-9
 
     @property
     def agrees(self) -> bool:
         """Whether both are the same up to rounding."""
-        if not math.isclose(self.point, self.stated, rel_tol=1e-6, abs_tol=self.rounded):
+        if not math.isclose(self.point, self.stated, rel_tol=1e-6, abs_tol=self.rounding):
             return False
         if self.ends is None or self.stated_ends is None:
             return self.ends is self.stated_ends is None
         (low, high), (below, above) = self.ends, self.stated_ends
         if self.may_be_wider and below <= low * (1 + 1e-6) and above >= high * (1 - 1e-6):
             return True
-        return bool(np.allclose((low, high), (below, above), rtol=1e-6, atol=1e-9))
+        return bool(np.allclose((low, high), (below, above), rtol=1e-6, atol=self.rounding))
 
 
 def recompute(run: Path) -> Iterator[Number]:
@@ -98,14 +100,8 @@ def _boxes(run: Path, name: str, sides: list[Any], delta: Any) -> Iterator[Numbe
     for key, (point, ends) in found.items():
         said, said_ends = stated[key]
         label = "change" if key == "change" else f"{accuracies[0]['metric']} of {key}"
-        yield Number(
-            f"{name}: {label}",
-            point,
-            ends,
-            said,
-            tuple(said_ends) if said_ends else None,
-            rounded=SINGLE,
-        )
+        ends_said = tuple(said_ends) if said_ends else None
+        yield Number(f"{name}: {label}", point, ends, said, ends_said, rounding=SINGLE_PRECISION)
 
 
 def _speedup(sparse: list[Any], dense: list[Any]) -> tuple[float, Ends | None]:

@@ -50,6 +50,16 @@ def test_points_and_intervals_of_a_synthetic_run(tmp_path: Path, metric: str) ->
     assert found[-1].ends is not None and found[-1].ends[1] - found[-1].ends[0] > 1
 
 
+def test_only_the_rounding_of_single_precision_is_let_pass() -> None:
+    scores = np.float32([71.0307, 69.99998])
+    exact = 71.0307 - 69.99998
+    kept = float(scores[0]) - float(scores[1])
+    assert not script.Number("change", exact, None, kept, None).agrees
+    rounding = script.SINGLE_PRECISION
+    assert script.Number("change", exact, None, kept, None, rounding=rounding).agrees
+    assert not script.Number("change", exact, None, kept + 2e-5, None, rounding=rounding).agrees
+
+
 @pytest.mark.parametrize("reference", RUNS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_points_and_intervals_of_the_reference_runs(reference: Path, tmp_path: Path) -> None:
     for name in ("records.jsonl", "trials.jsonl"):

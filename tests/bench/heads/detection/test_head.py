@@ -99,9 +99,9 @@ def squares(count: int, seed: int) -> tuple[np.ndarray, TrainingBoxes]:
     return np.stack(rows), TrainingBoxes(corners, labels)
 
 
-def trained(seed: int = 0):  # type: ignore[no-untyped-def]
+def trained(seed: int = 0, epochs: int = 12):  # type: ignore[no-untyped-def]
     rows, boxes = squares(64, 0)
-    recipe = DetectionRecipe(epochs=12)
+    recipe = DetectionRecipe(epochs=epochs)
     return train_head(
         rows, boxes, channels=CHANNELS, size=SIZE, classes=2, seed=seed, recipe=recipe
     )
@@ -124,7 +124,7 @@ def test_a_head_learns_where_squares_are() -> None:
 
 
 def test_a_seed_fixes_a_head() -> None:
-    one, again, other = trained(1), trained(1), trained(2)
+    one, again, other = trained(1, 1), trained(1, 1), trained(2, 1)
     weights = [head.head.predict[0].weight for head in (one, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
