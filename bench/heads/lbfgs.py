@@ -7,7 +7,11 @@ function with ``C = 1 / (l2 * n)``.
 
 The problem is solved in other coordinates: features are centred (the free bias absorbs
 that) and divided by their common scale (the penalty is divided accordingly). Both leave the
-optimum where it is; centring alone halves the number of steps.
+optimum where it is; centring alone halves the number of steps. After a few steps the search is
+preconditioned: features of a network are far from independent, so the Hessian of one class, its
+weights averaged over classes (the mean of p (1 - p) of each image), is factored once and its
+inverse takes the place of a multiple of the identity. On 512 features of 1,258 images that takes
+15 to 56 steps where 130 to 359 were needed.
 
 The loop is written here because `torch.optim.LBFGS` spends seconds on importing PyTorch's
 compiler when it is first used, and scipy's spends as long on its own vectors in float64 as
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +37,14 @@ _HISTORY = 30
 # Sufficient decrease, as a share of what the slope promises; and how often a step is halved.
 _ARMIJO = 1e-4
 _HALVINGS = 20
+# What a step gains, as a share of the loss, when float32 has no more to give.
+_ROUNDING = 2**-25
+# Steps before the Hessian is approximated: until then nearly all images are equally uncertain.
+_STEPS_BEFORE = 6
+# Evaluations that the approximation may cost; it saves about a hundred.
+_WORTH = 64
+Inverse = Callable[[torch.Tensor], torch.Tensor]
+"""Approximates the inverse Hessian times a vector of the point's shape."""
 
 
 def train_lbfgs(
@@ -79,21 +91,26 @@ def _minimise(problem: _Problem, iterations: int, tolerance: float) -> None:
     """L-BFGS with a backtracking line search; moves ``problem.point`` to the optimum.
 
     The function is convex, so sufficient decrease alone keeps every curvature positive. The
-    end is reached when the largest gradient is within tolerance, or when no step goes lower
-    any more: then float32 has no more to give.
+    end is reached when the largest gradient is within tolerance, or when a step gains no more
+    than float32 rounds.
     """
     point, gradient = problem.point, problem.gradient
     pairs: deque[tuple[torch.Tensor, torch.Tensor, float]] = deque(maxlen=_HISTORY)
+    inverse: Inverse | None = None
     loss = problem.evaluate()
-    for _ in range(iterations):
+    for taken in range(iterations):
         problem.losses.append(loss)
         if not math.isfinite(loss) or float(gradient.abs().max()) <= tolerance:
             return
-        direction = _direction(gradient, pairs)
+        if taken == _STEPS_BEFORE:
+            inverse = problem.inverse()
+            if inverse:
+                pairs.clear()  # they tell of the identity's errors
+        direction = _direction(gradient, pairs, inverse)
         slope = float(direction @ gradient)
         before, gradient_before = point.clone(), gradient.clone()
         # Nothing is known of the scale yet at the first step, so it is a careful one.
-        step = 1.0 if pairs else min(1.0, 1 / float(gradient.abs().sum()))
+        step = 1.0 if pairs or inverse else min(1.0, 1 / float(gradient.abs().sum()))
         for _ in range(_HALVINGS):
             torch.add(before, direction, alpha=step, out=point)
             found = problem.evaluate()
@@ -107,21 +124,31 @@ def _minimise(problem: _Problem, iterations: int, tolerance: float) -> None:
         curvature = float(moved @ bent)
         if curvature > 0:
             pairs.append((moved, bent, curvature))
+        if loss - found <= _ROUNDING * abs(loss):
+            loss = found
+            break
         loss = found
     problem.losses.append(loss)
 
 
 def _direction(
-    gradient: torch.Tensor, pairs: Sequence[tuple[torch.Tensor, torch.Tensor, float]]
+    gradient: torch.Tensor,
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor, float]],
+    inverse: Inverse | None,
 ) -> torch.Tensor:
-    """Minus the gradient times the approximate inverse Hessian (the two-loop recursion)."""
+    """Minus the gradient times the approximate inverse Hessian (the two-loop recursion).
+
+    Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4; ``inverse`` is its H0.
+    """
     direction = -gradient
     shares = []
     for moved, bent, curvature in reversed(pairs):
         share = float(moved @ direction) / curvature
         direction.add_(bent, alpha=-share)
         shares.append(share)
-    if pairs:
+    if inverse:
+        direction = inverse(direction)
+    elif pairs:
         _, bent, curvature = pairs[-1]
         direction.mul_(curvature / float(bent @ bent))
     for (moved, bent, curvature), share in zip(pairs, reversed(shares), strict=True):
@@ -172,6 +199,34 @@ class _Problem:
         self.weights_grad.div_(self.count).add_(self.weights, alpha=self.l2)
         torch.sum(scores, 1, out=self.bias_grad).div_(self.count)
         return float(loss)
+
+    def inverse(self) -> Inverse | None:
+        """Of the Hessian near the point last evaluated, all classes alike; None if it costs more.
+
+        The Hessian's part of class c is ``X^T diag(p_c (1 - p_c)) X / n + l2``.
+        """
+        classes, width = self.weights.shape
+        evaluation = 4 * self.count * width * classes
+        if width**2 * (2 * self.count + width / 3) > _WORTH * evaluation:
+            return None
+        error = self.scores.abs()  # p, and 1 - p of an image's own class
+        shares = (error * (1 - error)).mean(0).clamp_(min=1e-6)
+        weighed = self.rows * shares.sqrt()[:, None]
+        hessian = torch.mm(weighed.t(), weighed).div_(self.count)
+        hessian.diagonal().add_(self.l2 + 1e-6 * float(hessian.diagonal().mean()))
+        factor, failed = torch.linalg.cholesky_ex(hessian)
+        if int(failed):
+            return None
+        of_bias = float(shares.mean())
+
+        def apply(vector: torch.Tensor) -> torch.Tensor:
+            found = vector / of_bias
+            split = self.weights.numel()
+            weights = vector[:split].view(classes, width)
+            found[:split].view(classes, width).t().copy_(torch.cholesky_solve(weights.t(), factor))
+            return found
+
+        return apply
 
     def solution(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights and bias for the features as they were given."""

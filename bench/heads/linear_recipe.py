@@ -52,7 +52,7 @@ class LinearRecipe:
     seeds: tuple[int, ...] = PAPER_SEEDS
     solver: str = "sgd"
     max_iterations: int = 500
-    tolerance: float = 1e-6
+    tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:

@@ -61,6 +61,28 @@ def test_it_goes_lower_than_sgd_on_what_both_minimise() -> None:
     assert both[0] < both[1]
 
 
+@pytest.mark.parametrize(("count", "width", "most"), [(600, 60, 40), (30, 300, 500)])
+def test_features_that_depend_on_each_other_take_few_steps(
+    count: int, width: int, most: int
+) -> None:
+    """60 directions over 2.5 powers of ten: alone, L-BFGS takes 237 steps to a higher loss.
+
+    Where features are many and images few the Hessian costs more than it saves.
+    """
+    features, labels = blobs(count, 60, 4)
+    generator = np.random.default_rng(1)
+    labels = np.where(generator.random(count) < 0.3, generator.integers(0, 4, count), labels)
+    mixing = np.linalg.qr(generator.normal(size=(width, 60)))[0].T
+    features = (features * np.logspace(0, -2.5, 60) @ mixing).astype(np.float32)
+    heads = train_lbfgs(features, labels, 4, LinearRecipe(weight_decay=1e-5))
+    reference = LogisticRegression(C=1 / (1e-5 * count), tol=1e-10, solver="newton-cholesky")
+    reference.fit(features.astype(float), labels)
+    best = objective(reference.coef_, reference.intercept_, features, labels, 1e-5)
+    found = objective(heads.weights[0], heads.bias[0], features, labels, 1e-5)
+    assert found == pytest.approx(best, rel=1e-4)
+    assert len(heads.losses) < most
+
+
 def test_every_seed_gets_the_one_optimum() -> None:
     features, labels = blobs()
     heads = train_lbfgs(features, labels, 4, LinearRecipe(seeds=(1, 2, 3)))
