@@ -51,7 +51,7 @@ def test_points_and_intervals_of_a_synthetic_run(tmp_path: Path, metric: str) ->
 
 
 def test_only_the_rounding_of_single_precision_is_let_pass() -> None:
-    scores = np.float32([71.0307, 69.99998])
+    scores = np.array([71.0307, 69.99998], np.float32)
     exact = 71.0307 - 69.99998
     kept = float(scores[0]) - float(scores[1])
     assert not script.Number("change", exact, None, kept, None).agrees
