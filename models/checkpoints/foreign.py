@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from sparsebench.models.errors import SparsebenchError
@@ -9,6 +10,12 @@ from sparsebench.models.file_kinds import ONNX, SAFETENSORS, TORCH, fix_of, kind
 
 _ONNX = "Export it to ONNX and name the .onnx file: it is run as it is."
 _SAVE = "Save a state dict with torch.save(model.state_dict(), FILE), or export it to ONNX."
+# As Hugging Face's libraries name the parts of a network that is saved in several files.
+_PART = re.compile(r"-(\d{5})-of-(\d{5})$")
+_JOIN = (
+    "Join the parts: `save_file({n: t for part in PARTS for n, t in load_file(part).items()}, "
+    "'whole.safetensors')`, both of safetensors.torch."
+)
 _SUFFIXES = {
     ".pt2": "a torch.export program",
     ".npz": "NumPy arrays",
@@ -37,6 +44,12 @@ def refuse_foreign(path: Path, head: bytes) -> None:
     Raises:
         SparsebenchError: it is of a known other kind.
     """
+    part = _PART.search(path.stem)
+    if path.name.endswith(".index.json") or (part and int(part[2]) > 1):
+        what = f"part {int(part[1])} of {int(part[2])} of a network" if part else (
+            "a list of a network's parts, and holds no weights"
+        )  # fmt: skip
+        raise SparsebenchError(f"'{path}' is {what}.", _JOIN)
     kind = kind_of(path, head) or _SUFFIXES.get(path.suffix.lower())
     if kind == TORCH and path.suffix == ".safetensors":  # which torch.load would not take either
         raise SparsebenchError(f"'{path}' is {kind}, no safetensors file.", fix_of(kind, path))

@@ -226,7 +226,7 @@ def card_beside(path: Path) -> Card | None:
         SparsebenchError: the card file is wrong.
     """
     card_path = path.with_suffix(".json")
-    if not card_path.is_file():
+    if card_path == path or not card_path.is_file():
         return None
     return read_card(card_path, str(path))[0]
 

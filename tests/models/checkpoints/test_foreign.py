@@ -13,6 +13,7 @@ from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.models.checkpoints import load_checkpoint
 from sparsebench.models.checkpoints.fit import build_from
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.sources.own_file import card_beside
 from tests.models.checkpoints.tiny import network
 
 pytestmark = pytest.mark.usefixtures("tiny_is_an_architecture")
@@ -61,3 +62,16 @@ def test_networks_that_the_suite_does_not_build_are_sent_to_onnx(
     assert "torch.onnx.export" in caught.value.fix
     found = inspect_target(str(tmp_path / "a.pth"))
     assert whose in found.unknown[0] and "torch.onnx.export" in found.facts["to run it"]
+
+
+def test_parts_of_a_network_are_called_so(tmp_path: Path) -> None:
+    """Seen: "holds no classifier", of the first half of a whole network; its index "a card"."""
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}')
+    part = tmp_path / "model-00001-of-00002.pth"
+    torch.save({"fc.weight": torch.ones(4, 4)}, part)
+    for path, what in ((part, "is part 1 of 2 of a network"), (index, "a list of a network's")):
+        with pytest.raises(SparsebenchError, match=what) as caught:
+            load_checkpoint(path)
+        assert "Join the parts" in caught.value.fix
+        assert card_beside(path) is None
