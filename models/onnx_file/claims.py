@@ -131,10 +131,18 @@ def refuse_claims(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         SparsebenchError: as said.
     """
+    from onnx import TensorProto
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside, files = 0, dict[str, int]()
+    known = set(TensorProto.DataType.values())
     for tensor in _tensors(model):
+        if tensor.data_type not in known:
+            raise SparsebenchError(
+                f"'{path}': the tensor '{tensor.name}' cannot be read: nobody knows its type, "
+                f"{tensor.data_type}.",
+                "Is it damaged, or of a later ONNX than this one reads?",
+            )
         claimed = 1
         for side in tensor.dims:
             claimed *= side

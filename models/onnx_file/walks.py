@@ -108,7 +108,7 @@ def small_constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
 
     for tensor in graph.initializer:
         if math.prod(tensor.dims) <= _FEW:
-            with suppress(TypeError, ValueError):
+            with suppress(KeyError, TypeError, ValueError):
                 keep(tensor.name, np.asarray(numpy_helper.to_array(tensor)))
     for node in graph.node:
         with suppress(Exception):  # whatever numpy makes of broken attributes

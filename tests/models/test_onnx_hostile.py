@@ -128,6 +128,10 @@ def _outside(model: onnx.ModelProto) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "a type that nobody knows": (
+        lambda: _changed(lambda m: setattr(m.graph.initializer[0], "data_type", 33)),
+        "nobody knows its type, 33",
+    ),
     "a cycle": (_cycle, r"holds a cycle: (Add 'loop'|Relu)"),
     "a node that reads its own output": (
         lambda: _changed(lambda m: m.graph.node[1].input.__setitem__(0, "r0")),
