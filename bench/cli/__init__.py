@@ -8,10 +8,12 @@ imported inside commands, so that ``sparsebench --help`` answers at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache as cache_once
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -100,7 +102,8 @@ def main() -> None:
     fit_streams()
     try:
         try:
-            command_tree()()
+            with _ended_as_interrupted():
+                command_tree()()
         finally:
             if sys.stdout is not None:  # what waits for being written may not fit any more
                 sys.stdout.flush()
@@ -132,6 +135,28 @@ def main() -> None:
             )
         )
         sys.exit(2)
+
+
+@contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    """A first SIGTERM (of a CI job that is cancelled, a shutdown) ends a command as Ctrl-C does.
+
+    Workers are ended, and a run says how to go on. A second one ends the process at once.
+    """
+
+    def interrupt(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # only the main thread may say what signals do
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _silence_output() -> None:
