@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sparsebench.bench.cli.say import echo
 from sparsebench.models.errors import SparsebenchError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
@@ -63,7 +64,7 @@ def write(path: Path, text: str) -> None:
         SparsebenchError: it cannot be written.
     """
     if path == STANDARD_OUTPUT:
-        print(text, end="" if text.endswith("\n") else "\n")
+        echo(text.removesuffix("\n"))
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

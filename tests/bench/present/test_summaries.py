@@ -59,7 +59,7 @@ def test_tables_of_a_folder(tmp_path: Path) -> None:
 
 def test_several_runs_share_a_figure(tmp_path: Path) -> None:
     runs = [
-        make_run(blocks=2, engines=("onnxruntime",), workloads=(workload, "linear-cached")).write(
+        make_run(blocks=3, engines=("onnxruntime",), workloads=(workload, "linear-cached")).write(
             tmp_path / workload
         )
         for workload in ("inference", "linear-cached")
