@@ -178,7 +178,8 @@ def check_finite(state_dict: Mapping[str, Tensor], path: Path) -> None:
     broken = [n for n, t in state_dict.items() if not bool(torch.isfinite(t).all())]
     if broken:
         raise SparsebenchError(
-            f"'{path}' holds NaN or infinite values in {len(broken)} of {len(state_dict)} tensors ({_first(broken)}).",
+            f"'{path}' holds NaN or infinite values in {len(broken)} of {len(state_dict)} tensors "
+            f"({_first(broken)}).",
             "Its training diverged, or the file is damaged; take another checkpoint.",
         )
 
