@@ -6,7 +6,6 @@ TOML, made to be read and edited by hand: a limit that a cell needs is one line 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from sparsebench.bench.records.plain import plain
 from sparsebench.bench.records.schema import validate
 from sparsebench.bench.statistics import RatioEstimate
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.toml_file import read_toml
 
 SCHEMA = "baseline.v1"
 SPEEDUP = "speedup"
@@ -114,17 +114,12 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         SparsebenchError: it is missing, no TOML, or against results/schema/baseline.v1.json.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise SparsebenchError(
             f"There is no baseline file {path}.",
             f"`sparsebench baseline update RUN --out {path} --reason …` writes one.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
+        )
+    data = read_toml(path)
     validate("baseline", data, str(path))
     return Baseline(
         created=data["created"],

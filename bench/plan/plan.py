@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsebench.bench.plan.entries import PRECISIONS
-from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file, read_plan_file
+from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file
 from sparsebench.bench.plan.sections import NO_KEYS, changed, engines_by_workload, known_keys
 from sparsebench.bench.tasks.kinds import METRICS
 from sparsebench.bench.workloads import WORKLOADS, workload_of
@@ -22,6 +22,7 @@ from sparsebench.bench.workloads.linear_cached import LinearCached
 from sparsebench.bench.workloads.settings import Settings
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.toml_file import read_toml
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DEVICES = ("cpu", "cuda")
@@ -204,7 +205,7 @@ def load_plan(name_or_path: str) -> Plan:
         path = PRESETS / f"{name_or_path}.toml"
     else:
         raise UnknownNameError("plan", name_or_path, preset_names())
-    return plan_from_dict({"name": path.stem, **read_plan_file(path)}, str(path))
+    return plan_from_dict({"name": path.stem, **read_toml(path)}, str(path))
 
 
 def plan_from_dict(data: Mapping[str, Any], where: str) -> Plan:

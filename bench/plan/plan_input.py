@@ -7,15 +7,12 @@ not follow from its size, or name a folder outside of ``runs/``.
 from __future__ import annotations
 
 import os
-import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsebench.models.errors import SparsebenchError
 
-MOST_BYTES = 1 << 20
 MOST_DEPTH = 16
 LONGEST_NAME = 128
 _LISTS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -43,29 +40,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "lr": (0, 1e6),
     "target_margin": (0, 100),
 }
-
-
-def read_plan_file(path: Path) -> dict[str, Any]:
-    """The TOML of a plan file.
-
-    Raises:
-        SparsebenchError: no regular file, too large, no UTF-8, not TOML, or nested too deeply.
-    """
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SparsebenchError(f"{path} cannot be read: it is no regular file.")
-            raw = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise SparsebenchError(f"{path} cannot be read ({error.strerror}).") from error
-    if len(raw) > MOST_BYTES:
-        raise SparsebenchError(f"{path} is no plan: it is larger than {MOST_BYTES >> 20} MiB.")
-    try:
-        return tomllib.loads(raw.decode())
-    except RecursionError as error:
-        raise SparsebenchError(f"{path} is not valid TOML: it is nested too deeply.") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise SparsebenchError(f"{path} is not valid TOML: {str(error)[:300]}") from error
 
 
 def is_file(name: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.toml_file import read_toml
 
 PLAN = "plan.toml"
 
@@ -45,8 +47,8 @@ def run_words(
 def _plan(folder: Path) -> dict[str, Any]:
     """The plan as it is, not validated: it may ask for more CPUs than this machine has."""
     try:
-        return tomllib.loads((folder / PLAN).read_text("utf-8"))
-    except (OSError, ValueError):  # a run that was put together by hand has none
+        return read_toml(folder / PLAN)
+    except SparsebenchError:  # a run that was put together by hand has none
         return {}
 
 

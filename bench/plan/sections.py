@@ -122,7 +122,7 @@ def section_options(options: Iterable[str]) -> dict[str, dict[str, Any]]:
             )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()  # a word needs no quotes on the command line
         found.setdefault(workload, {})[key] = value
     return found
@@ -146,6 +146,9 @@ def engines_by_workload(given: Any, where: str) -> dict[str, tuple[str, ...]]:
     return {workload: tuple(names) for workload, names in given.items()}
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
 def typed(what: str, value: Any, wanted: Any) -> Any:
     """A value of the kind of another one; lists become tuples.
 
@@ -159,7 +162,9 @@ def typed(what: str, value: Any, wanted: Any) -> Any:
     if isinstance(wanted, bool) != isinstance(value, bool) or not isinstance(
         value, (int, float) if isinstance(wanted, float) else type(wanted)
     ):
-        raise SparsebenchError(f"{what} must be a {type(wanted).__name__}, not {value!r}.")
+        raise SparsebenchError(
+            f"{what} must be {_KINDS.get(type(wanted), 'a table')}, not {value!r}."
+        )
     return value
 
 

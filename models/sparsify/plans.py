@@ -9,11 +9,11 @@ is said when it is run. ``note`` and ``sparseml`` (the equivalent SparseML recip
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.toml_file import read_toml
 
 REQUIRED = ("arch", "method", "sparsity", "epochs")
 OPTIONAL = (
@@ -38,12 +38,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         SparsebenchError: no such file, no TOML, or keys that are missing or unknown.
     """
     path = Path(path)
-    try:
-        plan = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SparsebenchError(f"The plan {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SparsebenchError(f"The plan {path} is not valid TOML: {error}.") from error
+    plan = read_toml(path)
     missing = [k for k in REQUIRED if k not in plan]
     unknown = [k for k in plan if k not in REQUIRED + OPTIONAL]
     unknown += [f"execution.{k}" for k in plan.get("execution", {}) if k not in EXECUTION]

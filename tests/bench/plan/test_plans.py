@@ -55,9 +55,9 @@ def test_a_resolved_plan_reads_back_as_itself(tmp_path: Path) -> None:
     [
         ('backbone = ["resnet18/dense"]', "Did you mean 'backbones'"),
         ("batch_size = 0", "must be 1 or more"),
-        ('batch_size = "64"', "must be a int"),
-        ("strict = 1", "must be a bool"),
-        ("repeats = true", "must be a int"),
+        ('batch_size = "64"', "must be a whole number"),
+        ("strict = 1", "must be true or false"),
+        ("repeats = true", "must be a whole number"),
         ('backbones = "resnet18/dense"', "must be a list"),
         ('precision = "fp23"', "Did you mean 'fp32'"),
         ('solver = "sdg"', "Did you mean 'sgd'"),
@@ -256,7 +256,7 @@ def test_a_section_is_changed_key_by_key_from_the_command_line() -> None:
     [
         ("[fulll]\nepochs = 1", "Did you mean 'full'"),
         ("[full]\nepoch = 1", "Did you mean 'epochs'"),
-        ("[full]\nepochs = true", "must be a int"),
+        ("[full]\nepochs = true", "must be a whole number"),
         ("[full]\nepochs = -1", "must be 0 or more"),
         ("[full]\ntune = 'onn'", "Did you mean 'on'"),
         ("[full]\nengines = 'torch'", "list of engines"),

@@ -69,11 +69,11 @@ def test_a_swept_plan_is_written_and_read_back(tmp_path: Path) -> None:
     ("given", "words"),
     [
         ({"batch_size": []}, "must be a value or a list of some"),
-        ({"batch_size": [1, "two"]}, "'batch_size' must be a int, not 'two'"),
+        ({"batch_size": [1, "two"]}, "'batch_size' must be a whole number, not 'two'"),
         ({"batch_size": [1, 0]}, "'batch_size' must be"),
         ({"precision": ["fp32", "fp31"]}, "no precision named 'fp31'"),
         ({"threads": [1, 4096]}, "usable CPUs would time the scheduler"),
-        ({"repeats": [1, 2]}, "'repeats' must be a int"),
+        ({"repeats": [1, 2]}, "'repeats' must be a whole number"),
     ],
 )
 def test_a_wrong_value_in_a_list_is_named(given: dict[str, object], words: str) -> None:
