@@ -54,7 +54,7 @@ def stored_noise(fingerprint: str) -> MachineNoise | None:
         return MachineNoise(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise SparsebenchError(
             f"{path} cannot be read: {error}.", "Delete it and measure again: `sparsebench noise`."
         ) from error

@@ -244,7 +244,7 @@ def _classes_of(path: Path) -> list[str]:
 
     try:
         found = json.loads(said_by(path).get("classes", "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [str(name) for name in found] if isinstance(found, list) else []
 

@@ -87,7 +87,7 @@ def read_food(root: Path) -> Layout:
             for name, pictures in listed.items():
                 for picture in pictures:
                     yield f"images/{picture}.jpg", str(name)
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise _unreadable(path, error) from error
 
     return listed_layout(rows("train"), rows("test"), root)

@@ -240,7 +240,7 @@ def _recall(path: Path | None) -> dict[str, Entry]:
             str(name): ([int(n) for n in stamp], str(sha256), None if why is None else str(why))
             for name, (stamp, sha256, why) in data["pictures"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         log.warning("%s is damaged; the images are checked again", path)
         return {}
 

@@ -209,7 +209,7 @@ def _within(path: Path) -> Card | None:
             num_classes=int(said["num_classes"]),
             budget=budget,
         )
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -49,7 +49,7 @@ def ship(
         classes = int(said["num_classes"])
         data = said["upstream_data"]
         budget = Budget(**json.loads(said["budget"])) if "budget" in said else None
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise SparsebenchError(
             f"{path} does not say how it was trained ({error}).",
             "Give a file that `sparsebench sparsify` wrote.",

@@ -150,5 +150,8 @@ def _is_done(
         "seed": str(settings.get("seed", 0)),
         "classes": json.dumps(_classes(data, settings)),
     }
-    preprocessing = json.loads(said.get("preprocessing", "{}"))
+    try:
+        preprocessing = dict(json.loads(said.get("preprocessing", "{}")))
+    except (ValueError, TypeError, RecursionError):
+        return False
     return all(said.get(k) == v for k, v in wanted.items()) and preprocessing.get("size") == size
