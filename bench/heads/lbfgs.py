@@ -11,7 +11,7 @@ optimum where it is; centring alone halves the number of steps. After a few step
 preconditioned: features of a network are far from independent, so the Hessian of one class, its
 weights averaged over classes (the mean of p (1 - p) of each image), is factored once and its
 inverse takes the place of a multiple of the identity. On 512 features of 1,258 images that takes
-15 to 56 steps where 130 to 359 were needed.
+15 to 59 steps where 130 to 359 were needed.
 
 The loop is written here because `torch.optim.LBFGS` spends seconds on importing PyTorch's
 compiler when it is first used, and scipy's spends as long on its own vectors in float64 as
