@@ -23,7 +23,7 @@ from tests.exporters.kernels.inference.test_folded import (
     test_folded_planes_give_the_features_of_whole_ones as check_folds,
 )
 from tests.exporters.kernels.inference.test_pixels import (
-    test_every_batch_gives_each_picture_the_same_features as check_batch,
+    test_every_batch_gives_each_image_the_same_features as check_batch,
 )
 from tests.exporters.kernels.training.test_convolution import Case, compare
 

@@ -15,7 +15,7 @@ EPILOG = """Examples:
 
   sparsebench evaluate resnet50/acdc-90@paper --task imagenet-val --data-dir imagenet/val
 
-  sparsebench evaluate pruned.pth --dense dense.pth --task path/to/pictures --own-head
+  sparsebench evaluate pruned.pth --dense dense.pth --task path/to/images --own-head
 """
 
 

@@ -44,7 +44,7 @@ def export(
     import numpy as np
 
     from sparsebench.bench.tasks import open_task
-    from sparsebench.bench.workloads.prepared_backbone import first_pictures
+    from sparsebench.bench.workloads.prepared_backbone import first_images
     from sparsebench.exporters.engines.base import CompileRequest
     from sparsebench.exporters.onnx.detector import detects, export_whole
     from sparsebench.exporters.onnx.export import export_backbone
@@ -66,7 +66,7 @@ def export(
         artifact = export_backbone(loaded, size=size or None, output=output)
     preprocessing = at_size(loaded.card.preprocessing, artifact.input_shape[1])
     count = artifact.facts.get("batch_size") or 16
-    images: np.ndarray = first_pictures(open_task("digits"), preprocessing, count)
+    images: np.ndarray = first_images(open_task("digits"), preprocessing, count)
     expected = reference(loaded, artifact, images)
     with start_worker("onnxruntime", threads=1) as worker:
         worker.compile(artifact, CompileRequest(batch_size=len(images), threads=1))
@@ -85,7 +85,7 @@ def export(
     share = verdict.argmax_agreement
     decisions = "" if share is None else f", decisions equal on {share:.0%}"
     echo(
-        f"  against {verdict.against} on {verdict.pictures} real images: largest error "
+        f"  against {verdict.against} on {verdict.images} real images: largest error "
         f"{verdict.max_abs_error:.1e}{decisions}"
     )
 

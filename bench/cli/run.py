@@ -24,7 +24,7 @@ EPILOG = """Examples:
 
   sparsebench run quick
 
-  sparsebench run quick --task path/to/pictures --backbone efficientnet_lite0/dense
+  sparsebench run quick --task path/to/images --backbone efficientnet_lite0/dense
 
   sparsebench run quick --engine deepsparse --batch-size 16 --repeats 5 --out R
 

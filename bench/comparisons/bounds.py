@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from sparsebench.bench.comparisons.matching import indexed
-from sparsebench.bench.records import ENGINE_PICTURES, Comparison, Record, TimedBlock, Trial
+from sparsebench.bench.records import ENGINE_IMAGES, Comparison, Record, TimedBlock, Trial
 from sparsebench.bench.statistics import amdahl_bound, stage_fraction
 from sparsebench.bench.workloads import described
 from sparsebench.bench.workloads.inference import Inference
@@ -121,7 +121,7 @@ def _engine_fraction(
     counted = [
         trial
         for trial in trials.get(dense.id, ())
-        if trial.status == "ok" and ENGINE_PICTURES in trial.extra
+        if trial.status == "ok" and ENGINE_IMAGES in trial.extra
     ]
     if not alone or not counted:
         return None
@@ -129,7 +129,7 @@ def _engine_fraction(
     shares = []
     for trial in counted:
         # Blocks differ in how busy the machine was; each is held to its own.
-        seconds = int(trial.extra[ENGINE_PICTURES]) * alone.get(trial.block, usual)
+        seconds = int(trial.extra[ENGINE_IMAGES]) * alone.get(trial.block, usual)
         shares.append(min(1.0, seconds / fmean(trial.seconds)))
     return median(shares)
 

@@ -93,7 +93,7 @@ def measure_noise(
     from sparsebench.bench.records import utc_now
     from sparsebench.bench.statistics import BlockPair
     from sparsebench.bench.tasks import open_task
-    from sparsebench.bench.workloads.prepared_backbone import first_pictures
+    from sparsebench.bench.workloads.prepared_backbone import first_images
     from sparsebench.exporters.engines.base import CompileRequest
     from sparsebench.exporters.onnx.export import export_backbone
     from sparsebench.exporters.worker.launch import start_worker
@@ -101,7 +101,7 @@ def measure_noise(
 
     backbone = load_backbone(BACKBONE)
     artifact = export_backbone(backbone)
-    images = first_pictures(open_task("digits"), backbone.card.preprocessing, batch_size)
+    images = first_images(open_task("digits"), backbone.card.preprocessing, batch_size)
     logs: list[float] = []
     for block in range(blocks):
         say(f"block {block + 1}/{blocks}: {engine} against itself")

@@ -64,10 +64,10 @@ class BatchedTraining(Training):
         weights, velocity, features = self.weights, self.velocity, self.features
         decays = self.decays.view(-1, 1, 1)
         kept: list[torch.Tensor] = []
-        for buffers, pictures, targets in self._batches():
+        for buffers, images, targets in self._batches():
             # `kept` holds each image's probability of its own class, for the loss.
             hits = torch.empty(targets.shape)
-            for indices, places, hit in zip(pictures, targets, hits, strict=True):
+            for indices, places, hit in zip(images, targets, hits, strict=True):
                 torch.index_select(features, 0, indices, out=buffers.rows)
                 torch.bmm(weights, buffers.batch_t, out=buffers.scores)
                 torch.softmax(buffers.scores, 1, out=buffers.probabilities)
@@ -101,9 +101,9 @@ class BatchedTraining(Training):
                 continue
             steps = (self.count - done) // buffers.size
             part = orders[:, done : done + steps * buffers.size]
-            pictures = part.view(len(orders), steps, buffers.size).transpose(0, 1)
-            targets = buffers.starts + self.labels[pictures] * buffers.size
-            yield buffers, pictures.reshape(steps, -1).unbind(0), targets.reshape(steps, -1)
+            images = part.view(len(orders), steps, buffers.size).transpose(0, 1)
+            targets = buffers.starts + self.labels[images] * buffers.size
+            yield buffers, images.reshape(steps, -1).unbind(0), targets.reshape(steps, -1)
             done += steps * buffers.size
 
     def _losses(self, kept: Sequence[torch.Tensor], epoch: int) -> NDArray[np.float64]:

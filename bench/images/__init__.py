@@ -10,21 +10,21 @@ from sparsebench.bench.images.batches import (
 )
 from sparsebench.bench.images.letterbox import Placement, placed_boxes
 from sparsebench.bench.images.on_device import (
-    DevicePictures,
+    DeviceImages,
     device_augmented_batches,
     device_centred_batches,
 )
-from sparsebench.bench.images.resized import ResizedPictures, Subset, decode_resized
-from sparsebench.bench.images.store import PictureStore
+from sparsebench.bench.images.resized import ResizedImages, Subset, decode_resized
+from sparsebench.bench.images.store import PreparedStore
 from sparsebench.bench.images.transfer import send
 
 __all__ = [
     "BatchPart",
     "Crop",
-    "DevicePictures",
-    "PictureStore",
+    "DeviceImages",
+    "PreparedStore",
     "Placement",
-    "ResizedPictures",
+    "ResizedImages",
     "Source",
     "Subset",
     "augmented_batches",

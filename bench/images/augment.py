@@ -22,7 +22,7 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Crop:
-    """A cut of a picture: first row and column, height and width in pixels, mirrored or not."""
+    """A cut of an image: first row and column, height and width in pixels, mirrored or not."""
 
     top: int
     left: int

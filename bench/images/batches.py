@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images.augment import cut, random_crops
-from sparsebench.bench.images.decode import LetterboxWriter, PictureWriter, writer_of
+from sparsebench.bench.images.decode import ImageWriter, LetterboxWriter, writer_of
 from sparsebench.bench.images.letterbox import Placement, random_placements
 from sparsebench.models.cards import Letterbox, Preprocessing
 
@@ -24,7 +24,7 @@ _AHEAD = 2
 
 
 class Source(Protocol):
-    """Images by position: :class:`ResizedPictures` or some of them."""
+    """Images by position: :class:`ResizedImages` or some of them."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -67,15 +67,15 @@ def augmented_batches(
     """
     drawn = drawn_parts(len(source), batch_size, seed=seed, epoch=epoch)
     streams = [generator for _, generator in drawn]
-    writer = PictureWriter(preprocessing)
+    writer = ImageWriter(preprocessing)
 
     def fill(own: NDArray[np.int64], number: int, out: NDArray[np.float32]) -> None:
         whole, chosen = batches[number], chosen_of(len(batches[number]), part)
-        pictures = [source[int(i)] for i in whole]
-        shapes = np.array([p.shape[:2] for p in pictures], np.int32)
+        images = [source[int(i)] for i in whole]
+        shapes = np.array([p.shape[:2] for p in images], np.int32)
         crops = random_crops(shapes, streams[number])
-        for picture, crop, place in zip(pictures[chosen], crops[chosen], out, strict=True):
-            made = cut(picture, crop, preprocessing.size, preprocessing.interpolation)
+        for image, crop, place in zip(images[chosen], crops[chosen], out, strict=True):
+            made = cut(image, crop, preprocessing.size, preprocessing.interpolation)
             place[...] = made.transpose(2, 0, 1)
             writer.normalise(place)
 

@@ -118,7 +118,7 @@ def decoded_batches(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class PictureWriter:
+class ImageWriter:
     """Writes prepared images into their places; safe to use from several threads.
 
     Args:
@@ -139,18 +139,18 @@ class PictureWriter:
         self.factor = (1 / (255 * std)).astype(np.float32)[:, None, None]
         self.offset = (-mean / std).astype(np.float32)[:, None, None]
 
-    def write(self, picture: Image.Image, out: NDArray[np.float32]) -> None:
+    def write(self, image: Image.Image, out: NDArray[np.float32]) -> None:
         """Resize the short side, cut out the middle, normalise.
 
         Args:
-            picture: RGB.
+            image: RGB.
             out: ``[3, size, size]``, float32; overwritten.
         """
-        self.write_pixels(self.resized(picture), out)
+        self.write_pixels(self.resized(image), out)
 
-    def resized(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """An RGB image at the network's scale ``[H, W, 3]``, uint8: its short side is `resize`."""
-        return resized_pixels(picture, self.resize, self.interpolation)
+        return resized_pixels(image, self.resize, self.interpolation)
 
     def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Cut out the middle and normalise an image that is resized already.
@@ -172,20 +172,20 @@ class PictureWriter:
         np.add(out, self.offset, out=out)
 
 
-class LetterboxWriter(PictureWriter):
+class LetterboxWriter(ImageWriter):
     """Writes whole images: see :class:`sparsebench.models.cards.Letterbox`."""
 
     def __init__(self, preprocessing: Letterbox) -> None:
         super().__init__(preprocessing)
         self._place = preprocessing.place
 
-    def resized(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """An RGB image at the network's scale ``[H, W, 3]``, uint8: it just fits."""
-        _, _, _, width, height = self._place(*picture.size)
-        return resample(np.array(picture), height, width, self.interpolation)
+        _, _, _, width, height = self._place(*image.size)
+        return resample(np.array(image), height, width, self.interpolation)
 
     def write_pixels(self, pixels: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-        """As :meth:`PictureWriter.write_pixels`; around the image lies the mean, which is 0."""
+        """As :meth:`ImageWriter.write_pixels`; around the image lies the mean, which is 0."""
         height, width = pixels.shape[:2]
         self.put(pixels, (self.size - width) // 2, (self.size - height) // 2, out)
 
@@ -210,26 +210,26 @@ class LetterboxWriter(PictureWriter):
         self.normalise(inner)
 
 
-def writer_of(preprocessing: Preprocessing) -> PictureWriter:
+def writer_of(preprocessing: Preprocessing) -> ImageWriter:
     """What prepares images as a preprocessing says."""
     if isinstance(preprocessing, Letterbox):
         return LetterboxWriter(preprocessing)
-    return PictureWriter(preprocessing)
+    return ImageWriter(preprocessing)
 
 
-def resized_pixels(picture: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:
+def resized_pixels(image: Image.Image, short: int, interpolation: str) -> NDArray[np.uint8]:
     """An image whose short side has `short` pixels, as ``[H, W, 3]``, uint8.
 
     Args:
-        picture: RGB.
+        image: RGB.
         short: pixels.
         interpolation: ``bilinear`` or ``bicubic``.
     """
-    picture = _without_far_ends(picture)
-    target = _resized(*picture.size, short)
-    if target == picture.size:
-        return np.array(picture)
-    return resample(np.array(picture), target[1], target[0], interpolation)
+    image = _without_far_ends(image)
+    target = _resized(*image.size, short)
+    if target == image.size:
+        return np.array(image)
+    return resample(np.array(image), target[1], target[0], interpolation)
 
 
 def resample(
@@ -245,14 +245,14 @@ def resample(
     return result
 
 
-def _without_far_ends(picture: Image.Image) -> Image.Image:
+def _without_far_ends(image: Image.Image) -> Image.Image:
     """The middle of an image that is all length: its ends would fill the memory unseen."""
-    width, height = picture.size
+    width, height = image.size
     most = _MOST_ASPECT * min(width, height)
     if max(width, height) <= most:
-        return picture
+        return image
     left, top = max(0, width - most) // 2, max(0, height - most) // 2
-    return picture.crop((left, top, left + min(width, most), top + min(height, most)))
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))
 
 
 def _resized(width: int, height: int, short: int) -> tuple[int, int]:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sparsebench.bench.images.augment import random_crops
 from sparsebench.bench.images.batches import BatchPart, chosen_of, drawn_parts
-from sparsebench.bench.images.decode import PictureWriter
+from sparsebench.bench.images.decode import ImageWriter
 from sparsebench.bench.images.resample import resampled
-from sparsebench.bench.images.resized import ResizedPictures
+from sparsebench.bench.images.resized import ResizedImages
 from sparsebench.bench.images.transfer import send
 from sparsebench.models.cards import Preprocessing
 
@@ -30,7 +30,7 @@ _PIECE = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
-class DevicePictures:
+class DeviceImages:
     """Decoded images on a device, or some of them; a :class:`bench.images.Source` too.
 
     Attributes:
@@ -46,21 +46,21 @@ class DevicePictures:
     labels: NDArray[np.int64]
 
     @classmethod
-    def copied(cls, pictures: ResizedPictures, device: str) -> DevicePictures:
+    def copied(cls, images: ResizedImages, device: str) -> DeviceImages:
         """A copy of decoded images on a device.
 
         Raises:
             RuntimeError: they do not fit there.
         """
-        flat = torch.empty(len(pictures.pixels), dtype=torch.uint8, device=device)
+        flat = torch.empty(len(images.pixels), dtype=torch.uint8, device=device)
         for start in range(0, len(flat), _PIECE):
             # A copy first, since what is mapped is read-only.
-            piece = np.array(pictures.pixels[start : start + _PIECE])
+            piece = np.array(images.pixels[start : start + _PIECE])
             flat[start : start + _PIECE].copy_(torch.from_numpy(piece))
-        starts = pictures.starts[:-1] // 3
-        return cls(flat.view(-1, 3), starts, pictures.shapes, pictures.labels)
+        starts = images.starts[:-1] // 3
+        return cls(flat.view(-1, 3), starts, images.shapes, images.labels)
 
-    def subset(self, indices: NDArray[np.int64]) -> DevicePictures:
+    def subset(self, indices: NDArray[np.int64]) -> DeviceImages:
         """Some of the images, in the given order; nothing is copied."""
         return replace(
             self,
@@ -76,8 +76,8 @@ class DevicePictures:
         """One image ``[H, W, 3]``, uint8, on the host."""
         height, width = self.shapes[index].tolist()
         start = int(self.starts[index])
-        picture = self.pixels[start : start + height * width].view(height, width, 3)
-        found: NDArray[np.uint8] = picture.cpu().numpy()
+        image = self.pixels[start : start + height * width].view(height, width, 3)
+        found: NDArray[np.uint8] = image.cpu().numpy()
         return found
 
     def boxes(
@@ -105,7 +105,7 @@ class DevicePictures:
 
 
 def device_augmented_batches(
-    source: DevicePictures,
+    source: DeviceImages,
     preprocessing: Preprocessing,
     batch_size: int,
     *,
@@ -149,7 +149,7 @@ def device_augmented_batches(
 
 
 def device_centred_batches(
-    source: DevicePictures,
+    source: DeviceImages,
     preprocessing: Preprocessing,
     batch_size: int,
     *,
@@ -172,7 +172,7 @@ class _Scale:
     """Values 0-255 to the network's scale, with the host's own factors."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
-        writer = PictureWriter(preprocessing)
+        writer = ImageWriter(preprocessing)
         self._factor = torch.from_numpy(writer.factor).to(device)
         self._offset = torch.from_numpy(writer.offset).to(device)
 

@@ -39,7 +39,7 @@ _USUAL_ASPECT = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class ResizedPictures:
+class ResizedImages:
     """Decoded images of one split, in its order.
 
     Attributes:
@@ -69,14 +69,14 @@ class ResizedPictures:
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some images of a :class:`ResizedPictures`; nothing is copied.
+    """Some images of a :class:`ResizedImages`; nothing is copied.
 
     Attributes:
         whole: the images.
         indices: positions in it ``[n]``, int64.
     """
 
-    whole: ResizedPictures
+    whole: ResizedImages
     indices: NDArray[np.int64]
 
     @property
@@ -102,7 +102,7 @@ def decode_resized(
     folder: Path | None = None,
     memory: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> ResizedPictures:
+) -> ResizedImages:
     """Decode and resize every image of a split.
 
     Args:
@@ -124,35 +124,35 @@ def decode_resized(
         memory = psutil.virtual_memory().available * MEMORY_SHARE
     expected = len(labels) * preprocessing.resize**2 * 3 * _USUAL_ASPECT
     with clock.stage("decode"):
-        pictures = _decoded(task, split, preprocessing, workers, clock, progress)
+        images = _decoded(task, split, preprocessing, workers, clock, progress)
         if expected <= memory:
-            return _in_memory(pictures, labels)
-        return _in_file(pictures, labels, task.name, folder)
+            return _in_memory(images, labels)
+        return _in_file(images, labels, task.name, folder)
 
 
-def _in_memory(pictures: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64]) -> ResizedPictures:
+def _in_memory(images: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64]) -> ResizedImages:
     parts: list[NDArray[np.uint8]] = []
     shapes: list[tuple[int, int]] = []
-    for picture in pictures:
-        shapes.append(picture.shape[:2])
-        parts.append(picture.reshape(-1))
+    for image in images:
+        shapes.append(image.shape[:2])
+        parts.append(image.reshape(-1))
     pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
     return _indexed(pixels, shapes, labels)
 
 
 def _in_file(
-    pictures: Iterator[NDArray[np.uint8]],
+    images: Iterator[NDArray[np.uint8]],
     labels: NDArray[np.int64],
     name: str,
     folder: Path | None,
-) -> ResizedPictures:
+) -> ResizedImages:
     shapes: list[tuple[int, int]] = []
     try:
         # The name is gone at once and the room with the last mapping, whatever happens.
         with tempfile.TemporaryFile(dir=folder, prefix="sparsebench-") as file:
-            for picture in pictures:
-                shapes.append(picture.shape[:2])
-                file.write(picture.tobytes())
+            for image in images:
+                shapes.append(image.shape[:2])
+                file.write(image.tobytes())
             file.flush()
             pixels: NDArray[np.uint8] = np.memmap(file, np.uint8, "r")
     except OSError as error:
@@ -165,11 +165,11 @@ def _in_file(
 
 def _indexed(
     pixels: NDArray[np.uint8], shapes: list[tuple[int, int]], labels: NDArray[np.int64]
-) -> ResizedPictures:
+) -> ResizedImages:
     sides = np.array(shapes, np.int32).reshape(-1, 2)
     sizes = sides.astype(np.int64).prod(axis=1) * 3
     starts = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
-    return ResizedPictures(pixels, starts, sides, labels)
+    return ResizedImages(pixels, starts, sides, labels)
 
 
 def _decoded(

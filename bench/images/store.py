@@ -1,4 +1,4 @@
-"""Prepared pictures: decoded and resized once, kept in a file from run to run.
+"""Prepared images: decoded and resized once, kept in a file from run to run.
 
 What a split's images look like at the network's scale depends on the task's content, the
 length of the short side and the interpolation alone, so every backbone of that preprocessing
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images.resized import ResizedPictures, decode_resized
+from sparsebench.bench.images.resized import ResizedImages, decode_resized
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
@@ -40,7 +40,7 @@ class _Key:
     interpolation: str
 
 
-class PictureStore:
+class PreparedStore:
     """A folder of prepared images.
 
     Args:
@@ -63,7 +63,7 @@ class PictureStore:
         *,
         workers: int | None = None,
         clock: StageClock | None = None,
-    ) -> ResizedPictures:
+    ) -> ResizedImages:
         """The images of a split, from the store or else from their files.
 
         Stages: ``load`` (opening and checking), ``decode`` and ``store`` where they are missing.
@@ -84,7 +84,7 @@ class PictureStore:
 
     def _read(
         self, path: Path, task: Task, split: str, preprocessing: Preprocessing
-    ) -> ResizedPictures | None:
+    ) -> ResizedImages | None:
         try:
             with path.open("rb") as file:
                 head = json.loads(file.readline())
@@ -106,9 +106,9 @@ class PictureStore:
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("prepared images %s are made again: %s", path, error)
             return None
-        return ResizedPictures(pixels, starts, shapes, labels)
+        return ResizedImages(pixels, starts, shapes, labels)
 
-    def _write(self, path: Path, key: _Key, made: ResizedPictures) -> None:
+    def _write(self, path: Path, key: _Key, made: ResizedImages) -> None:
         head: dict[str, Any] = {
             "key": asdict(key),
             "shapes": made.shapes.tolist(),

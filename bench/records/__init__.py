@@ -33,7 +33,7 @@ from sparsebench.bench.records.record import (
 from sparsebench.bench.records.trial import (
     DECODE_SECONDS,
     DETECTION,
-    ENGINE_PICTURES,
+    ENGINE_IMAGES,
     MODEL_BYTES,
     OPTIMUM,
     OWN_HEAD,
@@ -47,7 +47,7 @@ __all__ = [
     "CORRECT",
     "DECODE_SECONDS",
     "DETECTION",
-    "ENGINE_PICTURES",
+    "ENGINE_IMAGES",
     "IMAGES_AND_SEEDS",
     "MODEL_BYTES",
     "OPTIMUM",

@@ -10,7 +10,7 @@ from sparsebench.bench.records.plain import floats, optional_floats, plain
 
 SCHEMA = "trial.v1"
 # In a trial's `extra`: images that went through the engine in one sample of a training.
-ENGINE_PICTURES = "engine_pictures"
+ENGINE_IMAGES = "engine_pictures"
 OPTIMUM = "optimum_accuracy"
 """In `extra`: what L-BFGS reaches on the test images where SGD trained the heads, 0-1."""
 # Likewise, and in a record's: peak resident bytes of the process that ran the network.

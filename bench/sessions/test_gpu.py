@@ -30,8 +30,8 @@ def gpu() -> None:
 
 @pytest.fixture(scope="module")
 def noise() -> TrainingData:
-    """40 pictures: two full batches of 16 and one of 8."""
-    from sparsebench.bench.images import ResizedPictures
+    """40 images: two full batches of 16 and one of 8."""
+    from sparsebench.bench.images import ResizedImages
     from sparsebench.bench.training.source import TrainingData
     from sparsebench.models.cards import Preprocessing
 
@@ -39,11 +39,11 @@ def noise() -> TrainingData:
     shapes = np.array([(74, 74 + 5 * number) for number in range(40)], np.int32)
     starts = np.concatenate([[0], shapes.prod(axis=1).cumsum() * 3])
     pixels = generator.integers(0, 256, starts[-1]).astype(np.uint8)
-    source = ResizedPictures(pixels, starts, shapes, generator.integers(0, CLASSES, 40))
+    source = ResizedImages(pixels, starts, shapes, generator.integers(0, CLASSES, 40))
     return TrainingData(source, source, source, Preprocessing(64, 74), "top1")
 
 
-def test_pictures_in_its_memory_are_those_of_the_host(noise: TrainingData) -> None:
+def test_images_in_its_memory_are_those_of_the_host(noise: TrainingData) -> None:
     from sparsebench.bench.training.execution import Execution
     from sparsebench.bench.training.feed import evaluation_batches, training_batches
     from sparsebench.bench.training.placement import placed

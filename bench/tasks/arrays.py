@@ -16,7 +16,7 @@ from sparsebench.models.images.labelled import DigestRow, Split, split_digest
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayPictures:
+class ArrayImages:
     """Images ``[n, H, W]`` or ``[n, H, W, 3]``, uint8; items are positions."""
 
     pixels: NDArray[np.uint8]
@@ -66,5 +66,5 @@ def array_task(
         train=split(train),
         test=split(test),
         sha256=split_digest(classes, rows(train), rows(test)),
-        store=ArrayPictures(pixels),
+        store=ArrayImages(pixels),
     )

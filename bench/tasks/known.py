@@ -39,7 +39,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class KnownSet:
     """A data set of image files.
 
     Attributes:
@@ -64,8 +64,8 @@ def _partition(side: str) -> str:
     return f"{name}|Partitions/{name}|Partitions/Partitions/{name}"
 
 
-SETS: dict[str, PictureSet] = {
-    "aircraft": PictureSet(
+SETS: dict[str, KnownSet] = {
+    "aircraft": KnownSet(
         ("fgvc-aircraft-2013b", "aircraft"),
         (
             Form(
@@ -84,8 +84,8 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "birdsnap": PictureSet(("birdsnap", "birds"), (TRAIN_TEST,)),
-    "caltech101": PictureSet(
+    "birdsnap": KnownSet(("birdsnap", "birds"), (TRAIN_TEST,)),
+    "caltech101": KnownSet(
         ("caltech101", "caltech-101"),
         (Form(("101_ObjectCategories/",), originals.read_caltech101),),
         (
@@ -98,7 +98,7 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "caltech256": PictureSet(
+    "caltech256": KnownSet(
         ("caltech256", "caltech-256"),
         (Form(("256_ObjectCategories/",), originals.read_caltech256),),
         (
@@ -110,7 +110,7 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "cars": PictureSet(
+    "cars": KnownSet(
         ("cars_new", "cars", "stanford_cars"),
         (
             TRAIN_TEST,
@@ -123,7 +123,7 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "dtd": PictureSet(
+    "dtd": KnownSet(
         ("dtd/dtd", "dtd"),
         (
             Form(
@@ -140,7 +140,7 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "flowers102": PictureSet(
+    "flowers102": KnownSet(
         ("oxford_flowers_pytorch", "flowers", "flowers102", "flowers-102"),
         (TRAIN_TEST, Form(("jpg/", "imagelabels.mat", "setid.mat"), originals.read_flowers)),
         tuple(
@@ -152,7 +152,7 @@ SETS: dict[str, PictureSet] = {
             )
         ),
     ),
-    "food101": PictureSet(
+    "food101": KnownSet(
         ("food-101", "food101", "food"),
         (
             Form(("train/", "valid/")),
@@ -167,7 +167,7 @@ SETS: dict[str, PictureSet] = {
             ),
         ),
     ),
-    "pets": PictureSet(
+    "pets": KnownSet(
         ("pets", "oxford-iiit-pet"),
         (
             TRAIN_TEST,
@@ -184,7 +184,7 @@ SETS: dict[str, PictureSet] = {
             )
         ),
     ),
-    "sun397": PictureSet(
+    "sun397": KnownSet(
         ("SUN397/splits_01", "SUN397", "sun397", "SUN"),
         (
             TRAIN_TEST,

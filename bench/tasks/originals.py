@@ -28,10 +28,10 @@ def read_aircraft(root: Path) -> Layout:
 
     def rows(side: str) -> Iterator[Row]:
         for number, line in _lines(root / f"data/images_variant_{side}.txt"):
-            picture, space, name = line.partition(" ")
+            image, space, name = line.partition(" ")
             if not space:
                 raise _bad_line(root / f"data/images_variant_{side}.txt", number, line)
-            yield f"data/images/{picture}.jpg", name.strip()
+            yield f"data/images/{image}.jpg", name.strip()
 
     return listed_layout(rows("trainval"), rows("test"), root)
 
@@ -84,9 +84,9 @@ def read_food(root: Path) -> Layout:
         path = root / f"meta/{side}.json"
         try:
             listed = json.loads(path.read_bytes())
-            for name, pictures in listed.items():
-                for picture in pictures:
-                    yield f"images/{picture}.jpg", str(name)
+            for name, images in listed.items():
+                for image in images:
+                    yield f"images/{image}.jpg", str(name)
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise _unreadable(path, error) from error
 
@@ -99,14 +99,14 @@ def read_flowers(root: Path) -> Layout:
 
     def rows(*keys: str) -> Iterator[Row]:
         for key in keys:
-            for picture in _numbers(root / "setid.mat", key):
-                if not 1 <= picture <= len(labels):
+            for image in _numbers(root / "setid.mat", key):
+                if not 1 <= image <= len(labels):
                     raise SparsebenchError(
-                        f"{root / 'setid.mat'} names image {picture}, but "
+                        f"{root / 'setid.mat'} names image {image}, but "
                         f"{len(labels)} have a label.",
                         FIX,
                     )
-                yield f"jpg/image_{picture:05d}.jpg", f"{labels[picture - 1]:03d}"
+                yield f"jpg/image_{image:05d}.jpg", f"{labels[image - 1]:03d}"
 
     known = [f"{label:03d}" for label in range(1, 103)]
     return listed_layout(rows("trnid", "valid"), rows("tstid"), root, known)
@@ -121,13 +121,13 @@ def read_cars(root: Path) -> Layout:
             found = [(str(row["fname"]), int(row["class"])) for row in _mat(path, "annotations")]
         except (ValueError, TypeError, IndexError) as error:
             raise _unreadable(path, error) from error
-        for picture, label in found:
+        for image, label in found:
             if not 1 <= label <= len(names):
                 raise SparsebenchError(
                     f"{path} has the label {label}, but there are {len(names)} classes.",
                     f"Labels go from 1 to {len(names)}. {FIX}",
                 )
-            yield f"{folder}/{picture}", names[label - 1]
+            yield f"{folder}/{image}", names[label - 1]
 
     return listed_layout(
         rows(root / "devkit/cars_train_annos.mat", "cars_train"),

@@ -32,7 +32,7 @@ from sparsebench.bench.heads.detection.targets import answers
 from sparsebench.bench.images import (
     BatchPart,
     Placement,
-    ResizedPictures,
+    ResizedImages,
     Source,
     Subset,
     placed_batches,
@@ -88,7 +88,7 @@ class BoxTargets:
 class BoxedImages:
     """Images in memory with what is on them: a :class:`Source`."""
 
-    pixels: ResizedPictures | Subset
+    pixels: ResizedImages | Subset
     boxes: tuple[Boxes, ...]
 
     @property
@@ -104,7 +104,7 @@ class BoxedImages:
 
     def subset(self, indices: NDArray[np.int64]) -> BoxedImages:
         """Some of the images, in the given order."""
-        assert isinstance(self.pixels, ResizedPictures)
+        assert isinstance(self.pixels, ResizedImages)
         return BoxedImages(self.pixels.subset(indices), tuple(self.boxes[i] for i in indices))
 
 
@@ -163,7 +163,7 @@ class BoxObjective:
         if known is not None:
             known.copy_(self.anchors)
 
-    def images(self, decoded: ResizedPictures, split: str) -> BoxedImages:
+    def images(self, decoded: ResizedImages, split: str) -> BoxedImages:
         """As :meth:`Objective.images`."""
         side = self.task.train if split == "train" else self.task.test
         return BoxedImages(decoded, tuple(side.boxes))

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import (
     BatchPart,
-    DevicePictures,
+    DeviceImages,
     Source,
     augmented_batches,
     centred_batches,
@@ -52,7 +52,7 @@ def training_batches(
     Yields:
         Positions ``[n]`` and images ``[n, 3, size, size]``, float32, on the device.
     """
-    if isinstance(source, DevicePictures):
+    if isinstance(source, DeviceImages):
         yield from device_augmented_batches(
             source,
             preprocessing,
@@ -80,7 +80,7 @@ def evaluation_batches(
     source: Source, preprocessing: Preprocessing, batch_size: int, execution: Execution
 ) -> Iterator[Fed]:
     """All images in order, each cut in the middle; otherwise as :func:`training_batches`."""
-    if isinstance(source, DevicePictures):
+    if isinstance(source, DeviceImages):
         yield from device_centred_batches(
             source, preprocessing, batch_size, memory_format=execution.memory_format
         )

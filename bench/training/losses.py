@@ -29,7 +29,7 @@ def steps_between_fetches(device: str) -> int:
 @dataclass(frozen=True)
 class _Step:
     shares: Sequence[Tensor]
-    pictures: int
+    images: int
     number: int
     rate: float
 
@@ -43,7 +43,7 @@ class LossLedger:
         epoch: its number, from 0.
         every: steps that are fetched together.
         watch: judges the losses of the whole training; by default of this epoch alone.
-        group: the processes among which the pictures of each step are divided.
+        group: the processes among which the images of each step are divided.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class LossLedger:
         self._waiting: list[_Step] = []
         self._total = 0.0
 
-    def add(self, shares: Sequence[Tensor], *, pictures: int, step: int, rate: float) -> None:
+    def add(self, shares: Sequence[Tensor], *, images: int, step: int, rate: float) -> None:
         """Take note of a step; nothing is fetched.
 
         Args:
             shares: what the pieces of the batch add to its mean loss, 0-dimensional, detached.
-            pictures: of the batch.
+            images: of the batch.
             step: within the epoch, from 0.
             rate: its learning rate.
         """
-        self._waiting.append(_Step(shares, pictures, step, rate))
+        self._waiting.append(_Step(shares, images, step, rate))
 
     @property
     def full(self) -> bool:
@@ -97,11 +97,11 @@ class LossLedger:
             for _ in step.shares:
                 loss += next(fetched)
             self._watch.check(loss, epoch=self._epoch, step=step.number, rate=step.rate)
-            self._total += loss * step.pictures
+            self._total += loss * step.images
 
-    def mean(self, pictures: int) -> float:
+    def mean(self, images: int) -> float:
         """The mean loss over the epoch's images, as far as it is fetched."""
-        return self._total / pictures
+        return self._total / images
 
 
 def mean_loss(shares: Sequence[Tensor]) -> float:

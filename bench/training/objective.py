@@ -18,8 +18,8 @@ from torch.nn import functional
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import (
     BatchPart,
-    DevicePictures,
-    ResizedPictures,
+    DeviceImages,
+    ResizedImages,
     Source,
     augmented_batches,
     device_augmented_batches,
@@ -88,7 +88,7 @@ class Objective(Protocol):
         """
         ...
 
-    def images(self, decoded: ResizedPictures, split: str) -> Any:
+    def images(self, decoded: ResizedImages, split: str) -> Any:
         """A side's images with what is on them: a :class:`Source` with a method ``subset``."""
         ...
 
@@ -155,7 +155,7 @@ class Labels:
 
         return OnlineHead(features, self.classes, recipe, seed)
 
-    def images(self, decoded: ResizedPictures, split: str) -> ResizedPictures:
+    def images(self, decoded: ResizedImages, split: str) -> ResizedImages:
         """As :meth:`Objective.images`: they have their labels."""
         return decoded
 
@@ -189,7 +189,7 @@ class Labels:
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`Objective.some_batch`."""
         source, card = data.train, data.preprocessing
-        if isinstance(source, DevicePictures):
+        if isinstance(source, DeviceImages):
             indices, images = next(
                 device_augmented_batches(source, card, batch_size, seed=0, epoch=0)
             )

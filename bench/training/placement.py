@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sparsebench.bench.images import DevicePictures, ResizedPictures, Source, Subset
+from sparsebench.bench.images import DeviceImages, ResizedImages, Source, Subset
 from sparsebench.bench.training.source import TrainingData
 
 # The rest of what is free is for the training.
@@ -38,9 +38,9 @@ def placed(
     if size > FREE_SHARE * (_free(device) if free is None else free):
         return data, facts
     # Training and validation are parts of the same images, which are copied once.
-    there = {key: DevicePictures.copied(whole, device) for key, whole in wholes.items()}
+    there = {key: DeviceImages.copied(whole, device) for key, whole in wholes.items()}
 
-    def on_device(source: Source) -> DevicePictures:
+    def on_device(source: Source) -> DeviceImages:
         copied = there[id(_whole(source))]
         return copied.subset(source.indices) if isinstance(source, Subset) else copied
 
@@ -49,10 +49,10 @@ def placed(
     return replace(data, train=train, validation=validation, test=test), facts
 
 
-def _whole(source: Source) -> ResizedPictures | None:
+def _whole(source: Source) -> ResizedImages | None:
     if isinstance(source, Subset):
         return source.whole
-    return source if isinstance(source, ResizedPictures) else None
+    return source if isinstance(source, ResizedImages) else None
 
 
 def _free(device: str) -> int:

@@ -77,7 +77,7 @@ def needs_rehearsal(execution: Execution) -> bool:
     return execution.kernels or execution.compile or execution.on_gpu
 
 
-def sizes(pictures: int, batch_size: int) -> tuple[int, ...]:
+def sizes(images: int, batch_size: int) -> tuple[int, ...]:
     """Of the batches that so many images make: whole ones and the rest."""
-    whole, rest = divmod(pictures, batch_size)
+    whole, rest = divmod(images, batch_size)
     return ((batch_size,) if whole else ()) + ((rest,) if rest else ())

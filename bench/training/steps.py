@@ -142,7 +142,7 @@ class StepRunner:
             SparsebenchError: a loss diverged (says where and at which rate).
         """
         shares = self.step(images, targets, rate, whole)
-        losses.add(shares, pictures=whole or len(images), step=step, rate=rate)
+        losses.add(shares, images=whole or len(images), step=step, rate=rate)
         if losses.full:
             self._fetch(losses)
 
@@ -160,7 +160,7 @@ class StepRunner:
         Returns:
             What each piece of the batch adds to its mean loss; still on the device.
         """
-        # Batch norm learns nothing from a single picture: every piece has two at least.
+        # Batch norm learns nothing from a single image: every piece has two at least.
         count = whole or len(images)
         smallest = len(images) if self.group is None else self.group.smallest(count)
         total = count if self.group is None else self.group.computed(count)

@@ -119,7 +119,7 @@ def measure(
     other = near_grid(batch_size)
     with tempfile.TemporaryDirectory() as folder:
         dense = write_filled(target.artifact, Path(folder))
-        images = _pictures(target, max(batch_size, other or 0))
+        images = _images(target, max(batch_size, other or 0))
         say(f"starting {engine}")
         try:
             with _Both(engine, target.artifact, dense, batch_size, threads) as both:
@@ -243,9 +243,9 @@ class _Both:
         return worker
 
 
-def _pictures(target: Target, count: int) -> NDArray[np.float32]:
-    """Real pictures: zeros behind ReLUs, and denormals, change what a call costs."""
+def _images(target: Target, count: int) -> NDArray[np.float32]:
+    """Real images: zeros behind ReLUs, and denormals, change what a call costs."""
     from sparsebench.bench.tasks import open_task
-    from sparsebench.bench.workloads.prepared_backbone import first_pictures
+    from sparsebench.bench.workloads.prepared_backbone import first_images
 
-    return first_pictures(open_task("digits"), target.preprocessing, count)
+    return first_images(open_task("digits"), target.preprocessing, count)

@@ -97,7 +97,7 @@ class LinearCached(OnFeatures):
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One end-to-end trial of every cell."""
         from sparsebench.bench.machine.energy import joules_per_image, read_energy
-        from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+        from sparsebench.bench.records import ENGINE_IMAGES, utc_now
         from sparsebench.bench.workloads.block_context import failures_become_trials, make_trial
         from sparsebench.bench.workloads.linear_head import fit_and_score
 
@@ -114,23 +114,23 @@ class LinearCached(OnFeatures):
                 one.worker.run(one.prepared.images)
                 energy = read_energy()
                 fitted = fit_and_score(one, context, own, fresh=True, prepared=own.prepared)
-                pictures = len(context.task.train) + len(context.task.test)
+                images = len(context.task.train) + len(context.task.test)
                 trial = make_trial(
                     one,
                     context,
                     order=place,
                     started=started,
                     seconds=[fitted.clock.total],
-                    items=pictures,
+                    items=images,
                     stages=fitted.clock.seconds,
                     accuracy=fitted.accuracy,
                     process_seconds=[fitted.clock.process_seconds],
                     run_delay_seconds=[fitted.clock.run_delay_seconds],
                     extra={
                         **one.memory(),
-                        **joules_per_image(energy, pictures),
+                        **joules_per_image(energy, images),
                         "busy_seconds": fitted.clock.busy_seconds,
-                        ENGINE_PICTURES: pictures,
+                        ENGINE_IMAGES: images,
                         **fitted.extra,
                         **context.keep(one.cell, fitted.outcomes),
                         "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},

@@ -17,7 +17,7 @@ from sparsebench.bench.heads import evaluate, fit_heads
 from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sweep import strongest, sweep
-from sparsebench.bench.images import PictureStore, ResizedPictures
+from sparsebench.bench.images import PreparedStore, ResizedImages
 from sparsebench.bench.records import OPTIMUM, Outcomes
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION
@@ -63,7 +63,7 @@ def fit_and_score(
             "Leave out --prepared.",
         )
     if prepared:
-        _prepare_pictures(one, context)  # a one-off, beside the clock
+        _prepare_images(one, context)  # a one-off, beside the clock
     task = context.task
     how = _ready_head(settings) if task.kind is CLASSIFICATION else {}  # likewise
     clock = one.clock()
@@ -77,7 +77,7 @@ def fit_and_score(
             clock=clock,
             fresh=fresh,
             workers=one.cell.threads,
-            source=_pictures(one, context, split, clock) if prepared else None,
+            source=_images(one, context, split, clock) if prepared else None,
         ).array
         for split in ("train", "test")
     }
@@ -188,16 +188,14 @@ def _ready_head(settings: HeadSettings) -> dict[str, Any]:
     return facts
 
 
-def _prepare_pictures(one: Running, context: BlockContext) -> None:
+def _prepare_images(one: Running, context: BlockContext) -> None:
     for split in ("train", "test"):
-        _pictures(one, context, split, StageClock())
+        _images(one, context, split, StageClock())
 
 
-def _pictures(
-    one: Running, context: BlockContext, split: str, clock: StageClock
-) -> ResizedPictures:
+def _images(one: Running, context: BlockContext, split: str, clock: StageClock) -> ResizedImages:
     """A split's prepared images."""
-    store = PictureStore(cache_dir("pictures"))
+    store = PreparedStore(cache_dir("pictures"))
     return store.get_or_decode(
         context.task, split, one.prepared.preprocessing, workers=one.cell.threads, clock=clock
     )

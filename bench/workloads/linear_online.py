@@ -30,7 +30,7 @@ class LinearOnline(Stepwise, OnEngine):
     def run_block(self, running: Sequence[Running], context: BlockContext) -> None:
         """One trial of every cell."""
         from sparsebench.bench.machine.energy import joules_per_image, read_energy
-        from sparsebench.bench.records import ENGINE_PICTURES, utc_now
+        from sparsebench.bench.records import ENGINE_IMAGES, utc_now
         from sparsebench.bench.training.online import train_online
         from sparsebench.bench.training.recipe import recipe_of, training_preprocessing
         from sparsebench.bench.training.source import decode_task
@@ -75,7 +75,7 @@ class LinearOnline(Stepwise, OnEngine):
                         objective=objective,
                     )
                     seen = recipe.epochs * (len(data.train) + len(data.validation))
-                    pictures = seen + len(data.test)
+                    images = seen + len(data.test)
                     trained.append(
                         train_online(
                             one.worker,
@@ -104,7 +104,7 @@ class LinearOnline(Stepwise, OnEngine):
                         **one.memory(),
                         **joules_per_image(energy, len(task.train) * recipe.epochs * len(trained)),
                         **context.keep(cell, outcomes_of(trained, task.test.labels)),
-                        ENGINE_PICTURES: pictures,
+                        ENGINE_IMAGES: images,
                     },
                 )
                 context.emit(trial)

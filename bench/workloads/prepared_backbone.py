@@ -132,7 +132,7 @@ def prepare(
             f"'{name}' is written for a batch size of {bound}, not of {batch_size}.",
             f"Run it with --batch-size {bound}, or export it with a dynamic batch axis.",
         )
-    images = first_pictures(task, preprocessing, batch_size)
+    images = first_images(task, preprocessing, batch_size)
     costs = _costs(backbone, artifact)
     return Prepared(
         backbone=backbone,
@@ -170,7 +170,7 @@ def _flops_ratio(backbone: Backbone | OnnxBackbone, costs: Sequence[LayerCost], 
     return total_cost(costs).nonzero_macs / whole
 
 
-def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:
+def first_images(task: Task, preprocessing: Preprocessing, count: int) -> NDArray[np.float32]:
     """The first ``count`` test images, preprocessed; repeated when there are fewer.
 
     Raises:
@@ -192,6 +192,6 @@ def first_pictures(task: Task, preprocessing: Preprocessing, count: int) -> NDAr
         found += len(images)
         if found >= count:
             break
-    pictures = np.concatenate(batches)
-    times = -(-count // len(pictures))
-    return np.ascontiguousarray(np.concatenate([pictures] * times)[:count])
+    first = np.concatenate(batches)
+    times = -(-count // len(first))
+    return np.ascontiguousarray(np.concatenate([first] * times)[:count])

@@ -70,7 +70,7 @@ class Verdict:
     max_abs_error: float
     max_rel_error: float
     argmax_agreement: float | None
-    pictures: int
+    images: int
     against: str = "PyTorch"
 
     def to_json(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Convolutions and matrix products are paired with the architecture's layers in order; a
 batch norm that the exporter folded away comes back as one that only adds the bias. That
 the file computes the same network (and not one with another stride or activation) is
-checked by running both on a image of noise.
+checked by running both on an image of noise.
 
 The weights serve what needs PyTorch: masks, costs, the reference outputs of the gate. ONNX
 engines get the file itself (``exporters/onnx/plain_onnx.py``).

@@ -31,7 +31,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Pictures:
+class DecodedImages:
     """One decoded split.
 
     Attributes:
@@ -45,22 +45,22 @@ class Pictures:
     classes: tuple[str, ...]
 
 
-def resized(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+def resized(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Short side to ``size`` (bilinear), centre crop; uint8 [3, size, size]."""
-    width, height = picture.size
+    width, height = image.size
     short = min(width, height)
     if short != size:
         # Rounding half to even would disagree with torchvision, which truncates.
         width, height = int(size * width / short), int(size * height / short)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    picture = picture.crop((left, top, left + size, top + size))
-    return np.ascontiguousarray(np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1))
+    image = image.crop((left, top, left + size, top + size))
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def decode_split(
     images: LabelledImages, split: str, size: int, options: ReadOptions | None = None
-) -> Pictures:
+) -> DecodedImages:
     """Decode a split, or map what an earlier call decoded.
 
     Args:
@@ -83,7 +83,7 @@ def decode_split(
                 f"The decoded images cannot be kept in {cache}: {error.strerror}.",
                 "Make room there, or set SPARSEBENCH_CACHE to another folder.",
             ) from error
-    return Pictures(np.load(target, mmap_mode="r"), images.split(split).labels, images.classes)
+    return DecodedImages(np.load(target, mmap_mode="r"), images.split(split).labels, images.classes)
 
 
 def _decode_all(images: LabelledImages, split: str, size: int, target: Path) -> None:
@@ -94,8 +94,8 @@ def _decode_all(images: LabelledImages, split: str, size: int, target: Path) -> 
         pixels = np.lib.format.open_memmap(temporary, "w+", dtype=np.uint8, shape=shape)
         with ThreadPoolExecutor(usable_cpus()) as pool:
             made = pool.map(lambda index: resized(images.read(split, index), size), range(count))
-            for index, picture in enumerate(made):
-                pixels[index] = picture
+            for index, image in enumerate(made):
+                pixels[index] = image
         pixels.flush()
         temporary.replace(target)
     finally:  # an interrupt leaves nothing behind
@@ -103,7 +103,7 @@ def _decode_all(images: LabelledImages, split: str, size: int, target: Path) -> 
 
 
 def epoch_batches(
-    pictures: Pictures, batch_size: int, seed: int, epoch: int, first: int = 0
+    examples: DecodedImages, batch_size: int, seed: int, epoch: int, first: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled training batches of one epoch, the last partial one dropped.
 
@@ -111,7 +111,7 @@ def epoch_batches(
     an uninterrupted one would have seen.
 
     Args:
-        pictures: the training split.
+        examples: the training split.
         batch_size: images a batch.
         seed: of the whole training.
         epoch: counted from 0.
@@ -120,10 +120,10 @@ def epoch_batches(
     Yields:
         uint8 ``[B, 3, S, S]`` and int64 ``[B]``.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(len(pictures.labels))
+    order = np.random.default_rng((seed, epoch)).permutation(len(examples.labels))
     for batch in range(first, len(order) // batch_size):
         chosen = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
-        yield torch.from_numpy(pictures.images[chosen]), torch.from_numpy(pictures.labels[chosen])
+        yield torch.from_numpy(examples.images[chosen]), torch.from_numpy(examples.labels[chosen])
 
 
 def normalise(images: Tensor) -> Tensor:

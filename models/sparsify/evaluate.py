@@ -56,15 +56,15 @@ def evaluate(
     return right / len(labels)
 
 
-def _input(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    short = min(picture.size)
+def _input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    short = min(image.size)
     if short != preprocessing.resize:
-        width, height = (int(preprocessing.resize * side / short) for side in picture.size)
+        width, height = (int(preprocessing.resize * side / short) for side in image.size)
         filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-        picture = picture.resize((width, height), filters[preprocessing.interpolation])
+        image = image.resize((width, height), filters[preprocessing.interpolation])
     size = preprocessing.size
-    left, top = round((picture.width - size) / 2), round((picture.height - size) / 2)
-    pixels = np.asarray(picture.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
     mean, std = (np.asarray(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
     scaled = (pixels - mean) / std
     return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)

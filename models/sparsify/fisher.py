@@ -26,7 +26,7 @@ _CHUNK = 2**18  # columns of the gradients that are worked on at once
 
 
 def collect_gradients(
-    run: Run, masks: Mapping[str, Tensor], count: int, pictures: int
+    run: Run, masks: Mapping[str, Tensor], count: int, group_size: int
 ) -> tuple[Tensor, int]:
     """Gradients of the loss by all prunable weights, each a mean over a group of images.
 
@@ -37,7 +37,7 @@ def collect_gradients(
         run: the training; its gradients are cleared.
         masks: of the weights kept; empty for all.
         count: of gradients wanted; an epoch of few images yields fewer.
-        pictures: in a group, at most.
+        group_size: in a group, at most.
 
     Returns:
         float32 or bfloat16 ``[count, d]`` and the number of rows that are filled.
@@ -48,7 +48,7 @@ def collect_gradients(
     rows = torch.zeros((count, total), dtype=dtype, device=device)
     training, filled = run.module.training, 0
     run.module.eval()
-    for images, labels in islice(_groups(run, pictures), count):
+    for images, labels in islice(_groups(run, group_size), count):
         run.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(run.loss(images, labels))
         start = 0
@@ -63,9 +63,10 @@ def collect_gradients(
     return rows[:filled], filled
 
 
-def _groups(run: Run, pictures: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _groups(run: Run, group_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for images, labels in run.batches():
-        yield from zip(torch.split(images, pictures), torch.split(labels, pictures), strict=True)
+        parts = torch.split(images, group_size), torch.split(labels, group_size)
+        yield from zip(*parts, strict=True)
 
 
 class BlockInverse:

@@ -26,7 +26,7 @@ from sparsebench.models.sparsify.surgeon import remove_cheapest
 from sparsebench.models.sparsify.woodfisher import WoodFisher
 
 GRADIENTS = 64
-PICTURES = 32
+IMAGES = 32
 DAMP = 1e-5
 RECOMPUTATIONS = 4
 
@@ -44,7 +44,7 @@ class MatrixFree(WoodFisher):
     def prune(self, run: Run, target: float) -> None:
         """Several times: gradients, inverse, removal, update."""
         for level in steps_of_density(self.current_sparsity(run), target):
-            gradients, _ = collect_gradients(run, self.masks, GRADIENTS, PICTURES)
+            gradients, _ = collect_gradients(run, self.masks, GRADIENTS, IMAGES)
             inverse = MatrixFreeInverse(gradients, DAMP)
             self.masks = remove_cheapest(run.weights, self.masks, inverse, level)
 

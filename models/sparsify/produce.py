@@ -147,19 +147,19 @@ def sparsify(
 
     # All of it now, not after hours of training.
     images = open_images(data, reading or ReadOptions())
-    pictures = decode_split(images, "train", size, reading)
+    examples = decode_split(images, "train", size, reading)
     # What is given as it is by default (a printed plan says it all) still fits the folder.
     wanted = {k: v for k, v in (recipe or {}).items() if v != asdict(chosen.recipe)[k]}
-    settings = changed_recipe(fitting(chosen.recipe, len(pictures.labels), wanted), wanted)
+    settings = changed_recipe(fitting(chosen.recipe, len(examples.labels), wanted), wanted)
     names = list(images.classes)
-    module = first_weights(arch, pictures.classes, seed, start)
+    module = first_weights(arch, examples.classes, seed, start)
     distillation = load_teacher(str(teacher), names, device) if teacher is not None else None
     layers = prunable_layers(module)
     weights = {f"{n}.weight": module.get_parameter(f"{n}.weight") for n in layers}
     history = train(
         module,
         weights,
-        pictures,
+        examples,
         chosen,
         settings,
         epochs,
@@ -186,7 +186,7 @@ def sparsify(
     preprocessing = Preprocessing(size, size, "bilinear", MEAN, STD)
     metadata = {
         "arch": arch,
-        "num_classes": str(len(pictures.classes)),
+        "num_classes": str(len(examples.classes)),
         "method": with_pattern(with_block(method, block), pattern),
         **({"pattern": pattern} if pattern else {}),
         "sparsity": f"{sparsity:g}",
@@ -198,7 +198,7 @@ def sparsify(
         "teacher": _describe(teacher, "none"),
         "method_facts": json.dumps(chosen.facts()),
         "preprocessing": json.dumps(asdict(preprocessing)),
-        "classes": json.dumps(pictures.classes),
+        "classes": json.dumps(examples.classes),
         "upstream_data": f"{images.name}, test split "
         f"({len(images.test)} images, {len(names)} classes)",
     }
@@ -211,7 +211,7 @@ def sparsify(
         exact,
         values,
         preprocessing,
-        pictures.classes,
+        examples.classes,
         images.skipped,
         images.losses,
         (len(images.train), len(images.test)),

@@ -101,15 +101,15 @@ def changed_recipe(default: Recipe, changes: dict[str, Any]) -> Recipe:
     return replace(default, **changes)
 
 
-def fitting(recipe: Recipe, pictures: int, given: dict[str, Any]) -> Recipe:
+def fitting(recipe: Recipe, images: int, given: dict[str, Any]) -> Recipe:
     """The recipe with a batch size for so many images, and the learning rate scaled with it.
 
     Raises:
         SparsebenchError: fewer than two images.
     """
-    if pictures < 2:
-        raise SparsebenchError(f"{pictures} image is too few to train on.", "Give more.")
-    wanted = min(recipe.batch_size, max(SMALLEST_BATCH, pictures // FEWEST_STEPS), pictures)
+    if images < 2:
+        raise SparsebenchError(f"{images} image is too few to train on.", "Give more.")
+    wanted = min(recipe.batch_size, max(SMALLEST_BATCH, images // FEWEST_STEPS), images)
     if "batch_size" in given or wanted == recipe.batch_size:
         return recipe
     rate = recipe.learning_rate * wanted / recipe.batch_size

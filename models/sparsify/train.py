@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from sparsebench.models.cuda_graphs import Forward
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sparsify.data import Pictures, augment, epoch_batches
+from sparsebench.models.sparsify.data import DecodedImages, augment, epoch_batches
 from sparsebench.models.sparsify.distill import Distillation
 from sparsebench.models.sparsify.graphs import GraphOfEachSide
 from sparsebench.models.sparsify.method import Method, Recipe, Run
@@ -86,7 +86,7 @@ class Execution:
 def train(
     module: nn.Module,
     weights: dict[str, nn.Parameter],
-    pictures: Pictures,
+    examples: DecodedImages,
     method: Method,
     recipe: Recipe,
     epochs: int,
@@ -105,7 +105,7 @@ def train(
     Args:
         module: the whole classifier.
         weights: name -> weight of each prunable layer of ``module``.
-        pictures: the training split.
+        examples: the training split.
         method: what removes weights.
         recipe: of the optimizer.
         epochs: over the whole training split.
@@ -125,10 +125,10 @@ def train(
         KeyboardInterrupt: after an interrupt.
     """
     execution = execution or Execution()
-    steps_per_epoch = len(pictures.labels) // recipe.batch_size
+    steps_per_epoch = len(examples.labels) // recipe.batch_size
     if steps_per_epoch == 0:
         raise SparsebenchError(
-            f"{len(pictures.labels)} training images do not fill a batch of {recipe.batch_size}.",
+            f"{len(examples.labels)} training images do not fill a batch of {recipe.batch_size}.",
             "Lower the batch size.",
         )
     module.to(execution.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,7 +145,7 @@ def train(
         optimizer,
         total_steps=epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
-        batches=lambda: _statistics_batches(pictures, recipe, seed, execution.device),
+        batches=lambda: _statistics_batches(examples, recipe, seed, execution.device),
         seed=seed,
         bf16=execution.bf16(module),
     )
@@ -156,7 +156,7 @@ def train(
         "sparsity": method.sparsity,
         "epochs": epochs,
         "seed": seed,
-        "pictures": len(pictures.labels),
+        "pictures": len(examples.labels),
         "recipe": asdict(recipe),
         **(said or {}),
     }
@@ -169,7 +169,7 @@ def train(
         position = Position()
         method.on_start(run)
 
-    # One fused network for each side of the pictures: few sides, and faster than a general one.
+    # One fused network for each side of the images: few sides, and faster than a general one.
     forward: Forward = torch.compile(module, dynamic=False) if execution.compile else module
     if execution.replays:
         forward = GraphOfEachSide(module, torch.device(execution.device).type, run.bf16)
@@ -179,10 +179,10 @@ def train(
         while position.step < run.total_steps:
             module.train()
             epoch, first = divmod(position.step, steps_per_epoch)
-            for raw, labels in epoch_batches(pictures, recipe.batch_size, seed, epoch, first):
+            for raw, labels in epoch_batches(examples, recipe.batch_size, seed, epoch, first):
                 done = position.step / run.total_steps
                 rate = recipe.learning_rate * method.learning_rate(done)
-                side = recipe.side(done, pictures.images.shape[-1])
+                side = recipe.side(done, examples.images.shape[-1])
                 images = _input(raw, recipe, seed, position.step, side, execution.device)
                 loss, right = _step(
                     run,
@@ -247,11 +247,11 @@ def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int, device:
 
 
 def _statistics_batches(
-    pictures: Pictures, recipe: Recipe, seed: int, device: str
+    examples: DecodedImages, recipe: Recipe, seed: int, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented batches in an order of their own: an epoch and steps that no training reaches."""
-    side = pictures.images.shape[-1]
-    raw_batches = epoch_batches(pictures, recipe.batch_size, seed, 10**6)
+    side = examples.images.shape[-1]
+    raw_batches = epoch_batches(examples, recipe.batch_size, seed, 10**6)
     for step, (raw, labels) in enumerate(raw_batches, start=10**9):
         yield _input(raw, recipe, seed, step, side, device), labels.to(device)
 

@@ -30,7 +30,7 @@ from sparsebench.models.sparsify.surgeon import remove_cheapest
 INITIAL_SPARSITY = 0.05
 PRUNINGS = 8
 GRADIENTS = 64
-PICTURES = 64  # a gradient
+IMAGES = 64  # a gradient
 BLOCK = 2000
 DAMP = 1e-5
 
@@ -60,7 +60,7 @@ class WoodFisher(Method):
             num_grads=GRADIENTS,
             damp=f"{DAMP:.5f}",  # YAML would take 1e-05 for a text
             fisher_block_size=BLOCK,
-            grad_sampler_kwargs=f"{{batch_size: {PICTURES}}}",
+            grad_sampler_kwargs=f"{{batch_size: {IMAGES}}}",
         )
 
     def before_step(self, run: Run, step: int) -> None:
@@ -71,7 +71,7 @@ class WoodFisher(Method):
 
     def prune(self, run: Run, target: float) -> None:
         """Gradients, inverse, removal, update."""
-        gradients, _ = collect_gradients(run, self.masks, GRADIENTS, PICTURES)
+        gradients, _ = collect_gradients(run, self.masks, GRADIENTS, IMAGES)
         sizes = [w.numel() for w in run.weights.values()]
         inverse = BlockInverse(gradients, sizes, BLOCK, DAMP)
         self.masks = remove_cheapest(run.weights, self.masks, inverse, target)

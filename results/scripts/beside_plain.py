@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images import ResizedPictures, send
+from sparsebench.bench.images import ResizedImages, send
 from sparsebench.bench.statistics import BlockPair, RatioEstimate, estimate_ratio
 from sparsebench.bench.training.calibrate import fastest
 from sparsebench.bench.training.execution import Execution, configured
@@ -106,7 +106,7 @@ def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
     )
     recipe = TrainRecipe("short", 1, 0.01, asked.batch)
     network = load_network(asked.backbone, CLASSES, 0, device=asked.device)
-    data = _pictures(asked)
+    data = _images(asked)
     if execution.on_gpu:
         execution = fastest(network, data, recipe, execution).execution
     else:
@@ -126,12 +126,12 @@ def _ours(asked: Asked) -> Callable[[Tensor, Tensor], object]:
     return step
 
 
-def _pictures(asked: Asked) -> TrainingData:
+def _images(asked: Asked) -> TrainingData:
     """Of noise; they lie in the host's memory, as those of the steps do."""
     generator = np.random.default_rng(0)
     shape = (asked.batch, asked.size, asked.size, 3)
     pixels = generator.integers(0, 256, shape).astype(np.uint8)
-    source = ResizedPictures(
+    source = ResizedImages(
         pixels.reshape(-1),
         np.arange(asked.batch + 1) * pixels[0].size,
         np.full((asked.batch, 2), asked.size, np.int32),

@@ -29,7 +29,7 @@ HEAD = """# The zoo
 
 Backbones that come with the suite. `NAME.safetensors` holds the weights in the compact sparse
 format, `NAME.json` its card, `plans/NAME.toml` how it was trained: `sparsebench sparsify --plan
-models/zoo/plans/NAME.toml --data PICTURES --out FILE` does it again. What the accuracy was measured
+models/zoo/plans/NAME.toml --data IMAGES --out FILE` does it again. What the accuracy was measured
 on and what else there is to know, `sparsebench inspect NAME` tells. All of them at once, each in as
 many epochs, `results/scripts/train_zoo.py` trains.
 

@@ -50,7 +50,7 @@ def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ImageFolder of two classes that any network can tell apart, 24 px."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)

@@ -36,7 +36,7 @@ from sparsebench.bench.records.schema import Kind, validate
 ENGINES = ("deepsparse", "onnxruntime", "torch")
 WORKLOADS = ("inference", "linear-cached")
 SEEDS = (21, 51, 81)
-PICTURES = 1797
+IMAGES = 1797
 BATCH = 64
 CALLS = 30
 
@@ -113,7 +113,7 @@ def true_seconds(workload: str, backbone: str, engine: str) -> float:
     extract = DENSE_SECONDS[engine] / SPEEDUP[backbone][engine]
     if workload == "inference":
         return extract
-    return extract * PICTURES + sum(OTHER_STAGES.values())
+    return extract * IMAGES + sum(OTHER_STAGES.values())
 
 
 def true_speedup(workload: str, backbone: str, engine: str) -> float:
@@ -220,7 +220,7 @@ def _trial(
         samples = np.array([seconds * np.exp(rng.normal(0, iteration))])
         warmup = np.array([])
         scale = samples[0] / true_seconds(workload, backbone, engine)
-        extract = true_seconds("inference", backbone, engine) * PICTURES
+        extract = true_seconds("inference", backbone, engine) * IMAGES
         stages = {k: v * scale for k, v in {"extract": extract, **OTHER_STAGES}.items()}
     return Trial(
         cell=cell,
@@ -231,7 +231,7 @@ def _trial(
         order=int(rng.integers(0, 8)),
         warmup=tuple(float(value) for value in warmup),
         seconds=tuple(float(value) for value in samples),
-        items=BATCH if workload == "inference" else PICTURES,
+        items=BATCH if workload == "inference" else IMAGES,
         stages=stages,
         started="2026-01-02T03:04:05.678Z",
         accuracy_per_seed=None if workload == "inference" else _accuracies(backbone),

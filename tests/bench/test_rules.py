@@ -36,7 +36,7 @@ def test_presets_train_at_least_three_seeds() -> None:
         assert len(load_plan(name).seeds) >= (5 if name == "paper" else 3)
 
 
-def test_every_record_is_of_real_pictures() -> None:
+def test_every_record_is_of_real_images() -> None:
     files = sorted(REFERENCE.rglob("records.jsonl"))
     assert files
     for path in files:

@@ -16,7 +16,7 @@ from sparsebench.bench.present.summaries import write_summaries
 from sparsebench.bench.run import cluster
 from sparsebench.exporters.worker.environments import ENVIRONMENTS
 from sparsebench.models.architectures import ARCHITECTURES
-from tests.bench.conftest import cli, pictures  # noqa: F401  (fixtures)
+from tests.bench.conftest import cli, images  # noqa: F401  (fixtures)
 from tests.bench.gate.test_engine_versions import network, own_index, wheel
 from tests.bench.gate.test_refs import git, repository, runs  # noqa: F401  (fixtures)
 from tests.bench.present.plots.sweeps import TRAINED, with_setting
@@ -39,7 +39,7 @@ VERSIONS = {"1.20.1": 0.01, "1.22.0": 0.01}
 
 
 @pytest.fixture(scope="package")
-def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  # noqa: F811
+def folder(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:  # noqa: F811
     """Runs, images, plans and networks, under the names that the pages give them."""
     from sparsebench.bench.cli import check as checking
 
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:  #
         sweep = make_run(blocks=2, backbones=TRAINED, engines=["torch"])
         with_setting(sweep, f"-{size}", batch_size=size).write(here / f"batch-{size}")
     (here / "path/to/paper").mkdir(parents=True)
-    (here / "path/to/images").symlink_to(pictures)
+    (here / "path/to/images").symlink_to(images)
     _networks(here)
     write_coco(here / "boxes", train=16, test=8)
     plan = (ROOT / "docs/own.md").read_text().split("```toml\n")[1]

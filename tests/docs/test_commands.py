@@ -107,7 +107,7 @@ def test_every_rule_has_a_command() -> None:
 
 @pytest.mark.pages
 @pytest.mark.parametrize("command", OTHERS, ids=str)
-def test_another_command_works(command: Command, pictures: Path) -> None:
+def test_another_command_works(command: Command, images: Path) -> None:
     words = [word for word in command.words if word != "--no-sync"]
     tests = (ROOT / ".ci" / "run").read_text()
     match words:
@@ -122,7 +122,7 @@ def test_another_command_works(command: Command, pictures: Path) -> None:
             assert "zensical build --strict" in tests
         case ["uv", "run", "pytest", "bench/sessions"]:
             options = [f"--sparsebench-{name}={value}" for name, value in SESSIONS.items()]
-            small = [*options, f"--sparsebench-task={pictures}", "-n0", "-p", "no:cacheprovider"]
+            small = [*options, f"--sparsebench-task={images}", "-n0", "-p", "no:cacheprovider"]
             done = _done([sys.executable, "-m", *words[2:], *small], ROOT)
             assert "1 passed" in done
         case ["uv", "run", "pytest", "bench/sessions/test_gpu.py", "-s"]:
@@ -164,7 +164,7 @@ def test_the_pages_have_commands_and_links_that_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_pictures_are_drawn_by_our_own_code(tmp_path: Path) -> None:
+def test_the_images_are_drawn_by_our_own_code(tmp_path: Path) -> None:
     import runpy
 
     made = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["make"](tmp_path)

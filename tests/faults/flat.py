@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.forked import write_networks
-from tests.faults.pictures import write_pictures
+from tests.faults.images import write_images
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Look:
 
 def watch(cells: int, root: Path) -> list[Look]:
     """What the parent of a run of two networks at `cells / 2` batch sizes takes, trial by trial."""
-    pictures = write_pictures(root / "pictures")
+    images = write_images(root / "pictures")
     sparse, dense = write_networks(root / "networks")
     plan = root / "small.toml"
     plan.write_text(
@@ -43,7 +43,7 @@ def watch(cells: int, root: Path) -> list[Look]:
     command = [
         sys.executable, "-m", "sparsebench", "run", str(plan), "--backbone", str(sparse),
         "--dense", f"{sparse}={dense}", "--size", "16", "--engine", "onnxruntime", "--workload",
-        "inference", "--threads", "1", "--task", str(pictures), "--out", str(out),
+        "inference", "--threads", "1", "--task", str(images), "--out", str(out),
     ]  # fmt: skip
     own = {**os.environ, "SPARSEBENCH_CACHE": str(root / "cache")}
     found: list[Look] = []

@@ -135,31 +135,31 @@ def _run(words: list[str], cold: bool) -> int:
 
 
 @functools.cache
-def _once(name: str, pictures: str, **settings: Any) -> Any:
+def _once(name: str, images: str, **settings: Any) -> Any:
     from sparsebench.bench.tasks import open_task
     from sparsebench.bench.workloads.prepared_backbone import prepare
 
-    return prepare(name, open_task(pictures), **settings)
+    return prepare(name, open_task(images), **settings)
 
 
 def prepared(name: str, task: Any, **settings: Any) -> Any:
     """`prepare`, done before the fork."""
-    return _once(name, PICTURES, **settings)
+    return _once(name, IMAGES, **settings)
 
 
-PICTURES, WARM = "", Path()
+IMAGES, WARM = "", Path()
 
 
-def warm(root: Path, pictures: Path) -> None:
+def warm(root: Path, images: Path) -> None:
     """Import, export and verify what every forked run needs."""
-    global PICTURES, WARM
-    PICTURES, WARM = str(pictures), root / "cache"
+    global IMAGES, WARM
+    IMAGES, WARM = str(images), root / "cache"
     ForkedJob.networks = write_networks(root / "networks")
-    job = ForkedJob(root / "warm", pictures)
+    job = ForkedJob(root / "warm", images)
     job.root.mkdir(parents=True)
     with mock.patch.dict(os.environ, SPARSEBENCH_CACHE=str(WARM)):
         for network in job.networks:
-            _once(str(network), PICTURES, size=16, batch_size=8, output="features")
+            _once(str(network), IMAGES, size=16, batch_size=8, output="features")
     import torch
 
     torch.set_num_threads(1)

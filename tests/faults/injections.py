@@ -67,7 +67,7 @@ def hit_process(kind: str, job: Job, rng: random.Random) -> list[str]:
     """Start the job, signal one of its processes at a random moment, and go on; what is wrong."""
     whom, number = KILLS[kind]
     if whom == "training":
-        job = Job(job.root, job.pictures, ("full",))  # a training is a process of the whole job
+        job = Job(job.root, job.images, ("full",))  # a training is a process of the whole job
     wrong = []
     process = job.start()
     try:
@@ -253,10 +253,10 @@ def two_on_one_folder(job: Job) -> list[str]:
 
 
 def two_on_one_cache(
-    root: Path, pictures: Path, kind: Callable[[Path, Path], Job] = Job
+    root: Path, images: Path, kind: Callable[[Path, Path], Job] = Job
 ) -> list[str]:
     """Two runs that fill one cold cache at once: both complete."""
-    jobs = [kind(root / name, pictures) for name in ("a", "b")]
+    jobs = [kind(root / name, images) for name in ("a", "b")]
     for job in jobs:
         job.root.mkdir(parents=True)
     cache = str(root / "cache")
@@ -281,7 +281,7 @@ WHOLE, FORKED, FILES = (
 """Kinds of faults, by what they are injected into."""
 
 
-def inject(count: int, seed: int, root: Path, pictures: Path, say: Callable[[str], None]) -> Tally:
+def inject(count: int, seed: int, root: Path, images: Path, say: Callable[[str], None]) -> Tally:
     """Inject ``count`` faults: of 50 one into a whole job, four into forked runs, 45 into files."""
     rng = random.Random(seed)
     tally = Tally()
@@ -293,20 +293,20 @@ def inject(count: int, seed: int, root: Path, pictures: Path, say: Callable[[str
         kind = _kind(number, seed)
         try:
             if place == 49 and kind in KILLS:
-                wrong = hit_process(kind, Job(path, pictures), rng)
+                wrong = hit_process(kind, Job(path, images), rng)
             elif place == 49:
-                wrong = two_on_one_cache(path, pictures)
+                wrong = two_on_one_cache(path, images)
             elif place % 10 == 9:
                 if not warmed:
-                    warm(root, pictures)
+                    warm(root, images)
                     warmed = True
-                job = ForkedJob(path, pictures)
+                job = ForkedJob(path, images)
                 if kind in KILLS:
                     wrong = hit_process(kind, job, rng)
                 elif "folder" in kind:
                     wrong = two_on_one_folder(job)
                 else:
-                    wrong = two_on_one_cache(path, pictures, ForkedJob)
+                    wrong = two_on_one_cache(path, images, ForkedJob)
             elif kind.startswith("full"):
                 wrong = fill_disk(rng.randint(1, 24), "one" in kind, path / "R")
             else:

@@ -49,12 +49,12 @@ class Job:
 
     Args:
         root: folder of its plan, its run ``R`` and its cache.
-        pictures: the task.
+        images: the task.
         workloads: that it measures.
     """
 
     root: Path
-    pictures: Path
+    images: Path
     workloads: tuple[str, ...] = ("inference", "linear-cached")
 
     @property
@@ -79,7 +79,7 @@ class Job:
         chosen = [word for name in self.workloads for word in ("--workload", name)]
         return [
             sys.executable, "-m", "sparsebench", "run", str(plan), *self.backbone, *OPTIONS,
-            "--engine", engine, *chosen, "--task", str(self.pictures), "--out", str(self.run),
+            "--engine", engine, *chosen, "--task", str(self.images), "--out", str(self.run),
             *more,
         ]  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import injections
+from tests.faults.images import write_images
 from tests.faults.injections import (
     FullDisk,
     fill_disk,
@@ -21,12 +22,11 @@ from tests.faults.injections import (
     write_all,
 )
 from tests.faults.job import Job
-from tests.faults.pictures import write_pictures
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("faults") / "pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("faults") / "pictures")
 
 
 def writes_of_a_run(path: Path) -> int:
@@ -54,12 +54,12 @@ def test_torn_and_changed_files(tmp_path: Path, seed: int) -> None:
     assert spoil(tmp_path / "changed", random.Random(seed)) == []
 
 
-def test_a_killed_worker_costs_no_trial(tmp_path: Path, pictures: Path) -> None:
-    assert hit_process("worker, SIGKILL", Job(tmp_path, pictures), random.Random(1)) == []
+def test_a_killed_worker_costs_no_trial(tmp_path: Path, images: Path) -> None:
+    assert hit_process("worker, SIGKILL", Job(tmp_path, images), random.Random(1)) == []
 
 
-def test_two_runs_on_one_folder(tmp_path: Path, pictures: Path) -> None:
-    assert two_on_one_folder(Job(tmp_path, pictures)) == []
+def test_two_runs_on_one_folder(tmp_path: Path, images: Path) -> None:
+    assert two_on_one_folder(Job(tmp_path, images)) == []
 
 
 def test_what_does_not_end_is_counted_and_the_next_fault_injected(
@@ -75,6 +75,6 @@ def test_what_does_not_end_is_counted_and_the_next_fault_injected(
 
 
 @pytest.mark.faults
-def test_two_hundred_faults(tmp_path: Path, pictures: Path) -> None:
-    tally = inject(200, 0, tmp_path, pictures, print)
+def test_two_hundred_faults(tmp_path: Path, images: Path) -> None:
+    tally = inject(200, 0, tmp_path, images, print)
     assert tally.lost == {}, tally.table()

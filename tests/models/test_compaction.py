@@ -29,8 +29,8 @@ from sparsebench.models.weights_hash import weights_hash
 from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import load_backbone
 
-PICTURES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 4 - 2
-PICTURES *= torch.tensor([0.2, 1.0, 4.0]).reshape(3, 1, 1, 1)
+IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 4 - 2
+IMAGES *= torch.tensor([0.2, 1.0, 4.0]).reshape(3, 1, 1, 1)
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def lively(arch: str, share: float, seed: int = 0) -> nn.Module:
 
 def outputs(module: nn.Module) -> torch.Tensor:
     with torch.no_grad():
-        result: torch.Tensor = module(PICTURES)
+        result: torch.Tensor = module(IMAGES)
     return result
 
 
@@ -251,7 +251,7 @@ def test_a_compact_network_trains_with_its_mask() -> None:
     module = compact(lively("resnet18", 0.4), "resnet18").module
     mask = mask_of(module)
     module.train()
-    module(PICTURES).square().sum().backward()
+    module(IMAGES).square().sum().backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
     assert any(not bool(kept.all()) for kept in mask.values()) or mask

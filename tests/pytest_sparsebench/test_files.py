@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.conftest import pictures  # noqa: F401  (a fixture)
+from tests.bench.conftest import images  # noqa: F401  (a fixture)
 from tests.bench.run.test_onnx_run import DENSE, SPARSE, export
 
 MINE = """
@@ -30,11 +30,11 @@ def test_too_much_is_asked_for(sparse_benchmark):
 
 def test_files_of_ones_own_are_measured_from_a_test(
     tmp_path: Path,
-    pictures: Path,  # noqa: F811
+    images: Path,  # noqa: F811
 ) -> None:
     export(SPARSE, tmp_path / "my.onnx")
     export(DENSE, tmp_path / "dense.onnx")
-    (tmp_path / "folder").symlink_to(pictures)
+    (tmp_path / "folder").symlink_to(images)
     (tmp_path / "test_mine.py").write_text(MINE)
     own = {name: value for name, value in os.environ.items() if "XDIST" not in name}
     done = subprocess.run(

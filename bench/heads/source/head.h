@@ -1,6 +1,6 @@
 // One head and one step of it: scores, softmax, gradient, decay, momentum, update.
 //
-// A step reads its pictures' rows and the weights twice: for the scores, and for the gradient,
+// A step reads its images' rows and the weights twice: for the scores, and for the gradient,
 // which stays in registers until the weights are updated. Every sum has an order of its own
 // that threads do not change: the result is the same, bit for bit, on any number of them.
 #pragma once
@@ -14,7 +14,7 @@
 static_assert(sizeof(real) == sizeof(float), "heads are trained in float32");
 
 constexpr int ALIGN = 16;   // floats of a cache line
-constexpr int GROUP = 4;    // pictures whose scores are summed together
+constexpr int GROUP = 4;    // images whose scores are summed together
 constexpr int PANEL = 512;  // columns of the weights that stay in the first-level cache
 constexpr int VECTORS = VL == 16 ? 4 : 2;      // columns of a gradient's block
 constexpr int MOST_SCORES = VL == 16 ? 6 : 3;  // classes: their sums fit the registers
@@ -67,7 +67,7 @@ static INLINE void class_blocks(int begin, int end, F f) {
     }
 }
 
-// The pictures of a step.
+// The images of a step.
 struct Batch {
     const int64_t* rows;  // [size + next]: of this batch, then of the next one
     int64_t size, next;
@@ -154,7 +154,7 @@ private:
     void score_block(const Batch& batch, int c0, int64_t begin, int64_t end) const {
         const float* w = weights + c0 * width;
         for (int64_t b = 0; b < batch.size; b += GROUP) {
-            // The last group repeats the last picture; nobody reads those scores.
+            // The last group repeats the last image; nobody reads those scores.
             const float* x[GROUP];
             for (int i = 0; i < GROUP; ++i)
                 x[i] = features + batch.rows[std::min(b + i, batch.size - 1)] * width;

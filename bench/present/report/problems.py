@@ -47,7 +47,7 @@ def problems_of(run: RunFacts) -> list[Problem]:
         *_comparisons(run, records),
         *_trials(run, records),
         *_kept(run),
-        *_pictures(run),
+        *_images(run),
     ]
 
 
@@ -118,7 +118,7 @@ def _kept(run: RunFacts) -> Iterable[Problem]:
         )
 
 
-def _pictures(run: RunFacts) -> Iterable[Problem]:
+def _images(run: RunFacts) -> Iterable[Problem]:
     """Images that could not be decoded, once a task."""
     skipped = {
         record.task.name: int(record.extra["task_skipped"])

@@ -59,7 +59,7 @@ def _side(
         (f"{prefix}{side}/images/", f"{prefix}{side}/labels/"),
         (f"{prefix}{side}/", f"{prefix}{side}/"),
     ]
-    pictures, labels = next(
+    image_prefix, labels = next(
         (one for one in places if any(p.startswith(one[1]) for p in tree.stamps)), places[-1]
     )
     texts = {
@@ -68,8 +68,8 @@ def _side(
         if p.startswith(labels) and p.endswith(".txt")
     }
     images = []
-    for path in sorted(p for p in tree.stamps if p.startswith(pictures) and is_image_name(p)):
-        text = texts.pop(path[len(pictures) :].rpartition(".")[0], None)
+    for path in sorted(p for p in tree.stamps if p.startswith(image_prefix) and is_image_name(p)):
+        text = texts.pop(path[len(image_prefix) :].rpartition(".")[0], None)
         one = Annotated(path, relative=True)
         if text is not None:
             one.boxes = _boxes(tree, text, len(classes), unknown)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sparsebench.bench.images import DevicePictures, Source
+from sparsebench.bench.images import DeviceImages, Source
 from sparsebench.bench.workloads.full import NORMS
 
 GLOBAL, LOCAL = NORMS
@@ -117,7 +117,7 @@ class Group:
     def own_images(self, source: Source) -> Source:
         """The images of a source that this process evaluates."""
         chosen = self.own_positions(len(source))
-        if isinstance(source, DevicePictures):
+        if isinstance(source, DeviceImages):
             return source.subset(chosen)
         return SomeImages(source, chosen)
 

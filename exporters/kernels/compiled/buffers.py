@@ -17,7 +17,7 @@ _HUGE = 1 << 21
 class Buffers:
     """Tensors by their number of elements; whoever takes one gives it back or drops it.
 
-    What is kept free is at most what one pass needs, so that pictures of many sizes do not add
+    What is kept free is at most what one pass needs, so that images of many sizes do not add
     up; the sizes that were wanted longest ago go first.
     """
 

@@ -39,7 +39,7 @@ class Geometry:
         """(H, W) of the output.
 
         Raises:
-            SparsebenchError: the picture is smaller than the kernel.
+            SparsebenchError: the image is smaller than the kernel.
         """
         top, left, below, right = self.padding
         out = []
@@ -50,7 +50,7 @@ class Geometry:
             raise SparsebenchError(
                 f"A plane of {height}x{width} is too small for a kernel of "
                 f"{self.kernel[0]}x{self.kernel[1]}.",
-                "Take larger pictures.",
+                "Take larger images.",
             )
         return out[0], out[1]
 

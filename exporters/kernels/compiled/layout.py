@@ -1,4 +1,4 @@
-"""The blocked layout ``[C][B][H][W][L]``: L pictures side by side in one vector register.
+"""The blocked layout ``[C][B][H][W][L]``: L images side by side in one vector register.
 
 B is the number of blocks, ceil(N / L). A channel's planes lie side by side, and channels
 are padded apart so that the same place of different channels falls into different sets of
@@ -31,7 +31,7 @@ class Blocked:
     """Shape of a blocked tensor.
 
     Attributes:
-        pictures: N.
+        images: N.
         channels: C.
         height: H.
         width: W.
@@ -39,7 +39,7 @@ class Blocked:
         item_bytes: 4 or 8.
     """
 
-    pictures: int
+    images: int
     channels: int
     height: int
     width: int
@@ -48,8 +48,8 @@ class Blocked:
 
     @property
     def blocks(self) -> int:
-        """B, the last block may hold fewer than L pictures."""
-        return -(-self.pictures // self.lanes)
+        """B, the last block may hold fewer than L images."""
+        return -(-self.images // self.lanes)
 
     @property
     def plane(self) -> int:
@@ -69,7 +69,7 @@ class Blocked:
     @cached_property
     def c(self) -> CShape:
         """As the kernels read it."""
-        return CShape(self.channels, self.blocks, self.plane, self.channel_stride, self.pictures)
+        return CShape(self.channels, self.blocks, self.plane, self.channel_stride, self.images)
 
     @cached_property
     def reference(self) -> ctypes._CArgObject | object:

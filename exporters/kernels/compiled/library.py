@@ -56,12 +56,12 @@ class CLine(Structure):
     """``Line`` of pixels.cpp."""
 
     _fields_ = (
-        ("pictures", c_int64),
+        ("images", c_int64),
         ("channels", c_int64),
         ("height", c_int64),
         ("width", c_int64),
         ("channel", c_int64),
-        ("picture", c_int64),
+        ("image", c_int64),
         ("row", c_int64),
     )
 
@@ -98,7 +98,7 @@ class CShape(Structure):
         ("blocks", c_int64),
         ("plane", c_int64),
         ("channel_stride", c_int64),
-        ("pictures", c_int64),
+        ("images", c_int64),
     )
 
 
@@ -194,7 +194,7 @@ class CQuantise(Structure):
     """``Quantise`` of folded.h."""
 
     _fields_ = (
-        ("pictures", CRegroup),
+        ("images", CRegroup),
         ("channels", c_int64),
         ("step", c_float),
         ("zero", c_int32),
@@ -222,7 +222,7 @@ class CFoldedMean(Structure):
         (name, c_int64)
         for name in (
             *("channels", "channel", "blocks", "block"),
-            *("row", "column", "height", "width", "pictures", "area"),
+            *("row", "column", "height", "width", "images", "area"),
         )
     )
 
@@ -285,7 +285,7 @@ class Library:
     Attributes:
         isa: the instruction set it was compiled for.
         dtype: ``float32`` or ``float64``.
-        lanes: pictures in a block (VL).
+        lanes: images in a block (VL).
         most_forward: vectors of a tile of outputs.
         most_backward: vectors of a tile of inputs beside their gradients.
         most_alike: vectors of a tile of outputs where four channels are computed at once.

@@ -1,6 +1,6 @@
 """A network as a list of steps over numbered values, what the kernels execute.
 
-Value 0 is the pictures; every step writes one value of its own. Layers are named by their
+Value 0 is the images; every step writes one value of its own. Layers are named by their
 dotted names in the network, so that their parameters are found where the user left them.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.exporters.kernels.compiled.library import NONE
 
-PICTURES = 0
+IMAGES = 0
 _LARGEST = 11  # side of a window whose pixels a byte counts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from sparsebench.exporters.kernels.compiled.library import CQuantise, CRegroup, Library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES, MaxPoolStep, NormStep
+from sparsebench.exporters.kernels.compiled.steps import IMAGES, MaxPoolStep, NormStep
 from sparsebench.exporters.kernels.generated.byte_convolution import ByteConvolution, Steps
 from sparsebench.exporters.kernels.generated.memory import LIMIT, no_bytes
 from sparsebench.exporters.kernels.inference.byte_values import ByteNetwork
@@ -62,10 +62,10 @@ class ByteCalls(GeneratedCalls):
         return found
 
     def _regroup(self, value: int, what: CRegroup, first: int, out: int) -> None:
-        if value != PICTURES:
+        if value != IMAGES:
             super()._regroup(value, what, first, out)
             return
-        step, zero = self._network.bytes[PICTURES]
+        step, zero = self._network.bytes[IMAGES]
         made = CQuantise(what, self._network.image_channels, step, zero)
         self._add("", "Regroup", QUANTISE, made, first, out)
 

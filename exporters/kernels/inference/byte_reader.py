@@ -19,7 +19,7 @@ from onnx import TensorProto, numpy_helper
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     MaxPoolStep,
     MeanStep,
@@ -54,13 +54,13 @@ def read_bytes(path: str, input_shape: tuple[int, int, int]) -> ByteNetwork:
     graph = onnx.load(path).graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     reader = ByteReader(constants, input_shape)
-    pictures = [i.name for i in graph.input if i.name not in reader.constants]
-    if len(pictures) != 1 or input_shape[0] > FOUR:
+    images = [i.name for i in graph.input if i.name not in reader.constants]
+    if len(images) != 1 or input_shape[0] > FOUR:
         raise UnsupportedOnnxError(
-            f"the network has {len(pictures)} inputs of {input_shape[0]} channels; one of at most "
+            f"the network has {len(images)} inputs of {input_shape[0]} channels; one of at most "
             f"{FOUR} can be quantized"
         )
-    reader.values[pictures[0]] = PICTURES
+    reader.values[images[0]] = IMAGES
     output = graph.output[0].name
     for node in needed(graph, output):
         reader.take(node)
@@ -119,7 +119,7 @@ class ByteReader(GraphReader):
             if isinstance(step, NormStep):
                 self._layer(made, step, network.layers[step.layer][2])
         made.channels = self._sizes[network.output][0]
-        made.image_channels = self._sizes[PICTURES][0]
+        made.image_channels = self._sizes[IMAGES][0]
         return made
 
     def _held(self, steps: list[Step]) -> dict[int, Scale]:

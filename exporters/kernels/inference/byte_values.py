@@ -26,7 +26,7 @@ class ByteNetwork(OnnxNetwork):
         weights: layer -> weights and the geometry of channels.
         bytes: value -> its scale; all others are floats.
         channels: of the output.
-        image_channels: of the pictures.
+        image_channels: of the images.
     """
 
     weights: dict[str, tuple[ByteWeights, Geometry]] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from sparsebench.exporters.kernels.compiled.library import (
 )
 from sparsebench.exporters.kernels.compiled.plan import Pattern
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     MaxPoolStep,
     MeanStep,
@@ -45,7 +45,7 @@ class Slots:
         memory: slot -> offset in the worker's own memory, bytes.
         made: slot -> value that later parts read.
         given: slot -> (value of an earlier part, which of its groups, counted in this group).
-        features: first slot of the pictures' features, or None.
+        features: first slot of the images' features, or None.
         count: of all slots.
     """
 
@@ -84,7 +84,7 @@ class _Memory:
 
 
 class PartCalls:
-    """The calls for one group of pictures.
+    """The calls for one group of images.
 
     Args:
         network: what is compiled.
@@ -160,7 +160,7 @@ class PartCalls:
                 inp.column_stride,
                 inp.height,
                 inp.width,
-                inp.fold.pictures,
+                inp.fold.images,
                 math.prod(inp.plane),
             )
             self._add(name, kind, _MEAN, what, x, self.slots.features)
@@ -255,11 +255,11 @@ class PartCalls:
         shape = grouping.shapes[into, group]
         before = grouping.made_in[value] or 1
         first = self._given(value, group // before)
-        picture, y, x = shape.pixel()
+        image, y, x = shape.pixel()
         y, x = y * stride, x * stride
-        pictures = np.arange(shape.fold.blocks)[:, None] * shape.fold.pictures + picture
-        within = np.broadcast_to((pictures % before)[:, None, :], (len(pictures), *y.shape))
-        if value == PICTURES:
+        images = np.arange(shape.fold.blocks)[:, None] * shape.fold.images + image
+        within = np.broadcast_to((images % before)[:, None, :], (len(images), *y.shape))
+        if value == IMAGES:
             _, height, width = grouping.sizes[value]
             # What lies outside of the plane is any pixel until a border is filled.
             y, x = np.minimum(y, height - 1), np.minimum(x, width - 1)
@@ -269,12 +269,12 @@ class PartCalls:
             offsets, channel = source.locate(y, x, within), source.channel_stride
         # As much as the second-level cache keeps until it is gathered.
         count, size = group // before, channel * shape.channels
-        if value != PICTURES:
+        if value != IMAGES:
             size = (source.bytes // source.item_bytes) - source.lead
         sweep = size if count * size * shape.item_bytes <= _SWEPT else 0
         tables = [
             np.ascontiguousarray(table, np.int32)
-            for table in (pictures // before, offsets, shape.places())
+            for table in (images // before, offsets, shape.places())
         ]
         self._kept_alive += tables
         what = CRegroup(
@@ -286,7 +286,7 @@ class PartCalls:
             *(table.ctypes.data for table in tables),
             count,
             sweep,
-            shape.width if value == PICTURES and stride == 1 and not shape.padded else 0,
+            shape.width if value == IMAGES and stride == 1 and not shape.padded else 0,
         )
         self._regroup(value, what, first, self._new(into, shape))
 

@@ -1,4 +1,4 @@
-"""A network from an ONNX file run forward, a few pictures at a time through runs of layers."""
+"""A network from an ONNX file run forward, a few images at a time through runs of layers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import Library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES
+from sparsebench.exporters.kernels.compiled.steps import IMAGES
 from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
 from sparsebench.exporters.kernels.inference.folding import Folded
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping
+from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
-from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.thinning import thin_inputs
 
 _PAGE = 4096
@@ -26,19 +26,19 @@ Tell = Callable[[str, str, float], object]
 
 @dataclass
 class _Round:
-    """One part over some pictures: as many groups as they fill.
+    """One part over some images: as many groups as they fill.
 
     Attributes:
         part: its calls.
         groups: their number.
         tables: addresses ``[workers, groups, slots]``, uint64.
-        pictures: (slot, group, first picture) whose addresses come with every call.
+        images: (slot, group, first image) whose addresses come with every call.
     """
 
     part: PartCalls
     groups: int
     tables: NDArray[np.uint64]
-    pictures: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+    images: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 
 
 class FoldedNetwork:
@@ -71,9 +71,9 @@ class FoldedNetwork:
         self._dtype = np.dtype(kernels.dtype)
         self._batch, self._item = batch_size, self._dtype.itemsize
         self._shape = (batch_size, *input_shape)
-        self._picture = int(np.prod(input_shape)) * self._item
+        self._image = int(np.prod(input_shape)) * self._item
         self._grouping = self._group(network, input_shape)
-        self._share = self._shared_pictures()
+        self._share = self._shared_images()
         channels = self._grouping.sizes[network.output][0]
         self._features = np.zeros((batch_size, channels), self._dtype)
         most = min(self._share, batch_size)
@@ -96,8 +96,8 @@ class FoldedNetwork:
         lanes = self.kernels.lanes
         return Grouping(network, self._batch, input_shape, lanes, self._item)
 
-    def _shared_pictures(self) -> int:
-        """Pictures that all parts take before the next ones come."""
+    def _shared_images(self) -> int:
+        """DecodedImages that all parts take before the next ones come."""
         return self._grouping.parts[-1].group
 
     def _compile(self, part: Grouped, threads: int) -> PartCalls:
@@ -111,12 +111,12 @@ class FoldedNetwork:
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
 
         Raises:
-            SparsebenchError: the pictures are not those that it is compiled for.
+            SparsebenchError: the images are not those that it is compiled for.
         """
-        images = checked_pictures(images, self._shape, self._dtype)
+        images = checked_images(images, self._shape, self._dtype)
         for one in self._rounds:
-            slots, groups, pictures = one.pictures
-            one.tables[:, groups, slots] = np.uint64(images.ctypes.data) + pictures
+            slots, groups, offsets = one.images
+            one.tables[:, groups, slots] = np.uint64(images.ctypes.data) + offsets
             workers, _, count = one.tables.shape
             calls = one.part.calls
             seconds = np.zeros((workers, len(calls))) if tell else None
@@ -135,7 +135,7 @@ class FoldedNetwork:
                     tell(name, kind, float(spent))
         return self.network.classify(self._features)
 
-    def _take(self, own: int, pictures: int) -> tuple[list[int], dict[int, list[int]]]:
+    def _take(self, own: int, images: int) -> tuple[list[int], dict[int, list[int]]]:
         """Addresses of each thread's own memory, and of the values that other parts read than
         their own, one for each group. All of it is one piece, which is then of huge pages."""
         made: dict[int, tuple[Folded, int]] = {}
@@ -146,9 +146,9 @@ class FoldedNetwork:
                 for part in self._grouping.parts
                 for step in part.steps
             )
-            if value != PICTURES and any(read):
+            if value != IMAGES and any(read):
                 # Groups lie one after the other, as many as the last part's groups may read.
-                count = -(-pictures // largest) * (largest // group)
+                count = -(-images // largest) * (largest // group)
                 made[value] = self._grouping.shapes[value, group], count
         sizes = [own] * self.threads
         sizes += [shape.bytes * count for shape, count in made.values()]
@@ -180,21 +180,21 @@ class FoldedNetwork:
             tables[:, :, slot] = (np.array(own[:workers], np.uint64) + np.uint64(offset))[:, None]
         for slot, value in slots.made.items():
             tables[:, :, slot] = made[value][:groups]
-        pictures = []
+        images = []
         for slot, (value, which) in slots.given.items():
             before = self._grouping.made_in[value] or 1
             for g in range(groups):
                 source = g * (group // before) + which
                 if source * before >= here:
-                    continue  # no pictures there
-                if value == PICTURES:
-                    pictures.append((slot, g, (first + source) * self._picture))
+                    continue  # no images there
+                if value == IMAGES:
+                    images.append((slot, g, (first + source) * self._image))
                 else:
                     tables[:, g, slot] = made[value][source]
         if slots.features is not None:
             for n in range(here):
                 place = self._features[first + n].ctypes.data
                 tables[:, n // group, slots.features + n % group] = place
-        found = np.array(pictures, np.int64).reshape(-1, 3)
+        found = np.array(images, np.int64).reshape(-1, 3)
         places = (found[:, 0], found[:, 1], found[:, 2].astype(np.uint64))
         return _Round(part, groups, tables, places)

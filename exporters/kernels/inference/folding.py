@@ -1,11 +1,11 @@
-"""The layout of groups of pictures: planes folded into pieces that lie side by side in a register.
+"""The layout of groups of images: planes folded into pieces that lie side by side in a register.
 
-A register's lanes are P pictures times a grid of A x B equal pieces of their planes. In each
+A register's lanes are P images times a grid of A x B equal pieces of their planes. In each
 piece the same place of all lanes is one vector, so a tap of a convolution reads whole aligned
-vectors, as if the pieces were pictures. Around each piece lies a border in memory that is
+vectors, as if the pieces were images. Around each piece lies a border in memory that is
 copied from its neighbours (or is the padding) before a kernel needs it. With large planes few
-pictures fill a register, and a group of pictures is small enough to stay in the caches from
-layer to layer; with small planes it is P = lanes pictures, one whole plane for each lane.
+images fill a register, and a group of images is small enough to stay in the caches from
+layer to layer; with small planes it is P = lanes images, one whole plane for each lane.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Fold:
     """How the lanes of a vector are used.
 
     Attributes:
-        pictures: P, of one vector.
+        images: P, of one vector.
         down: A, pieces of a plane's height.
         across: B, pieces of its width.
-        blocks: vectors side by side, each of P other pictures; more than one only of whole planes.
+        blocks: vectors side by side, each of P other images; more than one only of whole planes.
     """
 
-    pictures: int
+    images: int
     down: int
     across: int
     blocks: int = 1
@@ -46,8 +46,8 @@ class Fold:
 
     @property
     def group(self) -> int:
-        """Pictures of a tensor."""
-        return self.pictures * self.blocks
+        """DecodedImages of a tensor."""
+        return self.images * self.blocks
 
     def fits(self, size: tuple[int, int], before: tuple[int, int], stride: int, least: int) -> bool:
         """Whether a layer's input (`before`) and output planes can be folded like this, into
@@ -60,7 +60,7 @@ class Fold:
 
 
 def folds(lanes: int) -> Iterator[Fold]:
-    """All folds of one block, those of the fewest pictures first."""
+    """All folds of one block, those of the fewest images first."""
     pieces = lanes
     while pieces >= 1:
         across = 1 << ((pieces.bit_length() - 1) // 2)
@@ -178,20 +178,20 @@ class Folded:
         return found.reshape(self.fold.blocks, -1).astype(np.int32)
 
     def pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """(picture of the block ``[lanes]``, y and x in the plane ``[height * width, lanes]``)."""
+        """(image of the block ``[lanes]``, y and x in the plane ``[height * width, lanes]``)."""
         fold = self.fold
         lane = np.arange(self.lanes)
-        picture = lane // (fold.down * fold.across)
+        image = lane // (fold.down * fold.across)
         down, across = lane // fold.across % fold.down, lane % fold.across
         y, x = (axis.reshape(-1, 1) for axis in np.mgrid[: self.height, : self.width])
-        return picture, down * self.height + y, across * self.width + x
+        return image, down * self.height + y, across * self.width + x
 
     def locate(
-        self, y: NDArray[np.int64], x: NDArray[np.int64], picture: NDArray[np.int64]
+        self, y: NDArray[np.int64], x: NDArray[np.int64], image: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Elements from a channel's first place to a pixel of one of the tensor's pictures."""
+        """Elements from a channel's first place to a pixel of one of the tensor's images."""
         fold = self.fold
-        block, one = picture // fold.pictures, picture % fold.pictures
+        block, one = image // fold.images, image % fold.images
         lane = (one * fold.down + y // self.height) * fold.across + x // self.width
         found: NDArray[np.int64] = (
             block * self.block_stride + x % self.width * self.column_stride + lane

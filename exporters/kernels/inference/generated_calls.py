@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import Library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES, NormStep
+from sparsebench.exporters.kernels.compiled.steps import IMAGES, NormStep
 from sparsebench.exporters.kernels.generated.convolution import (
     GeneratedConvolution,
     GeneratedPattern,
@@ -65,8 +65,8 @@ class GeneratedCalls(PartCalls):
         self._add(step.layer, "NormStep", GENERATED, layer.c, x, y, residual)
 
     def _gather(self, value: int, into: int, stride: int = 1) -> None:
-        """As for other kernels, but whole vectors at once: a picture's pieces stay together."""
-        if value == PICTURES:
+        """As for other kernels, but whole vectors at once: an image's pieces stay together."""
+        if value == IMAGES:
             super()._gather(value, into, stride)
             return
         group, grouping = self._part.group, self._grouping
@@ -77,11 +77,11 @@ class GeneratedCalls(PartCalls):
         if source.fold.whole and shape.fold.whole and stride == 1 and source.halo == shape.halo:
             self._slot_of[value] = first  # groups lie one after the other: they are its blocks
             return
-        picture, y, x = shape.pixel()
-        picture = np.arange(shape.fold.blocks)[:, None, None] * shape.fold.pictures + picture
-        picture, y, x = np.broadcast_arrays(picture, y * stride, x * stride)
-        offsets = source.locate(y, x, picture % before).reshape(-1, shape.lanes)
-        tables = _merged((picture // before).reshape(-1, shape.lanes), offsets, shape.lanes)
+        image, y, x = shape.pixel()
+        image = np.arange(shape.fold.blocks)[:, None, None] * shape.fold.images + image
+        image, y, x = np.broadcast_arrays(image, y * stride, x * stride)
+        offsets = source.locate(y, x, image % before).reshape(-1, shape.lanes)
+        tables = _merged((image // before).reshape(-1, shape.lanes), offsets, shape.lanes)
         places = np.ascontiguousarray(shape.places().reshape(-1))
         self._kept_alive += [*tables, places]
         what = CMerge(

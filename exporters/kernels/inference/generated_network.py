@@ -51,7 +51,7 @@ class GeneratedNetwork(FoldedNetwork):
     def _group(self, network: OnnxNetwork, input_shape: tuple[int, int, int]) -> Grouping:
         return Grouping(network, self._batch, input_shape, LANES, self._item, pixel_major=True)
 
-    def _shared_pictures(self) -> int:
+    def _shared_images(self) -> int:
         group = self._grouping.parts[-1].group
         return group * max(1, min(self.threads, -(-self._batch // group)))
 

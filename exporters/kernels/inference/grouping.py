@@ -1,6 +1,6 @@
-"""Which step runs on how many pictures at once: as few as fill the registers.
+"""Which step runs on how many images at once: as few as fill the registers.
 
-Large planes are folded, so that one picture or a few fill a register; then the activations of
+Large planes are folded, so that one image or a few fill a register; then the activations of
 a run of layers stay in the caches. Each step belongs to a group size, and the sizes grow along
 the network, because a step's group is made of whole groups of the steps before it.
 """
@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     ConvStep,
     MaxPoolStep,
@@ -45,7 +45,7 @@ class Grouped:
     """Steps that run on groups of one size.
 
     Attributes:
-        group: pictures.
+        group: images.
         steps: in order.
     """
 
@@ -58,7 +58,7 @@ class Grouping:
 
     Args:
         network: what :func:`sparsebench.exporters.kernels.inference.onnx_reader.read_onnx` found.
-        batch_size: pictures of a call.
+        batch_size: images of a call.
         input_shape: ``(C, H, W)``.
         lanes: of a vector.
         item_bytes: 4 or 8.
@@ -87,7 +87,7 @@ class Grouping:
         self._network, self._lanes, self._item = network, lanes, item_bytes
         self._pixel_major = pixel_major
         self._batch, self._blocks = batch_size, -(-batch_size // lanes)
-        self.sizes: dict[int, Size] = {PICTURES: input_shape}
+        self.sizes: dict[int, Size] = {IMAGES: input_shape}
         self._steps: list[Step] = []
         for step in network.steps:
             assert not isinstance(step, ConvStep)
@@ -107,7 +107,7 @@ class Grouping:
 
     def _padded(self, pieces: int) -> _Planes:
         """Planes enlarged so that each axis has so many equal pieces; nothing if there are none."""
-        scale = {PICTURES: 1}
+        scale = {IMAGES: 1}
         for step in self._steps:
             stride = self._stride(step)
             scale[step.out] = scale[step.inp] * stride[0]
@@ -125,7 +125,7 @@ class Grouping:
 
     def _choose(self, planes: _Planes) -> _Chosen:
         """A fold for each step, and the group in which each value is made."""
-        self._planes, self._folds, self.made_in = planes, {}, {PICTURES: 0}
+        self._planes, self._folds, self.made_in = planes, {}, {IMAGES: 0}
         for step in self._steps:
             fold = self._fold(step)
             self.made_in[step.out] = fold.group
@@ -164,7 +164,7 @@ class Grouping:
         most = _TILE // (out[0] * out[1])  # blocks
         if self._pixel_major:
             image = sum(self._item * math.prod(self.sizes[v]) for v in (step.inp, step.out))
-            near = [fold for fold in fitting if fold.pictures * image <= _NEAR]
+            near = [fold for fold in fitting if fold.images * image <= _NEAR]
             fold = min(reversed(near), key=partial(self._cost, step)) if near else fold
             most = _NEAR // (self._lanes * image)
         if fold.whole:
@@ -177,7 +177,7 @@ class Grouping:
     def _cost(self, step: Step, fold: Fold) -> float:
         """Sweeps over a layer's code on one place, in a call: one more is the way to fetch it."""
         inp, out = self._plane(step.inp, fold), self._plane(step.out, fold)
-        places = math.prod(out) * fold.pictures / self._lanes
+        places = math.prod(out) * fold.images / self._lanes
         if fold.whole and isinstance(step, NormStep):  # taps on the border's padding are skipped
             geometry = self._network.layers[step.layer][2]
             axes = (geometry.forward_axis(i, inp[i], out[i]) for i in range(2))

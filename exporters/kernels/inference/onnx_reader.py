@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     MaxPoolStep,
     MeanStep,
@@ -50,7 +50,7 @@ class OnnxNetwork:
 
     steps: list[Step] = field(default_factory=list)
     layers: dict[str, tuple[Array, Array | None, Geometry]] = field(default_factory=dict)
-    output: int = PICTURES
+    output: int = IMAGES
     head: tuple[Array, Array] | None = None
 
     def size_after(self, step: Step, sizes: Mapping[int, Size]) -> Size:
@@ -77,7 +77,7 @@ def read_onnx(path: str, input_shape: tuple[int, int, int]) -> OnnxNetwork:
 
     Args:
         path: of the file.
-        input_shape: ``(C, H, W)`` of a picture; every step must fit what it then reads.
+        input_shape: ``(C, H, W)`` of an image; every step must fit what it then reads.
 
     Raises:
         UnsupportedOnnxError: an operator or one of its attributes is not supported.
@@ -85,10 +85,10 @@ def read_onnx(path: str, input_shape: tuple[int, int, int]) -> OnnxNetwork:
     """
     graph = onnx.load(path).graph
     reader = GraphReader({t.name: numpy_helper.to_array(t) for t in graph.initializer}, input_shape)
-    pictures = [i.name for i in graph.input if i.name not in reader.constants]
-    if len(pictures) != 1:
-        raise UnsupportedOnnxError(f"the network has {len(pictures)} inputs, not one")
-    reader.values[pictures[0]] = PICTURES
+    images = [i.name for i in graph.input if i.name not in reader.constants]
+    if len(images) != 1:
+        raise UnsupportedOnnxError(f"the network has {len(images)} inputs, not one")
+    reader.values[images[0]] = IMAGES
     output = graph.output[0].name
     for node in needed(graph, output):
         reader.take(node)
@@ -102,7 +102,7 @@ class GraphReader:
         self.constants = constants
         self.values: dict[str, int] = {}
         self.network = OnnxNetwork()
-        self._sizes: dict[int, Size] = {PICTURES: input_shape}
+        self._sizes: dict[int, Size] = {IMAGES: input_shape}
         self._means: set[int] = set()  # values that are no planes any more
         self._padding: dict[str, tuple[int, int, int, int]] = {}
         self._made_by: dict[str, str] = {}  # output -> operator, to tell what is not known of it
@@ -118,7 +118,7 @@ class GraphReader:
             self.constants[node.output[0]] = self.constants[node.input[0]]
             return
         if not any(name in self.values for name in node.input):
-            return  # the pictures do not enter here; whoever needs what comes out is refused
+            return  # the images do not enter here; whoever needs what comes out is refused
         handler = getattr(self, "_op_" + node.op_type.lower(), None)
         if handler is None or node.domain not in ("", "ai.onnx"):
             raise refusal(node, "the kernels do not know this operator")
@@ -127,7 +127,7 @@ class GraphReader:
     def finish(self, output: str) -> OnnxNetwork:
         """The network that returns this output."""
         network = self.network
-        network.output = self.values.get(output, PICTURES)
+        network.output = self.values.get(output, IMAGES)
         if network.output not in self._means or output in self._padding:
             raise UnsupportedOnnxError(f"the output '{output}' is not a mean over planes")
         network.steps = fuse(network.steps, network.output)
@@ -235,7 +235,7 @@ class GraphReader:
 
     def _op_flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if attributes.get("axis", 1) != 1:
-            raise refusal(node, "only axis 1 leaves one row for each picture")
+            raise refusal(node, "only axis 1 leaves one row for each image")
         self._same(node, attributes)
 
     def _op_reshape(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ class GraphReader:
         channels = self._channels(self.values[node.output[0]])
         # Only the second is looked at: the first is the batch, of any size.
         if shape[1:2] not in ([-1], [0], [channels]) or any(abs(n) != 1 for n in shape[2:]):
-            raise refusal(node, f"{shape} is not one row of {channels} for each picture")
+            raise refusal(node, f"{shape} is not one row of {channels} for each image")
 
     def _op_identity(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if self.values.get(node.input[0]) in self._means:
@@ -255,7 +255,7 @@ class GraphReader:
     def _op_gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         self._same(node, attributes)
         if self.network.head is not None or attributes.get("transA", 0):
-            raise refusal(node, "more than one linear layer, or one of transposed pictures")
+            raise refusal(node, "more than one linear layer, or one of transposed images")
         weight = np.array(self._constant(node, 1), np.float32)
         weight = weight if attributes.get("transB", 0) else weight.T
         channels = self._channels(self.values[node.output[0]])
@@ -281,7 +281,7 @@ class GraphReader:
         """The planes that a node reads; only convolutions take those of a Pad."""
         name = node.input[position]
         if name not in self.values:
-            raise refusal(node, f"its input '{name}' is not computed from the pictures")
+            raise refusal(node, f"its input '{name}' is not computed from the images")
         if name in self._padding and not padded:
             raise refusal(node, f"only convolutions can read the padded '{name}'")
         if self.values[name] in self._means:

@@ -1,4 +1,4 @@
-"""A network from an ONNX file run forward on a few pictures: pixels side by side in registers."""
+"""A network from an ONNX file run forward on a few images: pixels side by side in registers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import CForward, CShape, Library
 from sparsebench.exporters.kernels.compiled.plan import Pattern
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     ConvStep,
     MaxPoolStep,
@@ -25,8 +25,8 @@ from sparsebench.exporters.kernels.compiled.steps import (
     Step,
     last_uses,
 )
+from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
-from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.pixels import PixelConvolution, Pixels
 from sparsebench.exporters.kernels.inference.sizes import Size, size_after
 
@@ -70,10 +70,10 @@ class PixelNetwork:
         self._tensors: dict[int, torch.Tensor] = {}
         self._shapes: dict[int, Pixels] = {}
         self._free: dict[Pixels, list[torch.Tensor]] = {}
-        self._pictures = Pixels(batch_size, *input_shape, *input_shape[1:], kernels.lanes)
-        self._pictures = replace(self._pictures, item_bytes=self._item)
+        self._input = Pixels(batch_size, *input_shape, *input_shape[1:], kernels.lanes)
+        self._input = replace(self._input, item_bytes=self._item)
         last = last_uses(network.steps, network.output)
-        sizes: dict[int, Size] = {PICTURES: input_shape}
+        sizes: dict[int, Size] = {IMAGES: input_shape}
         for i, step in enumerate(network.steps):
             sizes[step.out] = size_after(step, sizes, network.layers)
             calls: list[Call] = []
@@ -92,9 +92,9 @@ class PixelNetwork:
             tell: is given the layer's name (or nothing), the kind and the seconds of each step.
 
         Raises:
-            SparsebenchError: the pictures are not those that it is compiled for.
+            SparsebenchError: the images are not those that it is compiled for.
         """
-        self._given[...] = checked_pictures(images, self._given.shape, self._given.dtype)
+        self._given[...] = checked_images(images, self._given.shape, self._given.dtype)
         for name, kind, calls in self._steps:
             start = time.perf_counter() if tell else 0.0
             for function, arguments in calls:
@@ -114,7 +114,7 @@ class PixelNetwork:
         if isinstance(step, ActStep):
             y = self._take(step.out, inp)
             residual = self._aligned(step.residual, inp, calls)
-            shape = CShape(inp.channels, 1, inp.vectors, inp.channel_stride, inp.pictures)
+            shape = CShape(inp.channels, 1, inp.vectors, inp.channel_stride, inp.images)
             calls.append((kernels.act, (self._keep(shape), x, residual, y, step.act, threads)))
         elif isinstance(step, MaxPoolStep):
             height, width = (
@@ -127,7 +127,7 @@ class PixelNetwork:
             call = (self._keep(inp.c), self._keep(out.c), *window, x, y, threads)
             calls.append((kernels.pixel_max_pool, call))
         else:
-            features = torch.zeros(inp.pictures, inp.channels, dtype=self._dtype)
+            features = torch.zeros(inp.images, inp.channels, dtype=self._dtype)
             self._tensors[step.out] = features
             line = self._keep(inp.c)
             calls.append((kernels.pixel_mean, (line, x, features.data_ptr(), threads)))
@@ -135,8 +135,8 @@ class PixelNetwork:
     def _convolve(self, step: NormStep, calls: list[Call]) -> None:
         kernels, threads = self.kernels, self.threads
         weight, bias, geometry = self.network.layers[step.layer]
-        plain = step.inp == PICTURES
-        given = self._pictures if plain else self._shapes[step.inp]
+        plain = step.inp == IMAGES
+        given = self._input if plain else self._shapes[step.inp]
         layer = PixelConvolution(geometry, given, plain)
         plan = layer.plan(
             Pattern.of(weight != 0, geometry.groups),
@@ -164,9 +164,9 @@ class PixelNetwork:
     def _phases(self, value: int, given: Pixels, layer: PixelConvolution, calls: list[Call]) -> int:
         """Copies the input's phases; they live as value -1 until the convolution has run."""
         source, x = given.c, 0
-        if value == PICTURES:
+        if value == IMAGES:
             plane = given.height * given.width
-            source.channel, source.picture = plane, plane * given.channels
+            source.channel, source.image = plane, plane * given.channels
             x = self._images.data_ptr()
         else:
             x = self._place(value)
@@ -203,15 +203,15 @@ class PixelNetwork:
         return y
 
     def _shape(self, value: int, calls: list[Call]) -> Pixels:
-        """The shape of a value; pictures as they came are copied into lines first."""
+        """The shape of a value; images as they came are copied into lines first."""
         if value not in self._shapes:
-            given = self._pictures
+            given = self._input
             lines = replace(given, rows=given.height + 1, row=given.width + 1)
             source, zero = given.c, np.zeros(2, np.int32)
             plane = given.height * given.width
-            source.channel, source.picture = plane, plane * given.channels
+            source.channel, source.image = plane, plane * given.channels
             self._kept_alive.append(zero)
-            y = self._take(PICTURES, lines)
+            y = self._take(IMAGES, lines)
             call = (self._keep(source), self._keep(lines.c), zero.ctypes.data, 1, 1, 1)
             calls.append(
                 (

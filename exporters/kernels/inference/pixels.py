@@ -1,7 +1,7 @@
-"""The layout for small batches: neighbouring pixels, not pictures, side by side in a register.
+"""The layout for small batches: neighbouring pixels, not images, side by side in a register.
 
-A channel is one line of pixels, N pictures of ``rows`` rows of ``row`` pixels each. H x W of
-them are the picture, the others are zero and serve as the padding of what comes next: a tap
+A channel is one line of pixels, N images of ``rows`` rows of ``row`` pixels each. H x W of
+them are the image, the others are zero and serve as the padding of what comes next: a tap
 of a convolution is then the same line, shifted, without any care for borders. A stride is
 taken apart first: its phases become channels of their own, and each tap reads one of them.
 """
@@ -32,17 +32,17 @@ class Pixels:
     """Shape of a tensor of pixel lines.
 
     Attributes:
-        pictures: N.
+        images: N.
         channels: C.
         height: H.
         width: W.
-        rows: of one picture, those of zeros included.
+        rows: of one image, those of zeros included.
         row: pixels of one row, those of zeros included.
         lanes: pixels of one vector.
         item_bytes: 4 or 8.
     """
 
-    pictures: int
+    images: int
     channels: int
     height: int
     width: int
@@ -54,7 +54,7 @@ class Pixels:
     @property
     def vectors(self) -> int:
         """That hold pixels of one channel."""
-        return -(-((self.pictures - 1) * self.rows + self.height) * self.row // self.lanes)
+        return -(-((self.images - 1) * self.rows + self.height) * self.row // self.lanes)
 
     @property
     def lead(self) -> int:
@@ -76,8 +76,8 @@ class Pixels:
         return self.channels * self.channel_stride + room
 
     def mask(self) -> NDArray[np.uint32]:
-        """All bits set for the pixels of pictures, none for the others; of one channel."""
-        bits = np.zeros((self.pictures, self.rows, self.row), bool)
+        """All bits set for the pixels of images, none for the others; of one channel."""
+        bits = np.zeros((self.images, self.rows, self.row), bool)
         bits[:, : self.height, : self.width] = True
         found = np.zeros(self.vectors * self.lanes, bool)
         found[: min(bits.size, found.size)] = bits.reshape(-1)[: found.size]
@@ -87,14 +87,14 @@ class Pixels:
     @cached_property
     def c(self) -> CLine:
         """As the kernels read it; data begin ``lead`` elements into the tensor."""
-        picture = self.rows * self.row
+        image = self.rows * self.row
         return CLine(
-            self.pictures,
+            self.images,
             self.channels,
             self.height,
             self.width,
             self.channel_stride,
-            picture,
+            image,
             self.row,
         )
 
@@ -113,7 +113,7 @@ class _Axis:
         return cls(tuple(p % stride for p in places), tuple(p // stride for p in places))
 
     def pitch(self, size: int, out: int) -> int:
-        """Places from one row (or picture) to the next that leave room for all shifts."""
+        """Places from one row (or image) to the next that leave room for all shifts."""
         return max(size + max(0, -min(self.shift)), out + max(0, max(self.shift)))
 
 
@@ -128,7 +128,7 @@ class PixelConvolution:
     """
 
     def __init__(self, geometry: Geometry, given: Pixels, plain: bool = False) -> None:
-        """`plain`: the input are pictures as they came, which must be copied."""
+        """`plain`: the input are images as they came, which must be copied."""
         self.geometry = geometry
         self.height, self.width = geometry.output_size(given.height, given.width)
         self._y, self._x = _Axis.of(geometry, 0), _Axis.of(geometry, 1)
@@ -143,7 +143,7 @@ class PixelConvolution:
             self.phases = sorted({(y, x) for y in self._y.phase for x in self._x.phase})
             self.inp = self._phased(given)
         self.out = Pixels(
-            given.pictures,
+            given.images,
             geometry.out_channels,
             self.height,
             self.width,
@@ -160,7 +160,7 @@ class PixelConvolution:
         height = min(-(-given.height // sy), self.height + max(0, *self._y.shift, 0))
         width = min(-(-given.width // sx), self.width + max(0, *self._x.shift, 0))
         return Pixels(
-            given.pictures,
+            given.images,
             given.channels * len(self.phases),
             height,
             width,

@@ -1,4 +1,4 @@
-"""A batch of any size: blocks of pictures in one layout, the few that are left in the other.
+"""A batch of any size: blocks of images in one layout, the few that are left in the other.
 
 In INT8 each thread takes an equal part of the batch where that fills its registers: layers are so
 short there that threads that share them wait for each other for a tenth of the time.
@@ -27,8 +27,8 @@ from sparsebench.exporters.kernels.inference.generated_network import (
     why_not,
     why_pixels,
 )
+from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
-from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
 from sparsebench.models.errors import SparsebenchError
 
@@ -131,9 +131,9 @@ class SplitNetwork:
                 one after the other; a thread's share of their seconds is told.
 
         Raises:
-            SparsebenchError: the pictures are not those that it is compiled for.
+            SparsebenchError: the images are not those that it is compiled for.
         """
-        images = checked_pictures(images, self._shape, self._dtype)
+        images = checked_images(images, self._shape, self._dtype)
         if self._streams and tell is None:
             pieces = np.split(images, len(self._compiled))
             runs = [part.run for _, part, _ in self._compiled]
@@ -160,7 +160,7 @@ def _named(tell: Tell, path: str, share: int, name: str, kind: str, seconds: flo
 
 
 def split_batch(batch_size: int, lanes: int) -> list[tuple[int, str]]:
-    """(pictures, layout) of each part.
+    """(images, layout) of each part.
 
     A register holds `lanes` images of a block, so a block of half as many or fewer wastes more
     than the gaps between rows and the unaligned reads of lines of pixels cost. Generated code has

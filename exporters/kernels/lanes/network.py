@@ -16,7 +16,7 @@ from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
 from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
-from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.lanes.calls import (
     Addresses,
     RowCalls,
@@ -95,7 +95,7 @@ class LaneNetwork:
         Raises:
             SparsebenchError: the images are not those that it is compiled for.
         """
-        images = checked_pictures(images, self._shape, np.dtype(np.float32))
+        images = checked_images(images, self._shape, np.dtype(np.float32))
         _, channels, height, width = self._shape
         output = self._graph.output
         found = np.empty((len(images), output.shape[1]), np.float32)

@@ -109,20 +109,20 @@ def _refuse_shared(network: nn.Module) -> None:
                 )
 
 
-def check_pictures(images: Tensor, dtype: torch.dtype) -> None:
+def check_images(images: Tensor, dtype: torch.dtype) -> None:
     """Whether the kernels can read them: they see addresses, not types.
 
     Raises:
-        SparsebenchError: not ``[N, C, H, W]`` of this data type on the CPU, or no picture.
+        SparsebenchError: not ``[N, C, H, W]`` of this data type on the CPU, or no image.
     """
     if images.ndim != 4 or not images.numel():
         raise SparsebenchError(
-            f"The pictures have shape {tuple(images.shape)}.", "It must be [N, C, H, W], N > 0."
+            f"The images have shape {tuple(images.shape)}.", "It must be [N, C, H, W], N > 0."
         )
     if images.dtype != dtype or images.device.type != "cpu":
         short = str(dtype).removeprefix("torch.")
         raise SparsebenchError(
-            f"The pictures are {images.dtype} on {images.device}; this network computes in "
+            f"The images are {images.dtype} on {images.device}; this network computes in "
             f"{dtype} on the CPU.",
             f"Give it `images.to('cpu', torch.{short})`.",
         )

@@ -67,7 +67,7 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
 
     Returns:
         One record for each convolution, in the order of execution, then for each masked
-        linear layer, which is measured on a row a picture.
+        linear layer, which is measured on a row an image.
     """
     layers: dict[str, SparseConv2d | SparseLinear] = {**module.convolutions()}
     linears = module.linears()

@@ -86,7 +86,7 @@ class Convolution:
         """Shape of the output for an input of this shape."""
         height, width = self.geometry.output_size(inp.height, inp.width)
         return Blocked(
-            inp.pictures, self.geometry.out_channels, height, width, inp.lanes, inp.item_bytes
+            inp.images, self.geometry.out_channels, height, width, inp.lanes, inp.item_bytes
         )
 
     def forward(
@@ -145,7 +145,7 @@ class Convolution:
             inp: shape of ``x``.
             x: input of the forward pass.
             values: the non-zeros.
-            y_grad: gradient of the output; lanes without a picture are zero.
+            y_grad: gradient of the output; lanes without an image are zero.
             x_grad: gradient of the input, or None if it is not wanted.
             accumulate: add to ``x_grad`` instead of overwriting it.
         """
@@ -201,7 +201,7 @@ class Convolution:
         )
 
     def _of(self, inp: Blocked) -> _Plans:
-        # How many pictures the last block holds changes nothing.
+        # How many images the last block holds changes nothing.
         key = (inp.blocks, inp.height, inp.width, inp.lanes, inp.item_bytes)
         if key not in self._plans:
             # Trainings have one shape of batch, and last ones when they train and evaluate.

@@ -33,7 +33,7 @@ class Run(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        """The gradients to the pictures and to the parameters.
+        """The gradients to the images and to the parameters.
 
         Raises:
             RuntimeError: a second time, or after a weight was changed in place.

@@ -31,7 +31,7 @@ def check_step(step: Step, layer: nn.Module | None, inp: Blocked, other: Blocked
     if expected is not None and inp.channels != expected:
         raise SparsebenchError(
             f"'{getattr(step, 'layer', '')}' takes {expected} channels and got {inp.channels}.",
-            "Give pictures with the channels that the network was made for.",
+            "Give images with the channels that the network was made for.",
         )
     if other != inp:
         raise SparsebenchError(

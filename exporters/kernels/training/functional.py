@@ -29,7 +29,7 @@ def to_blocked(images: Tensor, kernels: Library, threads: int) -> tuple[Tensor, 
 def from_blocked(blocked: Tensor, shape: Blocked, kernels: Library, threads: int) -> Tensor:
     """The inverse of :func:`to_blocked`."""
     images = torch.empty(
-        shape.pictures, shape.channels, shape.height, shape.width, dtype=blocked.dtype
+        shape.images, shape.channels, shape.height, shape.width, dtype=blocked.dtype
     )
     kernels.from_blocked(shape.reference, blocked.data_ptr(), images.data_ptr(), threads)
     return images

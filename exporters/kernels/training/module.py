@@ -14,7 +14,7 @@ from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import Library, library
 from sparsebench.exporters.kernels.compiled.steps import ConvStep
 from sparsebench.exporters.kernels.generated.memory import no_pairs
-from sparsebench.exporters.kernels.training.admission import admitted_copy, check_pictures
+from sparsebench.exporters.kernels.training.admission import admitted_copy, check_images
 from sparsebench.exporters.kernels.training.differentiate import Run
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
 from sparsebench.exporters.kernels.training.program import Program
@@ -110,12 +110,12 @@ class SparseModule(nn.Module):
         returned.
 
         Raises:
-            SparsebenchError: pictures of another shape, type or device.
+            SparsebenchError: images of another shape, type or device.
         """
         traced = self._of_mode()
         if not traced.program.steps:
             return traced.rest(images, images)
-        check_pictures(images, self._dtype)
+        check_images(images, self._dtype)
         parameters = [self.network.get_parameter(name) for name in traced.names]
         if any(p.dtype != self._dtype or p.device.type != "cpu" for p in parameters):
             raise SparsebenchError(

@@ -47,9 +47,9 @@ def norm_forward(
     Raises:
         ValueError: training with one value a channel, which has no variance (as PyTorch does).
     """
-    if training and shape.pictures * shape.height * shape.width == 1:
+    if training and shape.images * shape.height * shape.width == 1:
         raise ValueError(
-            "Expected more than 1 value per channel when training, got one picture of one pixel."
+            "Expected more than 1 value per channel when training, got one image of one pixel."
         )
     batch = training or norm.running_mean is None
     mean = torch.empty(shape.channels, dtype=x.dtype)

@@ -36,7 +36,7 @@ def pooled_shape(step: MaxPoolStep, inp: Blocked) -> Pooled:
         return (n + 2 * step.padding - step.kernel) // step.stride + 1
 
     height, width = size(inp.height), size(inp.width)
-    out = Blocked(inp.pictures, inp.channels, height, width, inp.lanes, inp.item_bytes)
+    out = Blocked(inp.images, inp.channels, height, width, inp.lanes, inp.item_bytes)
     window = CWindow(
         input=inp.c,
         output=out.c,

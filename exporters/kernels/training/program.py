@@ -12,7 +12,7 @@ from sparsebench.exporters.kernels.compiled.buffers import Buffers, pointer
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     ConvStep,
     MaxPoolStep,
@@ -81,7 +81,7 @@ class Program:
         x = self._buffers.take(shape.numel)
         images = images.detach().contiguous()
         self.kernels.to_blocked(shape.reference, images.data_ptr(), x.data_ptr(), self.threads)
-        tape.tensors[PICTURES], tape.shapes[PICTURES] = x, shape
+        tape.tensors[IMAGES], tape.shapes[IMAGES] = x, shape
         for i, step in enumerate(self.steps):
             self.forward_step(step, tape)
             if not keep:
@@ -150,7 +150,7 @@ class Program:
             kernels.max_pool(pool.reference, x.data_ptr(), y.data_ptr(), threads)
         else:
             out = inp
-            y = torch.empty(inp.pictures, inp.channels, dtype=self._dtype)
+            y = torch.empty(inp.images, inp.channels, dtype=self._dtype)
             kernels.mean_pool(inp.reference, x.data_ptr(), y.data_ptr(), threads)
         tape.tensors[step.out], tape.shapes[step.out] = y, out
 
@@ -162,10 +162,10 @@ class Program:
         Args:
             tape: of the forward pass.
             output_grads: each of the shape of its output; None where nothing depends on it.
-            wants_images: whether the gradient to the pictures is wanted.
+            wants_images: whether the gradient to the images is wanted.
 
         Returns:
-            The gradient to the pictures or None, and those to the parameters by
+            The gradient to the images or None, and those to the parameters by
             ``layer.parameter``.
         """
         grads: dict[int, Tensor] = {}
@@ -188,11 +188,11 @@ class Program:
             if not isinstance(step, MeanStep):
                 self._buffers.give(done)
         images_grad = None
-        if wants_images and PICTURES in grads:
+        if wants_images and IMAGES in grads:
             images_grad = from_blocked(
-                grads[PICTURES], tape.shapes[PICTURES], self.kernels, self.threads
+                grads[IMAGES], tape.shapes[IMAGES], self.kernels, self.threads
             )
-        self._buffers.give(tape.tensors.pop(PICTURES))
+        self._buffers.give(tape.tensors.pop(IMAGES))
         return images_grad, found
 
     def backward_step(
@@ -207,7 +207,7 @@ class Program:
         kernels, threads = self.kernels, self.threads
         x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
         g = grads.pop(step.out)
-        wanted = wants_images or step.inp != PICTURES
+        wanted = wants_images or step.inp != IMAGES
         if isinstance(step, ConvStep):
             layer = self.layers[step.layer]
             assert isinstance(layer, SparseConv2d)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     ConvStep,
     MaxPoolStep,
@@ -37,7 +37,7 @@ class Reader:
         values: node -> number of its value.
         steps: in the order of execution.
         facts: nodes that ask for shapes; they are no steps, and stop none.
-        ignored: arguments of the forward besides the pictures, and checks of them.
+        ignored: arguments of the forward besides the images, and checks of them.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -53,7 +53,7 @@ class Reader:
             if self.values:
                 self.ignored.add(node)
             else:
-                self.values[node] = PICTURES
+                self.values[node] = IMAGES
             return True
         if node.op == "output":
             return False
@@ -84,7 +84,7 @@ class Reader:
         return node.op == "call_function" and bool(used) and all(n in self.facts for n in used)
 
     def asks_for_batch(self, node: fx.Node) -> bool:
-        """Whether the node asks for the number of pictures, and for nothing else."""
+        """Whether the node asks for the number of images, and for nothing else."""
         if node not in self.facts:
             return False
         if node.target == "size" and node.args[1:] == (0,):
@@ -212,7 +212,7 @@ class Reader:
 
     def _overwrite(self, inp: int, in_place: bool) -> None:
         """After an operation in place its input's name stands for the result."""
-        if in_place and inp != PICTURES:
+        if in_place and inp != IMAGES:
             for node, value in self.values.items():
                 if value == inp:
                     self.values[node] = self.steps[-1].out

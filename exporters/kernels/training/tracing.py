@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from sparsebench.exporters.kernels.compiled.steps import PICTURES, Step, fuse, fuse_pools
+from sparsebench.exporters.kernels.compiled.steps import IMAGES, Step, fuse, fuse_pools
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
 from sparsebench.exporters.kernels.training.reading import Reader, stochastic_depth
 from sparsebench.models.errors import SparsebenchError
@@ -24,7 +24,7 @@ class Traced:
     Attributes:
         steps: of the prefix; none where only linear layers can be sparse.
         outputs: the values that the prefix hands over.
-        rest: maps (all of them, the pictures) to the network's output.
+        rest: maps (all of them, the images) to the network's output.
         stopped_at: the operation that the steps end in front of, in words.
     """
 
@@ -49,7 +49,7 @@ def trace(module: nn.Module) -> Traced:
     """Read a network in its present mode.
 
     Raises:
-        SparsebenchError: ``torch.fx`` cannot follow it, or it needs more than the pictures.
+        SparsebenchError: ``torch.fx`` cannot follow it, or it needs more than the images.
     """
     try:
         graph = _Tracer().trace(module, concrete_args=_defaults(module))
@@ -93,23 +93,23 @@ def _called(module: nn.Module, node: fx.Node) -> str:
 
 
 def _handed_over(reader: Reader, rest: list[fx.Node]) -> tuple[int, ...]:
-    """The values that the rest begins with; besides it may see the pictures' number."""
+    """The values that the rest begins with; besides it may see the images' number."""
     inside = set(rest)
     crossing = {
         value
         for node, value in reader.values.items()
-        if value != PICTURES
+        if value != IMAGES
         and any(user in inside and not reader.asks_for_batch(user) for user in node.users)
     }
     lost = [node for node in reader.ignored if any(user in inside for user in node.users)]
     if lost:
         raise SparsebenchError(
-            f"The network's forward needs '{lost[0].target}' besides the pictures.",
-            "Give it a default, or wrap it in a module that takes the pictures alone.",
+            f"The network's forward needs '{lost[0].target}' besides the images.",
+            "Give it a default, or wrap it in a module that takes the images alone.",
         )
     if not crossing:
         reader.steps.clear()
-        return (PICTURES,)
+        return (IMAGES,)
     return tuple(sorted(crossing))
 
 
@@ -118,10 +118,10 @@ def _rest(
 ) -> fx.GraphModule:
     graph = fx.Graph()
     given = {value: graph.placeholder(f"features_{value}") for value in outputs}
-    pictures = graph.placeholder("pictures")
+    images = graph.placeholder("images")
     copies = {node: given[value] for node, value in reader.values.items() if value in given}
-    copies |= {node: pictures for node, value in reader.values.items() if value == PICTURES}
+    copies |= {node: images for node, value in reader.values.items() if value == IMAGES}
     for node in rest:
-        # Any other value is asked for the number of pictures alone, which never changes.
-        copies[node] = graph.node_copy(node, lambda value: copies.get(value, pictures))
+        # Any other value is asked for the number of images alone, which never changes.
+        copies[node] = graph.node_copy(node, lambda value: copies.get(value, images))
     return fx.GraphModule(module, graph)

@@ -76,15 +76,15 @@ def test_a_folder_that_is_no_task_says_what_was_expected(cli: Cli, tmp_path: Pat
 
 
 def test_an_output_folder_that_cannot_be_used_is_explained(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    wrong(cli("run", "quick", "--task", pictures, "--out", blocked), "is a file", "--out")
+    wrong(cli("run", "quick", "--task", images, "--out", blocked), "is a file", "--out")
     full = tmp_path / "full"
     full.mkdir()
     (full / "precious").write_text("")
-    wrong(cli("run", "quick", "--task", pictures, "--out", full), "not empty")
+    wrong(cli("run", "quick", "--task", images, "--out", full), "not empty")
     assert (full / "precious").exists()
 
 
@@ -99,12 +99,12 @@ def test_damaged_files_are_one_sentence(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_in_a_run_costs_only_its_own_cells(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.pth"
     path.write_bytes(b"\x80\x02not what it says" * 20)
     options = ["--engine", "onnxruntime", "--workload", "inference", "--repeats", 1]
-    options += ["--task", pictures, "--epochs", 2, "--batch-size", 8]
+    options += ["--task", images, "--epochs", 2, "--batch-size", 8]
     backbone = f"resnet18/mine-50@{path}"
     result = cli("run", "quick", "--backbone", backbone, *options, "--out", tmp_path / "R")
     assert result.code == 0, result.err

@@ -18,26 +18,26 @@ from tests.bench.synthetic import SyntheticRun, make_run
 Cli = Callable[..., Result]
 
 
-def lossy(pictures: Path, root: Path, lost: int) -> Path:
+def lossy(images: Path, root: Path, lost: int) -> Path:
     """A copy of 12 dark and 12 light training images of which `lost` dark ones are .heic files."""
-    shutil.copytree(pictures, root)
+    shutil.copytree(images, root)
     for path in sorted((root / "train" / "dark").iterdir())[:lost]:
         path.rename(path.with_suffix(".heic"))
     return root
 
 
 def test_a_run_that_would_lose_most_of_a_class_is_refused_until_one_agrees(
-    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "cache"))
-    root = lossy(pictures, tmp_path / "lossy", 10)
+    root = lossy(images, tmp_path / "lossy", 10)
     command = ("run", "quick", "--task", root, "--dry-run")
     refused = cli(*command)
     assert refused.code == 2
     assert "train/dark keeps 2 of 12 images (left out: 10 .heic)" in refused.err
     assert "--allow-image-loss" in refused.err
     assert cli(*command, "--allow-image-loss").code == 0
-    strict = cli("run", "quick", "--task", lossy(pictures, tmp_path / "few", 1), "--strict",
+    strict = cli("run", "quick", "--task", lossy(images, tmp_path / "few", 1), "--strict",
                  "--out", tmp_path / "R")  # fmt: skip
     assert strict.code == 2 and "1 .heic" in strict.err
 

@@ -70,26 +70,26 @@ def test_a_log_does_not_fall_silent_while_one_thing_lasts(
     assert said == ["starting", "exporting", "exporting", "exporting"]
 
 
-def measured(cli: Cli, pictures: Path, folder: Path) -> Result:
+def measured(cli: Cli, images: Path, folder: Path) -> Result:
     """A run of one engine on one tiny network and its dense baseline."""
     plan = folder / "small.toml"
     plan.write_text("repeats = 1\ndiscards = 1\n[inference]\nmin_seconds = 0.01\nepochs = 1\n")
     return cli(
         "run", plan, "--backbone", "resnet18/uniform-90@generated", "--size", 32, "--batch-size", 4,
-        "--engine", "onnxruntime", "--workload", "inference", "--task", pictures, "--seed", 1,
+        "--engine", "onnxruntime", "--workload", "inference", "--task", images, "--seed", 1,
         "--threads", 1, "--out", folder / "R",
     )  # fmt: skip
 
 
 def test_what_is_left_out_and_a_discarded_block_are_said(
-    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The drift rule throws the first block away: the run says so and measures it again."""
     reasons = iter(["the quota took 50% of the CPU time"])
     monkeypatch.setattr(Watch, "end", lambda self, **facts: next(reasons, None))
     lacking = "torch:bf16 is left out: no instructions."
     monkeypatch.setattr(sparsebench.bench.run.run, "left_out", lambda plan: [lacking])
-    done = measured(cli, pictures, tmp_path)
+    done = measured(cli, images, tmp_path)
     assert done.code == 0, done.err
     assert f"Note: {lacking}" in done.err
     said = "Block 1 is discarded and measured again: the quota took 50% of the CPU time."
@@ -97,9 +97,9 @@ def test_what_is_left_out_and_a_discarded_block_are_said(
 
 
 def test_a_busy_machine_is_said_before_a_run_and_with_its_result(
-    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: "This machine is busy.")
-    done = measured(cli, pictures, tmp_path)
+    done = measured(cli, images, tmp_path)
     assert done.err.startswith("This machine is busy.")
     assert "Said before the run: This machine is busy." in done.err

@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_with_fewer_pictures_than_a_batch_becomes_a_backbone(
+def test_a_folder_with_fewer_images_than_a_batch_becomes_a_backbone(
     sparsify: Cli, cli: Cli, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "x.safetensors"

@@ -10,12 +10,12 @@ import pytest
 from sparsebench.bench.comparisons import (
     compare_run,
 )
-from sparsebench.bench.records import ENGINE_PICTURES, Comparison, RunFolder
+from sparsebench.bench.records import ENGINE_IMAGES, Comparison, RunFolder
 from tests.bench.comparisons.finding import ACDC, DENSE, of
 from tests.bench.synthetic import (
     FLOPS_RATIO,
+    IMAGES,
     OTHER_STAGES,
-    PICTURES,
     SyntheticRun,
     make_run,
     true_seconds,
@@ -38,7 +38,7 @@ def test_bound_of_linear_cached_is_amdahls_with_the_measured_extraction(
     run: SyntheticRun, compared: list[Comparison]
 ) -> None:
     """(E + rest) / (E/s + rest), with s as the run's inference has measured it."""
-    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    extract = true_seconds("inference", DENSE, "deepsparse") * IMAGES
     rest = sum(OTHER_STAGES.values())
     measured = of(run, compared, "inference", ACDC, "deepsparse").speedup
     assert measured is not None
@@ -65,10 +65,10 @@ def test_bound_counts_the_engines_own_work_wherever_it_was_charged(hidden: str) 
             else:
                 stages["evaluate"] += stages["extract"] / 2
                 stages["extract"] /= 2
-            trial = replace(trial, stages=stages, extra={ENGINE_PICTURES: PICTURES})
+            trial = replace(trial, stages=stages, extra={ENGINE_IMAGES: IMAGES})
         trials.append(trial)
     compared = compare_run(run.records, trials)
-    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    extract = true_seconds("inference", DENSE, "deepsparse") * IMAGES
     rest = sum(OTHER_STAGES.values())
     measured = of(run, compared, "inference", ACDC, "deepsparse").speedup
     assert measured is not None
@@ -82,7 +82,7 @@ def test_bound_counts_the_engines_own_work_wherever_it_was_charged(hidden: str) 
 
 def test_bound_of_linear_cached_without_inference_uses_flops() -> None:
     run = make_run(workloads=("linear-cached",))
-    extract = true_seconds("inference", DENSE, "deepsparse") * PICTURES
+    extract = true_seconds("inference", DENSE, "deepsparse") * IMAGES
     rest = sum(OTHER_STAGES.values())
     comparison = of(run, compare_run(run.records), "linear-cached", ACDC, "deepsparse")
     expected = (extract + rest) / (extract * FLOPS_RATIO[ACDC] + rest)
@@ -110,7 +110,7 @@ def test_bound_of_full_counts_the_arithmetic_of_its_steps() -> None:
             stages |= {"forward": step / 3, "backward": step * 2 / 3}
             blocks.append(replace(block, stages=stages))
         records.append(replace(record, workload="full", trials=tuple(blocks)))
-    step = true_seconds("inference", DENSE, "torch") * PICTURES
+    step = true_seconds("inference", DENSE, "torch") * IMAGES
     rest = sum(OTHER_STAGES.values())
     sparse = next(r for r in records if r.backbone.name == ACDC and r.engine.name == "torch")
     comparison = next(c for c in compare_run(records) if c.sparse == sparse.id)
@@ -145,7 +145,7 @@ def test_bound_of_linear_online_counts_the_engine_in_the_evaluation() -> None:
     """Closed form: `extract` and `evaluate` wait for the engine, the rest does not."""
     cached = make_run(workloads=("linear-cached",), process=0, iteration=0)
     records = [replace(record, workload="linear-online") for record in cached.records]
-    engine = true_seconds("inference", DENSE, "deepsparse") * PICTURES + OTHER_STAGES["evaluate"]
+    engine = true_seconds("inference", DENSE, "deepsparse") * IMAGES + OTHER_STAGES["evaluate"]
     rest = sum(OTHER_STAGES.values()) - OTHER_STAGES["evaluate"]
     sparse = next(r for r in records if r.backbone.name == ACDC and r.engine.name == "deepsparse")
     comparison = next(c for c in compare_run(records) if c.sparse == sparse.id)

@@ -43,7 +43,7 @@ def test_the_answer_flips_at_that_period(period: float, name: str) -> None:
     assert found.overtaken == pytest.approx(EQUAL)
 
 
-def test_the_pictures_served_follow_the_formula() -> None:
+def test_the_images_served_follow_the_formula() -> None:
     found = weighed(86400)
     assert found.answer.take is not None and found.answer.runner_up is not None
     assert found.served(found.answer.take) == pytest.approx((86400 - 3000) / 0.5e-3)

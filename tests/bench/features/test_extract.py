@@ -34,7 +34,7 @@ def extract_features(
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(16, 2), (1, 1), (7, 3), (90, 2), (1000, 1)])
-def test_features_are_those_of_each_picture_in_order(batch_size: int, workers: int) -> None:
+def test_features_are_those_of_each_image_in_order(batch_size: int, workers: int) -> None:
     task = noise_task()
     runner = PoolingRunner(batch_size)
     out = np.full((90, 27), np.nan, np.float32)
@@ -76,7 +76,7 @@ class Sick(PoolingRunner):
         return features, seconds
 
 
-def test_features_that_are_not_finite_name_the_picture_and_stop() -> None:
+def test_features_that_are_not_finite_name_the_image_and_stop() -> None:
     runner = Sick(16)
     with pytest.raises(SparsebenchError, match=r"train image .* not finite"):
         extract_features(noise_task(), "train", runner, np.empty((90, 27), "f4"))
@@ -133,7 +133,7 @@ print(small, peak())
 
 
 def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
-    """Ten times the pictures: 82 MB of features, none of which may stay in memory."""
+    """Ten times the images: 82 MB of features, none of which may stay in memory."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)],
         capture_output=True,

@@ -30,7 +30,7 @@ class SessionOptions:
 def get_available_providers():
     return ["CPUExecutionProvider"]
 class Input:
-    name = "pictures"
+    name = "images"
 class InferenceSession:
     def __init__(self, path, options, providers):
         pass
@@ -40,7 +40,7 @@ class InferenceSession:
         return ["CPUExecutionProvider"]
     def run(self, names, feeds):
         end = time.perf_counter() + {seconds}
-        features = feeds["pictures"].mean((2, 3)) @ WEIGHT.T
+        features = feeds["images"].mean((2, 3)) @ WEIGHT.T
         time.sleep(max(0.0, end - time.perf_counter()))
         return [features]
 """
@@ -93,13 +93,13 @@ def network(path: Path) -> None:
     """A convolution of one pixel, the mean over the plane, and a classifier that is cut off."""
     graph = helper.make_graph(
         [
-            helper.make_node("Conv", ["pictures", "w"], ["planes"]),
+            helper.make_node("Conv", ["images", "w"], ["planes"]),
             helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
             helper.make_node("Flatten", ["means"], ["features"]),
             helper.make_node("Gemm", ["features", "classes"], ["logits"]),
         ],
         "tiny",
-        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 16, 16])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
         [
             numpy_helper.from_array(WEIGHT.reshape(4, 3, 1, 1), "w"),
@@ -112,12 +112,12 @@ def network(path: Path) -> None:
 
 
 def test_a_slower_version_fails_and_leaves_its_runs(
-    cli: Cli, index: Path, tmp_path: Path, pictures: Path
+    cli: Cli, index: Path, tmp_path: Path, images: Path
 ) -> None:
     network(tmp_path / "tiny.onnx")
     (tmp_path / "small.toml").write_text(
         'backbones = ["tiny.onnx"]\nworkloads = ["inference"]\nmin_seconds = 0.01\n'
-        f'discards = 0\nseeds = [1]\nepochs = 1\nthreads = 1\ntasks = ["{pictures}"]\n'
+        f'discards = 0\nseeds = [1]\nepochs = 1\nthreads = 1\ntasks = ["{images}"]\n'
     )
     done = cli(
         "check", "--base-engine", "onnxruntime==1.0", "--head-engine", "onnxruntime==2.0",

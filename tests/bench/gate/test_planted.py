@@ -16,11 +16,11 @@ HERE = "tests.bench.gate.steady_engine"
 BACKBONE = "resnet18/dense@generated"
 
 
-def measure(cli: Cli, pictures: Path, out: Path) -> Path:
+def measure(cli: Cli, images: Path, out: Path) -> Path:
     plan = out.parent / "plan.toml"
     plan.write_text(
         f'backbones = ["{BACKBONE}"]\nengines = ["steady", "other-steady"]\n'
-        f'workloads = ["inference"]\ntasks = ["{pictures}"]\nsize = 32\nbatch_size = 4\n'
+        f'workloads = ["inference"]\ntasks = ["{images}"]\nsize = 32\nbatch_size = 4\n'
         f"threads = 1\nepochs = 2\nrepeats = 3\nmin_seconds = 0.2\ndiscards = 0\n"
     )
     result = cli("run", plan, "--out", out)
@@ -30,7 +30,7 @@ def measure(cli: Cli, pictures: Path, out: Path) -> Path:
 
 @pytest.mark.alone
 def test_a_planted_sleep_of_ten_percent_is_caught_and_an_a_a_run_passes(
-    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ENGINES._targets, "steady", f"{HERE}:SteadyEngine")
     monkeypatch.setitem(ENGINES._targets, "other-steady", f"{HERE}:OtherSteadyEngine")
@@ -38,14 +38,14 @@ def test_a_planted_sleep_of_ten_percent_is_caught_and_an_a_a_run_passes(
     for user in ("check", "update"):
         monkeypatch.setattr(f"sparsebench.bench.gate.{user}.busy", lambda *_: None)
     baseline = tmp_path / "baseline.toml"
-    before = measure(cli, pictures, tmp_path / "before")
+    before = measure(cli, images, tmp_path / "before")
     assert cli("baseline", "update", before, "--out", baseline, "--reason", "A").code == 0
 
-    same = cli("check", measure(cli, pictures, tmp_path / "same"), "--baseline", baseline)
+    same = cli("check", measure(cli, images, tmp_path / "same"), "--baseline", baseline)
     assert same.code == 0, same.out
 
     monkeypatch.setenv("STEADY_SLOW", "steady=1.1")
-    slow = measure(cli, pictures, tmp_path / "slow")
+    slow = measure(cli, images, tmp_path / "slow")
     caught = cli("check", slow, "--baseline", baseline, "--json")
     assert caught.code == 1, caught.out
     failing = [line for line in json.loads(caught.out)["verdicts"] if line["failing"]]

@@ -190,7 +190,7 @@ def test_features_that_are_not_finite_are_refused(value: float) -> None:
         train_sgd(features, labels, 4, LinearRecipe())
 
 
-def test_no_pictures_or_one_class_are_refused() -> None:
+def test_no_images_or_one_class_are_refused() -> None:
     features, labels = blobs()
     with pytest.raises(SparsebenchError, match="0 images"):
         train_sgd(features[:0], labels[:0], 4, LinearRecipe())

@@ -28,7 +28,7 @@ def test_strengths_trained_at_once_are_those_trained_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
-def test_the_strength_that_suits_noise_is_found_on_held_out_pictures(solver: str) -> None:
+def test_the_strength_that_suits_noise_is_found_on_held_out_images(solver: str) -> None:
     # Few images in many dimensions with faint centres: without a penalty the head learns noise.
     generator = np.random.default_rng(3)
     labels = np.arange(300) % 3

@@ -26,7 +26,7 @@ def test_crops_are_distributed_as_those_of_torchvision(shape: tuple[int, int]) -
         assert stats.ks_2samp(found[:, column], theirs[:, column]).statistic < 0.06
 
 
-def test_crops_lie_in_the_picture_and_half_are_mirrored() -> None:
+def test_crops_lie_in_the_image_and_half_are_mirrored() -> None:
     shapes = np.array([(50, 70), (31, 200)] * 500, np.int32)
     crops = random_crops(shapes, np.random.default_rng(0))
     for (rows, columns), crop in zip(shapes, crops, strict=True):

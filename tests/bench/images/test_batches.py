@@ -18,8 +18,8 @@ CARD = Preprocessing(16, 20, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 
 @pytest.fixture(scope="module")
-def task(pictures: Path) -> Task:
-    return open_task(str(pictures))
+def task(images: Path) -> Task:
+    return open_task(str(images))
 
 
 def test_centred_batches_are_those_decoded_from_the_files(task: Task) -> None:
@@ -38,7 +38,7 @@ def test_what_memory_does_not_hold_comes_from_a_file_unchanged(task: Task, tmp_p
     assert list(tmp_path.iterdir()) == []  # nothing is left behind, whatever happens
 
 
-def test_an_epoch_has_every_picture_once_and_the_same_for_any_number_of_threads(
+def test_an_epoch_has_every_image_once_and_the_same_for_any_number_of_threads(
     task: Task,
 ) -> None:
     source = decode_resized(task, "train", CARD)
@@ -56,7 +56,7 @@ def test_an_epoch_has_every_picture_once_and_the_same_for_any_number_of_threads(
     assert other != order
 
 
-def test_augmented_pictures_have_the_preprocessings_scale(task: Task) -> None:
+def test_augmented_images_have_the_preprocessings_scale(task: Task) -> None:
     # The fixture's classes are about 60 and 190 of 255.
     source = decode_resized(task, "train", CARD)
     for indices, images in augmented_batches(source, CARD, 24, seed=0, epoch=0):

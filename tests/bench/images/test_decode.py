@@ -19,20 +19,20 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images.decode import PictureWriter, decoded_batches
+from sparsebench.bench.images.decode import ImageWriter, decoded_batches
 from sparsebench.bench.tasks import open_task
-from sparsebench.bench.tasks.arrays import ArrayPictures, array_task
+from sparsebench.bench.tasks.arrays import ArrayImages, array_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
-from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
+from tests.bench.tasks.samples import encoded, image_files, sample_image, write_folder
 
 STEP = 1 / 255 / 0.22  # one step of 255, normalised by the smallest ImageNet deviation
 
 
 def written(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
     out = np.full((3, preprocessing.size, preprocessing.size), np.nan, np.float32)
-    PictureWriter(preprocessing).write(image, out)
+    ImageWriter(preprocessing).write(image, out)
     return out
 
 
@@ -65,10 +65,10 @@ def torchvisions(
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
     seed=st.integers(0, 3),
 )
-def test_any_picture_is_what_torchvision_makes_of_it(
+def test_any_image_is_what_torchvision_makes_of_it(
     width: int, height: int, size: int, margin: int, interpolation: str, seed: int
 ) -> None:
-    image = picture(seed, width, height)
+    image = sample_image(seed, width, height)
     preprocessing = Preprocessing(size, size + margin, interpolation)  # type: ignore[arg-type]
     ours = written(image, preprocessing)
     on_tensors = torchvisions(image, preprocessing, on_tensor=True)
@@ -82,16 +82,16 @@ def test_any_picture_is_what_torchvision_makes_of_it(
 @pytest.mark.parametrize(
     ("width", "height", "size", "resize"), [(128, 128, 224, 256), (8, 8, 64, 64)]
 )
-def test_enlarged_pictures_are_exactly_torchvisions(
+def test_enlarged_images_are_exactly_torchvisions(
     width: int, height: int, size: int, resize: int
 ) -> None:
-    image = picture(1, width, height)
+    image = sample_image(1, width, height)
     preprocessing = Preprocessing(size, resize)
     assert np.abs(written(image, preprocessing) - torchvisions(image, preprocessing)).max() < 1e-5
 
 
-def test_a_picture_of_the_right_size_is_only_normalised() -> None:
-    image = picture(2, 70, 64)
+def test_a_image_of_the_right_size_is_only_normalised() -> None:
+    image = sample_image(2, 70, 64)
     preprocessing = Preprocessing(64, 64, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     middle = np.asarray(image)[:, 3:67].transpose(2, 0, 1) / 255
     mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.4])
@@ -101,8 +101,8 @@ def test_a_picture_of_the_right_size_is_only_normalised() -> None:
 
 def test_shrinking_far_larger_jpegs_while_decoding_changes_little(tmp_path: Path) -> None:
     """What `Image.draft` does to network input: under one step in 255 on average."""
-    files = picture_files(train=1, test=1)
-    files["test/ash/000.jpg"] = encoded(picture(3, 700, 600), quality=90)
+    files = image_files(train=1, test=1)
+    files["test/ash/000.jpg"] = encoded(sample_image(3, 700, 600), quality=90)
     task = open_task(str(write_folder(tmp_path / "t", files)), cache=tmp_path / "c")
     preprocessing = Preprocessing(64, 72)
     (_, images), *_ = decoded_batches(task, "test", preprocessing, 1)
@@ -118,7 +118,7 @@ def digits() -> Task:
 PREPROCESSING = Preprocessing(16, 18)
 
 
-def test_batches_come_in_order_and_hold_every_picture(digits: Task) -> None:
+def test_batches_come_in_order_and_hold_every_image(digits: Task) -> None:
     batches = list(decoded_batches(digits, "train", PREPROCESSING, 32, workers=3))
     count = len(digits.train)
     assert [len(images) for _, images in batches] == [32, 32, count - 64]
@@ -133,11 +133,11 @@ def test_batches_come_in_order_and_hold_every_picture(digits: Task) -> None:
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (1, 4), (7, 2), (32, 1), (500, 3)])
 def test_threads_and_batch_size_change_nothing(digits: Task, batch_size: int, workers: int) -> None:
-    def all_pictures(size: int, threads: int) -> NDArray[np.float32]:
+    def all_images(size: int, threads: int) -> NDArray[np.float32]:
         batches = decoded_batches(digits, "test", PREPROCESSING, size, threads)
         return np.concatenate([images for _, images in batches])
 
-    assert np.array_equal(all_pictures(batch_size, workers), all_pictures(16, 2))
+    assert np.array_equal(all_images(batch_size, workers), all_images(16, 2))
 
 
 def test_callers_buffers_are_used_in_turn(digits: Task) -> None:
@@ -165,7 +165,7 @@ def test_wrong_buffers_are_refused(digits: Task) -> None:
 class Watched:
     """A store that counts, and fails where it is told to."""
 
-    def __init__(self, store: ArrayPictures, bad: int | None = None) -> None:
+    def __init__(self, store: ArrayImages, bad: int | None = None) -> None:
         self.store = store
         self.bad = bad
         self.started = 0
@@ -183,7 +183,7 @@ def watched(bad: int | None = None) -> tuple[Task, Watched]:
     pixels = np.zeros((400, 8, 8), np.uint8)
     everything = np.arange(400)
     task = array_task("x", ["a", "b"], pixels, everything % 2, everything[:390], everything[390:])
-    store = Watched(ArrayPictures(pixels), bad)
+    store = Watched(ArrayImages(pixels), bad)
     return replace(task, store=store), store
 
 
@@ -226,7 +226,7 @@ def test_an_interrupted_consumer_leaves_no_thread_behind(error: type[BaseExcepti
     assert store.started == started
 
 
-def test_a_crop_larger_than_the_resized_picture_is_refused(digits: Task) -> None:
+def test_a_crop_larger_than_the_resized_image_is_refused(digits: Task) -> None:
     with pytest.raises(SparsebenchError, match="crop of 64 px"):
         next(decoded_batches(digits, "train", Preprocessing(64, 32), 4))
 
@@ -238,9 +238,9 @@ def test_senseless_sizes_are_refused(digits: Task, batch_size: int, workers: int
 
 
 @pytest.mark.parametrize("shape", [(3, 4000), (4000, 3)])
-def test_a_picture_that_is_all_length_does_not_fill_the_memory(shape: tuple[int, int]) -> None:
+def test_a_image_that_is_all_length_does_not_fill_the_memory(shape: tuple[int, int]) -> None:
     """Resized whole, this one would be 224 x 300,000 pixels."""
-    image = picture(4, *shape)
+    image = sample_image(4, *shape)
     out = written(image, Preprocessing(224, 224))
     assert np.isfinite(out).all()
     middle = np.asarray(image).reshape(-1, 3)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sparsebench.bench.images import (
-    DevicePictures,
-    ResizedPictures,
+    DeviceImages,
+    ResizedImages,
     augmented_batches,
     centred_batches,
     device_augmented_batches,
@@ -26,7 +26,7 @@ SHAPES = [(37, 60), (90, 37), (37, 37), (37, 500), (44, 37), (37, 38), (41, 37)]
 
 
 @pytest.fixture(scope="module")
-def pictures() -> ResizedPictures:
+def images() -> ResizedImages:
     """Of all proportions: waves with some noise, as photographs have both."""
     generator = np.random.default_rng(0)
     made = []
@@ -39,16 +39,16 @@ def pictures() -> ResizedPictures:
     starts = np.concatenate([[0], np.cumsum([one.size for one in made])])
     labels = np.arange(len(made)) % 4
     pixels = np.concatenate([one.reshape(-1) for one in made])
-    return ResizedPictures(pixels, starts, shapes, labels)
+    return ResizedImages(pixels, starts, shapes, labels)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_augmented_batches_are_the_hosts_but_for_rounding(
-    pictures: ResizedPictures, interpolation: Literal["bilinear", "bicubic"]
+    images: ResizedImages, interpolation: Literal["bilinear", "bicubic"]
 ) -> None:
     card = Preprocessing(32, 37, interpolation, MEAN, STD)
-    there = DevicePictures.copied(pictures, "cpu")
-    theirs = list(augmented_batches(pictures, card, 5, seed=3, epoch=2))
+    there = DeviceImages.copied(images, "cpu")
+    theirs = list(augmented_batches(images, card, 5, seed=3, epoch=2))
     ours = list(device_augmented_batches(there, card, 5, seed=3, epoch=2))
     assert len(ours) == len(theirs) == 5
     for (a, x), (b, y) in zip(ours, theirs, strict=True):
@@ -59,9 +59,9 @@ def test_augmented_batches_are_the_hosts_but_for_rounding(
         assert steps.mean() < 0.02
 
 
-def test_some_pictures_are_cut_as_the_same_ones_on_the_host(pictures: ResizedPictures) -> None:
+def test_some_images_are_cut_as_the_same_ones_on_the_host(images: ResizedImages) -> None:
     indices = np.array([13, 2, 5, 20, 0])
-    there, here = DevicePictures.copied(pictures, "cpu").subset(indices), pictures.subset(indices)
+    there, here = DeviceImages.copied(images, "cpu").subset(indices), images.subset(indices)
     assert np.array_equal(there.labels, here.labels) and len(there) == 5
     assert all(np.array_equal(there[i], here[i]) for i in range(5))
     (_, x), = device_augmented_batches(there, CARD, 8, seed=0, epoch=0)  # fmt: skip
@@ -69,17 +69,17 @@ def test_some_pictures_are_cut_as_the_same_ones_on_the_host(pictures: ResizedPic
     assert (np.abs(x.numpy() - y) / STEP).max() <= 1.01
 
 
-def test_centred_batches_are_the_hosts_bit_for_bit(pictures: ResizedPictures) -> None:
-    there = DevicePictures.copied(pictures, "cpu")
+def test_centred_batches_are_the_hosts_bit_for_bit(images: ResizedImages) -> None:
+    there = DeviceImages.copied(images, "cpu")
     ours = list(device_centred_batches(there, CARD, 4))
-    theirs = list(centred_batches(pictures, CARD, 4))
+    theirs = list(centred_batches(images, CARD, 4))
     assert len(ours) == len(theirs) == 6
     for (a, x), (b, y) in zip(ours, theirs, strict=True):
         assert np.array_equal(a, b) and np.array_equal(x.numpy(), y)
 
 
-def test_a_memory_format_is_a_matter_of_strides(pictures: ResizedPictures) -> None:
-    there, last = DevicePictures.copied(pictures, "cpu"), torch.channels_last
+def test_a_memory_format_is_a_matter_of_strides(images: ResizedImages) -> None:
+    there, last = DeviceImages.copied(images, "cpu"), torch.channels_last
     pairs = [
         (
             device_centred_batches(there, CARD, 4),
@@ -97,13 +97,13 @@ def test_a_memory_format_is_a_matter_of_strides(pictures: ResizedPictures) -> No
 
 
 def test_a_mapped_file_is_copied_piece_by_piece(
-    pictures: ResizedPictures, monkeypatch: pytest.MonkeyPatch
+    images: ResizedImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sparsebench.bench.images.on_device._PIECE", 1000)
-    locked = pictures.pixels.copy()
+    locked = images.pixels.copy()
     locked.flags.writeable = False
-    mapped = ResizedPictures(locked, pictures.starts, pictures.shapes, pictures.labels)
+    mapped = ResizedImages(locked, images.starts, images.shapes, images.labels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # PyTorch warns of tensors over read-only memory
-        there = DevicePictures.copied(mapped, "cpu")
-    assert all(np.array_equal(there[i], pictures[i]) for i in range(len(pictures)))
+        there = DeviceImages.copied(mapped, "cpu")
+    assert all(np.array_equal(there[i], images[i]) for i in range(len(images)))

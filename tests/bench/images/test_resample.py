@@ -37,7 +37,7 @@ def test_what_lies_behind_a_crop_counts_for_nothing() -> None:
     assert torch.equal(resampled(noise, sides, mirrored, 16, "bicubic"), made)
 
 
-def test_a_mirror_image_is_the_picture_with_its_columns_reversed() -> None:
+def test_a_mirror_image_is_the_image_with_its_columns_reversed() -> None:
     noise = torch.from_numpy(
         np.random.default_rng(2).integers(0, 256, (1, 20, 30, 3)).astype(np.uint8)
     )

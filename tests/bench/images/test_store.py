@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images import PictureStore, centred_batches
+from sparsebench.bench.images import PreparedStore, centred_batches
 from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks import open_task
 from sparsebench.models.cards import Preprocessing
@@ -16,7 +16,7 @@ from sparsebench.models.cards import Preprocessing
 CARD = Preprocessing(16, 20, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def stages(store: PictureStore, folder: Path, card: Preprocessing = CARD) -> set[str]:
+def stages(store: PreparedStore, folder: Path, card: Preprocessing = CARD) -> set[str]:
     clock = StageClock()
     found = store.get_or_decode(open_task(str(folder)), "test", card, clock=clock)
     clock.stop()
@@ -24,25 +24,21 @@ def stages(store: PictureStore, folder: Path, card: Preprocessing = CARD) -> set
     return set(clock.seconds) - {"other"}
 
 
-def test_the_second_time_nothing_is_decoded(pictures: Path, tmp_path: Path) -> None:
-    store = PictureStore(tmp_path)
-    assert "decode" in stages(store, pictures)
-    assert stages(store, pictures) == {"load"}
+def test_the_second_time_nothing_is_decoded(images: Path, tmp_path: Path) -> None:
+    store = PreparedStore(tmp_path)
+    assert "decode" in stages(store, images)
+    assert stages(store, images) == {"load"}
     # Another crop of the same resized images shares them; another short side does not.
-    assert stages(store, pictures, Preprocessing(12, 20, "bilinear", CARD.mean, CARD.std)) == {
-        "load"
-    }
-    assert "decode" in stages(
-        store, pictures, Preprocessing(16, 22, "bilinear", (0,) * 3, (1,) * 3)
-    )
+    assert stages(store, images, Preprocessing(12, 20, "bilinear", CARD.mean, CARD.std)) == {"load"}
+    assert "decode" in stages(store, images, Preprocessing(16, 22, "bilinear", (0,) * 3, (1,) * 3))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "no images at all"])
 def test_a_damaged_file_is_noticed_and_made_again(
-    pictures: Path, tmp_path: Path, damage: str
+    images: Path, tmp_path: Path, damage: str
 ) -> None:
-    store = PictureStore(tmp_path)
-    stages(store, pictures)
+    store = PreparedStore(tmp_path)
+    stages(store, images)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     if damage == "truncated":
@@ -52,15 +48,15 @@ def test_a_damaged_file_is_noticed_and_made_again(
     else:
         content = bytearray(b"no images at all")
     path.write_bytes(content)
-    assert "decode" in stages(store, pictures)
-    assert stages(store, pictures) == {"load"}
+    assert "decode" in stages(store, images)
+    assert stages(store, images) == {"load"}
 
 
 def test_batches_from_the_store_in_buffers_are_those_from_the_files(
-    pictures: Path, tmp_path: Path
+    images: Path, tmp_path: Path
 ) -> None:
-    task = open_task(str(pictures))
-    store = PictureStore(tmp_path)
+    task = open_task(str(images))
+    store = PreparedStore(tmp_path)
     for _ in range(2):  # decoded, then mapped
         source = store.get_or_decode(task, "train", CARD)
         buffers = [np.empty((5, 3, 16, 16), np.float32) for _ in range(3)]

@@ -56,11 +56,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("added")
-def test_they_run_and_what_is_said_of_them_is_true(
-    cli: Cli, pictures: Path, tmp_path: Path
-) -> None:
+def test_they_run_and_what_is_said_of_them_is_true(cli: Cli, images: Path, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(PLAN)
-    command = ("run", tmp_path / "own.toml", "--task", pictures)
+    command = ("run", tmp_path / "own.toml", "--task", images)
     before = cli(*command, "--dry-run")
     assert before.code == 0, before.err
     assert "How long they take is unknown" in before.out and "0 ms" not in before.out

@@ -82,13 +82,13 @@ def test_a_wrong_value_in_a_list_is_named(given: dict[str, object], words: str) 
 
 
 def test_repeated_options_are_one_run_one_table_and_one_figure(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     plan = tmp_path / "small.toml"
     plan.write_text("repeats = 2\ndiscards = 0\n[inference]\nmin_seconds = 0.01\nepochs = 1\n")
     done = cli(
         "run", plan, "--backbone", "resnet18/gmp_uniform-90", "--size", 32, "--batch-size", 1,
-        "--batch-size", 4, "--engine", "onnxruntime", "--workload", "inference", "--task", pictures,
+        "--batch-size", 4, "--engine", "onnxruntime", "--workload", "inference", "--task", images,
         "--seed", 1, "--threads", 1, "--out", tmp_path / "R",
     )  # fmt: skip
     assert done.code == 0, done.err

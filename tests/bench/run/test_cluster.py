@@ -231,18 +231,18 @@ def test_without_ray_the_extra_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_leased_group_gives_what_a_run_writes(
-    cli: Cli, pictures: Path, ray: PretendedRay, address: str, tmp_path: Path,
+    cli: Cli, images: Path, ray: PretendedRay, address: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The whole way but for Ray: the measuring is true, and its outcomes come along."""
     monkeypatch.setattr(cluster, "measure", leased.measure)
-    options = [*SMALL, "--engine", "onnxruntime", "--task", pictures, "--repeats", 1]
+    options = [*SMALL, "--engine", "onnxruntime", "--task", images, "--repeats", 1]
     options += ["--workload", "linear-cached", "--out", tmp_path / "R", "--ray", address]
     result = cli("run", "quick", *options)
     assert result.code == 0, result.err
     records = RunFolder.reading(tmp_path / "R").records()
     assert [record.backbone.is_dense for record in records] == [True, False]
     for record in records:
-        assert (record.status, record.run, record.task.name) == ("ok", "R", pictures.name)
+        assert (record.status, record.run, record.task.name) == ("ok", "R", images.name)
         assert record.machine["fingerprint"] == machine_facts()["fingerprint"]
         assert record.accuracy is not None and record.accuracy.outcomes is not None

@@ -16,12 +16,12 @@ from tests.bench.run.small import BACKBONE, SMALL, Cli, lines, plan_file
 
 
 def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
         f'min_seconds = 0.01\nrepeats = 1\nworkloads = ["inference"]\nsize = 32\nbatch_size = 4\n'
-        f'threads = 1\nepochs = 2\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["{BACKBONE}"]\ntasks = ["{images}"]\n'
         '[engines.onnxruntime]\n[engines.deepsparse]\npython = "/nonexistent/python"\n'
     )
     result = cli("run", path, "--out", tmp_path / "R")
@@ -38,7 +38,7 @@ def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
 
 
 def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
-    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, rogue in (("dies-midway", "DiesMidway"), ("wrong", "ComputesWrongly")):
         target = f"tests.exporters.rogue_engines:{rogue}"
@@ -46,7 +46,7 @@ def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
     path = tmp_path / "plan.toml"
     path.write_text(
         f"min_seconds = 0.01\nrepeats = 2\nsize = 32\nbatch_size = 4\nthreads = 1\nepochs = 2\n"
-        f'backbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nworkloads = ["inference"]\n'
+        f'backbones = ["{BACKBONE}"]\ntasks = ["{images}"]\nworkloads = ["inference"]\n'
         'engines = ["dies-midway", "wrong", "onnxruntime"]\n'
     )
     assert cli("run", path, "--out", tmp_path / "R").code == 0
@@ -65,10 +65,10 @@ def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_fix(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]
-    options += ["--task", pictures, "--batch-size", 65_536, "--size", 512]
+    options += ["--task", images, "--batch-size", 65_536, "--size", 512]
     options += ["--workload", "inference", "--out", tmp_path / "R"]
     result = cli("run", "quick", *options)
     assert result.code == 3
@@ -77,11 +77,11 @@ def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_fix(
 
 
 def test_a_run_in_which_everything_fails_exits_three(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
-        f'repeats = 1\nbackbones = ["{BACKBONE}"]\ntasks = ["{pictures}"]\nsize = 32\n'
+        f'repeats = 1\nbackbones = ["{BACKBONE}"]\ntasks = ["{images}"]\nsize = 32\n'
         '[engines.deepsparse]\npython = "/nonexistent/python"\n'
     )
     result = cli("run", path, "--out", tmp_path / "R")
@@ -91,10 +91,10 @@ def test_a_run_in_which_everything_fails_exits_three(
 
 
 def test_a_killed_run_resumes_without_losing_or_repeating_a_trial(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "R"
-    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(images)]
     command = ["run", str(plan_file(tmp_path)), *options, "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-m", "sparsebench", *command],
@@ -132,11 +132,9 @@ def test_a_killed_run_resumes_without_losing_or_repeating_a_trial(
     assert "batch_size" in other.err
 
 
-def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "R"
-    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(pictures)]
+    options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(images)]
     process = subprocess.Popen(
         [
             sys.executable,

@@ -34,16 +34,16 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def words(folder: Path, pictures: Path, batch: int, *more: object) -> list[str]:
+def words(folder: Path, images: Path, batch: int, *more: object) -> list[str]:
     plan = folder / "small.toml"
     plan.write_text("min_seconds = 0.01\nrepeats = 1\ndiscards = 0\nseeds = [1]\nepochs = 3\n")
-    given = ["run", plan, "--task", pictures, "--batch-size", batch, "--threads", 1,
+    given = ["run", plan, "--task", images, "--batch-size", batch, "--threads", 1,
              "--engine", "onnxruntime", "--workload", "linear-cached"]  # fmt: skip
     return [str(word) for word in (*given, *more)]
 
 
 def test_one_bad_file_beside_good_ones_is_one_failed_record(
-    tmp_path: Path, pictures: Path, cli: Cli
+    tmp_path: Path, images: Path, cli: Cli
 ) -> None:
     """Names hold "=", one ends in capitals; the bad file holds a cycle; labels are measured."""
     good = saved(model_of([*BODY, GEMM]), tmp_path / "epoch=3-val=0.7.ONNX")
@@ -53,7 +53,7 @@ def test_one_bad_file_beside_good_ones_is_one_failed_record(
     out = tmp_path / "run"
     pairs = ["--backbone", good, "--dense", f"{good}={base}", "--backbone", bad, "--dense",
              f"{bad}={base}"]  # fmt: skip
-    done = cli(*words(tmp_path, pictures, 8, *pairs, "--out", out))
+    done = cli(*words(tmp_path, images, 8, *pairs, "--out", out))
     assert done.code == 0, done.err
     status = {
         r["backbone"]["name"]: (r["status"], r["reason"]) for r in lines(out / "records.jsonl")
@@ -65,12 +65,12 @@ def test_one_bad_file_beside_good_ones_is_one_failed_record(
     zeros = int((weights()["w0"] == 0).sum())
     assert shown[str(good)] == pytest.approx(zeros / (12 * 27 + 60))
     assert shown[str(base)] == 0
-    alone = cli(*words(tmp_path, pictures, 8, "--backbone", bad, "--out", tmp_path / "alone"))
+    alone = cli(*words(tmp_path, images, 8, "--backbone", bad, "--out", tmp_path / "alone"))
     assert alone.code == 2 and "holds a cycle" in alone.err
 
 
 def test_networks_of_measured_cells_are_let_go(
-    tmp_path: Path, pictures: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each holds its weights, a batch of images and a session's threads."""
     held: list[int] = []
@@ -86,7 +86,7 @@ def test_networks_of_measured_cells_are_let_go(
     monkeypatch.setattr("sparsebench.bench.run.run.prepare", counted)
     good = saved(model_of([*BODY, GEMM]), tmp_path / "good.onnx")
     base = saved(dense(), tmp_path / "base.onnx")
-    given = words(tmp_path, pictures, 1, "--batch-size", 2, "--batch-size", 3, "--backbone", good,
+    given = words(tmp_path, images, 1, "--batch-size", 2, "--batch-size", 3, "--backbone", good,
                   "--dense", f"{good}={base}", "--out", tmp_path / "run")  # fmt: skip
     given[given.index("linear-cached")] = "inference"
     done = cli(*given)
@@ -94,9 +94,7 @@ def test_networks_of_measured_cells_are_let_go(
     assert held == [0, 1, 0, 1, 0, 1]
 
 
-def test_a_batch_size_of_the_file_s_own_is_measured(
-    tmp_path: Path, pictures: Path, cli: Cli
-) -> None:
+def test_a_batch_size_of_the_file_s_own_is_measured(tmp_path: Path, images: Path, cli: Cli) -> None:
     """A reshape to [1, 12] binds the graph to single images."""
     nodes = [*BODY[:3], node("Reshape", ["pooled", "row"], ["features"]), GEMM]
     row = {"row": np.array([1, 12], np.int64)}
@@ -105,7 +103,7 @@ def test_a_batch_size_of_the_file_s_own_is_measured(
     pair = ["--backbone", bound, "--dense", f"{bound}={base}"]
     for batch, code in ((1, "ok"), (4, "failed")):
         out = tmp_path / f"run{batch}"
-        done = cli(*words(tmp_path, pictures, batch, *pair, "--out", out))
+        done = cli(*words(tmp_path, images, batch, *pair, "--out", out))
         records = {r["backbone"]["name"]: r for r in lines(out / "records.jsonl")}
         assert records[str(base)]["status"] == "ok", done.err
         assert records[str(bound)]["status"] == code, records[str(bound)]["reason"]
@@ -114,7 +112,7 @@ def test_a_batch_size_of_the_file_s_own_is_measured(
 
 
 def test_a_pair_that_is_cut_at_different_places_has_no_accuracy_change(
-    tmp_path: Path, pictures: Path, cli: Cli
+    tmp_path: Path, images: Path, cli: Cli
 ) -> None:
     sparse = saved(model_of([*BODY, GEMM]), tmp_path / "sparse.onnx")
     filled = np.where(weights()["w0"] == 0, np.float32(0.01), weights()["w0"])
@@ -123,7 +121,7 @@ def test_a_pair_that_is_cut_at_different_places_has_no_accuracy_change(
     base = saved(model_of(deeper, ["more"], stored=stored), tmp_path / "base.onnx")
     out = tmp_path / "run"
     pair = ["--backbone", sparse, "--dense", f"{sparse}={base}"]
-    done = cli(*words(tmp_path, pictures, 8, *pair, "--out", out))
+    done = cli(*words(tmp_path, images, 8, *pair, "--out", out))
     assert done.code == 0, done.err
     (found,) = lines(out / "comparisons.jsonl")
     assert found["accuracy_delta"] is None and found["speedup"] is not None

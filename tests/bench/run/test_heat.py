@@ -98,7 +98,7 @@ class Silent:
 
 
 def test_a_run_holds_one_heat_and_skips_with_a_reason(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heat is a real one; the blocks behind it are left out, and who loses is given."""
     held: list[dict[str, float | None]] = []
@@ -118,7 +118,7 @@ def test_a_run_holds_one_heat_and_skips_with_a_reason(
         engines=("onnxruntime",),
         dense_engines=("torch",),
         workloads=("inference",),
-        tasks=(str(pictures),),
+        tasks=(str(images),),
         size=32,
         batch_size=8,
         threads=1,

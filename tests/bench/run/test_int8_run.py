@@ -31,9 +31,9 @@ Cli = Callable[..., Result]
 
 
 def test_int8_runs_end_to_end_beside_fp32_with_its_own_accuracy(
-    tmp_path: Path, pictures: Path, cli: Cli
+    tmp_path: Path, images: Path, cli: Cli
 ) -> None:
-    words = [*small(tmp_path, pictures), "--backbone", SPARSE_NAME, "--workload", "linear-cached"]
+    words = [*small(tmp_path, images), "--backbone", SPARSE_NAME, "--workload", "linear-cached"]
     words += ["--engine", "onnxruntime", "--engine", "onnxruntime:int8", "--out", "R"]
     words[words.index("R")] = str(tmp_path / "R")
     done = cli(*words)
@@ -63,7 +63,7 @@ def test_int8_runs_end_to_end_beside_fp32_with_its_own_accuracy(
 
 
 def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_s(
-    tmp_path: Path, pictures: Path, cli: Cli
+    tmp_path: Path, images: Path, cli: Cli
 ) -> None:
     plain, dense = export(SPARSE_NAME, tmp_path / "plain.onnx"), tmp_path / "dense.onnx"
     export("resnet18/dense@generated", dense)
@@ -77,7 +77,7 @@ def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_
     assert find_card(f"resnet18/uniform-90@{mine}").precision == "int8"
     assert find_card(str(plain)).precision == "fp32"
 
-    words = [*small(tmp_path, pictures), "--engine", "onnxruntime", "--workload", "inference"]
+    words = [*small(tmp_path, images), "--engine", "onnxruntime", "--workload", "inference"]
     pair = ("--backbone", mine, "--dense", f"{mine}={dense}", "--out", tmp_path / "R")
     done = cli(*words, *pair)
     assert done.code == 0, done.err

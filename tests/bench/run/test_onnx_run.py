@@ -44,18 +44,18 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def small(folder: Path, pictures: Path) -> list[str]:
+def small(folder: Path, images: Path) -> list[str]:
     plan = folder / "small.toml"
     plan.write_text("min_seconds = 0.01\nrepeats = 1\ndiscards = 0\nseeds = [1]\nepochs = 3\n")
-    words = ["run", plan, "--task", pictures, "--batch-size", 8, "--threads", 1, "--size", SIDE]
+    words = ["run", plan, "--task", images, "--batch-size", 8, "--threads", 1, "--size", SIDE]
     return [str(word) for word in words]
 
 
 def test_a_file_is_measured_like_the_same_backbone_by_name(
-    tmp_path: Path, files: tuple[Path, Path], pictures: Path, cli: Cli
+    tmp_path: Path, files: tuple[Path, Path], images: Path, cli: Cli
 ) -> None:
     mine, dense = files
-    words = [*small(tmp_path, pictures), "--engine", "onnxruntime", "--workload", "linear-cached"]
+    words = [*small(tmp_path, images), "--engine", "onnxruntime", "--workload", "linear-cached"]
     pair = ("--backbone", mine, "--dense", f"{mine}={dense}")
     more = ("--workload", "inference", "--engine", "torch")
     done = cli(*words, *pair, *more, "--out", tmp_path / "files")
@@ -120,10 +120,10 @@ def test_export_cuts_the_file_and_says_what_it_was_held_against(
 
 
 def test_wrong_pairs_and_broken_files_end_with_one_message(
-    tmp_path: Path, files: tuple[Path, Path], pictures: Path, cli: Cli
+    tmp_path: Path, files: tuple[Path, Path], images: Path, cli: Cli
 ) -> None:
     mine, dense = files
-    words = [*small(tmp_path, pictures), "--engine", "onnxruntime", "--out", str(tmp_path / "R")]
+    words = [*small(tmp_path, images), "--engine", "onnxruntime", "--out", str(tmp_path / "R")]
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(mine.read_bytes()[:10_000])
     for arguments, complaint in (
@@ -142,10 +142,10 @@ def test_wrong_pairs_and_broken_files_end_with_one_message(
 
 
 def test_full_training_of_a_file_is_refused_with_the_reason(
-    tmp_path: Path, files: tuple[Path, Path], pictures: Path, cli: Cli
+    tmp_path: Path, files: tuple[Path, Path], images: Path, cli: Cli
 ) -> None:
     done = cli(
-        *small(tmp_path, pictures), "--engine", "torch", "--workload", "full",
+        *small(tmp_path, images), "--engine", "torch", "--workload", "full",
         "--backbone", files[1], "--out", tmp_path / "R",
     )  # fmt: skip
     assert done.code == 3

@@ -14,7 +14,7 @@ from sparsebench.bench.heads.own_head import knows_classes
 from sparsebench.bench.tasks import open_task
 from tests.bench.conftest import Result
 from tests.bench.run.small import Cli, lines
-from tests.faults.pictures import write_pictures
+from tests.faults.images import write_images
 from tests.models.onnx_graphs import BODY, model_of, saved
 
 
@@ -36,17 +36,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A dense network that is right, a sparse one that is right on half, and the images."""
     root = tmp_path_factory.mktemp("own")
     dense = network(root / "dense.onnx", 0.3, 12)
-    return network(root / "sparse.onnx", 9.0, 1), dense, write_pictures(root / "pictures")
+    return network(root / "sparse.onnx", 9.0, 1), dense, write_images(root / "pictures")
 
 
 def measured(cli: Cli, out: Path, files: tuple[Path, Path, Path], *more: str) -> Result:
-    sparse, dense, pictures = files
+    sparse, dense, images = files
     plan = out.parent / "small.toml"
     plan.write_text("min_seconds = 0.01\nrepeats = 1\ndiscards = 0\n")
     return cli(
         *("run", plan, "--backbone", sparse, "--dense", f"{sparse}={dense}", "--size", 16),
         *("--engine", "onnxruntime", "--workload", "inference", "--threads", 1, "--batch-size", 4),
-        *("--task", pictures, "--out", out, *more),
+        *("--task", images, "--out", out, *more),
     )
 
 
@@ -82,7 +82,7 @@ def test_another_number_of_outputs_is_said_and_loses_nothing(
     tmp_path: Path, files: tuple[Path, Path, Path], cli: Cli
 ) -> None:
     (three := tmp_path / "pictures").mkdir()
-    write_pictures(three / "two")
+    write_images(three / "two")
     for split in ("train", "test"):
         (three / "two" / split / "dark").rename(three / "two" / split / "a")
         source = three / "two" / split / "light"

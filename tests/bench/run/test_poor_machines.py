@@ -21,7 +21,7 @@ os.access = lambda path, *rest, **more: str(path) != "/dev/shm" and _access(path
 """
 
 
-def run(folder: Path, pictures: Path, *options: str, **environment: str) -> tuple[int, str]:
+def run(folder: Path, images: Path, *options: str, **environment: str) -> tuple[int, str]:
     plan = folder / "small.toml"
     plan.write_text("min_seconds = 0.01\nrepeats = 1\ncall_timeout = 400\ndiscards = 0\n")
     home = folder / "home"
@@ -32,7 +32,7 @@ def run(folder: Path, pictures: Path, *options: str, **environment: str) -> tupl
     done = subprocess.run(
         [
             sys.executable, "-m", "sparsebench", "run", str(plan), "--backbone", BACKBONE,
-            "--size", "32", "--batch-size", "8", "--epochs", "2", "--task", str(pictures),
+            "--size", "32", "--batch-size", "8", "--epochs", "2", "--task", str(images),
             "--seed", "1", "--out", str(folder / "R"), *options,
         ],
         env={
@@ -46,8 +46,8 @@ def run(folder: Path, pictures: Path, *options: str, **environment: str) -> tupl
     return done.returncode, done.stdout + done.stderr
 
 
-def test_one_core_no_home_no_path_no_shm_no_utf8(tmp_path: Path, pictures: Path) -> None:
-    code, said = run(tmp_path, pictures, "--engine", "onnxruntime", "--workload", "linear-cached",
+def test_one_core_no_home_no_path_no_shm_no_utf8(tmp_path: Path, images: Path) -> None:
+    code, said = run(tmp_path, images, "--engine", "onnxruntime", "--workload", "linear-cached",
                      PATH="")  # fmt: skip
     assert code == 0, said
     assert "cache folder in your home cannot be written" in said and said.isascii()
@@ -56,16 +56,16 @@ def test_one_core_no_home_no_path_no_shm_no_utf8(tmp_path: Path, pictures: Path)
     assert {record["engine"]["threads"] for record in records} == {1}
 
 
-def test_without_a_compiler_the_kernels_say_so(tmp_path: Path, pictures: Path) -> None:
-    code, said = run(tmp_path, pictures, "--engine", "native", "--workload", "inference", PATH="")
+def test_without_a_compiler_the_kernels_say_so(tmp_path: Path, images: Path) -> None:
+    code, said = run(tmp_path, images, "--engine", "native", "--workload", "inference", PATH="")
     assert code == 3, said
     assert "compiler" in said and "Traceback" not in said
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="asks Linux for its instructions")
-def test_kernels_run_without_avx512(tmp_path: Path, pictures: Path) -> None:
+def test_kernels_run_without_avx512(tmp_path: Path, images: Path) -> None:
     code, said = run(
-        tmp_path, pictures, "--engine", "native", "--workload", "inference",
+        tmp_path, images, "--engine", "native", "--workload", "inference",
         SPARSEBENCH_KERNEL_ISA="portable", PATH=os.environ["PATH"],
         # The kernels' own tests compile the same library, which takes a minute.
         SPARSEBENCH_CACHE=str(cache_dir()),

@@ -21,13 +21,13 @@ SCHEMAS = Path(__file__).parents[3] / "results/schema"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """The folder of a finished run of every registered workload on two engines."""
     folder = tmp_path_factory.mktemp("run")
     command = [sys.executable, "-m", "sparsebench", "run", str(plan_file(folder)), *map(str, SMALL)]
     # Two seeds over two blocks: step-by-step training deals them.
     command += ["--seed", "1", "--seed", "2"]
-    command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(pictures)]
+    command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(images)]
     for name in WORKLOADS:
         command += ["--workload", name]
     done = subprocess.run(
@@ -175,14 +175,14 @@ def test_warm_up_is_kept_apart_and_samples_are_raw(finished: Path) -> None:
 
 
 def test_an_engine_without_linear_cached_finds_its_accuracy_itself(
-    tmp_path: Path, pictures: Path
+    tmp_path: Path, images: Path
 ) -> None:
     """Seen: with engines of its own for linear-cached, the others' inference had no accuracy."""
     plan = plan_file(tmp_path)
     text = plan.read_text() + '[workload_engines]\nlinear-cached = ["onnxruntime"]\n'
     plan.write_text(
         'backbones = ["resnet18/uniform-90@generated"]\nengines = ["onnxruntime", "torch"]\n'
-        f'tasks = ["{pictures}"]\nworkloads = ["inference", "linear-cached"]\nseeds = [1, 2]\n'
+        f'tasks = ["{images}"]\nworkloads = ["inference", "linear-cached"]\nseeds = [1, 2]\n'
         "size = 32\nbatch_size = 4\nepochs = 2\n" + text
     )
     command = [sys.executable, "-m", "sparsebench", "run", str(plan), "--out", str(tmp_path / "R")]
@@ -244,14 +244,14 @@ def test_the_accuracy_is_that_of_an_independent_head_on_independent_features(
 
 
 def test_the_same_backbone_against_itself_is_no_speedup(
-    cli: Cli, pictures: Path, tmp_path: Path
+    cli: Cli, images: Path, tmp_path: Path
 ) -> None:
     """A generated network of sparsity 0 is its dense partner: the interval contains 1."""
     path = tmp_path / "plan.toml"
     path.write_text(
         f'min_seconds = 0.05\nrepeats = 4\nworkloads = ["inference"]\nsize = 64\nbatch_size = 8\n'
         f'threads = 1\nepochs = 2\nbackbones = ["resnet18/uniform-0@generated"]\n'
-        f'tasks = ["{pictures}"]\nengines = ["onnxruntime"]\n'
+        f'tasks = ["{images}"]\nengines = ["onnxruntime"]\n'
     )
     assert cli("run", path, "--out", tmp_path / "R").code == 0
     (item,) = lines(tmp_path / "R/comparisons.jsonl")
@@ -262,12 +262,12 @@ def test_the_same_backbone_against_itself_is_no_speedup(
 
 
 def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing(
-    cli: Cli, finished: Path, pictures: Path, tmp_path: Path
+    cli: Cli, finished: Path, images: Path, tmp_path: Path
 ) -> None:
     for record in lines(finished / "records.jsonl"):
         known = record["extra"]["prediction_basis"] != "unknown"
         assert (record["extra"].get("predicted_seconds", 0) > 0) == known
-    options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", pictures]
+    options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", images]
     plan = plan_file(tmp_path)
     result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
     assert result.code == 0, result.err

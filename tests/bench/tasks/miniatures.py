@@ -17,9 +17,9 @@ import pytest
 
 from sparsebench.bench.tasks.known_tasks import FACTS
 from sparsebench.bench.tasks.presence import ON_DISK
-from tests.bench.tasks.samples import encoded, picture
+from tests.bench.tasks.samples import encoded, sample_image
 
-Pictures = dict[str, dict[str, list[str]]]
+DecodedImages = dict[str, dict[str, list[str]]]
 """Side -> class -> file names."""
 
 CLASSES = {
@@ -35,13 +35,13 @@ CLASSES = {
     "sun397": ("abbey", "apse/indoor", "atrium/public"),
 }
 FIRST = {"caltech101": 30, "caltech256": 60}
-_BYTES = [encoded(picture(seed, 12, 10)) for seed in range(6)]
+_BYTES = [encoded(sample_image(seed, 12, 10)) for seed in range(6)]
 
 
-def split_of(name: str) -> Pictures:
+def split_of(name: str) -> DecodedImages:
     """The split of a miniature: by default 3 training and 2 test images a class."""
     train = FIRST.get(name, 3)
-    sides: Pictures = {"train": {}, "test": {}}
+    sides: DecodedImages = {"train": {}, "test": {}}
     number = 0
     for label, one in enumerate(CLASSES[name]):
         for place in range(train + 2):

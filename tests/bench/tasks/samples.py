@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int = 0, width: int = 24, height: int = 20) -> Image.Image:
+def sample_image(seed: int = 0, width: int = 24, height: int = 20) -> Image.Image:
     """A smooth coloured image, another one for every seed."""
     generator = np.random.default_rng(seed)
     small = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture_files(
+def image_files(
     classes: Sequence[str] = ("ash", "oak"),
     *,
     train: int = 4,
@@ -37,7 +37,7 @@ def picture_files(
     ending = {"JPEG": "jpg", "PNG": "png"}[kind]
     return {
         f"{side}/{name}/{number:03d}.{ending}": encoded(
-            picture(1000 * label + 100 * (side == "train") + number), kind
+            sample_image(1000 * label + 100 * (side == "train") + number), kind
         )
         for side, count in (("train", train), (test_name, test))
         for label, name in enumerate(classes)

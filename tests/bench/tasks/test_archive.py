@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import archive
-from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
+from tests.bench.tasks.samples import encoded, image_files, sample_image, write_folder, write_tar
 
 
 def with_member(path: Path, member: tarfile.TarInfo, data: bytes = b"") -> Path:
     """A good archive and one more member."""
-    write_tar(path, picture_files())
+    write_tar(path, image_files())
     member.size = len(data)
     with tarfile.open(path, "a") as tar:
         tar.addfile(member, io.BytesIO(data))
@@ -43,7 +43,7 @@ def test_hostile_members_are_left_out_and_named(
     member = tarfile.TarInfo(name)
     if linked:
         member.type, member.linkname = linked
-    path = with_member(tmp_path / "x.tar", member, b"" if linked else encoded(picture(9)))
+    path = with_member(tmp_path / "x.tar", member, b"" if linked else encoded(sample_image(9)))
     task = open_task(str(path), cache=tmp_path / "c")
     assert len(task.train) == 8
     (skipped,) = task.skipped
@@ -56,7 +56,7 @@ def test_hostile_members_are_left_out_and_named(
 def test_nothing_is_written_outside_the_cache(tmp_path: Path) -> None:
     inner = tmp_path / "deep" / "deeper"
     inner.mkdir(parents=True)
-    files = {**picture_files(), "../../escaped.jpg": encoded(picture(1))}
+    files = {**image_files(), "../../escaped.jpg": encoded(sample_image(1))}
     path = write_tar(inner / "x.tar.gz", files, "w:gz")
     open_task(str(path), cache=inner / "c")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep"]
@@ -76,16 +76,16 @@ def test_a_hard_link_inside_the_archive_is_its_target(tmp_path: Path) -> None:
 
 def test_of_two_members_of_one_name_the_later_counts(tmp_path: Path) -> None:
     path = with_member(
-        tmp_path / "x.tar", tarfile.TarInfo("train/ash/000.jpg"), encoded(picture(55))
+        tmp_path / "x.tar", tarfile.TarInfo("train/ash/000.jpg"), encoded(sample_image(55))
     )
-    files = {**picture_files(), "train/ash/000.jpg": encoded(picture(55))}
+    files = {**image_files(), "train/ash/000.jpg": encoded(sample_image(55))}
     folder = write_folder(tmp_path / "f", files)
     opened = [open_task(str(p), cache=tmp_path / "c") for p in (path, folder)]
     assert opened[0].sha256 == opened[1].sha256
 
 
 def test_dotted_names_are_the_plain_ones(tmp_path: Path) -> None:
-    files = picture_files()
+    files = image_files()
     path = write_tar(tmp_path / "x.tar", {f"./{name}": data for name, data in files.items()})
     assert list(open_task(str(path), cache=tmp_path / "c").classes) == ["ash", "oak"]
 
@@ -93,7 +93,7 @@ def test_dotted_names_are_the_plain_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
 def test_a_truncated_archive_is_refused(tmp_path: Path, mode: str, share: float) -> None:
-    path = write_tar(tmp_path / "x.tar", picture_files(train=30, test=20), mode)
+    path = write_tar(tmp_path / "x.tar", image_files(train=30, test=20), mode)
     data = path.read_bytes()
     if mode == "w":  # the zeros at the end may go
         data = data.rstrip(b"\0")
@@ -105,7 +105,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, mode: str, share: float)
 
 
 def test_garbage_between_members_is_no_end_of_archive(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "x.tar", picture_files(train=30, test=20))
+    path = write_tar(tmp_path / "x.tar", image_files(train=30, test=20))
     data = bytearray(path.read_bytes())
     with tarfile.open(path) as tar:
         offset = tar.getmembers()[40].offset
@@ -139,7 +139,7 @@ def test_a_decompression_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_compressed_archive_is_decompressed_once(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "x.tar.gz", picture_files(), "w:gz")
+    path = write_tar(tmp_path / "x.tar.gz", image_files(), "w:gz")
     open_task(str(path), cache=tmp_path / "c")
     (plain,) = (tmp_path / "c" / "archives").iterdir()
     before = plain.stat().st_mtime_ns
@@ -149,18 +149,18 @@ def test_a_compressed_archive_is_decompressed_once(tmp_path: Path) -> None:
 
 
 def test_threads_read_members_at_once(tmp_path: Path) -> None:
-    files = picture_files(train=20)
+    files = image_files(train=20)
     task = open_task(str(write_tar(tmp_path / "x.tar", files)), cache=tmp_path / "c")
     folder = open_task(str(write_folder(tmp_path / "f", files)), cache=tmp_path / "c")
     numbers = list(range(40)) * 5
     with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(lambda i: np.asarray(task.read("train", i)), numbers))
-    for number, pixels in zip(numbers, pictures, strict=True):
+        images = list(pool.map(lambda i: np.asarray(task.read("train", i)), numbers))
+    for number, pixels in zip(numbers, images, strict=True):
         assert np.array_equal(pixels, np.asarray(folder.read("train", number)))
 
 
 def test_undecodable_members_are_skipped(tmp_path: Path) -> None:
-    files = {**picture_files(), "train/ash/bad.jpg": b"\xff\xd8 broken", "notes.txt": b"hi"}
+    files = {**image_files(), "train/ash/bad.jpg": b"\xff\xd8 broken", "notes.txt": b"hi"}
     task = open_task(str(write_tar(tmp_path / "x.tar", files)), cache=tmp_path / "c")
     assert len(task.skipped) == 1
     assert task.skipped[0].startswith("train/ash/bad.jpg: ")
@@ -217,7 +217,7 @@ def test_any_change_of_an_archive_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("tar")
-    path = write_tar(folder / "a.tar", picture_files(train=1, test=1))
+    path = write_tar(folder / "a.tar", image_files(train=1, test=1))
     raw = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         # Mostly in headers, which stand at multiples of 512.

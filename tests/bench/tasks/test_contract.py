@@ -57,16 +57,16 @@ def test_a_task_is_complete_and_the_same_every_time(name: str, tmp_path: Path) -
         split = task.split(side)
         assert split.labels.dtype == np.int64
         assert set(split.labels.tolist()) == set(range(len(task.classes)))
-        picture = task.read(side, 0)
-        assert picture.mode == "RGB"
-        assert np.array_equal(np.asarray(picture), np.asarray(again.read(side, 0)))
+        image = task.read(side, 0)
+        assert image.mode == "RGB"
+        assert np.array_equal(np.asarray(image), np.asarray(again.read(side, 0)))
     assert len(task.sha256) == 64
     assert task.sha256 == again.sha256
     assert not set(task.train.items) & set(task.test.items)
 
 
 @pytest.mark.parametrize("name", list(TASKS))
-def test_pictures_can_be_read_in_another_process(name: str, tmp_path: Path) -> None:
+def test_images_can_be_read_in_another_process(name: str, tmp_path: Path) -> None:
     task = opened(name, tmp_path)
     copy = pickle.loads(pickle.dumps(task))
     assert np.array_equal(np.asarray(copy.read("test", 1)), np.asarray(task.read("test", 1)))

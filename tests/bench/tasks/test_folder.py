@@ -11,12 +11,12 @@ from PIL import Image
 from sparsebench.bench.tasks import open_task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.folder import FolderImages
-from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
+from tests.bench.tasks.samples import encoded, image_files, sample_image, write_folder
 
 
 @pytest.fixture
 def trees(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "trees", picture_files())
+    return write_folder(tmp_path / "trees", image_files())
 
 
 def settle() -> None:
@@ -36,7 +36,7 @@ def test_it_reads_what_imagefolder_reads(trees: Path, tmp_path: Path) -> None:
             assert np.array_equal(np.asarray(task.read(side, index)), np.asarray(theirs[index][0]))
 
 
-def test_undecodable_pictures_are_skipped_and_named(trees: Path, tmp_path: Path) -> None:
+def test_undecodable_images_are_skipped_and_named(trees: Path, tmp_path: Path) -> None:
     clean = open_task(str(trees), cache=tmp_path / "c0")
     good = (trees / "train/ash/000.jpg").read_bytes()
     (trees / "train/ash/cut.jpg").write_bytes(good[: len(good) // 2])
@@ -57,14 +57,14 @@ def test_undecodable_pictures_are_skipped_and_named(trees: Path, tmp_path: Path)
     assert task.sha256 == clean.sha256  # what is left out does not count
 
 
-def test_strict_fails_on_the_same_pictures(trees: Path, tmp_path: Path) -> None:
+def test_strict_fails_on_the_same_images(trees: Path, tmp_path: Path) -> None:
     (trees / "test/oak/text.jpg").write_text("no image at all")
     with pytest.raises(SparsebenchError, match=r"1 image.*test/oak/text.jpg: no known") as e:
         open_task(str(trees), cache=tmp_path / "c", strict=True)
     assert "--strict" in e.value.fix
 
 
-def test_a_class_with_only_bad_pictures_is_an_empty_class(trees: Path, tmp_path: Path) -> None:
+def test_a_class_with_only_bad_images_is_an_empty_class(trees: Path, tmp_path: Path) -> None:
     for path in (trees / "test/oak").iterdir():
         path.write_bytes(b"broken")
     with pytest.raises(SparsebenchError, match="test/oak keeps 0 of 3 images"):
@@ -74,7 +74,7 @@ def test_a_class_with_only_bad_pictures_is_an_empty_class(trees: Path, tmp_path:
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "one", picture_files(["only"]))
+    root = write_folder(tmp_path / "one", image_files(["only"]))
     with pytest.raises(SparsebenchError, match=r"1 class.*two"):
         open_task(str(root), cache=tmp_path / "c")
 
@@ -92,7 +92,7 @@ def test_opening_again_decodes_nothing(
     assert open_task(str(trees), cache=tmp_path / "c").sha256 == first.sha256
 
 
-def test_an_altered_picture_is_noticed_even_with_its_old_date(trees: Path, tmp_path: Path) -> None:
+def test_an_altered_image_is_noticed_even_with_its_old_date(trees: Path, tmp_path: Path) -> None:
     settle()
     before = open_task(str(trees), cache=tmp_path / "c")
     path = trees / "train/ash/000.jpg"
@@ -116,13 +116,13 @@ def test_a_damaged_memory_of_checks_is_made_again(
 
 
 def test_the_digest_follows_names_labels_and_bytes(tmp_path: Path) -> None:
-    files = picture_files()
+    files = image_files()
     renamed = dict(files)
     renamed["train/ash/zzz.jpg"] = renamed.pop("train/ash/000.jpg")
     moved = dict(files)
     moved["train/oak/000b.jpg"] = moved.pop("train/ash/000.jpg")
-    other = {**files, "train/ash/000.jpg": encoded(picture(77))}
-    val = picture_files(test_name="val")
+    other = {**files, "train/ash/000.jpg": encoded(sample_image(77))}
+    val = image_files(test_name="val")
     digests = [
         open_task(str(write_folder(tmp_path / str(i), each)), cache=tmp_path / "c").sha256
         for i, each in enumerate((files, renamed, moved, other, val))
@@ -137,7 +137,7 @@ def test_a_folder_that_contains_itself_is_walked_once(trees: Path, tmp_path: Pat
     assert len(open_task(str(trees), cache=tmp_path / "c").train) == 8
 
 
-def test_a_pipe_is_no_picture_and_is_not_waited_for(trees: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_no_image_and_is_not_waited_for(trees: Path, tmp_path: Path) -> None:
     os.mkfifo(trees / "train/ash/pipe.jpg")
     task = open_task(str(trees), cache=tmp_path / "c")
     assert task.skipped == ("train/ash/pipe.jpg: it cannot be read (it is not an ordinary file)",)
@@ -169,8 +169,8 @@ def test_a_tree_of_anything_is_refused_by_its_top(
         open_task(str(tmp_path / "home"), cache=tmp_path / "c")
 
 
-def test_classes_with_a_single_picture_are_noted(tmp_path: Path) -> None:
-    files = picture_files(train=2, test=2)
+def test_classes_with_a_single_image_are_noted(tmp_path: Path) -> None:
+    files = image_files(train=2, test=2)
     del files["train/ash/001.jpg"]
     del files["test/oak/000.jpg"]
     task = open_task(str(write_folder(tmp_path / "few", files)), cache=tmp_path / "c")
@@ -179,32 +179,32 @@ def test_classes_with_a_single_picture_are_noted(tmp_path: Path) -> None:
     assert task.notes[1].startswith("1 class(es) with a single test image (oak)")
 
 
-def test_linked_pictures_count(trees: Path, tmp_path: Path) -> None:
+def test_linked_images_count(trees: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.jpg"
-    outside.write_bytes(encoded(picture(5)))
+    outside.write_bytes(encoded(sample_image(5)))
     (trees / "train/ash/linked.jpg").symlink_to(outside)
     assert len(open_task(str(trees), cache=tmp_path / "c").train) == 9
 
 
-def test_pictures_of_any_mode_become_rgb(trees: Path, tmp_path: Path) -> None:
+def test_images_of_any_mode_become_rgb(trees: Path, tmp_path: Path) -> None:
     for mode in ("L", "RGBA", "P", "1", "LA", "I;16"):
-        image = Image.new(mode, (20, 20)) if mode == "I;16" else picture(3).convert(mode)
+        image = Image.new(mode, (20, 20)) if mode == "I;16" else sample_image(3).convert(mode)
         image.save(trees / f"train/ash/{mode.replace(';', '')}.png")
-    picture(3).convert("CMYK").save(trees / "train/ash/cmyk.jpg")
+    sample_image(3).convert("CMYK").save(trees / "train/ash/cmyk.jpg")
     task = open_task(str(trees), cache=tmp_path / "c")
     assert not task.skipped
     assert len(task.train) == 15
     assert {task.read("train", i).mode for i in range(15)} == {"RGB"}
 
 
-def test_a_picture_that_vanishes_later_is_one_clear_message(trees: Path, tmp_path: Path) -> None:
+def test_a_image_that_vanishes_later_is_one_clear_message(trees: Path, tmp_path: Path) -> None:
     task = open_task(str(trees), cache=tmp_path / "c")
     (trees / "train/ash/000.jpg").unlink()
     with pytest.raises(SparsebenchError, match=r"train/ash/000.jpg.*can no longer be read"):
         task.read("train", 0)
 
 
-def test_progress_ends_at_the_number_of_pictures(trees: Path, tmp_path: Path) -> None:
+def test_progress_ends_at_the_number_of_images(trees: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     open_task(str(trees), cache=tmp_path / "c", progress=lambda *step: seen.append(step))
     assert seen[-1] == (14, 14)

@@ -17,7 +17,7 @@ from sparsebench.bench.plan.validation import check
 from sparsebench.bench.tasks import hub, open_task
 from sparsebench.bench.tasks.hub import HubImages
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder
+from tests.bench.tasks.samples import encoded, image_files, sample_image, write_folder
 
 NAMES = ["ash", "oak"]
 
@@ -31,7 +31,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def rows(labels: Sequence[int], seed: int = 0) -> dict[str, list[Any]]:
-    images = [{"bytes": encoded(picture(seed + i)), "path": None} for i in range(len(labels))]
+    images = [{"bytes": encoded(sample_image(seed + i)), "path": None} for i in range(len(labels))]
     return {"image": images, "label": list(labels)}
 
 
@@ -58,7 +58,7 @@ def two_sides(folder: Path, test: str = "test") -> str:
 
 
 @pytest.mark.parametrize("test", ["test", "validation"])
-def test_pictures_labels_and_classes_are_the_tables(tmp_path: Path, test: str) -> None:
+def test_images_labels_and_classes_are_the_tables(tmp_path: Path, test: str) -> None:
     name = two_sides(tmp_path / "set", test)
     task = open_task(name, cache=tmp_path / "c")
     assert (task.name, task.classes, task.metric) == (name, ("ash", "oak"), "top1")
@@ -68,8 +68,8 @@ def test_pictures_labels_and_classes_are_the_tables(tmp_path: Path, test: str) -
     assert np.array_equal(np.asarray(task.read("test", 1)), np.asarray(theirs))
 
 
-def test_an_image_folder_is_the_same_pictures_through_the_library(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "trees", picture_files())
+def test_an_image_folder_is_the_same_images_through_the_library(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "trees", image_files())
     ours, theirs = (open_task(name, cache=tmp_path / "c") for name in (str(folder), f"hf:{folder}"))
     assert theirs.classes == ours.classes
     assert theirs.train.labels.tolist() == ours.train.labels.tolist()
@@ -91,7 +91,7 @@ def test_it_is_the_same_every_time_and_decoded_once(
     assert open_task(name, cache=tmp_path / "c").sha256 == first.sha256
 
 
-def test_pictures_can_be_read_in_another_process(tmp_path: Path) -> None:
+def test_images_can_be_read_in_another_process(tmp_path: Path) -> None:
     task = open_task(two_sides(tmp_path / "set"), cache=tmp_path / "c")
     copy = pickle.loads(pickle.dumps(task))
     assert np.array_equal(np.asarray(copy.read("train", 2)), np.asarray(task.read("train", 2)))
@@ -103,7 +103,7 @@ def test_a_plan_may_name_it() -> None:
         check(load_plan("quick").with_changes(tasks=("hub-someone",)))
 
 
-def test_bad_pictures_are_skipped_and_named(tmp_path: Path) -> None:
+def test_bad_images_are_skipped_and_named(tmp_path: Path) -> None:
     table = rows([0, 1, 0, 1])
     table["image"][1] = {"bytes": b"\xff\xd8 broken", "path": None}
     table["image"][2] = None

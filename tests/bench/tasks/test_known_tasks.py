@@ -36,7 +36,7 @@ def test_both_sides_make_up_the_whole(name: str, whole: int) -> None:
     ("name", "per_class"),
     [("caltech101", 30), ("caltech256", 60), ("flowers102", 10 + 10), ("food101", 750)],
 )
-def test_training_pictures_of_each_class(name: str, per_class: int) -> None:
+def test_training_images_of_each_class(name: str, per_class: int) -> None:
     assert FACTS[name].train == per_class * FACTS[name].classes
 
 

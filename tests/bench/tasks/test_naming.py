@@ -43,10 +43,10 @@ def test_one_folder_under_two_paths_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_two_folders_of_one_name_apart(
-    cli: Callable[..., Result], pictures: Path, tmp_path: Path
+    cli: Callable[..., Result], images: Path, tmp_path: Path
 ) -> None:
     for parent in ("x", "y"):
-        shutil.copytree(pictures, tmp_path / parent / "pics")
+        shutil.copytree(images, tmp_path / parent / "pics")
     for side in ("train", "test"):  # other images than those of x
         shutil.rmtree(tmp_path / "y/pics" / side / "light")
         shutil.copytree(tmp_path / "y/pics" / side / "dark", tmp_path / "y/pics" / side / "light")

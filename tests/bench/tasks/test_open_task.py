@@ -9,7 +9,7 @@ from sparsebench.bench.tasks import TASKS, open_task
 from sparsebench.bench.tasks.arrays import array_task
 from sparsebench.bench.tasks.base import Task, TaskOptions
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
-from tests.bench.tasks.samples import picture_files, write_folder, write_tar
+from tests.bench.tasks.samples import image_files, write_folder, write_tar
 
 
 def two_dots(options: TaskOptions) -> Task:
@@ -29,7 +29,7 @@ def test_a_task_of_another_package_is_one_line_of_registration(
 
 
 def test_a_folder_and_its_tars_are_the_same_task(tmp_path: Path) -> None:
-    files = picture_files()
+    files = image_files()
     folder = write_folder(tmp_path / "trees", files)
     plain = write_tar(tmp_path / "trees.tar", files)
     wrapped = {f"some/{name}": data for name, data in files.items()}
@@ -52,8 +52,8 @@ def test_a_folder_and_its_tars_are_the_same_task(tmp_path: Path) -> None:
 
 
 def test_paths_are_also_looked_up_below_the_data_folder(tmp_path: Path) -> None:
-    write_folder(tmp_path / "data" / "trees", picture_files())
-    write_tar(tmp_path / "data" / "more.tar", picture_files())
+    write_folder(tmp_path / "data" / "trees", image_files())
+    write_tar(tmp_path / "data" / "more.tar", image_files())
     assert len(open_task("trees", tmp_path / "data", cache=tmp_path / "c").train) == 8
     assert len(open_task("more.tar", tmp_path / "data", cache=tmp_path / "c").test) == 6
 

@@ -142,7 +142,7 @@ def test_the_owners_layout_is_read_as_torchvision_reads_it(
 
 
 @pytest.mark.parametrize("name", ["caltech101", "caltech256"])
-def test_caltech_trains_on_the_first_pictures_that_torchvision_lists(
+def test_caltech_trains_on_the_first_images_that_torchvision_lists(
     name: str, tmp_path: Path
 ) -> None:
     """The published code takes the first 30 or 60 entries of each class and tests the rest."""
@@ -190,7 +190,7 @@ def test_another_number_of_classes_is_another_data_set(
     assert "--task FOLDER" in caught.value.fix
 
 
-def test_another_number_of_pictures_is_noted(tmp_path: Path) -> None:
+def test_another_number_of_images_is_noted(tmp_path: Path) -> None:
     place = PAPER["birdsnap"](tmp_path / "data")
     next((place / "train/American_Crow").iterdir()).unlink()
     next((place / "test/American_Crow").iterdir()).unlink()
@@ -199,7 +199,7 @@ def test_another_number_of_pictures_is_noted(tmp_path: Path) -> None:
     assert task.notes[1].startswith("5 test images; the paper's split has 6")
 
 
-def test_listed_pictures_that_are_missing_are_no_smaller_task(tmp_path: Path) -> None:
+def test_listed_images_that_are_missing_are_no_smaller_task(tmp_path: Path) -> None:
     place = PAPER["aircraft"](tmp_path / "data")
     (place / "data/images/1000001.jpg").unlink()
     with pytest.raises(SparsebenchError, match=r"1 of the 15 images.*1000001.jpg"):
@@ -282,7 +282,7 @@ def test_a_caltech_class_too_small_for_its_split_is_named(tmp_path: Path) -> Non
         opened("caltech101", tmp_path / "data")
 
 
-def test_undecodable_pictures_are_skipped_and_noted(tmp_path: Path) -> None:
+def test_undecodable_images_are_skipped_and_noted(tmp_path: Path) -> None:
     place = PAPER["aircraft"](tmp_path / "data")
     (place / "data/images/1000001.jpg").write_bytes(b"\xff\xd8 broken")
     task = opened("aircraft", tmp_path / "data")

@@ -42,7 +42,7 @@ def test_train_and_test_keep_their_proportion() -> None:
     assert set(part.train.items) <= set(open_task("digits").train.items)
 
 
-def test_a_limit_below_one_picture_a_class_is_refused() -> None:
+def test_a_limit_below_one_image_a_class_is_refused() -> None:
     with pytest.raises(SparsebenchError, match="Take 20 or more"):
         limited(open_task("digits"), 19)
     least = limited(open_task("digits"), 20)

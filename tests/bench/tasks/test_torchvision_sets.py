@@ -47,7 +47,7 @@ def serve_cifar(name: str, server: Server, made: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", CIFARS)
-def test_pictures_labels_and_split_are_torchvisions(
+def test_images_labels_and_split_are_torchvisions(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     miniatures.cifar(name, tmp_path, monkeypatch)

@@ -27,8 +27,8 @@ FORMATS = {"contiguous", "channels-last"}
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 def same(module: nn.Module, images: Tensor) -> Forward:

@@ -38,8 +38,8 @@ RECIPE = TrainRecipe("short", 1, 0.1, 8)
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 class Strict(nn.Conv2d):
@@ -78,10 +78,10 @@ def test_a_cost_that_cannot_be_had_is_not_guessed(data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize("kernels", [False, True])
-def test_a_training_tells_its_cost_and_later_blocks_go_by_it(pictures: Path, kernels: bool) -> None:
+def test_a_training_tells_its_cost_and_later_blocks_go_by_it(images: Path, kernels: bool) -> None:
     job = Job(
         backbone="resnet18/gmp-90",
-        task=str(pictures),
+        task=str(images),
         task_options={},
         preprocessing=CARD,
         recipe=TrainRecipe("short", 1, 0.02, 12),

@@ -22,8 +22,8 @@ CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 def watched(epochs: Sequence[Sequence[float]], classes: int = 10) -> None:

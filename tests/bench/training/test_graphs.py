@@ -24,9 +24,9 @@ GRAPHS = Execution(graphs=True)
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
+def data(images: Path) -> TrainingData:
     """20 images to train on, 4 to validate."""
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 class Recorder:

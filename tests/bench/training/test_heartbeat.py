@@ -53,7 +53,7 @@ def test_several_words_come_before_the_process_counts_as_hung() -> None:
 
 
 def test_an_epoch_longer_than_the_timeout_is_no_hang(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen: a healthy training counted as hung when an epoch took longer than the timeout."""
     timeout, step = 1.6, StepRunner.step
@@ -65,7 +65,7 @@ def test_an_epoch_longer_than_the_timeout_is_no_hang(
     monkeypatch.setattr(StepRunner, "step", slow)
     job = Job(
         backbone="resnet18/gmp-90",
-        task=str(pictures),
+        task=str(images),
         task_options={},
         preprocessing=CARD,
         recipe=TrainRecipe("short", 1, 0.02, 2),

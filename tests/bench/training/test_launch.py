@@ -21,10 +21,10 @@ CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture
-def job(pictures: Path) -> Job:
+def job(images: Path) -> Job:
     return Job(
         backbone="resnet18/gmp-90",
-        task=str(pictures),
+        task=str(images),
         task_options={},
         preprocessing=CARD,
         recipe=TrainRecipe("short", 1, 0.02, 12),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images import ResizedPictures
+from sparsebench.bench.images import ResizedImages
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.training.calibrate import fastest
 from sparsebench.bench.training.execution import TF32, Execution, configured
@@ -31,8 +31,8 @@ SPARSE = "resnet18/gmp-90"
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -105,20 +105,20 @@ def test_a_batch_in_pieces_has_the_same_gradient_in_evaluation_mode(data: Traini
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("pictures_in_batch", "pieces"), [(5, 4), (9, 4), (3, 16), (10, 5)])
-def test_no_piece_of_a_batch_is_a_single_picture(
-    data: TrainingData, pictures_in_batch: int, pieces: int
+@pytest.mark.parametrize(("images_in_batch", "pieces"), [(5, 4), (9, 4), (3, 16), (10, 5)])
+def test_no_piece_of_a_batch_is_a_single_image(
+    data: TrainingData, images_in_batch: int, pieces: int
 ) -> None:
     """Batch norm on 1x1 maps refuses it, and learns its noise elsewhere."""
     network, seen = small_network(), list[int]()
     network.module.register_forward_hook(lambda module, given, made: seen.append(len(made)))
-    recipe, execution = TrainRecipe("short", 1, 0.1, pictures_in_batch), Execution()
+    recipe, execution = TrainRecipe("short", 1, 0.1, images_in_batch), Execution()
     execution = replace(execution, accumulate=pieces)
     runner = StepRunner(network, data, recipe, execution, StageClock())
     images, labels = runner.some_batch()
     runner.step(images, labels, 0.0)
-    assert sum(seen) == pictures_in_batch and min(seen) >= 2
-    assert len(seen) == min(pieces, pictures_in_batch // 2)
+    assert sum(seen) == images_in_batch and min(seen) >= 2
+    assert len(seen) == min(pieces, images_in_batch // 2)
 
 
 def test_a_diverging_training_says_where_and_at_which_rate(data: TrainingData) -> None:
@@ -197,7 +197,7 @@ class _Mark:
 def test_stages_are_dealt_out_when_the_device_has_passed_them(
     data: TrainingData, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """With 17 the last batch is one picture: its stage comes after the last fetched loss."""
+    """With 17 the last batch is one image: its stage comes after the last fetched loss."""
     queue, fetch = _Queue(), LossLedger.fetch
 
     def fetched(self: LossLedger) -> None:
@@ -213,10 +213,10 @@ def test_stages_are_dealt_out_when_the_device_has_passed_them(
     assert np.isfinite(runner.epoch(0, 1))
 
 
-def _noise(count: int) -> ResizedPictures:
+def _noise(count: int) -> ResizedImages:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 22, 22, 3)).astype(np.uint8)
     starts, shapes = np.arange(count + 1) * 22 * 22 * 3, np.full((count, 2), 22, np.int32)
-    return ResizedPictures(pixels.reshape(-1), starts, shapes, np.arange(count) % 2)
+    return ResizedImages(pixels.reshape(-1), starts, shapes, np.arange(count) % 2)
 
 
 def test_stages_on_a_device_take_its_time_and_sum_to_the_total(data: TrainingData) -> None:

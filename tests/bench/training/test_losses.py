@@ -19,10 +19,10 @@ def ledger(every: int) -> LossLedger:
 
 
 @pytest.mark.parametrize("every", [1, 2, 5, 100])
-def test_the_mean_weighs_batches_by_their_pictures(every: int) -> None:
+def test_the_mean_weighs_batches_by_their_images(every: int) -> None:
     losses = ledger(every)
-    for step, (loss, pictures) in enumerate([(2.0, 4), (1.0, 4), (0.5, 2)]):
-        losses.add([torch.tensor(loss)], pictures=pictures, step=step, rate=0.1)
+    for step, (loss, images) in enumerate([(2.0, 4), (1.0, 4), (0.5, 2)]):
+        losses.add([torch.tensor(loss)], images=images, step=step, rate=0.1)
         if losses.full:
             losses.fetch()
     losses.fetch()
@@ -32,7 +32,7 @@ def test_the_mean_weighs_batches_by_their_pictures(every: int) -> None:
 def test_the_pieces_of_a_batch_add_up_in_double_precision() -> None:
     shares = [torch.tensor(value) for value in (0.1, 0.2, 0.3)]
     losses = ledger(8)
-    losses.add(shares, pictures=1, step=0, rate=0.1)
+    losses.add(shares, images=1, step=0, rate=0.1)
     losses.fetch()
     assert losses.mean(1) == float(shares[0]) + float(shares[1]) + float(shares[2])
 
@@ -40,7 +40,7 @@ def test_the_pieces_of_a_batch_add_up_in_double_precision() -> None:
 def test_it_is_full_after_so_many_steps_and_empty_after_a_fetch() -> None:
     losses, seen = ledger(3), []
     for step in range(7):
-        losses.add([torch.tensor(1.0)], pictures=1, step=step, rate=0.1)
+        losses.add([torch.tensor(1.0)], images=1, step=step, rate=0.1)
         seen.append(losses.full)
         if losses.full:
             losses.fetch()
@@ -51,7 +51,7 @@ def test_it_is_full_after_so_many_steps_and_empty_after_a_fetch() -> None:
 def test_the_first_loss_that_is_no_number_is_named_by_its_own_step(bad: float) -> None:
     losses = ledger(4)
     for step, loss in enumerate([1.0, bad, math.nan, 1.0]):
-        losses.add([torch.tensor(1.0), torch.tensor(loss)], pictures=2, step=step, rate=0.1 * step)
+        losses.add([torch.tensor(1.0), torch.tensor(loss)], images=2, step=step, rate=0.1 * step)
     with pytest.raises(SparsebenchError, match=r"seed 7, epoch 3, step 1, learning rate 0\.1\)"):
         losses.fetch()
 

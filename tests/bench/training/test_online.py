@@ -67,8 +67,8 @@ def test_the_head_is_a_torch_linear_under_sgd(nesterov: bool) -> None:
     assert torch.equal(ours.predict(x), theirs(torch.from_numpy(x)).argmax(1))
 
 
-def test_a_training_end_to_end(pictures: Path) -> None:
-    task, clock = open_task(str(pictures)), StageClock()
+def test_a_training_end_to_end(images: Path) -> None:
+    task, clock = open_task(str(images)), StageClock()
     data = decode_task(task, CARD, 0.2, threads=2, clock=clock)
     recipe = TrainRecipe("short", 4, 0.3)
     engine = MeanColour()
@@ -83,9 +83,9 @@ def test_a_training_end_to_end(pictures: Path) -> None:
     assert not engine.waiting
 
 
-def test_the_head_leaves_the_cores_to_the_engine(pictures: Path) -> None:
+def test_the_head_leaves_the_cores_to_the_engine(images: Path) -> None:
     """Seen: 3.2 of 7.8 s in the head, whose second thread waited for the engine's."""
-    task, clock = open_task(str(pictures)), StageClock()
+    task, clock = open_task(str(images)), StageClock()
     data = decode_task(task, CARD, 0.2, threads=2, clock=clock)
     engine, before = MeanColour(), torch.get_num_threads()
     torch.set_num_threads(2)
@@ -99,8 +99,8 @@ def test_the_head_leaves_the_cores_to_the_engine(pictures: Path) -> None:
     assert engine.threads_beside == {1}
 
 
-def test_a_rate_that_diverges_says_where(pictures: Path) -> None:
-    task, clock = open_task(str(pictures)), StageClock()
+def test_a_rate_that_diverges_says_where(images: Path) -> None:
+    task, clock = open_task(str(images)), StageClock()
     data = decode_task(task, CARD, 0.0, threads=1, clock=clock)
     engine, recipe = MeanColour(), TrainRecipe("paper", 9, 1e30)
     head = OnlineHead(30, 2, recipe, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.images import DevicePictures
+from sparsebench.bench.images import DeviceImages
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.loop import train_network
@@ -24,11 +24,11 @@ BYTES = (24 + 12) * 22 * 22 * 3
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
-def test_pictures_that_take_up_half_of_what_is_free_go_there(data: TrainingData) -> None:
+def test_images_that_take_up_half_of_what_is_free_go_there(data: TrainingData) -> None:
     there, facts = placed(data, "cpu", free=2 * BYTES)
     assert facts == {"data_on_device": True, "data_bytes": BYTES}
     for ours, theirs in zip(
@@ -36,21 +36,21 @@ def test_pictures_that_take_up_half_of_what_is_free_go_there(data: TrainingData)
         (data.train, data.validation, data.test),
         strict=True,
     ):
-        assert isinstance(ours, DevicePictures)
+        assert isinstance(ours, DeviceImages)
         assert np.array_equal(ours.labels, theirs.labels)
         assert all(np.array_equal(ours[i], theirs[i]) for i in range(len(theirs)))
-    assert isinstance(there.train, DevicePictures) and isinstance(there.validation, DevicePictures)
+    assert isinstance(there.train, DeviceImages) and isinstance(there.validation, DeviceImages)
     assert there.train.pixels is there.validation.pixels  # copied once
 
 
-def test_pictures_that_take_up_more_stay(data: TrainingData) -> None:
+def test_images_that_take_up_more_stay(data: TrainingData) -> None:
     there, facts = placed(data, "cpu", free=2 * BYTES - 1)
     assert facts == {"data_on_device": False, "data_bytes": BYTES}
     assert there is data
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_training_sees_the_same_pictures_in_the_same_order(
+def test_a_training_sees_the_same_images_in_the_same_order(
     data: TrainingData, channels_last: bool
 ) -> None:
     """The crops differ by a rounding of single values, so the losses hardly do."""
@@ -58,8 +58,8 @@ def test_a_training_sees_the_same_pictures_in_the_same_order(
     execution = Execution(channels_last=channels_last)
     there, _ = placed(data, "cpu", free=2 * BYTES)
     done = []
-    for pictures in (data, there):
-        done.append(train_network(small_network(), pictures, recipe, execution, seed=2))
+    for images in (data, there):
+        done.append(train_network(small_network(), images, recipe, execution, seed=2))
     assert [e.loss for e in done[1].epochs] == pytest.approx(
         [e.loss for e in done[0].epochs], rel=1e-3
     )

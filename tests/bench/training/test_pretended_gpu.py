@@ -19,10 +19,10 @@ from tests.pretended_gpu import pretended_gpu
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def trained(pictures: Path, device: str, **changes: Any) -> dict[str, Any]:
+def trained(images: Path, device: str, **changes: Any) -> dict[str, Any]:
     job = Job(
         backbone="resnet18/gmp-90",
-        task=str(pictures),
+        task=str(images),
         task_options={},
         preprocessing=CARD,
         recipe=TrainRecipe("short", 2, 0.005, 8),
@@ -44,17 +44,17 @@ def trained(pictures: Path, device: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_it_trains_as_on_the_cpu(
-    pictures: Path, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+    images: Path, deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """20 images in batches of 8, 8 and 4: graphs where they are the fastest, losses together."""
     monkeypatch.setattr(calibrate, "_GPU_STEPS", 1)
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
-    there = trained(pictures, "cuda", deterministic=deterministic)
+    there = trained(images, "cuda", deterministic=deterministic)
     facts, tuning = there["trained"]["facts"], there["facts"]["tuning"]
     assert facts["data_on_device"] and facts["peak_gpu_bytes"] and "without_graphs" not in facts
     assert not tuning["rejected"], tuning
     assert any("graphs" in name for name in tuning["seconds"])
-    here = trained(pictures, "cpu", tune=False)["trained"]
+    here = trained(images, "cpu", tune=False)["trained"]
     losses = [[epoch["loss"] for epoch in one["epochs"]] for one in (there["trained"], here)]
     # Crops are resized on the device, where a few values differ by a step of 255.
     assert np.allclose(losses[0], losses[1], rtol=0.05)

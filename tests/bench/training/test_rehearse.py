@@ -25,8 +25,8 @@ RECIPE = TrainRecipe("short", 1, 0.02, 17)  # more than the lanes of one block
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path) -> TrainingData:
-    return decode_task(open_task(str(pictures)), CARD, 0.2, threads=1, clock=StageClock())
+def data(images: Path) -> TrainingData:
+    return decode_task(open_task(str(images)), CARD, 0.2, threads=1, clock=StageClock())
 
 
 def test_sizes_of_batches() -> None:

@@ -103,8 +103,8 @@ def test_networks_side_by_side(acdc: Path, dense: Path, tmp_path: Path) -> None:
     assert shares["model.2.3"] >= 16 / 128 and "fc" not in shares
     assert label(two) == "mobilenet_v1/mine-67@denser.pth"
     path = save([one, two], tmp_path / "plots" / "side.png")
-    with Image.open(path) as picture:
-        assert picture.width > 1000
+    with Image.open(path) as image:
+        assert image.width > 1000
     with pytest.raises(SparsebenchError, match="cannot be written"):
         save([one], tmp_path / "side.nothing")
 

@@ -36,7 +36,7 @@ def exported(sparse: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Arti
         return export_backbone(sparse, size=32)
 
 
-def pictures(count: int, size: int) -> NDArray[np.float32]:
+def some_images(count: int, size: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((count, 3, size, size), dtype=np.float32)
 
 
@@ -54,14 +54,14 @@ def test_any_batch_size_gives_pytorchs_outputs(tiny: tuple[TinyNet, Artifact]) -
     network, artifact = tiny
     session = onnxruntime.InferenceSession(artifact.onnx, providers=["CPUExecutionProvider"])
     for count in (1, 2, 7):
-        images = pictures(count, 16)
+        images = some_images(count, 16)
         with torch.inference_mode():
             expected = network(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-5)
 
 
 def test_features_are_what_the_classifier_reads(sparse: Backbone, exported: Artifact) -> None:
-    images = pictures(3, 32)
+    images = some_images(3, 32)
     session = onnxruntime.InferenceSession(exported.onnx, providers=["CPUExecutionProvider"])
     features = session.run(None, {"images": images})[0]
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def test_the_whole_classifier_can_be_exported(
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
     artifact = export_backbone(sparse, size=32, output="logits")
     assert artifact.output_dim == 1000
-    proof = reference(sparse, artifact, pictures(2, 32))
+    proof = reference(sparse, artifact, some_images(2, 32))
     assert proof.checkpoint_mask == proof.onnx_mask == mask_hash(sparse.mask)
 
 
@@ -95,7 +95,7 @@ def test_an_export_is_found_again_by_content(
 def test_the_gate_passes_right_outputs_and_names_what_is_wrong(
     sparse: Backbone, exported: Artifact
 ) -> None:
-    images = pictures(8, 32)
+    images = some_images(8, 32)
     expected = reference(sparse, exported, images)
     right = expected.outputs
     assert check_outputs(sparse, exported, expected, right, "fp32").ok
@@ -122,7 +122,7 @@ def test_a_refilled_mask_fails_the_gate(
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
             break
     onnx.save(model, artifact.onnx)
-    proof = reference(sparse, artifact, pictures(4, 32))
+    proof = reference(sparse, artifact, some_images(4, 32))
     assert sum(proof.refilled.values()) > 0
     verdict = check_outputs(sparse, artifact, proof, proof.outputs, "fp32")
     assert not verdict.ok
@@ -147,7 +147,7 @@ def test_an_unknown_output_is_one_sentence(sparse: Backbone) -> None:
         export_backbone(sparse, size=32, output="embeddings")
 
 
-def test_a_picture_size_the_network_cannot_take_is_one_sentence(tmp_path: Path) -> None:
+def test_a_image_size_the_network_cannot_take_is_one_sentence(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten())
     with pytest.raises(SparsebenchError, match="images of 4 px.*larger"):
         write_onnx(network, tmp_path / "model.onnx", 4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sparsebench.exporters.worker.usage import Usage, peak_resident_bytes, usage_now
-from tests.exporters.worker.test_worker import compiled, pictures
+from tests.exporters.worker.test_worker import compiled, some_images
 
 
 def thread(process: Path, number: int, waited_ns: int) -> None:
@@ -71,7 +71,7 @@ def test_the_peak_of_memory_stays_when_the_memory_is_gone() -> None:
 
 def test_a_worker_times_its_visits_by_both_clocks() -> None:
     with compiled("Good", sleep=0.03) as worker:
-        visit = worker.visit(worker.load(pictures(4)), calls=4, budget=0.0, most=4)
+        visit = worker.visit(worker.load(some_images(4)), calls=4, budget=0.0, most=4)
         assert len(visit.seconds) == 4 and sum(visit.seconds) >= 0.12
         assert 0 < visit.process_seconds < 0.06  # it slept
         assert visit.run_delay_seconds is None or visit.run_delay_seconds >= 0

@@ -38,14 +38,14 @@ def compiled(name: str, batch: int = 4, **options: float) -> EngineWorker:
     return worker
 
 
-def pictures(count: int) -> NDArray[np.float32]:
+def some_images(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(count).standard_normal((count, 3, 4, 4), dtype=np.float32)
 
 
 def test_outputs_are_those_of_the_engine_and_partial_batches_lose_nothing() -> None:
     with compiled("Good") as worker:
         for count in (4, 1, 3):
-            images = pictures(count)
+            images = some_images(count)
             outputs = worker.run(images)
             assert outputs.shape == (count, 2)
             np.testing.assert_allclose(outputs[:, 0], images.mean((1, 2, 3)), rtol=1e-6)
@@ -53,7 +53,7 @@ def test_outputs_are_those_of_the_engine_and_partial_batches_lose_nothing() -> N
 
 def test_two_batches_may_be_in_flight_and_come_back_in_order() -> None:
     with compiled("Good") as worker:
-        first, second = pictures(4), pictures(2)
+        first, second = some_images(4), some_images(2)
         worker.submit(first)
         worker.submit(second)
         with pytest.raises(RuntimeError, match="collect first"):
@@ -62,16 +62,16 @@ def test_two_batches_may_be_in_flight_and_come_back_in_order() -> None:
         np.testing.assert_allclose(worker.collect()[0][:, 1], second.mean((1, 2, 3)), rtol=1e-5)
 
 
-def test_wrong_shapes_and_too_many_pictures_are_refused_before_the_engine_sees_them() -> None:
+def test_wrong_shapes_and_too_many_images_are_refused_before_the_engine_sees_them() -> None:
     with compiled("Good") as worker:
-        for bad in (pictures(5), np.zeros((1, 3, 5, 4), np.float32), pictures(0)):
+        for bad in (some_images(5), np.zeros((1, 3, 5, 4), np.float32), some_images(0)):
             with pytest.raises(ValueError, match="do not fit"):
                 worker.submit(bad)
 
 
 def test_the_clock_is_the_workers_and_returns_every_call() -> None:
     with compiled("Good", sleep=0.02) as worker:
-        slot = worker.load(pictures(4))
+        slot = worker.load(some_images(4))
         samples = worker.time(slot, calls=5, budget=0.0, most=50)
         assert len(samples) == 5
         assert all(0.02 <= sample < 1 for sample in samples)
@@ -88,7 +88,7 @@ def test_threads_are_bound_in_environment_and_affinity() -> None:
 
 def test_printing_libraries_do_not_disturb_the_protocol() -> None:
     with compiled("Chatty") as worker:
-        assert worker.run(pictures(2)).shape == (2, 2)
+        assert worker.run(some_images(2)).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_between_calls_is_noticed() -> None:
     with compiled("Good") as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed, match="SIGKILL"):
-            worker.run(pictures(1))
+            worker.run(some_images(1))
 
 
 def test_a_batch_that_does_not_fit_in_memory_names_the_fix() -> None:

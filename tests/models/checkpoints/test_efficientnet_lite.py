@@ -173,22 +173,22 @@ IMAGENET_CLASS = {
 }
 
 
-def shared_pictures() -> Path:
+def shared_images() -> Path:
     default = Path(__file__).parents[4] / "shared" / "data"
     folder = Path(os.environ.get("SPARSEBENCH_SHARED_DATA", default))
     return folder / "imagenette-224-sample.tar"
 
 
-@pytest.mark.skipif(not shared_pictures().is_file(), reason="the shared images are not here")
-def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
+@pytest.mark.skipif(not shared_images().is_file(), reason="the shared images are not here")
+def test_real_images_are_recognised_with_the_right_preprocessing_only(
     backbone: Backbone,
 ) -> None:
     """Known: 75 % top-1 among 1000 classes, 67 % with ImageNet's mean and std."""
     right, wrong, count = 0, 0, 0
-    for pictures, labels in batches(shared_pictures(), every=8):
+    for raw, labels in batches(shared_images(), every=8):
         with torch.no_grad():
-            right += hits(backbone, pictures, labels, backbone.card.preprocessing)
-            wrong += hits(backbone, pictures, labels, IMAGENET_PREPROCESSING)
+            right += hits(backbone, raw, labels, backbone.card.preprocessing)
+            wrong += hits(backbone, raw, labels, IMAGENET_PREPROCESSING)
         count += len(labels)
     assert count == 100
     # One standard error of 100 images is 4 points; the two share their images.
@@ -196,24 +196,24 @@ def test_real_pictures_are_recognised_with_the_right_preprocessing_only(
     assert right - wrong >= 3
 
 
-def hits(backbone: Backbone, pictures: Tensor, labels: Tensor, scale: Preprocessing) -> int:
+def hits(backbone: Backbone, raw: Tensor, labels: Tensor, scale: Preprocessing) -> int:
     """Right answers for images float32 [N, 3, 224, 224] within 0..1, already cropped."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (scale.mean, scale.std))
-    images = ((pictures - mean) / std).to(memory_format=torch.channels_last)  # faster
+    images = ((raw - mean) / std).to(memory_format=torch.channels_last)  # faster
     return int((backbone.module(images).argmax(1) == labels).sum())
 
 
 def batches(tar: Path, every: int, size: int = 50) -> list[tuple[Tensor, Tensor]]:
-    pictures, labels = [], []
+    raw, labels = [], []
     with tarfile.open(tar) as archive:
         members = [m for m in archive.getmembers() if m.name.endswith(".jpg")][::every]
         for member in members:
             file = archive.extractfile(member)
             assert file is not None
-            with Image.open(io.BytesIO(file.read())) as picture:
-                array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-            pictures.append(torch.from_numpy(array.transpose(2, 0, 1).copy()))
+            with Image.open(io.BytesIO(file.read())) as image:
+                array = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+            raw.append(torch.from_numpy(array.transpose(2, 0, 1).copy()))
             labels.append(IMAGENET_CLASS[Path(member.name).parts[-2]])
-    stacked, classes = torch.stack(pictures), torch.tensor(labels)
+    stacked, classes = torch.stack(raw), torch.tensor(labels)
     starts = range(0, len(labels), size)
     return [(stacked[i : i + size], classes[i : i + size]) for i in starts]

@@ -61,10 +61,10 @@ def test_the_published_file_recognises_imagenette(data: Path) -> None:
                 continue
             content = archive.extractfile(member)
             assert content is not None
-            picture = Image.open(io.BytesIO(content.read())).convert("RGB")
+            image = Image.open(io.BytesIO(content.read())).convert("RGB")
             # The sample's images are centre crops already: no second crop.
-            picture = picture.resize((seen.size, seen.size), Image.Resampling.BILINEAR)
-            pixels = np.asarray(picture, np.float32) / 255
+            image = image.resize((seen.size, seen.size), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image, np.float32) / 255
             batch.append(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))
             truth.append(IMAGENETTE[parts[-2]])
     for start in range(0, len(batch), 50):
@@ -74,6 +74,6 @@ def test_the_published_file_recognises_imagenette(data: Path) -> None:
         right += sum(a == b for a, b in zip(chosen, truth[start : start + 50], strict=True))
         total += len(chosen)
     assert total == 800
-    # Two standard errors of 800 pictures: 3.5 points.
+    # Two standard errors of 800 images: 3.5 points.
     error = (FULL_IMAGENETTE * (1 - FULL_IMAGENETTE) / total) ** 0.5
     assert right / total == pytest.approx(FULL_IMAGENETTE, abs=2 * error)

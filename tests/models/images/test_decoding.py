@@ -20,15 +20,15 @@ from sparsebench.models.images.decoding import (
     decode_image,
 )
 from sparsebench.models.images.endings import is_image_name
-from tests.bench.tasks.samples import encoded, picture
+from tests.bench.tasks.samples import encoded, sample_image
 
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def test_an_rgb_picture_is_what_pillow_decodes() -> None:
-    data = encoded(picture(1))
+def test_an_rgb_image_is_what_pillow_decodes() -> None:
+    data = encoded(sample_image(1))
     assert np.array_equal(
         pixels(decode_image(data)), pixels(Image.open(io.BytesIO(data)).convert("RGB"))
     )
@@ -36,7 +36,7 @@ def test_an_rgb_picture_is_what_pillow_decodes() -> None:
 
 @pytest.mark.parametrize("kind", [k for k in FORMATS if k in Image.SAVE or k == "JPEG"])
 def test_every_accepted_format_is_read(kind: str) -> None:
-    data = encoded(picture(2), kind)
+    data = encoded(sample_image(2), kind)
     assert check_image(data) is None
     assert decode_image(data).size == (24, 20)
 
@@ -49,16 +49,16 @@ def test_sixteen_bit_greys_keep_their_high_byte() -> None:
 
 
 def test_transparency_is_dropped_as_torchvision_drops_it() -> None:
-    image = picture(3).convert("RGBA")
+    image = sample_image(3).convert("RGBA")
     image.putalpha(7)
-    assert np.array_equal(pixels(decode_image(encoded(image, "PNG"))), pixels(picture(3)))
+    assert np.array_equal(pixels(decode_image(encoded(image, "PNG"))), pixels(sample_image(3)))
 
 
 def test_orientation_flags_are_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
-    data = encoded(picture(4), "PNG", exif=exif)
-    assert np.array_equal(pixels(decode_image(data)), pixels(picture(4)))
+    data = encoded(sample_image(4), "PNG", exif=exif)
+    assert np.array_equal(pixels(decode_image(data)), pixels(sample_image(4)))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_orientation_flags_are_not_applied() -> None:
     [("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("P", "GIF")],
 )
 def test_other_modes_convert_as_pillow_converts(mode: str, kind: str) -> None:
-    data = encoded(picture(5).convert(mode), kind)
+    data = encoded(sample_image(5).convert(mode), kind)
     expected = Image.open(io.BytesIO(data)).convert("RGB")
     assert check_image(data) is None
     assert np.array_equal(pixels(decode_image(data)), pixels(expected))
 
 
-def test_floating_point_pictures_are_refused() -> None:
+def test_floating_point_images_are_refused() -> None:
     data = encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")
     assert "floating-point" in str(check_image(data))
     with pytest.raises(UnreadableImageError, match="floating-point"):
@@ -82,7 +82,7 @@ def test_floating_point_pictures_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 def test_truncation_anywhere_is_found(kind: str, share: float) -> None:
-    data = encoded(picture(6, 200, 150), kind)
+    data = encoded(sample_image(6, 200, 150), kind)
     cut = data[: int(len(data) * share)]
     assert check_image(cut) is not None
     with pytest.raises(UnreadableImageError):
@@ -108,8 +108,8 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_pictures_less_than_four_times_too_large_are_decoded_whole(kind: str) -> None:
-    data = encoded(picture(7, 260, 199), kind)
+def test_images_less_than_four_times_too_large_are_decoded_whole(kind: str) -> None:
+    data = encoded(sample_image(7, 260, 199), kind)
     assert np.array_equal(pixels(decode_image(data, at_least=50)), pixels(decode_image(data)))
 
 
@@ -117,10 +117,10 @@ def test_pictures_less_than_four_times_too_large_are_decoded_whole(kind: str) ->
 @pytest.mark.parametrize(
     ("short", "at_least", "expected"), [(400, 100, 200), (799, 100, 267), (1600, 100, 200)]
 )
-def test_far_larger_pictures_shrink_to_no_less_than_twice_the_size(
+def test_far_larger_images_shrink_to_no_less_than_twice_the_size(
     kind: str, short: int, at_least: int, expected: int
 ) -> None:
-    data = encoded(picture(8, short + 120, short), kind)
+    data = encoded(sample_image(8, short + 120, short), kind)
     small = decode_image(data, at_least=at_least)
     assert 2 * at_least <= min(small.size) < 4 * at_least
     # JPEG decoders know halves, quarters and eighths only.
@@ -137,7 +137,7 @@ def test_formats_that_start_programs_are_not_opened() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "b.JPEG", "c.x.png", "d.tif", "e.webp", "f.avif"])
-def test_picture_names(name: str) -> None:
+def test_image_names(name: str) -> None:
     assert is_image_name(name)
 
 
@@ -155,7 +155,7 @@ def outcome(data: bytes) -> Any:
         return "unreadable"
 
 
-SAMPLES = [encoded(picture(9), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")]
+SAMPLES = [encoded(sample_image(9), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")]
 
 
 @settings(max_examples=150, deadline=None)

@@ -8,7 +8,7 @@ from sparsebench.models.images.layout import find_layout
 GOOD = ("train/a/1.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/b/2.jpg")
 
 
-def test_pictures_are_sorted_by_class_then_path() -> None:
+def test_images_are_sorted_by_class_then_path() -> None:
     layout = find_layout(
         ("test/b/2.jpg", "train/a/9.jpg", "train/a/10.jpg", "train/b/1.jpg", "test/a/2.jpg"),
         (),
@@ -45,7 +45,7 @@ def test_other_files_are_ignored_and_counted() -> None:
     assert find_layout([*GOOD, *others, *mac], (), "x").ignored == 7
 
 
-def test_pictures_may_lie_deeper_and_end_in_capitals() -> None:
+def test_images_may_lie_deeper_and_end_in_capitals() -> None:
     layout = find_layout([*GOOD, "train/a/more/x.JPG", "train/b/y.Png"], (), "x")
     assert len(layout.train) == 4
 

@@ -11,14 +11,14 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import LabelledImages, ReadOptions
 from sparsebench.models.images.losses import Losses, others_said
-from tests.bench.tasks.samples import encoded, picture, picture_files, write_folder, write_tar
+from tests.bench.tasks.samples import encoded, image_files, sample_image, write_folder, write_tar
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(20)
 
 
 def cats(kept: int, left_out: dict[str, bytes]) -> dict[str, bytes]:
     """Cats and dogs of which further cats to train on are files of other names."""
-    files = picture_files(("cat", "dog"), train=kept, test=3)
+    files = image_files(("cat", "dog"), train=kept, test=3)
     return {**files, **{f"train/cat/{name}": data for name, data in left_out.items()}}
 
 
@@ -40,8 +40,8 @@ MANY = {
     "a.jp2": b"unread",
     "b.JP2": b"unread",
     "c.heic": b"unread",
-    "d.jpg?w=200": encoded(picture(1)),
-    "plain": encoded(picture(2)),
+    "d.jpg?w=200": encoded(sample_image(1)),
+    "plain": encoded(sample_image(2)),
     "e.image": HEIC,
     "broken.png": b"not a png",
 }
@@ -96,7 +96,7 @@ def test_annotations_beside_the_images_are_no_loss(tmp_path: Path) -> None:
 def test_images_under_the_ending_of_a_text_are_counted(tmp_path: Path) -> None:
     """Seen: 17 of 20 cats called .jpg.txt, and no word."""
     images = opened(
-        tmp_path, cats(3, {f"{n}.jpg.txt": encoded(picture(n)) for n in range(2)}), "folder"
+        tmp_path, cats(3, {f"{n}.jpg.txt": encoded(sample_image(n)) for n in range(2)}), "folder"
     )
     assert images.losses.classes["train/cat"].left_out == {".txt": 2}
 

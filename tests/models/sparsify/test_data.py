@@ -10,24 +10,24 @@ from PIL import Image
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.sparsify.data import (
-    Pictures,
+    DecodedImages,
     augment,
     decode_split,
     epoch_batches,
     normalise,
 )
-from tests.models.sparsify.tiny import SIZE, random_pictures, write_folder
+from tests.models.sparsify.tiny import SIZE, random_images, write_folder
 
 
-def decoded(root: Path, cache: Path, split: str = "train") -> Pictures:
+def decoded(root: Path, cache: Path, split: str = "train") -> DecodedImages:
     reading = ReadOptions(cache)
     return decode_split(open_images(root, reading), split, SIZE, reading)
 
 
-def test_decoded_pictures_are_the_files_and_are_decoded_once(tmp_path: Path) -> None:
+def test_decoded_images_are_the_files_and_are_decoded_once(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
     first = decoded(root, tmp_path / "cache")
-    wanted = random_pictures(24, seed=1)
+    wanted = random_images(24, seed=1)
     assert first.classes == ("bright", "dark")  # sorted
     bright = wanted.images[wanted.labels == 1]
     assert np.array_equal(first.images[first.labels == 0], bright)
@@ -41,14 +41,14 @@ def test_a_changed_folder_is_decoded_anew(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
     assert len(decoded(root, tmp_path / "cache").labels) == 24
     Image.new("RGB", (20, 10), "red").save(root / "train" / "dark" / "more.png")
-    pictures = decoded(root, tmp_path / "cache")
-    assert len(pictures.labels) == 25
-    assert pictures.images.shape == (25, 3, SIZE, SIZE)
-    red = pictures.images[-1]
+    examples = decoded(root, tmp_path / "cache")
+    assert len(examples.labels) == 25
+    assert examples.images.shape == (25, 3, SIZE, SIZE)
+    red = examples.images[-1]
     assert (int(red[0].min()), int(red[1:].max())) == (255, 0)
 
 
-def test_decoded_pictures_are_kept_where_the_suite_keeps_things(
+def test_decoded_images_are_kept_where_the_suite_keeps_things(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path / "mine"))
@@ -58,17 +58,17 @@ def test_decoded_pictures_are_kept_where_the_suite_keeps_things(
     assert not (tmp_path / "other").exists()
 
 
-def test_an_epoch_has_every_picture_once_in_an_order_of_its_own() -> None:
-    pictures = random_pictures(48)
-    seen = [images for images, _ in epoch_batches(pictures, 8, seed=1, epoch=0)]
+def test_an_epoch_has_every_image_once_in_an_order_of_its_own() -> None:
+    examples = random_images(48)
+    seen = [images for images, _ in epoch_batches(examples, 8, seed=1, epoch=0)]
     assert len(seen) == 6
     whole = torch.cat(seen).flatten(1).numpy()
     assert np.array_equal(
-        np.unique(whole, axis=0), np.unique(pictures.images.reshape(48, -1), axis=0)
+        np.unique(whole, axis=0), np.unique(examples.images.reshape(48, -1), axis=0)
     )
-    other = next(iter(epoch_batches(pictures, 8, seed=1, epoch=1)))[0]
+    other = next(iter(epoch_batches(examples, 8, seed=1, epoch=1)))[0]
     assert not torch.equal(seen[0], other)
-    tail = [images for images, _ in epoch_batches(pictures, 8, seed=1, epoch=0, first=4)]
+    tail = [images for images, _ in epoch_batches(examples, 8, seed=1, epoch=0, first=4)]
     assert torch.equal(torch.cat(tail), torch.cat(seen[4:]))
 
 
@@ -85,7 +85,7 @@ def test_augmentation_of_the_whole_area_only_mirrors() -> None:
 
 
 def test_augmentation_depends_on_the_generator_alone() -> None:
-    images = torch.from_numpy(random_pictures(16).images)
+    images = torch.from_numpy(random_images(16).images)
     one = augment(images, torch.Generator().manual_seed(7))
     torch.manual_seed(123)
     two = augment(images, torch.Generator().manual_seed(7))
@@ -97,6 +97,6 @@ def test_augmentation_depends_on_the_generator_alone() -> None:
 def test_normalise_is_torchvisions() -> None:
     from torchvision.transforms.functional import normalize
 
-    images = torch.from_numpy(random_pictures(4).images)
+    images = torch.from_numpy(random_images(4).images)
     wanted = normalize(images.float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert torch.allclose(normalise(images), wanted, atol=1e-5)

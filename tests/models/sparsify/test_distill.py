@@ -15,7 +15,7 @@ from sparsebench.models.sparsify.distill import Distillation, load_teacher
 from sparsebench.models.sparsify.method import Method, Recipe
 from sparsebench.models.sparsify.produce import sparsify
 from sparsebench.models.sparsify.train import Execution, train
-from tests.models.sparsify.tiny import SIZE, network, random_pictures, weights_of, write_folder
+from tests.models.sparsify.tiny import SIZE, network, random_images, weights_of, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
 
@@ -31,7 +31,7 @@ def test_the_loss_is_hintons() -> None:
     assert float(loss) == pytest.approx(0.75 * 3.0 + 0.25 * 4 * divergence, rel=1e-5)
 
 
-def test_a_teacher_sees_pictures_as_it_was_trained() -> None:
+def test_a_teacher_sees_images_as_it_was_trained() -> None:
     own = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     pixels = torch.rand(2, 3, 4, 4)
     imagenet = (pixels - torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)) / torch.tensor(
@@ -45,7 +45,7 @@ def test_a_student_follows_a_teacher_even_against_the_labels() -> None:
     torch.manual_seed(0)
     teacher = network()
     recipe, execution = Recipe(batch_size=8, learning_rate=0.05), Execution(precision="fp32")
-    train(teacher, weights_of(teacher), random_pictures(), Method(), recipe, 8, execution=execution)
+    train(teacher, weights_of(teacher), random_images(), Method(), recipe, 8, execution=execution)
     with torch.no_grad():  # it now calls dark what is bright
         for name in ("7.weight", "7.bias"):
             teacher.get_parameter(name).copy_(teacher.get_parameter(name).flip(0))
@@ -54,7 +54,7 @@ def test_a_student_follows_a_teacher_even_against_the_labels() -> None:
     history = train(
         student,
         weights_of(student),
-        random_pictures(),
+        random_images(),
         Method(),
         recipe,
         8,

@@ -117,7 +117,7 @@ def test_updates_of_several_removed_weights_add_up() -> None:
     assert float(cost[removed].max()) <= float(cost[~removed].min())
 
 
-def run_with_pictures(total_steps: int = 100) -> Run:
+def run_with_images(total_steps: int = 100) -> Run:
     torch.manual_seed(0)
     batches = [
         (torch.randn(8, 3, 8, 8), torch.tensor([0, 1] * 4)),
@@ -129,11 +129,11 @@ def run_with_pictures(total_steps: int = 100) -> Run:
 
 
 def test_gradients_are_those_of_groups_in_eval_mode_within_the_mask() -> None:
-    run = run_with_pictures()
+    run = run_with_images()
     run.module.train()
     mask = {n: torch.rand_like(w) < 0.5 for n, w in run.weights.items()}
     before = run.module.get_buffer("1.running_mean").clone()
-    rows, count = collect_gradients(run, mask, count=10, pictures=4)
+    rows, count = collect_gradients(run, mask, count=10, group_size=4)
     assert count == len(rows) == 4  # 16 images in groups of 4
     assert run.module.training
     assert torch.equal(run.module.get_buffer("1.running_mean"), before)
@@ -147,7 +147,7 @@ def test_gradients_are_those_of_groups_in_eval_mode_within_the_mask() -> None:
 
 @pytest.mark.parametrize("made", [WoodFisher, MatrixFree])
 def test_removed_weights_stay_removed_and_the_schedule_is_kept(made: type[WoodFisher]) -> None:
-    run = run_with_pictures()
+    run = run_with_images()
     method = made(0.9)
     schedule = few_prunings(100, 0.9)
     assert len(schedule) == 8

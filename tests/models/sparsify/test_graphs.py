@@ -11,7 +11,7 @@ from sparsebench.models.cuda_graphs import Forward
 from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.method import Recipe
 from sparsebench.models.sparsify.train import Execution, train
-from tests.models.sparsify.tiny import network, random_pictures, weights_of
+from tests.models.sparsify.tiny import network, random_images, weights_of
 
 SIDES = ((0.0, 6), (0.5, 8))
 
@@ -22,7 +22,7 @@ def trained(name: str, graphs: bool) -> nn.Module:
     train(
         module,
         weights_of(module),
-        random_pictures(),
+        random_images(),
         METHODS.load(name)(0.0 if name == "dense" else 0.8),
         Recipe(batch_size=8, learning_rate=0.05, sides=SIDES),
         8,

@@ -8,7 +8,7 @@ from sparsebench.models.masks import mask_of, sparsity
 from sparsebench.models.sparsify.lth import LotteryTicket, levels, rounds
 from sparsebench.models.sparsify.method import Recipe
 from sparsebench.models.sparsify.train import Execution, train
-from tests.models.sparsify.tiny import network, random_pictures, start_run, weights_of
+from tests.models.sparsify.tiny import network, random_images, start_run, weights_of
 
 
 def test_a_fifth_of_what_remains_is_removed_in_each_round() -> None:
@@ -31,7 +31,7 @@ def test_the_ticket_is_the_start_times_the_mask() -> None:
     recipe = Recipe(batch_size=8, learning_rate=0.05)
     execution = Execution(precision="fp32", report_steps=1)
     reports = train(
-        module, weights_of(module), random_pictures(), method, recipe, 8, execution=execution
+        module, weights_of(module), random_images(), method, recipe, 8, execution=execution
     )
     masks = mask_of(module)
     for name, tensor in module.state_dict().items():

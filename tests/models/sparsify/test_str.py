@@ -17,7 +17,7 @@ from sparsebench.models.sparsify.str import (
     soft_threshold,
 )
 from sparsebench.models.sparsify.train import Execution, train
-from tests.models.sparsify.tiny import network, random_pictures, start_run, weights_of
+from tests.models.sparsify.tiny import network, random_images, start_run, weights_of
 
 
 def test_small_weights_become_zero_and_others_lose_the_threshold() -> None:
@@ -104,7 +104,7 @@ def trained(level: float, epochs: int) -> tuple[nn.Module, SoftThreshold, list[P
     train(
         module,
         weights_of(module),
-        random_pictures(160),
+        random_images(160),
         method,
         recipe,
         epochs,

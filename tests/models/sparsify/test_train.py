@@ -18,7 +18,7 @@ from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.method import Method, Recipe, Run
 from sparsebench.models.sparsify.resume import Progress
 from sparsebench.models.sparsify.train import Execution, train
-from tests.models.sparsify.tiny import network, random_pictures, weights_of
+from tests.models.sparsify.tiny import network, random_images, weights_of
 
 RECIPE = Recipe(batch_size=8, learning_rate=0.05)
 EXECUTION = Execution(precision="fp32", checkpoint_seconds=0.0, report_steps=1)
@@ -43,7 +43,7 @@ def run(
     return train(
         module,
         weights_of(module),
-        random_pictures(),
+        random_images(),
         method,
         RECIPE,
         8,
@@ -93,7 +93,7 @@ def test_an_interrupt_lets_the_step_end_and_saves(tmp_path: Path) -> None:
         train(
             module,
             weights_of(module),
-            random_pictures(),
+            random_images(),
             Interrupting(0.8),
             RECIPE,
             8,
@@ -188,7 +188,7 @@ def test_rate_follows_the_method_and_reports_say_so() -> None:
     train(
         module,
         weights_of(module),
-        random_pictures(),
+        random_images(),
         Method(),
         RECIPE,
         2,
@@ -229,20 +229,20 @@ def test_a_method_can_skip_the_optimizer() -> None:
     assert all(torch.equal(p, before[n]) for n, p in module.named_parameters())
 
 
-def test_pictures_are_as_large_as_the_recipe_says() -> None:
+def test_images_are_as_large_as_the_recipe_says() -> None:
     recipe = Recipe(batch_size=8, sides=((0.0, 4), (0.25, 6), (0.75, 8)))
     module = fresh()
     seen: list[int] = []
     module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
-    train(module, weights_of(module), random_pictures(64), Method(), recipe, 1, execution=EXECUTION)
+    train(module, weights_of(module), random_images(64), Method(), recipe, 1, execution=EXECUTION)
     assert seen == [4, 4, 6, 6, 6, 6, 8, 8]
     assert Recipe().side(0.3, 64) == 64
 
 
-def test_too_few_pictures_for_a_batch_are_refused() -> None:
+def test_too_few_images_for_a_batch_are_refused() -> None:
     module = fresh()
     with pytest.raises(SparsebenchError, match="do not fill a batch"):
-        train(module, weights_of(module), random_pictures(4), Method(), RECIPE, 1)
+        train(module, weights_of(module), random_images(4), Method(), RECIPE, 1)
 
 
 def test_depthwise_convolutions_train_in_fp32_on_a_processor(

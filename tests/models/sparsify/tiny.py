@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsebench.models.architectures import ArchitectureSpec, prunable_layers
 from sparsebench.models.images.labelled import ReadOptions
-from sparsebench.models.sparsify.data import Pictures
+from sparsebench.models.sparsify.data import DecodedImages
 from sparsebench.models.sparsify.method import Run
 from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.sparsify.produce import Produced, sparsify
@@ -49,20 +49,20 @@ def start_run(module: nn.Module, total_steps: int, steps_per_epoch: int) -> Run:
     )
 
 
-def random_pictures(count: int = 48, seed: int = 0) -> Pictures:
+def random_images(count: int = 48, seed: int = 0) -> DecodedImages:
     """Dark and bright images, one class each."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     images = rng.integers(0, 100, (count, 3, SIZE, SIZE)) + 120 * labels[:, None, None, None]
-    return Pictures(images.astype(np.uint8), labels.astype(np.int64), ("dark", "bright"))
+    return DecodedImages(images.astype(np.uint8), labels.astype(np.int64), ("dark", "bright"))
 
 
 def write_folder(root: Path, train: int = 24, test: int = 8) -> Path:
     """The same kind of images as PNG files in ``root/train`` and ``root/test``."""
     for split, count, seed in (("train", train, 1), ("test", test, 2)):
-        pictures = random_pictures(count, seed)
-        for index, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
-            folder = root / split / pictures.classes[label]
+        images = random_images(count, seed)
+        for index, (image, label) in enumerate(zip(images.images, images.labels, strict=True)):
+            folder = root / split / images.classes[label]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{index:03}.png")
     return root

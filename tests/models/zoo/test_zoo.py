@@ -302,7 +302,7 @@ def test_accuracies_are_what_the_cards_say() -> None:
     folder = os.environ.get("SPARSEBENCH_TEST_DATA")
     if not folder:
         pytest.skip("SPARSEBENCH_TEST_DATA names no folder with mini-imagenet-64.tar")
-    images, labels = _test_pictures(Path(folder) / "mini-imagenet-64.tar")
+    images, labels = _test_images(Path(folder) / "mini-imagenet-64.tar")
     starts, found, said = range(0, len(images), 250), {}, {}
     for name in (name for name in SHIPPED if name.startswith("resnet18/")):
         backbone = load_backbone(name)
@@ -316,18 +316,18 @@ def test_accuracies_are_what_the_cards_say() -> None:
     assert found == pytest.approx(said, abs=0.003)
 
 
-def _test_pictures(archive: Path) -> tuple[Tensor, Tensor]:
-    pictures, names = [], []
+def _test_images(archive: Path) -> tuple[Tensor, Tensor]:
+    arrays, names = [], []
     with tarfile.open(archive) as file:
         for member in file:
             parts = Path(member.name).parts
             if member.isfile() and parts[-3:-2] == ("test",):
                 content = file.extractfile(member)
                 assert content is not None
-                pictures.append(np.array(Image.open(content).convert("RGB")))
+                arrays.append(np.array(Image.open(content).convert("RGB")))
                 names.append(parts[-2])
     mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-    pixels = torch.from_numpy(np.stack(pictures)).float() / 255
+    pixels = torch.from_numpy(np.stack(arrays)).float() / 255
     classes = {name: number for number, name in enumerate(sorted(set(names)))}
     images = ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
     return images, torch.tensor([classes[name] for name in names])

@@ -33,7 +33,7 @@ static INLINE vec lanes_of(const Quantise& q, Load channel) {
 }
 
 static void quantise_rows(const Quantise& q, real* const* sources, real* to, int threads) {
-    const Regroup& r = q.pictures;
+    const Regroup& r = q.images;
     Pool::instance().run(r.blocks * r.plane / r.row, threads, [&](int64_t line) {
         const int64_t first = line * r.row;
         const int32_t* which = r.which + first / r.plane * VL;
@@ -54,7 +54,7 @@ static void quantise_rows(const Quantise& q, real* const* sources, real* to, int
 }
 
 static void quantise(const Quantise& q, real* const* sources, real* to, int threads) {
-    const Regroup& r = q.pictures;
+    const Regroup& r = q.images;
     if (r.row >= VL) return quantise_rows(q, sources, to, threads);
     Pool::instance().run(r.blocks * r.plane, threads, [&](int64_t place) {
         const int32_t* which = r.which + place / r.plane * VL;

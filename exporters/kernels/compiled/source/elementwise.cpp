@@ -10,16 +10,16 @@ int sparse_most_forward() { return MOST_FORWARD; }
 int sparse_most_backward() { return MOST_BACKWARD; }
 int sparse_most_alike() { return MOST_ALIKE / 4; }
 
-// pictures [N, C, H, W] -> [C][B][H*W][VL], unused lanes zero.
+// images [N, C, H, W] -> [C][B][H*W][VL], unused lanes zero.
 void sparse_to_blocked(const Shape* shape, const real* from, real* to, int threads) {
     const Shape& s = *shape;
     Pool::instance().run(s.channels * s.blocks, threads, [&](int64_t task) {
         const int64_t c = task / s.blocks, b = task % s.blocks;
         real* out = to + c * s.channel_stride + b * s.plane * VL;
         for (int64_t n = 0; n < VL; ++n) {
-            const int64_t picture = b * VL + n;
-            if (picture < s.pictures) {
-                const real* in = from + (picture * s.channels + c) * s.plane;
+            const int64_t image = b * VL + n;
+            if (image < s.images) {
+                const real* in = from + (image * s.channels + c) * s.plane;
                 for (int64_t i = 0; i < s.plane; ++i) out[i * VL + n] = in[i];
             } else {
                 for (int64_t i = 0; i < s.plane; ++i) out[i * VL + n] = 0;
@@ -33,7 +33,7 @@ void sparse_from_blocked(const Shape* shape, const real* from, real* to, int thr
     Pool::instance().run(s.channels * s.blocks, threads, [&](int64_t task) {
         const int64_t c = task / s.blocks, b = task % s.blocks;
         const real* in = from + c * s.channel_stride + b * s.plane * VL;
-        for (int64_t n = 0; n < VL && b * VL + n < s.pictures; ++n) {
+        for (int64_t n = 0; n < VL && b * VL + n < s.images; ++n) {
             real* out = to + ((b * VL + n) * s.channels + c) * s.plane;
             for (int64_t i = 0; i < s.plane; ++i) out[i] = in[i * VL + n];
         }
@@ -55,7 +55,7 @@ void sparse_norm(const Norm* call, int threads) {
                 vec v = load(in + i) * a + shift;
                 if (residual) v += load(residual + i);
                 v = activate(v, n.act);
-                // Lanes without a picture stay zero: nothing can overflow in them.
+                // Lanes without an image stay zero: nothing can overflow in them.
                 store(out + i, masked ? v * mask : v);
             }
         });
@@ -90,7 +90,7 @@ void sparse_norm_backward(const NormBackward* call, int threads) {
             for (int64_t i = from * VL; i < to * VL; i += VL) {
                 vec v = act == ACT_NONE ? load(g + i) : activate_backward(load(g + i), load(z + i), act);
                 v = slope.of(v, load(y + i) - mean);
-                // Lanes without a picture must not reach the sums over pictures later on.
+                // Lanes without an image must not reach the sums over images later on.
                 store(gy + i, masked ? v * mask : v);
             }
         });
@@ -195,7 +195,7 @@ void sparse_mean_pool(const Shape* shape, const real* in, real* out, int threads
             for (int64_t i = 0; i < s.plane; ++i)
                 sum += load(in + c * s.channel_stride + (b * s.plane + i) * VL);
             sum /= splat(real(s.plane));
-            for (int64_t n = 0; n < VL && b * VL + n < s.pictures; ++n)
+            for (int64_t n = 0; n < VL && b * VL + n < s.images; ++n)
                 out[(b * VL + n) * s.channels + c] = sum[n];
         }
     });
@@ -206,7 +206,7 @@ void sparse_mean_pool_backward(const Shape* shape, const real* grad, real* in_gr
     Pool::instance().run(s.channels, threads, [&](int64_t c) {
         for (int64_t b = 0; b < s.blocks; ++b) {
             vec g = {};
-            for (int64_t n = 0; n < VL && b * VL + n < s.pictures; ++n)
+            for (int64_t n = 0; n < VL && b * VL + n < s.images; ++n)
                 g[n] = grad[(b * VL + n) * s.channels + c] / real(s.plane);
             for (int64_t i = 0; i < s.plane; ++i)
                 store(in_grad + c * s.channel_stride + (b * s.plane + i) * VL, g);

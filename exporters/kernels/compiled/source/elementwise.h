@@ -8,14 +8,14 @@
 struct Shape {
     int64_t channels, blocks, plane;  // plane: H * W
     int64_t channel_stride;           // elements
-    int64_t pictures;                 // N; the last block's other lanes hold no picture
+    int64_t images;                 // N; the last block's other lanes hold no image
 };
 
 namespace {
 
 vec last_mask(const Shape& s) {
     vec mask = splat(1);
-    const int64_t used = s.pictures - (s.blocks - 1) * VL;
+    const int64_t used = s.images - (s.blocks - 1) * VL;
     for (int i = 0; i < VL; ++i) mask[i] = i < used ? real(1) : real(0);
     return mask;
 }
@@ -52,7 +52,7 @@ INLINE vec summed(int64_t from, int64_t to, F f) {
 template <class F>
 INLINE void chunks(const Shape& s, F f) {
     const int64_t all = s.blocks * s.plane;
-    const int64_t whole = s.pictures == s.blocks * VL ? all : all - s.plane;
+    const int64_t whole = s.images == s.blocks * VL ? all : all - s.plane;
     for (int64_t i = 0; i < whole; i += CHUNK)
         f(i, i + CHUNK < whole ? i + CHUNK : whole, std::false_type{});
     for (int64_t i = whole; i < all; i += CHUNK)
@@ -106,7 +106,7 @@ struct Scale {
 INLINE Scale scale_of(const Norm& n, int64_t c, const real* in, vec mask) {
     const Shape& s = n.shape;
     if (n.training) {
-        const double count = double(s.pictures) * double(s.plane);
+        const double count = double(s.images) * double(s.plane);
         Sum sum, squares;
         chunks(s, [&](int64_t from, int64_t to, auto masked) {
             const vec part = summed(from, to, [&](int64_t i, int) { return load(in + i * VL); });
@@ -145,7 +145,7 @@ struct Slope {
 // and bias are written.
 INLINE Slope slope_of(const NormBackward& n, int64_t c, double sum, double product) {
     const double inverse = double(n.inverse[c]);
-    const double count = double(n.shape.pictures) * double(n.shape.plane);
+    const double count = double(n.shape.images) * double(n.shape.plane);
     n.weight_grad[c] = real(product * inverse);
     n.bias_grad[c] = real(sum);
     return {splat(real(inverse * (n.weight ? double(n.weight[c]) : 1.0))),

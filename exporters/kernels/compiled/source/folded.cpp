@@ -227,19 +227,19 @@ static void max_pool(const FoldedPool& p, const real* from, real* to, int thread
     });
 }
 
-// Features of each picture, one address each, none where there is no picture.
+// Features of each image, one address each, none where there is no image.
 static void mean(const FoldedMean& m, const real* from, real* const* features, int threads) {
-    const int64_t pieces = VL / m.pictures;
+    const int64_t pieces = VL / m.images;
     Pool::instance().run(m.channels, threads, [&](int64_t c) {
         for (int64_t b = 0; b < m.blocks; ++b) {
             vec sum = {};
             for (int64_t i = 0; i < m.height; ++i)
                 for (int64_t j = 0; j < m.width; ++j)
                     sum += load(from + c * m.channel + i * m.row + j * m.column + b * m.block);
-            for (int64_t p = 0; p < m.pictures; ++p) {
+            for (int64_t p = 0; p < m.images; ++p) {
                 real total = 0;
                 for (int64_t k = 0; k < pieces; ++k) total += sum[p * pieces + k];
-                real* out = features[b * m.pictures + p];
+                real* out = features[b * m.images + p];
                 if (out) out[c] = total / real(m.area);
             }
         }

@@ -1,7 +1,7 @@
-// Runs a list of calls over groups of pictures, so that a group's activations stay in the caches.
+// Runs a list of calls over groups of images, so that a group's activations stay in the caches.
 //
 // A folded tensor is [C][rows][row][B][VL], or [rows][C][row][VL], or pixel-major, for generated code,
-// [B][rows][row][C][VL], whose lanes are P pictures times a grid of equal pieces of their planes: lane (p, i, j) holds piece (i, j) of picture p. Each piece has a
+// [B][rows][row][C][VL], whose lanes are P images times a grid of equal pieces of their planes: lane (p, i, j) holds piece (i, j) of image p. Each piece has a
 // border (halo) around it in memory, which holds its neighbours' pixels or the padding, so a tap
 // of a convolution reads whole aligned vectors. Addresses are those of the first inner vector.
 #pragma once
@@ -18,10 +18,10 @@ struct Halo {
     int64_t channels, channel;  // number, distance in elements
     int64_t moves_count;
     const Move* moves;
-    const int32_t* permutations;  // [..][VL]: a lane, or VL for what lies outside of the picture
+    const int32_t* permutations;  // [..][VL]: a lane, or VL for what lies outside of the image
 };
 
-// Gathers the tensors of smaller groups, or pictures as they came, into one tensor.
+// Gathers the tensors of smaller groups, or images as they came, into one tensor.
 struct Regroup {
     int64_t channels, from_channel, to_channel;
     int64_t blocks, plane;   // plane: vectors of a block
@@ -32,11 +32,11 @@ struct Regroup {
     int64_t row;             // places in turn whose offsets grow by one, or 0
 };
 
-// Pictures as they came, as bytes, four channels in a lane: round(x / step) + zero, 0 to 255.
+// Images as they came, as bytes, four channels in a lane: round(x / step) + zero, 0 to 255.
 // What a lane holds beyond the channels is `zero`.
 struct Quantise {
-    Regroup pictures;  // of one channel of lanes; `from_channel` between those of a picture
-    int64_t channels;  // of a picture, 4 at most
+    Regroup images;  // of one channel of lanes; `from_channel` between those of an image
+    int64_t channels;  // of an image, 4 at most
     float step;
     int32_t zero;
 };
@@ -81,7 +81,7 @@ struct FoldedPool {
 
 struct FoldedMean {
     int64_t channels, channel, blocks, block, row, column, height, width;
-    int64_t pictures;  // of one block
+    int64_t images;  // of one block
     int64_t area;      // pixels of a plane; vectors hold zeros beyond them
 };
 
@@ -97,6 +97,6 @@ struct Call {
     int64_t in, out, residual;  // places in the table of addresses, -1 for none
     const void* what;           // Plan, Halo, Regroup, ...
     const real* bias;
-    double fill;                // of a halo outside of the picture
+    double fill;                // of a halo outside of the image
     Convolve convolve;          // from a library of its own, see convolve.cpp
 };

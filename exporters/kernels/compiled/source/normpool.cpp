@@ -128,7 +128,7 @@ void sparse_norm_pool_backward(const NormBackward* norm, const Window* window, c
         chunks(n.shape, [&](int64_t first, int64_t last, auto masked) {
             for (int64_t i = first * VL; i < last * VL; i += VL) {
                 const vec v = slope.of(load(gy + i), load(y + i) - mean);
-                // Lanes without a picture must not reach the sums over pictures later on.
+                // Lanes without an image must not reach the sums over images later on.
                 store(gy + i, masked ? v * mask : v);
             }
         });

@@ -1,7 +1,7 @@
-// Small batches: neighbouring pixels, not pictures, lie in a vector register.
+// Small batches: neighbouring pixels, not images, lie in a vector register.
 //
-// A channel is one line of pixels: N pictures of `rows` rows of `row` pixels, of which H x W
-// are the picture and the others zero. A tap of a convolution is then the same line shifted,
+// A channel is one line of pixels: N images of `rows` rows of `row` pixels, of which H x W
+// are the image and the others zero. A tap of a convolution is then the same line shifted,
 // and needs no care at borders. Only what cannot be a shift is here: the phases that a stride
 // reads, the larger gaps that a larger kernel needs, pooling.
 #include <algorithm>
@@ -11,8 +11,8 @@
 #include "pool.h"
 
 struct Line {
-    int64_t pictures, channels, height, width;
-    int64_t channel, picture, row;  // strides, elements
+    int64_t images, channels, height, width;
+    int64_t channel, image, row;  // strides, elements
 };
 
 // Copies rows of every `step`-th pixel; `whole` pixels may be read.
@@ -34,7 +34,7 @@ static void pick(const real* from, int64_t whole, int64_t step, real* to, int64_
 extern "C" {
 
 // to[c * phases + p][n][i][j] = from[c][n][step_y * i + y_p][step_x * j + x_p], zero where
-// that lies outside of the picture. `phases` holds (y_p, x_p).
+// that lies outside of the image. `phases` holds (y_p, x_p).
 void sparse_pixel_phases(const Line* source, const Line* target, const int32_t* phases,
                          int phases_count, int step_y, int step_x, const real* from, real* to,
                          int threads) {
@@ -45,13 +45,13 @@ void sparse_pixel_phases(const Line* source, const Line* target, const int32_t* 
         const real* in = from + channel / phases_count * s.channel;
         const int64_t there = (s.width - x0 + step_x - 1) / step_x;
         const int64_t columns = there < t.width ? there : t.width;
-        for (int64_t n = 0; n < s.pictures; ++n)
+        for (int64_t n = 0; n < s.images; ++n)
             for (int64_t i = 0; i < t.height; ++i) {
-                real* row = to + channel * t.channel + n * t.picture + i * t.row;
+                real* row = to + channel * t.channel + n * t.image + i * t.row;
                 const int64_t y = i * step_y + y0;
                 const int64_t copied = y < s.height && columns > 0 ? columns : 0;
                 if (copied)
-                    pick(in + n * s.picture + y * s.row + x0, s.width - x0, step_x, row, copied);
+                    pick(in + n * s.image + y * s.row + x0, s.width - x0, step_x, row, copied);
                 std::fill(row + copied, row + t.width, real(0));
             }
     });
@@ -68,9 +68,9 @@ void sparse_pixel_max_pool(const Line* source, const Line* target, int kernel, i
     const int64_t room = (s.width + kernel + padding + 2 * VL) / VL * VL + VL;
     Pool::instance().run(t.channels, threads, [&](int64_t c) {
         std::vector<real> columns(size_t(room + VL), real(-__builtin_inf())), rows(size_t(room + VL));
-        for (int64_t n = 0; n < t.pictures; ++n)
+        for (int64_t n = 0; n < t.images; ++n)
             for (int64_t i = 0; i < t.height; ++i) {
-                const real* in = from + c * s.channel + n * s.picture;
+                const real* in = from + c * s.channel + n * s.image;
                 for (int64_t j = 0; j < s.width; j += VL) {
                     vec best = least;
                     for (int64_t k = 0; k < kernel; ++k) {
@@ -88,7 +88,7 @@ void sparse_pixel_max_pool(const Line* source, const Line* target, int kernel, i
                         best = larger(load_any(&columns[size_t(j + k)]), best);
                     store_any(&rows[size_t(j)], best);
                 }
-                pick(rows.data(), last, stride, to + c * t.channel + n * t.picture + i * t.row,
+                pick(rows.data(), last, stride, to + c * t.channel + n * t.image + i * t.row,
                      t.width);
             }
     });
@@ -98,8 +98,8 @@ void sparse_pixel_max_pool(const Line* source, const Line* target, int kernel, i
 void sparse_pixel_mean(const Line* source, const real* from, real* to, int threads) {
     const Line& s = *source;
     Pool::instance().run(s.channels, threads, [&](int64_t c) {
-        for (int64_t n = 0; n < s.pictures; ++n) {
-            const real* in = from + c * s.channel + n * s.picture;
+        for (int64_t n = 0; n < s.images; ++n) {
+            const real* in = from + c * s.channel + n * s.image;
             const int64_t count = s.height * s.row;
             vec sum = {};
             int64_t i = 0;

@@ -1,6 +1,6 @@
 // What a compiled convolution is: the non-zeros in the order they are used, and the tiles.
 //
-// Tensors are [C][B][H][W][VL]: pictures in blocks of VL, a channel's planes side by side,
+// Tensors are [C][B][H][W][VL]: images in blocks of VL, a channel's planes side by side,
 // `channel stride` apart (padded so that channels fall into different cache sets). A tile
 // is NB blocks x R rows x C columns of one *own* channel, held in registers; for each of
 // its channel's non-zeros it reads the *other* tensor at a fixed offset. Forward: own =

@@ -39,7 +39,7 @@ SPARSE = {
 }
 DENSE_ACCURACY = 0.80
 SEEDS = (21, 51, 81, 111, 141)
-BLOCKS, CALLS, BATCH, PICTURES = 5, 30, 64, 2000
+BLOCKS, CALLS, BATCH, IMAGES = 5, 30, 64, 2000
 LICENCES = {
     "deepsparse": ("Neural Magic community licence: evaluation only, not production", "ended"),
     "onnxruntime": ("MIT", "maintained"),
@@ -121,7 +121,7 @@ def _record(
         run=run,
         created="2026-01-02T03:14:05Z",
         workload=workload,
-        task=TaskInfo(task, 20, 3000, PICTURES, "top1", "d" * 64),
+        task=TaskInfo(task, 20, 3000, IMAGES, "top1", "d" * 64),
         backbone=BackboneInfo(
             name=f"resnet50/{name}",
             arch="resnet50",
@@ -147,7 +147,7 @@ def _record(
 
 
 def _times(workload: str, block: int, seconds: float, rng: np.random.Generator) -> TimedBlock:
-    count, items = (CALLS, BATCH) if workload == "inference" else (1, PICTURES)
+    count, items = (CALLS, BATCH) if workload == "inference" else (1, IMAGES)
     samples = items * seconds * np.exp(rng.normal(0, 0.001, count))
     return TimedBlock(
         block=block,

@@ -192,8 +192,8 @@ def test_headings_labels_and_targets_are_in_order(quick: tuple[str, Page]) -> No
     for name in page.having("aria-labelledby"):
         assert name in ids
     assert dict(page.elements)["html"]["lang"] == "en"
-    pictures = [attrs for _, attrs in page.elements if attrs.get("role") == "img"]
-    assert len(pictures) >= 3 and all(len(attrs["aria-label"]) > 40 for attrs in pictures)
+    images = [attrs for _, attrs in page.elements if attrs.get("role") == "img"]
+    assert len(images) >= 3 and all(len(attrs["aria-label"]) > 40 for attrs in images)
     assert page.inside["caption"] and all(text.strip() for text in page.inside["caption"])
     sortable = [attrs for tag, attrs in page.elements if tag == "th" and "aria-sort" in attrs]
     assert len(sortable) >= 18

@@ -135,13 +135,13 @@ def test_running_out_of_memory_in_any_block_stays_in_the_record() -> None:
 
 @pytest.mark.parametrize("swept", [False, True])
 def test_the_head_tells_its_epochs_or_what_its_sweep_chose(
-    swept: bool, cli: Callable[..., Result], pictures: Path, tmp_path: Path
+    swept: bool, cli: Callable[..., Result], images: Path, tmp_path: Path
 ) -> None:
     plan = tmp_path / "small.toml"
     sweep = "weight_decays = [0.0001, 0.1]\nvalidation = 0.25\n" if swept else ""
     plan.write_text(f"min_seconds = 0.01\nrepeats = 1\ndiscards = 0\nseeds = [1]\n{sweep}")
     done = cli(
-        "run", plan, "--task", pictures, "--backbone", "resnet18/dense@generated", "--engine",
+        "run", plan, "--task", images, "--backbone", "resnet18/dense@generated", "--engine",
         "torch", "--workload", "linear-cached", "--size", 32, "--batch-size", 8, "--threads", 1,
         "--epochs", 4, "--out", tmp_path / "R",
     )  # fmt: skip

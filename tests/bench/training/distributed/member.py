@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sparsebench.bench.images import ResizedPictures
+from sparsebench.bench.images import ResizedImages
 from sparsebench.bench.training.distributed.batch_norm import GlobalBatchNorm
 from sparsebench.bench.training.distributed.facts import of_all
 from sparsebench.bench.training.distributed.gradients import Masks, in_parallel
@@ -27,16 +27,16 @@ from sparsebench.bench.training.source import TrainingData
 from sparsebench.models.cards import Preprocessing
 from tests.bench.training.small import small_network
 
-PICTURES, BATCH = 33, 10
+IMAGES, BATCH = 33, 10
 """Batches of 10, 10, 10 and 3: the last one is split unevenly."""
 
 
 def noise() -> TrainingData:
     generator = np.random.default_rng(0)
-    shapes = np.array([(20, 20 + n % 3) for n in range(PICTURES)], np.int32)
+    shapes = np.array([(20, 20 + n % 3) for n in range(IMAGES)], np.int32)
     starts = np.concatenate([[0], shapes.prod(axis=1).cumsum() * 3])
     pixels = generator.integers(0, 256, starts[-1]).astype(np.uint8)
-    source = ResizedPictures(pixels, starts, shapes, generator.integers(0, 2, PICTURES))
+    source = ResizedImages(pixels, starts, shapes, generator.integers(0, 2, IMAGES))
     return TrainingData(source, source, source, Preprocessing(16, 18), "top1")
 
 

@@ -25,10 +25,10 @@ from sparsebench.models.errors import SparsebenchError
 LOST = "print(json.dumps({'error': 'Connection closed by peer', 'mend': '', 'memory': False}))"
 
 
-def job(pictures: Path) -> Job:
+def job(images: Path) -> Job:
     return Job(
         backbone="resnet18/gmp-90",
-        task=str(pictures),
+        task=str(images),
         task_options={},
         preprocessing=Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         recipe=TrainRecipe("short", 1, 0.02, 12),
@@ -48,7 +48,7 @@ def rest_of(run: psutil.Process, known: set[int]) -> list[psutil.Process]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="environments of processes are read in /proc")
 @pytest.mark.parametrize("how", ["killed", "Ctrl-C"])
-def test_no_process_is_left_behind(pictures: Path, how: str) -> None:
+def test_no_process_is_left_behind(images: Path, how: str) -> None:
     run = psutil.Process()
     known = {one.pid for one in run.children(recursive=True)}
     seen: list[psutil.Process] = []
@@ -64,17 +64,17 @@ def test_no_process_is_left_behind(pictures: Path, how: str) -> None:
 
     if how == "Ctrl-C":
         with pytest.raises(KeyboardInterrupt):
-            run_job(job(pictures), timeout=300, say=say)
+            run_job(job(images), timeout=300, say=say)
     else:
         with pytest.raises(SparsebenchError, match="process 2 of 2 of the training died of signal"):
-            run_job(job(pictures), timeout=300, say=say)
+            run_job(job(images), timeout=300, say=say)
     assert len(seen) == 2
     _, alive = psutil.wait_procs(seen, timeout=10)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_both_say_the_same_mistake_and_it_is_told_once(pictures: Path) -> None:
-    wrong = replace(job(pictures), task="nowhere/at/all")
+def test_both_say_the_same_mistake_and_it_is_told_once(images: Path) -> None:
+    wrong = replace(job(images), task="nowhere/at/all")
     with pytest.raises(SparsebenchError, match=r"^There is no folder.*nowhere") as told:
         run_job(wrong, timeout=300, say=lambda text: None)
     assert "process" not in str(told.value)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from sparsebench.bench.records import unpacked
 from sparsebench.bench.training.distributed.group import Group
 from tests.bench.training.distributed.member import (
-    PICTURES,
+    IMAGES,
     batch,
     normalised,
     sparse_network,
@@ -57,7 +57,7 @@ def test_the_loss_curve_is_that_of_one_process(two: list[dict[str, Any]], kind: 
         assert one[kind]["right"] == alone["right"]
         for name, value in alone["state"].items():
             torch.testing.assert_close(one[kind]["state"][name], value, rtol=1e-3, atol=1e-5)
-    assert len(unpacked(alone["right"], PICTURES)) == PICTURES
+    assert len(unpacked(alone["right"], IMAGES)) == IMAGES
 
 
 @pytest.mark.parametrize("kind", ["sparse", "dense", "local", "pieces"])

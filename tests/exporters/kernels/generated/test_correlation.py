@@ -81,7 +81,7 @@ def test_every_gradient_is_the_sum_in_float64(
     height, width = (max(draw(st.integers(1, 9)), least) for least in reach)
     inp = Blocked(draw(st.integers(1, 50)), channels[1], height, width, 16)
     high, wide = geometry.output_size(height, width)
-    out = Blocked(inp.pictures, channels[0], high, wide, 16)
+    out = Blocked(inp.images, channels[0], high, wide, 16)
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     kept = rng.random(geometry.weight_shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     pattern = Pattern.of(kept, groups)

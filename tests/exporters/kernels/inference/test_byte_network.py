@@ -18,7 +18,7 @@ from sparsebench.exporters.engines.base import CompileRequest, EngineError
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.compiled.library import library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES
+from sparsebench.exporters.kernels.compiled.steps import IMAGES
 from sparsebench.exporters.kernels.generated import memory
 from sparsebench.exporters.kernels.generated.memory import no_bytes
 from sparsebench.exporters.kernels.inference.byte_network import GeneratedBytes
@@ -272,7 +272,7 @@ def test_every_byte_can_mean_zero_in_a_border(low: float, high: float, zero: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx, "load", lambda _: made)
         network = read_bytes("", (3, 32, 32))
-    assert network.bytes[PICTURES][1] == zero
+    assert network.bytes[IMAGES][1] == zero
     compiled = GeneratedBytes(network, 16, (3, 32, 32), library("float32", "avx512"), 1)
     expected = by_onnx_runtime(made.SerializeToString(), images)
     np.testing.assert_allclose(compiled.run(images), expected, rtol=0, atol=1e-5)

@@ -13,7 +13,7 @@ from sparsebench.exporters.kernels.compiled.build import find_compiler, supporte
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU, library
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     MaxPoolStep,
     MeanStep,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler
 
 def expected_of(network: OnnxNetwork, images: np.ndarray) -> np.ndarray:
     """The same steps by PyTorch in float64."""
-    values = {PICTURES: torch.from_numpy(images).double()}
+    values = {IMAGES: torch.from_numpy(images).double()}
     for step in network.steps:
         x = values[step.inp]
         if isinstance(step, MaxPoolStep):
@@ -95,7 +95,7 @@ class Maker:
 def bottlenecks(rng: np.random.Generator, density: float = 0.3) -> OnnxNetwork:
     """A stem, a pool, two blocks that halve the plane with 1x1 side branches, an addition."""
     make = Maker(rng, density)
-    x = make.pool(make.layer(PICTURES, (3, 6), 7, 2))
+    x = make.pool(make.layer(IMAGES, (3, 6), 7, 2))
     for channels in (6, 12):
         side = make.layer(x, (channels, 2 * channels), 1, 2)
         y = make.layer(x, (channels, 5), 1)
@@ -130,7 +130,7 @@ def test_any_layers_on_foldable_planes_are_pytorchs_in_float64(data: st.DataObje
     batch = data.draw(st.sampled_from([1, 3, 8, 11, 33]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     make = Maker(rng, data.draw(st.sampled_from([0.0, 0.15, 1.0])))
-    x, channels = PICTURES, 3
+    x, channels = IMAGES, 3
     for _ in range(3):
         kernel = data.draw(st.sampled_from([1, 2, 3, 5]))
         dilation = data.draw(st.integers(1, 2))
@@ -152,7 +152,7 @@ def test_any_layers_on_foldable_planes_are_pytorchs_in_float64(data: st.DataObje
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
 
 
-def test_a_nan_stays_in_its_picture() -> None:
+def test_a_nan_stays_in_its_image() -> None:
     network = bottlenecks(np.random.default_rng(0), density=0.9)
     images = np.zeros((6, 3, 64, 64), np.float32)
     images[1, 0, 63, 63] = np.nan
@@ -171,7 +171,7 @@ def test_the_time_of_every_layer_is_told() -> None:
     assert set(network.layers) <= set(told) and all(told[name] > 0 for name in network.layers)
 
 
-def test_large_planes_take_few_pictures_and_groups_grow() -> None:
+def test_large_planes_take_few_images_and_groups_grow() -> None:
     network = bottlenecks(np.random.default_rng(0))
     grouping = Grouping(network, 64, (3, 224, 224), 16, 4)
     groups = [part.group for part in grouping.parts]
@@ -188,24 +188,24 @@ def test_large_planes_take_few_pictures_and_groups_grow() -> None:
 def test_folds_use_all_lanes_and_the_borders_hold_the_neighbours(plane: tuple[int, int]) -> None:
     for lanes in (4, 8, 16):
         for fold in folds(lanes):
-            assert fold.pictures * fold.down * fold.across == lanes
+            assert fold.images * fold.down * fold.across == lanes
     shape = Folded(Fold(4, 2, 2), 1, 5, 6, plane, 2, 16)
-    pictures = np.arange(1, 4 * 10 * 12 + 1, dtype=np.float64).reshape(4, 10, 12)
+    images = np.arange(1, 4 * 10 * 12 + 1, dtype=np.float64).reshape(4, 10, 12)
     memory = np.zeros(shape.bytes // 4)
-    picture, y, x = shape.pixel()
+    image, y, x = shape.pixel()
     places = shape.lead + shape.places()[0][:, None] + np.arange(16)
-    memory[places] = pictures[picture, y, x]
+    memory[places] = images[image, y, x]
     np.testing.assert_array_equal(
-        memory[shape.lead + shape.locate(y, x, np.broadcast_to(picture, y.shape))],
-        pictures[picture, y, x],
+        memory[shape.lead + shape.locate(y, x, np.broadcast_to(image, y.shape))],
+        images[image, y, x],
     )
     moves, permutations = border_moves(shape)
     for to, source, k in moves:
         lanes_there = np.append(memory[shape.lead + source :][:16], 0.0)
         memory[shape.lead + to :][:16] = lanes_there[permutations[k]]
-    pictures[:, plane[0] :] = 0  # outside of the plane
-    pictures[:, :, plane[1] :] = 0
-    padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
+    images[:, plane[0] :] = 0  # outside of the plane
+    images[:, :, plane[1] :] = 0
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     whole = memory[: 9 * shape.row_stride].reshape(9, -1, 16)
     for lane in range(16):
         down, across = lane // 2 % 2, lane % 2

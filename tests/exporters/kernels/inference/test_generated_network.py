@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsebench.exporters.kernels.compiled.build import find_compiler, supported_isas
 from sparsebench.exporters.kernels.compiled.library import library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES
+from sparsebench.exporters.kernels.compiled.steps import IMAGES
 from sparsebench.exporters.kernels.inference.generated_network import GeneratedNetwork
 from tests.exporters.kernels.inference.test_folded import Maker, bottlenecks, expected_of
 
@@ -42,7 +42,7 @@ def test_any_layers_are_pytorchs_in_float64(data: st.DataObject) -> None:
     batch = data.draw(st.sampled_from([1, 3, 8, 11, 33]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     make = Maker(rng, data.draw(st.sampled_from([0.0, 0.15, 1.0])))
-    x, channels = PICTURES, 3
+    x, channels = IMAGES, 3
     for _ in range(3):
         kernel = data.draw(st.sampled_from([1, 2, 3, 5]))
         dilation = data.draw(st.integers(1, 2))

@@ -14,7 +14,7 @@ from sparsebench.exporters.kernels.compiled.build import find_compiler, supporte
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU, RELU6, library
 from sparsebench.exporters.kernels.compiled.steps import (
-    PICTURES,
+    IMAGES,
     ActStep,
     MaxPoolStep,
     MeanStep,
@@ -82,7 +82,7 @@ def test_networks_of_any_shape_are_pytorchs_in_float64(data: st.DataObject) -> N
     threads = data.draw(st.sampled_from([1, 2]))
     images = rng.standard_normal((batch, 3, *size))
     network = OnnxNetwork()
-    values: dict[int, torch.Tensor] = {PICTURES: torch.from_numpy(images)}
+    values: dict[int, torch.Tensor] = {IMAGES: torch.from_numpy(images)}
     for i in range(1, 4):
         x = values[i - 1]
         geometry = data.draw(convolutions(x.shape[1], (x.shape[2], x.shape[3])))
@@ -129,7 +129,7 @@ def resnet_like(rng: np.random.Generator) -> OnnxNetwork:
         network.steps.append(NormStep(inp, value, str(value), RELU, residual))
         return value
 
-    add(PICTURES, 3, 20, 7, 2)
+    add(IMAGES, 3, 20, 7, 2)
     network.steps.append(MaxPoolStep(1, 2, 3, 2, 1))
     add(2, 20, 20, 3)
     add(3, 20, 20, 3, residual=2)
@@ -142,13 +142,13 @@ def resnet_like(rng: np.random.Generator) -> OnnxNetwork:
 
 @pytest.mark.parametrize("isa", supported_isas())
 @pytest.mark.parametrize("batch", [1, 3, 15, 17, 20])
-def test_every_batch_gives_each_picture_the_same_features(isa: str, batch: int) -> None:
+def test_every_batch_gives_each_image_the_same_features(isa: str, batch: int) -> None:
     network = resnet_like(np.random.default_rng(0))
     images = np.random.default_rng(1).standard_normal((batch, 3, 37, 30)).astype(np.float32)
     kernels = library("float32", isa)
     found = SplitNetwork(network, batch, (3, 37, 30), kernels, 2).run(images)
     x = torch.from_numpy(images).double()
-    values = {PICTURES: x}
+    values = {IMAGES: x}
     for step in network.steps[:-1]:
         if isinstance(step, MaxPoolStep):
             values[step.out] = functional.max_pool2d(values[step.inp], 3, 2, 1)
@@ -165,7 +165,7 @@ def test_every_batch_gives_each_picture_the_same_features(isa: str, batch: int) 
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_a_nan_stays_in_its_picture() -> None:
+def test_a_nan_stays_in_its_image() -> None:
     network = resnet_like(np.random.default_rng(0))
     images = np.zeros((4, 3, 33, 33), np.float32)
     images[1, 0, 32, 32] = np.nan

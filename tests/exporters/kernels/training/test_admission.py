@@ -12,7 +12,7 @@ from torch.nn import functional
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.training.module import sparsify_module
 from sparsebench.models.errors import SparsebenchError
-from tests.exporters.kernels.training.test_users_modules import Net, pictures, pruned
+from tests.exporters.kernels.training.test_users_modules import Net, pruned, some_images
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (pictures()[:, :1].contiguous(), "takes 3 channels and got 1"),
+        (some_images()[:, :1].contiguous(), "takes 3 channels and got 1"),
         (torch.zeros(2, 4, 8, 8).double(), "takes 3 channels and got 4"),
-        (pictures().float(), "torch.float32 on cpu; this network computes in torch.float64"),
+        (some_images().float(), "torch.float32 on cpu; this network computes in torch.float64"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "torch.uint8"),
-        (pictures()[0], r"shape \(3, 12, 12\)"),
-        (pictures()[:0], r"\[N, C, H, W\], N > 0"),
+        (some_images()[0], r"shape \(3, 12, 12\)"),
+        (some_images()[:0], r"\[N, C, H, W\], N > 0"),
     ],
 )
-def test_pictures_that_do_not_fit_are_refused(images: Tensor, words: str) -> None:
+def test_images_that_do_not_fit_are_refused(images: Tensor, words: str) -> None:
     """The kernels see addresses: a wrong shape would be read beyond its end."""
     with pytest.raises(SparsebenchError, match=words):
         sparsify_module(pruned(Net()))(images)
@@ -36,7 +36,7 @@ def test_pictures_that_do_not_fit_are_refused(images: Tensor, words: str) -> Non
 
 def test_parameters_that_were_converted_are_refused() -> None:
     with pytest.raises(SparsebenchError, match="moved from torch.float64"):
-        sparsify_module(pruned(Net())).float()(pictures())
+        sparsify_module(pruned(Net())).float()(some_images())
 
 
 def test_an_addition_that_broadcasts_is_refused() -> None:
@@ -45,7 +45,7 @@ def test_an_addition_that_broadcasts_is_refused() -> None:
         return out
 
     with pytest.raises(SparsebenchError, match="8×12×12 and 1×12×12 are added"):
-        sparsify_module(pruned(Net(broadcasting)))(pictures())
+        sparsify_module(pruned(Net(broadcasting)))(some_images())
 
 
 def test_one_value_a_channel_has_no_variance() -> None:
@@ -56,8 +56,8 @@ def test_one_value_a_channel_has_no_variance() -> None:
     dense = pruned(Net(shrunk)).train()
     for network in (dense, sparsify_module(dense)):
         with pytest.raises(ValueError, match="more than 1 value per channel"):
-            network(pictures()[:1])
-        assert network.eval()(pictures()[:1]).isfinite().all()
+            network(some_images()[:1])
+        assert network.eval()(some_images()[:1]).isfinite().all()
 
 
 class Standardised(nn.Conv2d):
@@ -148,7 +148,7 @@ def test_layers_of_another_kind_may_stand_behind_the_masked_ones() -> None:
     dense.double()
     sparse = sparsify_module(dense)
     assert list(sparse.convolutions()) == ["a"]
-    torch.testing.assert_close(sparse(pictures()), dense(pictures()))
+    torch.testing.assert_close(sparse(some_images()), dense(some_images()))
 
 
 def test_a_hook_of_a_weight_is_told() -> None:

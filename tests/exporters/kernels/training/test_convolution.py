@@ -149,8 +149,8 @@ def test_batches_that_fill_as_many_blocks_share_a_plan() -> None:
     weight = torch.randn(4, 3, 3, 3) * kept
     layer = Convolution(kept.numpy(), Geometry(4, 3, (3, 3), (1, 1), (1,) * 4, (1, 1)), kernels, 1)
     plans = []
-    for pictures in (lanes + 1, 2 * lanes, 2 * lanes + 1):
-        images = torch.randn(pictures, 3, 6, 5)
+    for batch in (lanes + 1, 2 * lanes, 2 * lanes + 1):
+        images = torch.randn(batch, 3, 6, 5)
         out = sparse_conv2d(images, weight[kept], layer, kernels)
         np.testing.assert_allclose(
             out, functional.conv2d(images, weight, padding=1), rtol=0, atol=1e-5

@@ -147,9 +147,9 @@ def test_sums_over_channels_leave_empty_lanes_out(isa: str) -> None:
     images = random(32, 4, 6, 5)
     x, _ = to_blocked(images, kernels, 1)
     sums = torch.empty(4)
-    used = Blocked(32 - kernels.lanes + 1, 4, 6, 5, kernels.lanes)  # one picture in the last
+    used = Blocked(32 - kernels.lanes + 1, 4, 6, 5, kernels.lanes)  # one image in the last
     kernels.channel_sums(used.reference, x.data_ptr(), sums.data_ptr(), 2)
-    close(sums, images[: used.pictures].double().sum((0, 2, 3)), 1e-5)
+    close(sums, images[: used.images].double().sum((0, 2, 3)), 1e-5)
 
 
 class Between(nn.Module):

@@ -131,12 +131,12 @@ def test_the_inputs_gradient_is_pytorchs_within_its_tensors(
     sides = [max(draw(st.integers(1, 7)), kernel[a] - 2 * padding[a]) for a in range(2)]
     inp = Blocked(draw(st.sampled_from([1, 16, 40])), geometry.in_channels, sides[0], sides[1], 16)
     high, wide = geometry.output_size(sides[0], sides[1])
-    out = Blocked(inp.pictures, outer * groups, high, wide, 16)
+    out = Blocked(inp.images, outer * groups, high, wide, 16)
     torch.manual_seed(draw(st.integers(0, 2**16)))
     kept = torch.rand(geometry.weight_shape) < draw(st.sampled_from([0.0, 0.2, 1.0]))
     values = torch.randn(int(kept.sum()))
-    upstream = torch.randn(inp.pictures, outer * groups, out.height, out.width)
-    before = torch.randn(inp.pictures, geometry.in_channels, *sides)
+    upstream = torch.randn(inp.images, outer * groups, out.height, out.width)
+    before = torch.randn(inp.images, geometry.in_channels, *sides)
     kernels = library("float32", "avx512")
     g, x_grad = (to_blocked(one, kernels, 1)[0].numpy() for one in (upstream, before))
     ends = [

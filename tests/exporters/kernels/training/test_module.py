@@ -330,8 +330,8 @@ def test_what_is_not_supported_is_refused_with_the_reason(module: nn.Module, wor
 def test_stochastic_depth_that_drops_nothing_is_no_layer(chance: float) -> None:
     network = half(dropping(chance)).train(chance == 0.0)
     sparse = sparsify_module(network)
-    pictures = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(sparse(pictures), network(pictures))
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(sparse(images), network(images))
 
 
 def test_a_weight_outside_of_the_mask_is_refused() -> None:

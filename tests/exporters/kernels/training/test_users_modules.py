@@ -53,13 +53,13 @@ def pruned(net: nn.Module) -> nn.Module:
     return net.double()
 
 
-def pictures(size: int = 12) -> Tensor:
+def some_images(size: int = 12) -> Tensor:
     return torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(2)).double()
 
 
 def same(dense: nn.Module, sparse: SparseModule, images: Tensor | None = None) -> None:
     """Outputs, all gradients, and statistics agree after one forward and backward pass."""
-    images = pictures() if images is None else images
+    images = some_images() if images is None else images
     theirs, mine = (images.clone().requires_grad_() for _ in range(2))
     torch.manual_seed(7)
     expected = dense(theirs)
@@ -261,7 +261,7 @@ def test_pruning_hooks_are_applied_for_good_and_the_signs_of_zeros_stay() -> Non
     assert sum(layer.values.numel() for layer in sparse.convolutions().values()) == round(
         0.3 * (216 + 576)
     )
-    torch.testing.assert_close(sparse(pictures()), dense(pictures()))
+    torch.testing.assert_close(sparse(some_images()), dense(some_images()))
     for name in ("a", "b"):
         prune.remove(dense.get_submodule(name), "weight")  # type: ignore[no-untyped-call]
     back = sparsify_module(dense).to_state_dict()
@@ -323,7 +323,7 @@ def test_a_loop_of_the_users_own_ends_where_the_dense_one_ends(momentum: float, 
             else torch.optim.SGD(network.parameters(), 0.05, momentum, weight_decay=1e-3)
         )
         for step in range(6):
-            part = pictures(10 + step % 2)[: 2 + step % 3]
+            part = some_images(10 + step % 2)[: 2 + step % 3]
             network(part).square().mean().backward()
             if network is dense:
                 for name, mask in kept.items():
@@ -366,7 +366,7 @@ def test_a_state_dict_of_another_mask_is_refused() -> None:
 
 def test_a_changed_weight_between_the_passes_is_seen() -> None:
     sparse = sparsify_module(pruned(Net()))
-    loss = sparse(pictures()).sum()
+    loss = sparse(some_images()).sum()
     with torch.no_grad():
         sparse.network.get_parameter("b.values").mul_(2)
     with pytest.raises(RuntimeError, match="in-place"):
@@ -376,7 +376,7 @@ def test_a_changed_weight_between_the_passes_is_seen() -> None:
 def test_compiling_for_an_example_chooses_and_leaves_no_trace() -> None:
     dense = pruned(Net()).train().requires_grad_(False)
     torch.manual_seed(5)
-    sparse = sparsify_module(dense, example_input=pictures())
+    sparse = sparsify_module(dense, example_input=some_images())
     assert torch.initial_seed() == 5
     assert [choice.layer for choice in sparse.choices] == ["a", "b"]
     drawn = torch.rand(1)
@@ -386,14 +386,14 @@ def test_compiling_for_an_example_chooses_and_leaves_no_trace() -> None:
         assert torch.equal(sparse.network.get_buffer(name), buffer)
 
 
-def test_pictures_of_many_sizes_do_not_add_up_in_memory() -> None:
+def test_images_of_many_sizes_do_not_add_up_in_memory() -> None:
     sparse = sparsify_module(pruned(Net()).train())
 
     def held() -> int:
         return sum(size * len(free) for size, free in sparse._memory._free.items())
 
-    sparse(pictures(40)).sum().backward()
+    sparse(some_images(40)).sum().backward()
     most = held()
     for size in (12, 16, 20, 24, 28, 32, 36, 38, 39):
-        sparse(pictures(size)).sum().backward()
+        sparse(some_images(size)).sum().backward()
         assert held() <= most

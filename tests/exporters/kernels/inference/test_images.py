@@ -1,4 +1,4 @@
-"""A compiled network reads the pictures that it was compiled for, and nothing behind them."""
+"""A compiled network reads the images that it was compiled for, and nothing behind them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.compiled.library import library
-from sparsebench.exporters.kernels.compiled.steps import PICTURES, ActStep, MeanStep
+from sparsebench.exporters.kernels.compiled.steps import IMAGES, ActStep, MeanStep
 from sparsebench.exporters.kernels.inference.folded_network import FoldedNetwork
 from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
 from sparsebench.exporters.kernels.inference.split import SplitNetwork
@@ -43,9 +43,7 @@ def compiled(kind: type[Compiled], batch: int) -> Compiled:
         ((20, *SHAPE), "complex64"),
     ],
 )
-def test_other_pictures_are_refused(
-    kind: type[Compiled], shape: tuple[int, ...], dtype: str
-) -> None:
+def test_other_images_are_refused(kind: type[Compiled], shape: tuple[int, ...], dtype: str) -> None:
     network = compiled(kind, 20)
     with pytest.raises(SparsebenchError) as error:
         network.run(np.zeros(shape, dtype))
@@ -54,7 +52,7 @@ def test_other_pictures_are_refused(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_pictures_in_other_memory_give_the_same(kind: type[Compiled]) -> None:
+def test_the_same_images_in_other_memory_give_the_same(kind: type[Compiled]) -> None:
     network = compiled(kind, 20)
     whole = np.random.default_rng(0).integers(0, 256, (20, *SHAPE)).astype(np.float32)
     expected = network.run(whole)
@@ -74,7 +72,7 @@ def test_the_same_pictures_in_other_memory_give_the_same(kind: type[Compiled]) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_addition_that_would_broadcast_is_refused(kind: type[Compiled]) -> None:
     make = Maker(np.random.default_rng(0), 1.0)
-    wide, one = make.layer(PICTURES, (3, 8), 3), make.layer(PICTURES, (3, 1), 3)
+    wide, one = make.layer(IMAGES, (3, 8), 3), make.layer(IMAGES, (3, 1), 3)
     make.network.steps.append(ActStep(wide, 3, 0, one))
     make.network.steps.append(MeanStep(3, 4))
     make.network.output = 4

@@ -1,4 +1,4 @@
-"""The pictures of a call: what a network was compiled for, or refused."""
+"""The images of a call: what a network was compiled for, or refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sparsebench.models.errors import SparsebenchError
 
 
-def checked_pictures(images: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The pictures as the kernels read them: contiguous, aligned, of one data type.
+def checked_images(images: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The images as the kernels read them: contiguous, aligned, of one data type.
 
     The kernels read as many bytes as they were compiled for, from wherever they are told to.
 
@@ -30,8 +30,8 @@ def checked_pictures(images: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
     given = np.asarray(images)
     if given.shape != shape or not np.can_cast(given.dtype, dtype, "safe"):
         raise SparsebenchError(
-            f"The network is compiled for pictures {list(shape)} of {dtype}, "
+            f"The network is compiled for images {list(shape)} of {dtype}, "
             f"not {list(given.shape)} of {given.dtype}.",
-            "Compile it for this batch size, or convert the pictures.",
+            "Compile it for this batch size, or convert the images.",
         )
     return np.require(given, dtype, ["C", "A"])

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def write_pictures(root: Path) -> Path:
+def write_images(root: Path) -> Path:
     """An ImageFolder of 24 px images: 8 to train and 4 to test of each class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 4)):
