@@ -1,14 +1,13 @@
 """Sparse or dense, layer by layer: whichever is faster on this machine, as measured.
 
 Both executions of a layer take turns, forward and backward, on the activations' real
-shapes; the dense one pays for its conversions of the layout. Unit of the decision is the
-median over several rounds, and dense must win by a margin: near a tie the sparse execution
-is kept, whose memory is smaller.
+shapes; the dense one pays for its conversions of the layout. The least time of several rounds
+decides, because other programs only ever add to a time, and dense must win by a margin: near a
+tie the sparse execution is kept, whose memory is smaller.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -67,7 +66,7 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
 
     Returns:
         One record for each convolution, in the order of execution, then for each masked
-        linear layer, which is measured on a row an image.
+        linear layer, which is measured on one row an image.
     """
     layers: dict[str, SparseConv2d | SparseLinear] = {**module.convolutions()}
     linears = module.linears()
@@ -87,7 +86,7 @@ def choose_executions(module: SparseModule, images: Tensor, *, rounds: int = 5) 
     choices = []
     for name, layer in layers.items():
         sparse, dense = times[name]["sparse"], times[name]["dense"]
-        faster = statistics.median(dense) * MARGIN < statistics.median(sparse)
+        faster = min(dense) * MARGIN < min(sparse)
         layer.execution = "dense" if faster else "sparse"
         density = layer.values.numel() / max(1, layer.kept.numel())
         why = layer.why_not()
