@@ -23,7 +23,7 @@ ENGINES = "engines"
 _COMMENT = (
     "# A baseline of `sparsebench check RUN --baseline FILE`; `sparsebench baseline update` writes"
     "\n# it. Limits of a cell (`[cells.limits]`): effect, max_accuracy_loss, min_ratio,"
-    " min_accuracy.\n"
+    "\n# min_ratio_to, min_accuracy.\n"
 )
 
 
@@ -35,12 +35,15 @@ class Limits:
         effect: smallest relative change of the ratio that counts, fraction.
         max_accuracy_loss: percentage points against the baseline.
         min_ratio: the whole interval of the ratio may not lie below this, on any machine.
+        min_ratio_to: another engine -> the same of the ratio to it: the same backbone's time on
+            that engine, in this precision, over this cell's.
         min_accuracy: fraction 0-1, on any machine.
     """
 
     effect: float | None = None
     max_accuracy_loss: float | None = None
     min_ratio: float | None = None
+    min_ratio_to: Mapping[str, float] | None = None
     min_accuracy: float | None = None
 
 

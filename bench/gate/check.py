@@ -23,8 +23,9 @@ from sparsebench.bench.gate.accuracy_limits import judge_accuracy
 from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
 from sparsebench.bench.gate.causes import what_moved
 from sparsebench.bench.gate.gated_ratios import KEY, GatedCell, gated_cells, key_of, name_of
-from sparsebench.bench.gate.limits import Findings, at_least
+from sparsebench.bench.gate.limits import Findings
 from sparsebench.bench.gate.not_here import not_here, optional_pairs
+from sparsebench.bench.gate.ratio_limits import judge_floors, judge_ratio
 from sparsebench.bench.gate.refusals import (
     refuse_below_noise,
     refuse_other_machine,
@@ -34,9 +35,7 @@ from sparsebench.bench.gate.report import NOT_HERE, CellVerdict, GateReport, Set
 from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
-    FAMILY_ERROR,
     Change,
-    RatioEstimate,
     change_of,
     holm,
 )
@@ -83,8 +82,10 @@ def judge(
     chosen = _chosen(baseline.cells, settings.only)
     gone = not_here(optional, records, baseline.machine)
     engines = {_id(cell): _peers(cell, gone) for cell in chosen if cell.kind == ENGINES}
+    to_engines = {_id(cell): cell.limits.min_ratio_to or () for cell in chosen}
     gated = {
-        tuple(key_of(cell.record).values()): cell for cell in gated_cells(records, trials, engines)
+        tuple(key_of(cell.record).values()): cell
+        for cell in gated_cells(records, trials, engines, to_engines)
     }
     both = [(cell, gated[_id(cell)]) for cell in chosen if _id(cell) in gated]
     refuse_other_settings([(cell, now.record) for cell, now in both])
@@ -163,15 +164,15 @@ def _verdict(
             reasons=(now.reason or "it has no ratio",),
         )  # fmt: skip
     findings, status = Findings(), "same"
+    floors = cell.limits.min_ratio is not None or cell.limits.min_ratio_to
     if why := fewer or ("a machine was busy" if settings.busy else ""):
-        if cell.limits.min_ratio is not None or not settings.across_machines:
+        if floors or not settings.across_machines:
             findings.unknown.append(f"no ratio was judged: {why}")
     else:
         assert change is not None and p is not None
         if not settings.across_machines:
             status = judge_ratio(change, p, effect, _slower(cell, change), findings)
-        if cell.limits.min_ratio is not None:
-            _judge_floor(now.ratio, cell.limits.min_ratio, findings)
+        judge_floors(cell.limits, now, findings)
     slower = bool(findings.broken)
     loss, of_accuracy = judge_accuracy(cell, now, settings.max_accuracy_loss)
     findings.add(of_accuracy)
@@ -202,43 +203,6 @@ def _fewer(cell: BaselineCell, gone: Mapping[tuple[str, str], str]) -> str:
     """Why it is judged by fewer engines here than in the baseline, or nothing."""
     lost = [gone.get((name, cell.key["precision"])) for name in cell.against]
     return next(filter(None, lost), "") if cell.kind == ENGINES else ""
-
-
-def judge_ratio(change: Change, p: float, effect: float, slower: str, findings: Findings) -> str:
-    """Judge a change of speed; the status of a cell about which nothing else is found.
-
-    Args:
-        change: below 1 is slower.
-        p: of no change, adjusted for the number of cells.
-        effect: smallest relative change that counts, fraction.
-        slower: what to say of a slower one.
-        findings: receives what is broken or open.
-    """
-    least, significant = 1 / (1 + effect), p < FAMILY_ERROR
-    if significant and change.ratio <= least:
-        findings.broken.append(slower)
-    elif change.low < least:
-        seen = change.smallest_effect
-        findings.unknown.append(
-            "its speed has no interval"
-            if change.ci95 is None
-            else f"it was too noisy: that it is not slower by {effect:.0%} is not shown (95 % "
-            f"interval of the change {change.low:.3f} to {change.high:.3f}; a change of "
-            f"{seen:.0%} would have been seen)"
-        )
-    elif significant and change.ratio >= 1 + effect:
-        return "better"
-    return "same"
-
-
-def _judge_floor(ratio: RatioEstimate, floor: float, findings: Findings) -> None:
-    spread = "no interval" if ratio.ci95 is None else f"{ratio.low:.2f}× to {ratio.high:.2f}×"
-    findings.note(
-        at_least(ratio.low, ratio.high, floor),
-        f"its ratio {ratio.median:.2f}× ({spread}) is below the least allowed, {floor:g}×",
-        f"its ratio {ratio.median:.2f}× ({spread}) is not shown to reach the least allowed, "
-        f"{floor:g}×",
-    )
 
 
 def _slower(cell: BaselineCell, change: Change) -> str:

@@ -5,12 +5,14 @@ Each cell has one ratio, taken inside its own run, so that a machine that is slo
 - a sparse cell: its dense baseline's time over its own, on the same engine;
 - a dense cell: the geometric mean of the same dense backbone's times on the *other* engines over
   its own. A slowdown of a whole engine leaves the first ratio alone and shows here.
+
+A limit may also set a cell against the same backbone on one other engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -58,6 +60,7 @@ class GatedCell:
         accuracy: its own or its training workload's.
         stages: stage -> seconds in units of the reference's whole time.
         reason: why there is no ratio.
+        to_engines: other engine -> this backbone's time there over this one's, where asked for.
     """
 
     record: Record
@@ -67,6 +70,7 @@ class GatedCell:
     accuracy: Accuracy | None
     stages: Mapping[str, float]
     reason: str | None = None
+    to_engines: Mapping[str, RatioEstimate] = field(default_factory=dict)
 
 
 def key_of(record: Record) -> dict[str, Any]:
@@ -114,6 +118,7 @@ def gated_cells(
     records: Sequence[Record],
     trials: Sequence[Trial],
     against: Mapping[tuple[Any, ...], Sequence[str]] | None = None,
+    to_engines: Mapping[tuple[Any, ...], Collection[str]] | None = None,
 ) -> list[GatedCell]:
     """All cells of a run with their gated ratios.
 
@@ -122,9 +127,17 @@ def gated_cells(
         trials: of the run; a cell without any uses those of its record.
         against: key's values -> the other engines that a dense cell is compared with;
             without it, all that the run has.
+        to_engines: key's values -> the other engines to which its own ratio is wanted.
     """
     records, times = indexed(records), run_times(records, by_cell(trials))
-    return [_gated(record, records, times, against or {}) for record in records]
+    cells = [_gated(record, records, times, against or {}) for record in records]
+    asked = [(to_engines or {}).get(tuple(key_of(cell.record).values()), ()) for cell in cells]
+    return [
+        replace(cell, to_engines=_ratios_to(cell.record, records, times, engines))
+        if engines and cell.ratio is not None
+        else cell
+        for cell, engines in zip(cells, asked, strict=True)
+    ]
 
 
 def _gated(
@@ -162,21 +175,40 @@ def _gated(
     return GatedCell(record, kind, names, estimate_ratio(pairs), accuracy, _stages(record, usable))
 
 
+def _ratios_to(
+    record: Record, records: Records, times: Mapping[str, CellTimes], engines: Collection[str]
+) -> dict[str, RatioEstimate]:
+    """Engine -> the ratio of a cell to the same backbone there, where both were measured."""
+    found = {
+        other.engine.name: _pairs([times[other.id]], times[record.id])
+        for other in _elsewhere(record, records)
+        if other.engine.name in engines and other.id in times and other.engine.runs_itself
+    }
+    return {engine: estimate_ratio(pairs) for engine, pairs in found.items() if pairs}
+
+
+def _elsewhere(record: Record, records: Records) -> list[Record]:
+    """The same backbone on other engines, in the same settings."""
+    free = ("engine.name", "engine.version", "engine.runs_itself", "engine.options")
+    return [
+        other
+        for other in records.of(record)
+        if other.engine.name != record.engine.name
+        and not differing_keys(record, other, ignore=free)
+    ]
+
+
 def _peers(
     record: Record,
     records: Records,
     times: Mapping[str, CellTimes],
     wanted: Sequence[str] | None,
 ) -> list[Record]:
-    """The same dense backbone on other engines, in the same settings."""
-    free = ("engine.name", "engine.version", "engine.runs_itself", "engine.options")
+    """The other engines that a dense cell is compared with."""
     peers = [
         other
-        for other in records.of(record)
-        if other.engine.name != record.engine.name
-        and (wanted is None or other.engine.name in wanted)
-        and (wanted is not None or other.id in times)
-        and not differing_keys(record, other, ignore=free)
+        for other in _elsewhere(record, records)
+        if (other.id in times if wanted is None else other.engine.name in wanted)
     ]
     lost = set(wanted or ()) - {other.engine.name for other in peers}
     if lost:

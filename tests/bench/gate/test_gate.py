@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 import tomli_w
 
 from sparsebench.bench.records import Accuracy
@@ -163,6 +164,28 @@ def test_a_floor_inside_of_the_interval_is_neither_held_nor_broken(
         accepted.write_text(tomli_w.dumps(data))
         shutil.rmtree(accepted.parent / "now")
         assert check(cli, other, accepted, "--across-machines").code == code
+
+
+@pytest.mark.parametrize(
+    ("engine", "floor", "code", "says"),
+    [
+        # the true ratio is 3.64: 1.0 ms on ONNX Runtime against 1.1 ms / 4 on DeepSparse
+        ("onnxruntime", 3, 0, ""),
+        ("onnxruntime", 4.5, 1, "its ratio to onnxruntime 3."),
+        ("tvm", 1, 4, "the run has no time of this backbone on tvm"),
+    ],
+)
+def test_a_floor_may_be_set_on_the_ratio_to_another_engine(
+    cli: Cli, accepted: Path, engine: str, floor: float, code: int, says: str
+) -> None:
+    data = tomllib.loads(accepted.read_text())
+    wanted = {"workload": "inference", "backbone": SPARSE, "engine": "deepsparse"}
+    (cell,) = [c for c in data["cells"] if wanted.items() <= c["key"].items()]
+    cell["limits"] = {"min_ratio_to": {engine: floor}}
+    accepted.write_text(tomli_w.dumps(data))
+    result = check(cli, again(), accepted, "--across-machines")
+    assert result.code == code, result.out
+    assert says in " ".join(result.out.split())
 
 
 def test_junit_markdown_and_annotations_name_the_regressed_cell(
