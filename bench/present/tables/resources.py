@@ -29,8 +29,10 @@ HEADER = (
 CAPTION = (
     "Peak memory: largest resident set of the process that ran the network, shared pages and its "
     "libraries included. On disk: the fp32 ONNX file as it is (zeros stored), with the non-zeros "
-    "and one bit a weight instead, and after deflate. Energy: of the whole processor package."
+    "and one bit a weight instead, and after deflate. "
 )
+ENERGY_CAPTION = "Energy: of the whole processor package."
+NO_ENERGY_CAPTION = "Energy is not readable on this machine."
 RESOURCES = (
     *(f"latency_{name}_seconds{end}" for name in QUANTILES for end in ("", "_low", "_high")),
     "model_bytes_dense", "model_bytes_sparse", "model_bytes_compressed", "energy_joules_per_image",
@@ -97,7 +99,9 @@ def latency_table(section: Section) -> Table | None:
 
 
 def resource_table(section: Section) -> Table | None:
-    """One line a cell; None where no record tells."""
+    """One line a cell; None where no record tells. Without energy its column is left out."""
+    readable = any(energy_of(row.record) is not None for row in section.rows)
+    caption = CAPTION + (ENERGY_CAPTION if readable else NO_ENERGY_CAPTION)
 
     def cells(row: Row) -> tuple[str, ...] | None:
         extra = row.record.extra
@@ -105,9 +109,11 @@ def resource_table(section: Section) -> Table | None:
         if not told and extra.get(PEAK_MEMORY) is None:
             return None
         sizes = [_megabytes(told.get(form)) for form in ("dense", "sparse", "compressed")]
-        return memory_text(row.record), *sizes, energy_text(row.record)
+        energy = energy_text(row.record) if readable else DASH
+        return memory_text(row.record), *sizes, energy
 
-    return row_table(section, "memory, disk, energy", HEADER, cells, CAPTION)
+    title = "memory, disk, energy" if readable else "memory, disk"
+    return row_table(section, title, HEADER, cells, caption)
 
 
 def _milliseconds(one: Interval | None) -> str:

@@ -77,7 +77,10 @@ def test_terminal_and_summary_show_latency_in_milliseconds() -> None:
 
 def test_energy_that_cannot_be_read_is_said() -> None:
     records = [replace(r, extra={**EXTRA, JOULES: [None, None, None]}) for r in RUN.records]
-    assert "| 5.34 | not readable |" in SyntheticRun(records, RUN.trials).markdown()
+    summary = SyntheticRun(records, RUN.trials).markdown()
+    assert "| 512 | 44.7 | 6.12 | 5.34 |\n" in summary and "J/image" not in summary
+    assert "Energy is not readable on this machine." in summary
+    assert "not readable" in SyntheticRun([RUN.records[0], *records[1:]], RUN.trials).markdown()
 
 
 def test_csv_has_a_column_for_each() -> None:
