@@ -166,7 +166,7 @@ def test_csv_has_points_and_ends_of_intervals(found: list[Section]) -> None:
         assert row.accuracy_change_low < row.accuracy_change_points < row.accuracy_change_high
     dense = table[table.backbone == "resnet18/dense"]
     assert set(dense.speedup_same_engine) == {1.0}
-    assert (table.images_per_second.notna() == (table.workload == "inference")).all()
+    assert (table.pictures_per_second.notna() == (table.workload == "inference")).all()
 
 
 def test_csv_of_a_run_without_measurements_has_its_header() -> None:
