@@ -5,8 +5,9 @@ generated for their patterns, else compiled kernels read the patterns. INT8 is g
 alone, for convolutional networks and processors with VNNI. Compiled for one batch size.
 Plain convolutional networks take multiples of a vector register's lanes (16 images with AVX-512) in
 groups that grow along the network, and the few images that are left in a layout of their own. All
-others (transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout: a batch smaller
-than the lanes costs as much as a full one.
+others (detectors, transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout, and
+a batch smaller than the lanes costs as much as a full one; but half as many images or fewer run one
+by one with their pixels side by side, where the network keeps to whole planes, as detectors do.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sparsebench.exporters.kernels.inference.split import SplitNetwork
     from sparsebench.exporters.kernels.lanes.network import LaneNetwork
+    from sparsebench.exporters.kernels.lines.network import LineNetwork
     from sparsebench.exporters.onnx.artifact import Artifact
 
 VERSION = "2"
@@ -116,8 +118,8 @@ class NativeEngine:
         from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
         from sparsebench.exporters.kernels.inference.split import SplitNetwork
         from sparsebench.exporters.kernels.lanes.library import lane_library
-        from sparsebench.exporters.kernels.lanes.network import LaneNetwork
         from sparsebench.exporters.kernels.lanes.reader import read_lanes
+        from sparsebench.exporters.kernels.lines.choice import any_network
         from sparsebench.models.errors import SparsebenchError
 
         isa = request.options.get("isa")
@@ -127,7 +129,7 @@ class NativeEngine:
             raise EngineError(f"the native engine has no kernels: {error}") from error
         generated = bool(request.options.get("generate", True))
         shape = artifact.input_shape
-        compiled: SplitNetwork | LaneNetwork
+        compiled: SplitNetwork | LaneNetwork | LineNetwork
         try:
             try:
                 read = read_bytes if request.precision == "int8" else read_onnx
@@ -137,9 +139,8 @@ class NativeEngine:
                     raise EngineError(
                         f"the native engine cannot run this network in INT8: {error}"
                     ) from error
-                graph = read_lanes(artifact.onnx, shape)
-                compiled = LaneNetwork(
-                    graph,
+                compiled = any_network(
+                    read_lanes(artifact.onnx, shape),
                     request.batch_size,
                     shape,
                     lane_library(kernels.isa),
@@ -163,7 +164,7 @@ class NativeEngine:
 class NativeSession:
     """One compiled network."""
 
-    def __init__(self, compiled: SplitNetwork | LaneNetwork) -> None:
+    def __init__(self, compiled: SplitNetwork | LaneNetwork | LineNetwork) -> None:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -212,7 +213,7 @@ class NativeSession:
 
         ``layers``: ``generated`` for the pattern, or the ``compiled`` kernels that read it, on
         blocks of images; ``pixels`` for the compiled kernels of small batches. ``why``: no code
-        was generated where it could be wanted. ``fours_share``, in INT8: the share of the fours of
+        was generated where it could be wanted, or few images take ``lanes`` and not ``lines``. ``fours_share``, in INT8: the share of the fours of
         weights that are multiplied, because one of them is not zero.
         """
         kernels, paths = self._compiled.kernels, self._compiled.paths

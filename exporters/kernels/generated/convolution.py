@@ -82,6 +82,8 @@ class GeneratedPattern:
         residual: whether there is one.
         accumulate: add to ``y`` instead of to the bias.
         kind: what is multiplied.
+        offsets: bytes from a place's input to each tap's, where these are no whole vectors; memory
+            then holds what lies outside of the planes.
 
     Attributes:
         functions: machine code.
@@ -107,6 +109,7 @@ class GeneratedPattern:
         residual: bool,
         accumulate: bool = False,
         kind: Kind = FLOATS,
+        offsets: tuple[int, ...] | None = None,
     ) -> None:
         self.channels = channels
         count, taps = len(entries[0]), len(shifts)
@@ -117,7 +120,8 @@ class GeneratedPattern:
                 f"Tensors of more than {_FAR} bytes are too large for generated code.",
                 "Take smaller images.",
             )
-        offsets = tuple(VECTOR * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
+        if offsets is None:
+            offsets = tuple(VECTOR * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
         self._places, seen = _places(shifts, step, inp, out)
         self.all_seen = bool(inp.borders or seen.all())
         bits = not self.all_seen

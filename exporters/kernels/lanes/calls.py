@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,13 @@ from sparsebench.models.errors import SparsebenchError
 _PIECE = 32  # vectors of a row that elementwise operators take at once: 2 KiB each
 
 
+class Placed(Protocol):
+    """Values whose memory is laid out."""
+
+    def of(self, view: View) -> int:
+        """Address of a view's first vector."""
+
+
 class Addresses:
     """Of values: where each buffer begins, bytes."""
 
@@ -56,7 +63,7 @@ class RowCalls:
         registers: of a worker, two for operands included.
     """
 
-    def __init__(self, step: RowStep, addresses: Addresses, readers: Counter[int]) -> None:
+    def __init__(self, step: RowStep, addresses: Placed, readers: Counter[int]) -> None:
         self._addresses = addresses
         self._kept: list[NDArray[Any]] = []
         instructions = step.instructions

@@ -1,4 +1,4 @@
-"""The operators of lanes.cpp as Python sees them: C structures and functions, by ctypes."""
+"""The operators of lanes.cpp and lines.cpp as Python sees them, by ctypes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCES = building.Sources(
     name="lanes",
     title="kernels of one image a lane",
     folder=Path(__file__).parent / "source",
-    units=(("lanes", "lanes.cpp", "-DLANES"),),
+    units=(("lanes", "lanes.cpp", "-DLANES"), ("lines", "lines.cpp", "-DLANES")),
     includes=(building.SOURCE,),  # vector.h, pool.h, folded.h
 )
 DIMS = 4
@@ -125,6 +125,33 @@ class CSparse(Structure):
     )
 
 
+class CCopy(Structure):
+    """``Copy`` of lines.cpp."""
+
+    _fields_ = (("size", c_int64 * 4), ("inp", c_int64 * 4), ("out", c_int64 * 4))
+
+
+class CEdges(Structure):
+    """``Edges`` of lines.cpp."""
+
+    _fields_ = tuple(
+        (name, c_int64) for name in ("channels", "channel", "height", "width", "pitch", "body")
+    )
+
+
+class CLines(Structure):
+    """``Lines`` of lines.cpp."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            *("channels", "height", "width", "in_height", "in_width"),
+            *("kernel_y", "kernel_x", "stride_y", "stride_x", "top", "left"),
+            *("in_channel", "in_row", "out_channel", "out_row", "mean", "count_all"),
+        )
+    )
+
+
 _P, _I, _L = c_void_p, c_int32, c_int64
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lanes_gather": (_P, _L, _L, _L, _P, _I),
@@ -134,11 +161,14 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lanes_window": (_P, _I),
     "lanes_generated": (_P, _P, _P, _P, _I),
     "lanes_sparse": (_P, _P, _P, _P, _I),
+    "lines_copy": (_P, _P, _P, _I),
+    "lines_edges": (_P, _P, _I),
+    "lines_window": (_P, _P, _P, _I),
 }
 
 
 class LaneLibrary:
-    """The compiled library; its functions are attributes without the ``lanes_``.
+    """The compiled library; its functions are attributes, those of lanes without the ``lanes_``.
 
     Attributes:
         isa: the instruction set it was compiled for.

@@ -75,7 +75,7 @@ class LaneNetwork:
         counts = [min(kernels.lanes, batch_size - kernels.lanes * i) for i in range(groups)]
         self.parts = [(count, "lanes") for count in counts]
         self.layers = tuple(layer.name for layer in graph.layers)
-        self.why_not = self._why_not() if generated else "It was not asked for."
+        self.why_not = why_no_code(graph, kernels) if generated else "It was not asked for."
         self.paths = ["compiled" if self.why_not else "generated"] * groups
         self.multiply_adds: Counter[tuple[str, str]] = Counter()
         self._code: CodeMemory | None = None
@@ -126,21 +126,10 @@ class LaneNetwork:
         """Of a vector multiply-add on all threads at best; None where no code can be generated."""
         return None if self.kernels.isa != "avx512" or refusal() else peak_seconds() / self.threads
 
-    def _why_not(self) -> str:
-        if self.kernels.isa != "avx512":
-            return f"Code is generated for avx512, not {self.kernels.isa}."
-        count = sum(int((layer.weight != 0).sum()) for layer in self._graph.layers)
-        if count * _CODE > LIMIT:
-            return f"{count} non-zeros would take more than {LIMIT >> 20} MiB of code."
-        return refusal()
-
     def _compile(self) -> None:
         steps, sizes = self._graph.steps, self._graph.sizes
-        for step in steps:
-            if isinstance(step, RowStep):
-                recognise_gelu(step, _readers(steps, self._graph.output))
-                recognise_silu(step, _readers(steps, self._graph.output))
-        readers = _readers(steps, self._graph.output)
+        recognise(self._graph)
+        readers = readers_of(self._graph)
         begins, total = _laid_out(steps, sizes, self._graph.output, readers, self._vector)
         self._memory = Buffers(torch.uint8).take(total)
         base = self._memory.data_ptr()
@@ -211,15 +200,33 @@ def _planes(view: View, extents: list[int]) -> Planes:
     return Planes(height, width, row, column, False, 1, extents[view.buffer], channel)
 
 
-def _readers(steps: list[Step], output: View) -> Counter[int]:
+def why_no_code(graph: LaneGraph, kernels: LaneLibrary) -> str:
+    """Why code is not generated for a network here, or nothing."""
+    if kernels.isa != "avx512":
+        return f"Code is generated for avx512, not {kernels.isa}."
+    count = sum(int((layer.weight != 0).sum()) for layer in graph.layers)
+    if count * _CODE > LIMIT:
+        return f"{count} non-zeros would take more than {LIMIT >> 20} MiB of code."
+    return refusal()
+
+
+def recognise(graph: LaneGraph) -> None:
+    """Make one instruction of each GELU and SiLU, in place."""
+    for step in graph.steps:
+        if isinstance(step, RowStep):
+            recognise_gelu(step, readers_of(graph))
+            recognise_silu(step, readers_of(graph))
+
+
+def readers_of(graph: LaneGraph) -> Counter[int]:
     """Buffer -> how many operands read it; the network's output counts."""
-    found = Counter(view.buffer for step in steps for view in step.reads)
-    for step in steps:
+    found = Counter(view.buffer for step in graph.steps for view in step.reads)
+    for step in graph.steps:
         if isinstance(step, RowStep):
             for instruction in step.instructions:
                 inner = (a for a in instruction.arguments if isinstance(a, Instruction))
                 found.update(a.out.buffer for a in inner)
-    found[output.buffer] += 1
+    found[graph.output.buffer] += 1
     return found
 
 

@@ -38,11 +38,13 @@ class LaneGraph:
         steps: in order.
         sizes: of each buffer, vectors; the first holds the images, pixel by pixel.
         output: ``[1, D]``.
+        made: each buffer as the value that it was made for.
     """
 
     steps: list[Step]
     sizes: list[int]
     output: View
+    made: list[View]
 
     @property
     def layers(self) -> list[LayerStep]:
@@ -84,6 +86,7 @@ class Reader:
             raise UnsupportedOnnxError(f"the network has {len(images)} inputs, not one")
         self.steps: list[Step] = []
         self.sizes: list[int] = []
+        self.made: list[View] = []
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(o.name for o in graph.output)
         self.padded: dict[str, tuple[int, int, int, int]] = {}
@@ -130,7 +133,7 @@ class Reader:
         if flat is None:
             flat = self.copied(found).reshaped((1, int(np.prod(found.shape))))
         assert flat is not None
-        return LaneGraph(join_rows(self.steps), self.sizes, flat)
+        return LaneGraph(join_rows(self.steps), self.sizes, flat, self.made)
 
     def values_of(self, node: onnx.NodeProto) -> list[Any]:
         """The inputs of a node; None for one that is left out."""
@@ -162,7 +165,8 @@ class Reader:
         shape = tuple(int(n) for n in shape)
         self.sizes.append(int(np.prod(shape)))
         strides = strides_for(shape, order or range(len(shape)))
-        return View(len(self.sizes) - 1, 0, shape, strides)
+        self.made.append(View(len(self.sizes) - 1, 0, shape, strides))
+        return self.made[-1]
 
     def copied(
         self, view: View, order: Sequence[int] | None = None, into: View | None = None

@@ -14,16 +14,16 @@ from sparsebench.exporters.onnx.detector import export_detector
 from sparsebench.models.zoo.load import load_backbone
 
 
-@pytest.mark.parametrize("classes", [80, 3])
+@pytest.mark.parametrize(("classes", "count"), [(80, 3), (3, 9)])
 def test_a_pruned_detector_is_onnx_runtimes(
-    classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classes: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
     backbone = load_backbone("yolov5n/uniform-90@generated")
     artifact = export_detector(backbone, size=64, output="detector", classes=classes)
     assert artifact.output_dim == 3 * (5 + classes) * (8 * 8 + 4 * 4 + 2 * 2)
-    images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)
-    request = CompileRequest(batch_size=3, threads=1)
+    images = np.random.default_rng(0).random((count, 3, 64, 64), np.float32)
+    request = CompileRequest(batch_size=count, threads=1)
     ours, theirs = (
         engine.compile(artifact, request).run(images)
         for engine in (NativeEngine(), OnnxRuntimeEngine())

@@ -1,0 +1,294 @@
+"""A network of lines: memory laid out once, its steps run for each image."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.exporters.kernels.generated.memory import CodeMemory
+from sparsebench.exporters.kernels.generated.peak import peak_seconds
+from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.lanes.calls import RowCalls
+from sparsebench.exporters.kernels.lanes.library import CCopy, CEdges, CLines, LaneLibrary
+from sparsebench.exporters.kernels.lanes.network import (
+    readers_of,
+    recognise,
+    why_no_code,
+)
+from sparsebench.exporters.kernels.lanes.reader import LaneGraph
+from sparsebench.exporters.kernels.lanes.steps import (
+    Instruction,
+    LayerStep,
+    RowStep,
+    WindowStep,
+    written,
+)
+from sparsebench.exporters.kernels.lanes.values import View
+from sparsebench.exporters.kernels.lines.convolution import LineConvolution
+from sparsebench.exporters.kernels.lines.layout import (
+    LinesRefusedError,
+    Plane,
+    takes_apart,
+    taps_of,
+)
+from sparsebench.exporters.kernels.lines.memory import LineMemory
+from sparsebench.exporters.kernels.lines.rows import line_rows
+from sparsebench.models.errors import SparsebenchError
+
+Array = NDArray[np.float32]
+Tell = Callable[[str, str, float], object]
+GENERATED = "generated"
+
+
+class LineNetwork:
+    """A network compiled for one batch size; see :class:`LaneNetwork` for its attributes.
+
+    Raises:
+        LinesRefusedError: some operator does not keep to whole planes, or no code can be generated.
+    """
+
+    why_not = ""
+
+    def __init__(
+        self,
+        graph: LaneGraph,
+        batch_size: int,
+        input_shape: tuple[int, int, int],
+        kernels: LaneLibrary,
+        threads: int,
+    ) -> None:
+        if refused := why_no_code(graph, kernels):
+            raise LinesRefusedError(refused)
+        self.kernels, self.threads = kernels, threads
+        self._shape, self._graph = (batch_size, *input_shape), graph
+        self.parts = [(batch_size, "lines")]
+        self.layers = tuple(layer.name for layer in graph.layers)
+        self.paths = [GENERATED]
+        self.multiply_adds: Counter[tuple[str, str]] = Counter()
+        self._kept: list[object] = []  # whose addresses the steps hold
+        self._steps: list[tuple[str, str, Callable[[], object]]] = []
+        self._made: list[LineConvolution] = []
+        recognise(graph)
+        self._readers = readers_of(graph)
+        self._memory = LineMemory(graph)
+        # What is read across rows needs zeros behind them.
+        self._across = {
+            self._memory.root(step.inp.buffer)
+            for step in graph.layers
+            if not takes_apart(step) and taps_of(step).shifts != [(0, 0)]
+        }
+        self._images = self._copy(
+            View(-1, 0, (1, *input_shape), _dense(input_shape)), graph.made[0]
+        )
+        for place, step in enumerate(graph.steps):
+            for view in written(step):
+                self._memory.take(view.buffer)
+            if isinstance(step, LayerStep):
+                self._layer(step)
+            elif isinstance(step, RowStep):
+                self._rows(step)
+            elif isinstance(step, WindowStep):
+                self._window(step)
+            else:
+                raise LinesRefusedError("A product of two values does not keep to planes.")
+            self._memory.drop_read(place)
+        try:
+            self._code = CodeMemory([code for layer in self._made for code in layer.functions])
+        except SparsebenchError as error:
+            raise LinesRefusedError(error.cause) from error
+        places = iter(self._code.addresses)
+        for layer in self._made:
+            layer.place(tuple(next(places) for _ in layer.functions))
+            layer.functions = []
+        self.code_bytes = self._code.size
+        out = graph.output
+        row = View(-1, 0, out.shape, (0, 1))
+        self._output = self._copy(out, row)
+
+    def run(self, images: Array, tell: Tell | None = None) -> Array:
+        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
+
+        Args:
+            images: float32.
+            tell: is given the layer's name (or nothing), its path or the step's kind, and the
+                seconds of each step.
+
+        Raises:
+            SparsebenchError: the images are not those that it is compiled for.
+        """
+        images = checked_pictures(images, self._shape, np.dtype(np.float32))
+        found = np.empty((len(images), self._graph.output.shape[1]), np.float32)
+        for image, row in zip(images, found, strict=True):
+            self._images(image.ctypes.data)
+            for name, kind, step in self._steps:
+                if tell is None:
+                    step()
+                    continue
+                start = time.perf_counter()
+                step()
+                tell(name, kind, time.perf_counter() - start)
+            self._output(row.ctypes.data)
+        return found
+
+    def peak_seconds(self) -> float | None:
+        """Of a vector multiply-add on all threads at best."""
+        return peak_seconds() / self.threads
+
+    def _copy(self, source: View, target: View) -> Callable[[int], object]:
+        """A copy whose outer side, the view of buffer -1, is given with each call."""
+        place = self._memory.places.of
+        what, inner, outer = CCopy(), 0, source if source.buffer < 0 else target
+        sides: list[tuple[int, ...]] = []
+        for view in (source, target):
+            offset, strides = (0, view.strides) if view.buffer < 0 else place(view)
+            sides.append(strides)
+            if view is not outer:
+                inner = self._memory.address(view.buffer) + 4 * offset
+        _fill(what, source.shape, *sides)
+        self._kept.append(what)
+        call, given, threads = self.kernels.lines_copy, ctypes.addressof(what), self.threads
+        if outer is source:
+            return lambda address: call(given, address, inner, threads)
+        return lambda address: call(given, inner, address, threads)
+
+    def _add(self, name: str, kind: str, function: str, what: Any, *places: int) -> None:
+        call, threads, given = getattr(self.kernels, function), self.threads, ctypes.addressof(what)
+        self._kept.append(what)
+        self._steps.append((name, kind, lambda: call(given, *places, threads)))
+
+    def _edges(self, view: View, name: str = "", kind: str = "Edges") -> None:
+        """Zeros where a step left garbage and another one reads."""
+        first, count, plane = self._memory.places.whole(view)
+        read = self._memory.root(view.buffer) in self._across
+        if read and plane.height * plane.width < plane.body:
+            what = CEdges(count, plane.channel, plane.height, plane.width, plane.pitch, plane.body)
+            address = self._memory.address(view.buffer) + 4 * first * plane.channel
+            self._add(name, kind, "lines_edges", what, address)
+
+    def _at(self, view: View) -> int:
+        first, _, plane = self._memory.places.whole(view)
+        return self._memory.address(view.buffer) + 4 * first * plane.channel
+
+    def _layer(self, step: LayerStep) -> None:
+        _, _, plane = self._memory.places.whole(step.out)
+        taps, x = taps_of(step), self._at(step.inp)
+        apart: int | None = None
+        if takes_apart(step):
+            apart = x = self._phases(step, taps.phases, plane)
+        residual = None
+        if step.residual is not None:
+            if self._memory.places.whole(step.residual)[2] != plane:
+                raise LinesRefusedError("Values of two sizes are added.")
+            residual = self._at(step.residual)
+        layer = LineConvolution(step, taps, plane)
+        self._made.append(layer)
+        self.multiply_adds[step.name, GENERATED] += layer.multiply_adds * self._shape[0]
+        call, given, threads = self.kernels.generated, ctypes.addressof(layer.c), self.threads
+        y = self._at(step.out)
+        self._steps.append((step.name, GENERATED, lambda: call(given, x, y, residual, threads)))
+        self._edges(step.out, step.name, GENERATED)
+        if apart is not None:
+            self._memory.give_planes(apart)
+
+    def _phases(self, step: LayerStep, phases: tuple[tuple[int, int], ...], plane: Plane) -> int:
+        """The input taken apart by its places modulo the stride; a channel's lie together."""
+        channels, height, width = step.inp.shape
+        (down, across), count = step.geometry.stride, len(phases)
+        address = self._memory.take_planes(channels * count, plane, clean=True)
+        for number, (row, column) in enumerate(phases):
+            rows = min(plane.height, len(range(row, height, down)))
+            columns = min(plane.width, len(range(column, width, across)))
+            piece = step.inp.changed(
+                lambda a, r=row, c=column, h=rows, w=columns: a[:, r::down, c::across][:, :h, :w]  # type: ignore[misc]
+            )
+            assert piece is not None
+            offset, strides = self._memory.places.of(piece)
+            what = CCopy()
+            _fill(what, piece.shape, strides, (count * plane.channel, plane.pitch, 1))
+            source = self._memory.address(step.inp.buffer) + 4 * offset
+            target = address + 4 * number * plane.channel
+            self._add(step.name, GENERATED, "lines_copy", what, source, target)
+        return address
+
+    def _window(self, step: WindowStep) -> None:
+        g, places = step.geometry, self._memory.places
+        if g.dilation != (1, 1):
+            raise LinesRefusedError("A window has gaps.")
+        (_, _, inp), (_, channels, out) = places.whole(step.inp), places.whole(step.out)
+        what = CLines(
+            *(channels, out.height, out.width, inp.height, inp.width),
+            *(*g.kernel, *g.stride, g.padding[0], g.padding[1]),
+            *(inp.channel, inp.pitch, out.channel, out.pitch, step.mean, step.count_all),
+        )
+        self._add("", "Pool", "lines_window", what, self._at(step.inp), self._at(step.out))
+        self._edges(step.out)
+
+    def _rows(self, step: RowStep) -> None:
+        """Copies one by one, the operators between them as programs over lines."""
+        program: list[Instruction] = []
+        for instruction in step.instructions:
+            source = instruction.arguments[0]
+            source = source.out if isinstance(source, Instruction) else source
+            if instruction.op == "copy" and isinstance(source, View):
+                self._program(program)
+                program = []
+                self._copied(source, instruction.out)
+            else:
+                program.append(instruction)
+        self._program(program)
+
+    def _copied(self, source: View, target: View) -> None:
+        if self._memory.root(source.buffer) == target.buffer:
+            return  # it was written there
+        what, of = CCopy(), self._memory.places.of
+        (start, inp), (to, out) = of(source), of(target)
+        _fill(what, target.shape, inp, out)
+        address = self._memory.address
+        addresses = (address(source.buffer) + 4 * start, address(target.buffer) + 4 * to)
+        self._add("", "Copy", "lines_copy", what, *addresses)
+        if self._memory.root(target.buffer) in self._across:
+            self._edges(self._graph.made[target.buffer])
+
+    def _program(self, instructions: list[Instruction]) -> None:
+        if not instructions:
+            return
+        lifted = line_rows(instructions, self._memory.places)
+        call = RowCalls(lifted, self._memory, self._readers)
+        room = call.room * call.registers
+        scratch = np.zeros(
+            (8 * self.threads if self.threads > 1 else 1) * room * 16 + 16, np.float32
+        )
+        first = scratch.ctypes.data + -scratch.ctypes.data % 64
+        self._kept += [call, scratch]
+        rows, threads, given = self.kernels.rows, self.threads, ctypes.addressof(call.c)
+        each = call.room
+        self._steps.append(("", "Rows", lambda: rows(given, first, each, room, threads)))
+        for instruction in instructions:
+            self._edges(instruction.out)
+
+
+def _dense(shape: tuple[int, int, int]) -> tuple[int, ...]:
+    channels, height, width = shape
+    return (channels * height * width, height * width, width, 1)
+
+
+def _fill(what: CCopy, shape: tuple[int, ...], inp: tuple[int, ...], out: tuple[int, ...]) -> None:
+    """A copy's sizes and distances; axes of size 1 are left out.
+
+    Raises:
+        LinesRefusedError: there are more than four axes.
+    """
+    axes = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(axes) > 4:
+        raise LinesRefusedError(f"A value of {len(axes)} axes is copied.")
+    lead = 4 - len(axes)
+    for name, values, rest in (("size", shape, 1), ("inp", inp, 0), ("out", out, 0)):
+        getattr(what, name)[:] = [rest] * lead + [values[axis] for axis in axes]
+    if not axes:
+        what.inp[3] = what.out[3] = 1
