@@ -213,8 +213,9 @@ class NativeSession:
 
         ``layers``: ``generated`` for the pattern, or the ``compiled`` kernels that read it, on
         blocks of images; ``pixels`` for the compiled kernels of small batches. ``why``: no code
-        was generated where it could be wanted, or few images take ``lanes`` and not ``lines``. ``fours_share``, in INT8: the share of the fours of
-        weights that are multiplied, because one of them is not zero.
+        was generated where it could be wanted, or few images take ``lanes`` and not ``lines``.
+        ``fours_share``, in INT8: the share of the fours of weights that are multiplied, because
+        one of them is not zero.
         """
         kernels, paths = self._compiled.kernels, self._compiled.paths
         share = getattr(self._compiled, "fours_share", None)

@@ -152,6 +152,18 @@ class CLines(Structure):
     )
 
 
+class CStep(Structure):
+    """``Step`` of lines.cpp."""
+
+    _fields_ = (
+        ("kind", c_int64),
+        ("what", c_void_p),
+        *((name, c_void_p) for name in "abc"),
+        ("room", c_int64),
+        ("each", c_int64),
+    )
+
+
 _P, _I, _L = c_void_p, c_int32, c_int64
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lanes_gather": (_P, _L, _L, _L, _P, _I),
@@ -161,9 +173,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lanes_window": (_P, _I),
     "lanes_generated": (_P, _P, _P, _P, _I),
     "lanes_sparse": (_P, _P, _P, _P, _I),
-    "lines_copy": (_P, _P, _P, _I),
-    "lines_edges": (_P, _P, _I),
-    "lines_window": (_P, _P, _P, _I),
+    "lines_run": (_P, _L, _I),
 }
 
 

@@ -6,7 +6,6 @@ import ctypes
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,13 @@ from sparsebench.exporters.kernels.generated.memory import CodeMemory
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
 from sparsebench.exporters.kernels.inference.pictures import checked_pictures
 from sparsebench.exporters.kernels.lanes.calls import RowCalls
-from sparsebench.exporters.kernels.lanes.library import CCopy, CEdges, CLines, LaneLibrary
+from sparsebench.exporters.kernels.lanes.library import (
+    CCopy,
+    CEdges,
+    CLines,
+    CStep,
+    LaneLibrary,
+)
 from sparsebench.exporters.kernels.lanes.network import (
     readers_of,
     recognise,
@@ -29,7 +34,7 @@ from sparsebench.exporters.kernels.lanes.steps import (
     WindowStep,
     written,
 )
-from sparsebench.exporters.kernels.lanes.values import View
+from sparsebench.exporters.kernels.lanes.values import View, strides_for
 from sparsebench.exporters.kernels.lines.convolution import LineConvolution
 from sparsebench.exporters.kernels.lines.layout import (
     LinesRefusedError,
@@ -44,6 +49,8 @@ from sparsebench.models.errors import SparsebenchError
 Array = NDArray[np.float32]
 Tell = Callable[[str, str, float], object]
 GENERATED = "generated"
+COPY, EDGES, WINDOW, LAYER, ROWS = range(5)
+"""What `lines_run` of lines.cpp executes."""
 
 
 class LineNetwork:
@@ -72,7 +79,8 @@ class LineNetwork:
         self.paths = [GENERATED]
         self.multiply_adds: Counter[tuple[str, str]] = Counter()
         self._kept: list[object] = []  # whose addresses the steps hold
-        self._steps: list[tuple[str, str, Callable[[], object]]] = []
+        self._names: list[tuple[str, str]] = []  # of each step: layer or nothing, kind
+        self._list: list[CStep] = []
         self._made: list[LineConvolution] = []
         recognise(graph)
         self._readers = readers_of(graph)
@@ -83,9 +91,9 @@ class LineNetwork:
             for step in graph.layers
             if not takes_apart(step) and taps_of(step).shifts != [(0, 0)]
         }
-        self._images = self._copy(
-            View(-1, 0, (1, *input_shape), _dense(input_shape)), graph.made[0]
-        )
+        size = (1, *input_shape)
+        images = View(-1, 0, size, strides_for(size, range(4)))
+        self._copied(images, graph.made[0])
         for place, step in enumerate(graph.steps):
             for view in written(step):
                 self._memory.take(view.buffer)
@@ -107,9 +115,8 @@ class LineNetwork:
             layer.place(tuple(next(places) for _ in layer.functions))
             layer.functions = []
         self.code_bytes = self._code.size
-        out = graph.output
-        row = View(-1, 0, out.shape, (0, 1))
-        self._output = self._copy(out, row)
+        self._copied(graph.output, View(-1, 0, graph.output.shape, (0, 1)))
+        self._calls = (CStep * len(self._list))(*self._list)
 
     def run(self, images: Array, tell: Tell | None = None) -> Array:
         """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
@@ -124,43 +131,28 @@ class LineNetwork:
         """
         images = checked_pictures(images, self._shape, np.dtype(np.float32))
         found = np.empty((len(images), self._graph.output.shape[1]), np.float32)
+        run, calls, threads = self.kernels.lines_run, self._calls, self.threads
         for image, row in zip(images, found, strict=True):
-            self._images(image.ctypes.data)
-            for name, kind, step in self._steps:
-                if tell is None:
-                    step()
-                    continue
+            calls[0].a, calls[len(calls) - 1].b = image.ctypes.data, row.ctypes.data
+            if tell is None:
+                run(calls, len(calls), threads)
+                continue
+            for call, (name, kind) in zip(calls, self._names, strict=True):
                 start = time.perf_counter()
-                step()
+                run(ctypes.addressof(call), 1, threads)
                 tell(name, kind, time.perf_counter() - start)
-            self._output(row.ctypes.data)
         return found
 
     def peak_seconds(self) -> float | None:
         """Of a vector multiply-add on all threads at best."""
         return peak_seconds() / self.threads
 
-    def _copy(self, source: View, target: View) -> Callable[[int], object]:
-        """A copy whose outer side, the view of buffer -1, is given with each call."""
-        place = self._memory.places.of
-        what, inner, outer = CCopy(), 0, source if source.buffer < 0 else target
-        sides: list[tuple[int, ...]] = []
-        for view in (source, target):
-            offset, strides = (0, view.strides) if view.buffer < 0 else place(view)
-            sides.append(strides)
-            if view is not outer:
-                inner = self._memory.address(view.buffer) + 4 * offset
-        _fill(what, source.shape, *sides)
+    def _add(
+        self, names: tuple[str, str], kind: int, what: ctypes.Structure, *places: int, **more: int
+    ) -> None:
         self._kept.append(what)
-        call, given, threads = self.kernels.lines_copy, ctypes.addressof(what), self.threads
-        if outer is source:
-            return lambda address: call(given, address, inner, threads)
-        return lambda address: call(given, inner, address, threads)
-
-    def _add(self, name: str, kind: str, function: str, what: Any, *places: int) -> None:
-        call, threads, given = getattr(self.kernels, function), self.threads, ctypes.addressof(what)
-        self._kept.append(what)
-        self._steps.append((name, kind, lambda: call(given, *places, threads)))
+        self._names.append(names)
+        self._list.append(CStep(kind, ctypes.addressof(what), *places, **more))
 
     def _edges(self, view: View, name: str = "", kind: str = "Edges") -> None:
         """Zeros where a step left garbage and another one reads."""
@@ -169,7 +161,7 @@ class LineNetwork:
         if read and plane.height * plane.width < plane.body:
             what = CEdges(count, plane.channel, plane.height, plane.width, plane.pitch, plane.body)
             address = self._memory.address(view.buffer) + 4 * first * plane.channel
-            self._add(name, kind, "lines_edges", what, address)
+            self._add((name, kind), EDGES, what, address)
 
     def _at(self, view: View) -> int:
         first, _, plane = self._memory.places.whole(view)
@@ -181,7 +173,7 @@ class LineNetwork:
         apart: int | None = None
         if takes_apart(step):
             apart = x = self._phases(step, taps.phases, plane)
-        residual = None
+        residual = 0
         if step.residual is not None:
             if self._memory.places.whole(step.residual)[2] != plane:
                 raise LinesRefusedError("Values of two sizes are added.")
@@ -189,9 +181,8 @@ class LineNetwork:
         layer = LineConvolution(step, taps, plane)
         self._made.append(layer)
         self.multiply_adds[step.name, GENERATED] += layer.multiply_adds * self._shape[0]
-        call, given, threads = self.kernels.generated, ctypes.addressof(layer.c), self.threads
-        y = self._at(step.out)
-        self._steps.append((step.name, GENERATED, lambda: call(given, x, y, residual, threads)))
+        names, y = (step.name, GENERATED), self._at(step.out)
+        self._add(names, LAYER, layer.c, x, y, residual)
         self._edges(step.out, step.name, GENERATED)
         if apart is not None:
             self._memory.give_planes(apart)
@@ -213,7 +204,7 @@ class LineNetwork:
             _fill(what, piece.shape, strides, (count * plane.channel, plane.pitch, 1))
             source = self._memory.address(step.inp.buffer) + 4 * offset
             target = address + 4 * number * plane.channel
-            self._add(step.name, GENERATED, "lines_copy", what, source, target)
+            self._add((step.name, GENERATED), COPY, what, source, target)
         return address
 
     def _window(self, step: WindowStep) -> None:
@@ -226,7 +217,7 @@ class LineNetwork:
             *(*g.kernel, *g.stride, g.padding[0], g.padding[1]),
             *(inp.channel, inp.pitch, out.channel, out.pitch, step.mean, step.count_all),
         )
-        self._add("", "Pool", "lines_window", what, self._at(step.inp), self._at(step.out))
+        self._add(("", "Pool"), WINDOW, what, self._at(step.inp), self._at(step.out))
         self._edges(step.out)
 
     def _rows(self, step: RowStep) -> None:
@@ -246,12 +237,14 @@ class LineNetwork:
     def _copied(self, source: View, target: View) -> None:
         if self._memory.root(source.buffer) == target.buffer:
             return  # it was written there
-        what, of = CCopy(), self._memory.places.of
-        (start, inp), (to, out) = of(source), of(target)
-        _fill(what, target.shape, inp, out)
-        address = self._memory.address
-        addresses = (address(source.buffer) + 4 * start, address(target.buffer) + 4 * to)
-        self._add("", "Copy", "lines_copy", what, *addresses)
+        what, sides, places = CCopy(), [], []
+        for view in (source, target):
+            own = view.buffer < 0  # comes with every call
+            offset, strides = (0, view.strides) if own else self._memory.places.of(view)
+            sides.append(strides)
+            places.append(0 if own else self._memory.address(view.buffer) + 4 * offset)
+        _fill(what, target.shape, *sides)
+        self._add(("", "Copy"), COPY, what, *places)
         if self._memory.root(target.buffer) in self._across:
             self._edges(self._graph.made[target.buffer])
 
@@ -266,16 +259,9 @@ class LineNetwork:
         )
         first = scratch.ctypes.data + -scratch.ctypes.data % 64
         self._kept += [call, scratch]
-        rows, threads, given = self.kernels.rows, self.threads, ctypes.addressof(call.c)
-        each = call.room
-        self._steps.append(("", "Rows", lambda: rows(given, first, each, room, threads)))
+        self._add(("", "Rows"), ROWS, call.c, first, room=call.room, each=room)
         for instruction in instructions:
             self._edges(instruction.out)
-
-
-def _dense(shape: tuple[int, int, int]) -> tuple[int, ...]:
-    channels, height, width = shape
-    return (channels * height * width, height * width, width, 1)
 
 
 def _fill(what: CCopy, shape: tuple[int, ...], inp: tuple[int, ...], out: tuple[int, ...]) -> None:

@@ -1,7 +1,6 @@
 // What networks of lines (see kernels/lines) need besides generated code: strided copies, zeros
 // behind rows, and windows. All distances are floats.
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "pool.h"
@@ -22,13 +21,16 @@ struct Lines {
     int64_t mean, count_all;  // count_all: what lies outside counts in a mean
 };
 
-static INLINE int64_t tasks_for(int64_t count, int threads) {
-    const int64_t wanted = threads > 1 ? 4 * threads : 1;
-    return count < wanted ? count : wanted;
-}
+// One step of a network: what is done with the memory at the three addresses.
+struct Step {
+    int64_t kind;
+    const void* what;
+    real *a, *b, *c;
+    int64_t room, each;  // of elementwise programs
+};
 
-// The larger one; a NaN stays.
-static INLINE vec larger(vec a, vec b) { return (b > a) | (b != b) ? b : a; }
+struct Rows;
+struct Generated;
 
 // Every second of 2 * VL numbers.
 static INLINE vec every_second(const real* p) {
@@ -36,6 +38,24 @@ static INLINE vec every_second(const real* p) {
     for (int l = 0; l < VL; ++l) index[l] = 2 * l;
     return shuffle(load_any(p), load_any(p + VL), index);
 }
+
+static INLINE void copy_row(const real* in, int64_t step_in, real* out, int64_t step_out, int64_t n) {
+    int64_t l = 0;
+    if (step_out == 1 && step_in == 1) {
+        for (; l + VL <= n; l += VL) store_any(out + l, load_any(in + l));
+    } else if (step_out == 1 && step_in == 2) {
+        for (; l + VL < n; l += VL) store_any(out + l, every_second(in + 2 * l));
+    }
+    for (; l < n; ++l) out[l * step_out] = in[l * step_in];
+}
+
+static INLINE int64_t tasks_for(int64_t count, int threads) {
+    const int64_t wanted = threads > 1 ? 4 * threads : 1;
+    return count < wanted ? count : wanted;
+}
+
+// The larger one; a NaN stays.
+static INLINE vec larger(vec a, vec b) { return (b > a) | (b != b) ? b : a; }
 
 // Columns first, into `room` with what counts for nothing on both sides, then rows.
 template <bool MEAN>
@@ -95,6 +115,10 @@ static INLINE void window(const Lines& w, const real* in, real* out, real* room)
 
 extern "C" {
 
+void lanes_rows(const Rows* given, vec* memory, int64_t room, int64_t each, int threads);
+void lanes_generated(const Generated* given, const real* in, real* out, const real* residual,
+                     int threads);
+
 void lines_copy(const Copy* given, const real* from, real* to, int threads) {
     const Copy& c = *given;
     const int64_t outer = c.size[0] * c.size[1], tasks = tasks_for(outer, threads);
@@ -104,13 +128,7 @@ void lines_copy(const Copy* given, const real* from, real* to, int threads) {
             for (int64_t k = 0; k < c.size[2]; ++k) {
                 const real* const in = from + a * c.in[0] + b * c.in[1] + k * c.in[2];
                 real* const out = to + a * c.out[0] + b * c.out[1] + k * c.out[2];
-                if (c.in[3] == 1 && c.out[3] == 1) {
-                    std::memcpy(out, in, c.size[3] * sizeof(real));
-                } else if (c.out[3] == 1 && c.in[3] == 2) {
-                    for (int64_t l = 0; l < c.size[3]; ++l) out[l] = in[2 * l];
-                } else {
-                    for (int64_t l = 0; l < c.size[3]; ++l) out[l * c.out[3]] = in[l * c.in[3]];
-                }
+                copy_row(in, c.in[3], out, c.out[3], c.size[3]);
             }
         }
     });
@@ -142,6 +160,24 @@ void lines_window(const Lines* given, const real* in, real* out, int threads) {
                 window<false>(w, in + c * w.in_channel, out + c * w.out_channel, room.data());
         }
     });
+}
+
+// Steps in order; see kernels/lines/network.py.
+void lines_run(const Step* steps, int64_t count, int threads) {
+    for (int64_t i = 0; i < count; ++i) {
+        const Step& s = steps[i];
+        switch (s.kind) {
+            case 0: lines_copy(static_cast<const Copy*>(s.what), s.a, s.b, threads); break;
+            case 1: lines_edges(static_cast<const Edges*>(s.what), s.a, threads); break;
+            case 2: lines_window(static_cast<const Lines*>(s.what), s.a, s.b, threads); break;
+            case 3:
+                lanes_generated(static_cast<const Generated*>(s.what), s.a, s.b, s.c, threads);
+                break;
+            default:
+                lanes_rows(static_cast<const Rows*>(s.what), reinterpret_cast<vec*>(s.a), s.room,
+                           s.each, threads);
+        }
+    }
 }
 
 }  // extern "C"
