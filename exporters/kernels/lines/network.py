@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.generated.memory import CodeMemory
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
-from sparsebench.exporters.kernels.inference.pictures import checked_pictures
+from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.lanes.calls import RowCalls
 from sparsebench.exporters.kernels.lanes.library import (
     CCopy,
@@ -129,7 +129,7 @@ class LineNetwork:
         Raises:
             SparsebenchError: the images are not those that it is compiled for.
         """
-        images = checked_pictures(images, self._shape, np.dtype(np.float32))
+        images = checked_images(images, self._shape, np.dtype(np.float32))
         found = np.empty((len(images), self._graph.output.shape[1]), np.float32)
         run, calls, threads = self.kernels.lines_run, self._calls, self.threads
         for image, row in zip(images, found, strict=True):
