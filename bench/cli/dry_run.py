@@ -22,9 +22,9 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     Raises:
         SparsebenchError: something of the plan cannot run on this machine; all of it is said.
     """
+    from sparsebench.bench.comparisons.busy import busy_now
     from sparsebench.bench.forecast import forecast
     from sparsebench.bench.forecast.predict import UNKNOWN
-    from sparsebench.bench.machine.busy import busy_now
     from sparsebench.bench.plan.cells import swept
     from sparsebench.bench.plan.obstacles import obstacles, photos_instead
     from sparsebench.bench.plan.optional_engines import left_out

@@ -172,7 +172,7 @@ def _tasks(data_dir: Path | None = None) -> Rows:
 
 
 def _workloads() -> Rows:
-    from sparsebench.bench.workloads import WORKLOADS
+    from sparsebench.bench.plan.workloads import WORKLOADS
 
     rows = [[name, _first_line(WORKLOADS.load(name))] for name in WORKLOADS]
     return ["workload", "what"], rows

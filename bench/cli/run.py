@@ -218,7 +218,7 @@ def run(
     if told := notice(chosen):
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
-    from sparsebench.bench.machine.busy import busy_now
+    from sparsebench.bench.comparisons.busy import busy_now
     from sparsebench.bench.plan.obstacles import photos_instead
     from sparsebench.bench.plan.validation import check
     from sparsebench.bench.publish.trackers import check_tracker, log_run

@@ -12,6 +12,7 @@ from sparsebench.bench.comparisons.matching import (
     indexed,
     unequal_budgets,
 )
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.records import (
     IMAGES_AND_SEEDS,
     OPTIMUM,
@@ -25,7 +26,6 @@ from sparsebench.bench.statistics import (
     accuracy_delta,
     relative_error_increase,
 )
-from sparsebench.bench.workloads import described
 
 ONE_SEED = "One seed, so the change of accuracy has no interval."
 SEEDS_ONLY = (

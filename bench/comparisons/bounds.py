@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from sparsebench.bench.comparisons.matching import indexed
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.records import ENGINE_IMAGES, Comparison, Record, TimedBlock, Trial
 from sparsebench.bench.statistics import amdahl_bound, stage_fraction
-from sparsebench.bench.workloads import described
 from sparsebench.bench.workloads.inference import Inference
 
 EXTRACT = "extract"

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from sparsebench.bench.comparisons.busy import computes
 from sparsebench.bench.comparisons.times import CellTimes, pair_blocks
-from sparsebench.bench.machine.busy import computes
 from sparsebench.bench.records import VISITS, Trial
 from sparsebench.bench.statistics import RatioEstimate, estimate_ratio
 from sparsebench.bench.statistics.samples import Samples

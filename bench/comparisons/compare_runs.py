@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons.accuracy_change import accuracy_of, change_between
+from sparsebench.bench.comparisons.busy import busy
 from sparsebench.bench.comparisons.family import corrected_verdicts
 from sparsebench.bench.comparisons.matching import (
     describe,
@@ -21,7 +22,6 @@ from sparsebench.bench.comparisons.matching import (
 )
 from sparsebench.bench.comparisons.times import CellTimes, by_cell, ratio_of_cells, run_times
 from sparsebench.bench.comparisons.within_run import compare_run
-from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, RunFolder
 from sparsebench.bench.records.plain import plain
 from sparsebench.bench.statistics import RatioEstimate, chain_ratios

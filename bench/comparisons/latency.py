@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.records import Record
 from sparsebench.bench.statistics.intervals import Interval
 from sparsebench.bench.statistics.quantiles import blocked_quantile
-from sparsebench.bench.workloads import described
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from sparsebench.bench.comparisons.accuracy_change import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
+from sparsebench.bench.comparisons.busy import busy
 from sparsebench.bench.comparisons.clocks import disagree, process_speedup
 from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION, best_dense, dense_peers
 from sparsebench.bench.comparisons.family import hold_after_holm
@@ -30,7 +31,6 @@ from sparsebench.bench.comparisons.matching import (
 from sparsebench.bench.comparisons.pass_correction import felt_differently
 from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
 from sparsebench.bench.comparisons.training import training_comparison
-from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import (
     Comparison,
     EffectIntervals,

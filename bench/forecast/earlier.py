@@ -14,10 +14,10 @@ from filelock import FileLock
 
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.plan.workload import Sizes
+from sparsebench.bench.plan.workloads import described, workload_of
 from sparsebench.bench.records import Record
 from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
-from sparsebench.bench.workloads import described, workload_of
-from sparsebench.bench.workloads.workload import Sizes
 from sparsebench.models.cache import cache_dir
 
 log = logging.getLogger("sparsebench")

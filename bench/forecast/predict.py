@@ -15,12 +15,12 @@ from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.obstacles import to_fetch
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.plan.workload import Sizes
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.tasks.naming import distinct_names
-from sparsebench.bench.workloads import workload_of
-from sparsebench.bench.workloads.workload import Sizes
 
 MEASURED, SCALED, UNKNOWN = "measured", "scaled", "unknown"
 

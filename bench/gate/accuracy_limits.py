@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 from sparsebench.bench.comparisons.accuracy_change import change_between, interval_of, same_outcomes
+from sparsebench.bench.comparisons.gated_ratios import GatedCell
 from sparsebench.bench.gate.baseline import BaselineCell
-from sparsebench.bench.gate.gated_ratios import GatedCell
 from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.records import Accuracy
 from sparsebench.bench.statistics import Interval

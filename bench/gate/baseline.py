@@ -18,8 +18,6 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.toml_file import read_toml
 
 SCHEMA = "baseline.v1"
-SPEEDUP = "speedup"
-ENGINES = "engines"
 _COMMENT = (
     "# A baseline of `sparsebench check RUN --baseline FILE`; `sparsebench baseline update` writes"
     "\n# it. Limits of a cell (`[cells.limits]`): effect, max_accuracy_loss, min_ratio,"
@@ -52,7 +50,7 @@ class BaselineCell:
     """One cell of a baseline.
 
     Args:
-        key: what identifies the cell (`sparsebench.bench.gate.gated_ratios.KEY`).
+        key: what identifies the cell (`sparsebench.bench.comparisons.gated_ratios.KEY`).
         kind: "speedup" (dense baseline's time over this one's) or "engines" (geometric mean of
             the dense times on other engines over this one's).
         against: the dense baseline, or the other engines.

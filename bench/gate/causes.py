@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sparsebench.bench.gate.gated_ratios import GatedCell
-from sparsebench.bench.workloads import described
+from sparsebench.bench.comparisons.gated_ratios import GatedCell
+from sparsebench.bench.plan.workloads import described
 
 # Which part of the suite a stage belongs to.
 AREAS = {

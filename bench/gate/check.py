@@ -19,10 +19,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sparsebench.bench.comparisons.busy import busy
+from sparsebench.bench.comparisons.gated_ratios import (
+    ENGINES,
+    KEY,
+    SPEEDUP,
+    GatedCell,
+    gated_cells,
+    key_of,
+    name_of,
+)
 from sparsebench.bench.gate.accuracy_limits import judge_accuracy
-from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP, Baseline, BaselineCell
+from sparsebench.bench.gate.baseline import Baseline, BaselineCell
 from sparsebench.bench.gate.causes import what_moved
-from sparsebench.bench.gate.gated_ratios import KEY, GatedCell, gated_cells, key_of, name_of
 from sparsebench.bench.gate.limits import Findings
 from sparsebench.bench.gate.not_here import not_here, optional_pairs
 from sparsebench.bench.gate.ratio_limits import judge_floors, judge_ratio
@@ -32,7 +41,6 @@ from sparsebench.bench.gate.refusals import (
     refuse_other_settings,
 )
 from sparsebench.bench.gate.report import NOT_HERE, CellVerdict, GateReport, Settings, told_apart
-from sparsebench.bench.machine.busy import busy
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.statistics import (
     Change,

@@ -17,8 +17,8 @@ from typing import Any
 from sparsebench.bench.comparisons import by_cell
 from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.comparisons.alternated_visits import pair_visits, split_visits
+from sparsebench.bench.comparisons.gated_ratios import key_of, name_of
 from sparsebench.bench.gate.accuracy_limits import judge_change
-from sparsebench.bench.gate.gated_ratios import key_of, name_of
 from sparsebench.bench.gate.limits import Findings
 from sparsebench.bench.gate.ratio_limits import judge_ratio
 from sparsebench.bench.gate.report import CellVerdict, Settings

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsebench.bench.comparisons.gated_ratios import keys_to_match, name_of
 from sparsebench.bench.gate.baseline import Baseline, BaselineCell
-from sparsebench.bench.gate.gated_ratios import keys_to_match, name_of
 from sparsebench.bench.machine.facts import MUST_MATCH
 from sparsebench.bench.records import Record
 from sparsebench.bench.records.plain import plain

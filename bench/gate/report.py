@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparsebench.bench.gate.gated_ratios import name_of, varying_of
+from sparsebench.bench.comparisons.gated_ratios import name_of, varying_of
 from sparsebench.bench.statistics import (
     SMALLEST_EFFECT_OF_INTEREST,
     Change,
@@ -57,7 +57,7 @@ class CellVerdict:
         status: "same", "better", "blind" (cannot tell: a limit is neither shown to
             hold nor to be broken), "regressed", "failed",
             "missing", "new" or "not here" (this processor is not asked for it).
-        kind: what its ratio is, see `sparsebench.bench.gate.gated_ratios`.
+        kind: what its ratio is, see `sparsebench.bench.comparisons.gated_ratios`.
         against: the dense baseline, or the other engines.
         before: the ratio of the baseline.
         now: the ratio of the run.

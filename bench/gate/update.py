@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.bench.gate.baseline import Baseline, BaselineCell, Limits
-from sparsebench.bench.gate.causes import facts_of
-from sparsebench.bench.gate.gated_ratios import (
+from sparsebench.bench.comparisons.busy import busy
+from sparsebench.bench.comparisons.gated_ratios import (
     KEY,
     GatedCell,
     gated_cells,
@@ -15,7 +14,8 @@ from sparsebench.bench.gate.gated_ratios import (
     keys_to_match,
     name_of,
 )
-from sparsebench.bench.machine.busy import busy
+from sparsebench.bench.gate.baseline import Baseline, BaselineCell, Limits
+from sparsebench.bench.gate.causes import facts_of
 from sparsebench.bench.records import Record, RunFolder, Trial, utc_now
 from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 from sparsebench.models.errors import NothingMeasuredError, SparsebenchError

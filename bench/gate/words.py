@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsebench.bench.gate.gated_ratios import engine_of
+from sparsebench.bench.comparisons.gated_ratios import engine_of
 from sparsebench.bench.gate.report import BLIND, NOT_HERE, CellVerdict, GateReport
 from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.present import escape

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsebench.bench.gate.gated_ratios import gated_cells, key_of, name_of, varying_of
+from sparsebench.bench.comparisons.gated_ratios import gated_cells, key_of, name_of, varying_of
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import NothingMeasuredError
 
 
 @dataclass(frozen=True)
 class Series:
-    """The gated ratio of one cell over many runs; see `sparsebench.bench.gate.gated_ratios`.
+    """The gated ratio of one cell over many runs; see `sparsebench.bench.comparisons.gated_ratios`.
 
     Args:
         name: the cell in words.

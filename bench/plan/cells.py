@@ -8,8 +8,8 @@ from typing import Any
 
 from sparsebench.bench.plan.optional_engines import pairs as engine_pairs
 from sparsebench.bench.plan.plan import EngineSettings, Plan
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import cell_id
-from sparsebench.bench.workloads import workload_of
 from sparsebench.models.architectures import base_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.cpus import usable_cpus

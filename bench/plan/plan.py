@@ -15,11 +15,9 @@ from typing import Any, TypeVar
 from sparsebench.bench.plan.entries import PRECISIONS
 from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file
 from sparsebench.bench.plan.sections import NO_KEYS, changed, engines_by_workload, known_keys
+from sparsebench.bench.plan.settings import Settings
+from sparsebench.bench.plan.workloads import USUAL, WORKLOADS, workload_of
 from sparsebench.bench.tasks.kinds import METRICS
-from sparsebench.bench.workloads import WORKLOADS, workload_of
-from sparsebench.bench.workloads.inference import Inference
-from sparsebench.bench.workloads.linear_cached import LinearCached
-from sparsebench.bench.workloads.settings import Settings
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.toml_file import read_toml
@@ -104,7 +102,7 @@ class Plan:
     dense_engines: tuple[str, ...] = ()
     heat: float = 0.0
     workload_engines: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    workloads: tuple[str, ...] = (Inference.name, LinearCached.name)
+    workloads: tuple[str, ...] = USUAL
     tasks: tuple[str, ...] = ("digits",)
     device: str = "cpu"
     precision: str = "fp32"
@@ -146,6 +144,11 @@ class Plan:
     def engines_of(self, workload: str) -> tuple[str, ...]:
         """The entries of engines that a workload is planned on."""
         return self.workload_engines.get(workload, self.engines)
+
+    @property
+    def dealt_over(self) -> int:
+        """Blocks among which the seeds are dealt; further blocks begin again with the first."""
+        return min(self.repeats, len(self.seeds))
 
     def singles(self) -> Iterator[Plan]:
         """A plan without lists for each combination of its threads, batch sizes and sizes.

@@ -8,9 +8,8 @@ from pathlib import Path
 from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.plan import SWEPT, Plan, load_plan
 from sparsebench.bench.plan.sections import NO_KEYS
+from sparsebench.bench.plan.workloads import WORKLOADS, workload_of
 from sparsebench.bench.records import RunFolder
-from sparsebench.bench.workloads import WORKLOADS, workload_of
-from sparsebench.bench.workloads.stepwise import dealt_over
 from sparsebench.models.errors import SparsebenchError
 
 
@@ -54,7 +53,7 @@ def same_plan(plan: Plan, folder: Path) -> Plan:
             "Resume with the same options, or choose another --out.",
         )
     dealing = [name for name in plan.workloads if workload_of(name).deals_seeds]
-    if dealing and dealt_over(plan) != dealt_over(earlier):
+    if dealing and plan.dealt_over != earlier.dealt_over:
         raise SparsebenchError(
             f"{folder} deals the {len(plan.seeds)} seeds of {', '.join(dealing)} over "
             f"{earlier.repeats} repeats; with {plan.repeats} every block would train others.",

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sparsebench.bench.workloads import WORKLOADS, workload_of
-from sparsebench.bench.workloads.settings import Settings
+from sparsebench.bench.plan.settings import Settings
+from sparsebench.bench.plan.workloads import WORKLOADS, workload_of
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 if TYPE_CHECKING:

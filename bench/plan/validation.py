@@ -6,8 +6,8 @@ from sparsebench.bench.plan.cells import engines_for, with_partners
 from sparsebench.bench.plan.entries import TWO_OF_FOUR, EngineEntry
 from sparsebench.bench.plan.optional_engines import computes
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.plan.workloads import WORKLOADS, workload_of
 from sparsebench.bench.tasks.naming import distinct_names
-from sparsebench.bench.workloads import WORKLOADS, workload_of
 from sparsebench.exporters.worker.launch import ENGINES
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo import find_card

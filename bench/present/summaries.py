@@ -55,8 +55,8 @@ def write_page(folder: RunFolder) -> None:
 
 def render_tables(folder: RunFolder) -> list[RenderableType]:
     """The tables of a run for the terminal."""
+    from sparsebench.bench.comparisons.busy import busy
     from sparsebench.bench.decide import RunData
-    from sparsebench.bench.machine.busy import busy
     from sparsebench.bench.present.decisions import closing_lines
     from sparsebench.bench.present.tables import sections, terminal_tables
 

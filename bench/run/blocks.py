@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import utc_now
-from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.block_context import (
     COMPILED,
     LOADED,

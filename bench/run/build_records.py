@@ -15,6 +15,7 @@ from sparsebench.bench.machine.facts import machine_facts, package_versions
 from sparsebench.bench.machine.hardware import clock_facts, gpu_facts
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import (
     CORRECT,
     DETECTION,
@@ -38,7 +39,6 @@ from sparsebench.bench.run.ledger import SKIPPED, Ledger
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
-from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.prepared_backbone import Prepared
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
+from sparsebench.bench.comparisons.busy import LOAD, load_of
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, remember
-from sparsebench.bench.machine.busy import LOAD, load_of
 from sparsebench.bench.machine.drift import Notes, Watch, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.baselines import with_baselines
@@ -27,6 +27,7 @@ from sparsebench.bench.plan.cells import (
 from sparsebench.bench.plan.optional_engines import left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import Record, RunFolder, Trial
@@ -41,7 +42,6 @@ from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import TaskKind
 from sparsebench.bench.tasks.naming import distinct_names, renamed
-from sparsebench.bench.workloads import workload_of
 from sparsebench.bench.workloads.block_context import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.models.cache import cache_dir

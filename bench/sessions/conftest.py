@@ -14,7 +14,7 @@ from pytest_sparsebench.fixture import session_options
 from pytest_sparsebench.runs import run_once
 from sparsebench.bench.plan.cells import with_partners
 from sparsebench.bench.plan.plan import Plan, load_plan
-from sparsebench.bench.workloads import WORKLOADS, workload_of
+from sparsebench.bench.plan.workloads import WORKLOADS, workload_of
 from sparsebench.bench.workloads.full import Full
 from sparsebench.bench.workloads.inference import Inference
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.heads.linear_recipe import PAPER_EPOCHS, PAPER_MILESTONES
+from sparsebench.bench.plan.settings import RECIPES, TrainingSettings
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.tasks.known_tasks import facts_of
-from sparsebench.bench.workloads import workload_of
-from sparsebench.bench.workloads.settings import RECIPES, TrainingSettings
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 

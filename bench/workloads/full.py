@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.workloads.settings import TrainingSettings, at_least, one_of
+from sparsebench.bench.plan.settings import NORMS, TrainingSettings, at_least, one_of
 from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
 from sparsebench.bench.workloads.workload import Training
 from sparsebench.models.cpus import usable_cpus
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sparsebench.bench.workloads.block_context import BlockContext, Ready
 
 TUNING = ("on", "off")
-NORMS = ("global", "local")
 COMMUNICATION = "communication"
 TOGETHER = ("torch",)
 """Engines that train in several processes."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sparsebench.bench.plan.settings import HeadSettings, at_least
 from sparsebench.bench.workloads.on_features import OnFeatures
-from sparsebench.bench.workloads.settings import HeadSettings, at_least
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.plan import Plan

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sparsebench.bench.plan.settings import HeadSettings
+from sparsebench.bench.plan.workload import Sizes
 from sparsebench.bench.workloads.on_features import OnFeatures, head_epochs
-from sparsebench.bench.workloads.settings import HeadSettings
-from sparsebench.bench.workloads.workload import Sizes
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell

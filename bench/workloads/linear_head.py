@@ -16,16 +16,16 @@ from sparsebench.bench.features import FeatureKey
 from sparsebench.bench.heads import evaluate, fit_heads
 from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.linear_recipe import LinearRecipe
+from sparsebench.bench.heads.scored import Scored, Scoring
 from sparsebench.bench.heads.sweep import strongest, sweep
 from sparsebench.bench.images import PreparedStore, ResizedImages
+from sparsebench.bench.plan.settings import HeadSettings
 from sparsebench.bench.records import OPTIMUM, Outcomes
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION
 from sparsebench.bench.workloads.block_context import BlockContext, Running
 from sparsebench.bench.workloads.prepared_backbone import prepare
-from sparsebench.bench.workloads.scored import Scored, Scoring
 from sparsebench.bench.workloads.session import compile_session
-from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.exporters.worker.client import EngineWorker
 from sparsebench.exporters.worker.launch import start_worker
 from sparsebench.models.cache import cache_dir

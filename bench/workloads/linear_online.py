@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.workloads.settings import TrainingSettings
+from sparsebench.bench.plan.settings import TrainingSettings
 from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
 from sparsebench.bench.workloads.workload import OnEngine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.workloads.settings import HeadSettings, Settings
+from sparsebench.bench.plan.settings import HeadSettings, Settings
 from sparsebench.bench.workloads.workload import OnEngine
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sparsebench.bench.plan.settings import Settings, at_least
+from sparsebench.bench.plan.workload import Workload
 from sparsebench.bench.statistics.quantiles import least_samples
-from sparsebench.bench.workloads.settings import Settings, at_least
-from sparsebench.bench.workloads.workload import Workload
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:

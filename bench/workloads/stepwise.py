@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sparsebench.bench.workloads.settings import Settings, TrainingSettings
-from sparsebench.bench.workloads.workload import Sizes, Workload
+from sparsebench.bench.plan.settings import Settings, TrainingSettings
+from sparsebench.bench.plan.workload import Sizes, Workload
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell
@@ -34,7 +34,7 @@ class Stepwise(Workload):
             "train_epochs": own.epochs,
             "lr": own.lr,
             "validation": own.validation,
-            "repeats": dealt_over(plan),
+            "repeats": plan.dealt_over,
         }
 
     @classmethod
@@ -67,11 +67,6 @@ class Stepwise(Workload):
     def trainings(cls, plan: Plan) -> int:
         """Trainings in all blocks of a plan."""
         return max(plan.repeats, len(plan.seeds))
-
-
-def dealt_over(plan: Plan) -> int:
-    """Blocks among which the seeds are dealt; further blocks begin again with the first seed."""
-    return min(plan.repeats, len(plan.seeds))
 
 
 def seeds_of_block(plan: Plan, block: int) -> tuple[int, ...]:

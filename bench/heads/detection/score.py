@@ -24,10 +24,10 @@ from sparsebench.bench.heads.detection.train import (
     train_head,
 )
 from sparsebench.bench.heads.fit import torch_threads
+from sparsebench.bench.heads.scored import Scored, Scoring
 from sparsebench.bench.records import DECODE_SECONDS, DETECTION, Detections, stacked
 from sparsebench.bench.statistics.average_precision import Judged, judge
 from sparsebench.bench.tasks.detection.boxes import Boxes, count_boxes
-from sparsebench.bench.workloads.scored import Scored, Scoring
 from sparsebench.models.cards import Letterbox
 from sparsebench.models.detection.predictors import Predictors
 from sparsebench.models.onnx_file.backbone import OnnxBackbone

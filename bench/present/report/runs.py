@@ -17,8 +17,8 @@ from sparsebench.bench.comparisons import (
     indexed,
     run_times,
 )
+from sparsebench.bench.comparisons.busy import Busy, busy
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.machine.busy import Busy, busy
 from sparsebench.bench.machine.drift import noted_blocks
 from sparsebench.bench.present.tables import Section, sections
 from sparsebench.bench.records import Comparison, Record, RunFolder, Trial

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.present.table import DASH, Table
 from sparsebench.bench.present.tables.rows import Row, Section, row_table
 from sparsebench.bench.records import Record
-from sparsebench.bench.workloads import described
 
 USES = 100
 HEADER = ("export s", "compile s", "first run", f"over {USES} runs")

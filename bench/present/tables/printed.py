@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from sparsebench.bench.machine.busy import Busy
+from sparsebench.bench.comparisons.busy import Busy
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.table import terminal
 from sparsebench.bench.present.tables.communication import communication_table

@@ -17,6 +17,7 @@ from sparsebench.bench.comparisons import (
 from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.present.table import Entry, Table
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.gaps import said_once
@@ -24,7 +25,6 @@ from sparsebench.bench.present.tables.own_head import own_head_notes
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.tasks.kinds import word_of
-from sparsebench.bench.workloads import described
 from sparsebench.models.cpus import threads_text
 
 PER_SECOND = "images/s"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sparsebench.bench.images import DeviceImages, Source
-from sparsebench.bench.workloads.full import NORMS
+from sparsebench.bench.plan.settings import NORMS
 
 GLOBAL, LOCAL = NORMS
 """What batch norm sees in training: the images of all processes, or of its own alone."""

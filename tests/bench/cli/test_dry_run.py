@@ -47,9 +47,9 @@ def test_a_busy_machine_is_said_beside_the_estimate(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a cell took on a quiet machine says little of a busy one."""
-    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: "It is busy.")
+    monkeypatch.setattr("sparsebench.bench.comparisons.busy.busy_now", lambda: "It is busy.")
     assert "Note: It is busy." in cli(*PLAN).err
-    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: None)
+    monkeypatch.setattr("sparsebench.bench.comparisons.busy.busy_now", lambda: None)
     assert "Note" not in cli(*PLAN).err
 
 

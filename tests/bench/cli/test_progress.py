@@ -99,7 +99,9 @@ def test_what_is_left_out_and_a_discarded_block_are_said(
 def test_a_busy_machine_is_said_before_a_run_and_with_its_result(
     cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsebench.bench.machine.busy.busy_now", lambda: "This machine is busy.")
+    monkeypatch.setattr(
+        "sparsebench.bench.comparisons.busy.busy_now", lambda: "This machine is busy."
+    )
     done = measured(cli, images, tmp_path)
     assert done.err.startswith("This machine is busy.")
     assert "Said before the run: This machine is busy." in done.err

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sparsebench.bench.comparisons.busy import LOAD, busy
 from sparsebench.bench.gate import Settings
 from sparsebench.bench.gate.baseline import read_baseline, write_baseline
 from sparsebench.bench.gate.check import judge
 from sparsebench.bench.gate.report import GateReport
 from sparsebench.bench.gate.update import baseline_from
-from sparsebench.bench.machine.busy import LOAD, busy
 from sparsebench.bench.present.summaries import render_tables, write_summaries
 from sparsebench.bench.records import Accuracy
 from tests.bench.conftest import Result

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import sparsebench.results
+from sparsebench.bench.comparisons.gated_ratios import KEY
 from sparsebench.bench.gate import Settings, baseline_of, check_run
-from sparsebench.bench.gate.gated_ratios import KEY
 from sparsebench.bench.gate.words import line_of
 from sparsebench.bench.records import RunFolder
 from tests.bench.synthetic import make_run

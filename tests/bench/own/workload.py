@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.workloads.settings import Settings, at_least
+from sparsebench.bench.plan.settings import Settings, at_least
 from sparsebench.bench.workloads.workload import OnEngine
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from sparsebench.bench.plan.plan import (
     validate,
 )
 from sparsebench.bench.plan.sections import notice, section_options
+from sparsebench.bench.plan.settings import TrainingSettings
 from sparsebench.bench.plan.validation import check
-from sparsebench.bench.workloads.settings import TrainingSettings
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 

@@ -13,11 +13,11 @@ from pytest_sparsebench.guards import table
 from pytest_sparsebench.runs import find_cell
 from sparsebench.bench.gate.render import verdict_table
 from sparsebench.bench.gate.report import CellVerdict, GateReport, Settings
+from sparsebench.bench.plan.workload import Workload
 from sparsebench.bench.publish.leaderboard import leaderboard
 from sparsebench.bench.records import RunFolder
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.tasks.kinds import DETECTION
-from sparsebench.bench.workloads.workload import Workload
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.results.scripts.recompute import recompute
 from tests.bench.run.small import Cli, lines

@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.comparisons.gated_ratios import gated_cells
 from sparsebench.bench.decide.candidates import RunData
 from sparsebench.bench.decide.study import Study
-from sparsebench.bench.gate.gated_ratios import gated_cells
 from sparsebench.bench.present.tables.rows import engine_label
 from sparsebench.bench.present.tables.wording import warnings
 from sparsebench.exporters.onnx.quantise import quantise, tensors_to_calibrate

@@ -14,7 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from sparsebench.bench.workloads import WORKLOADS
+from sparsebench.bench.plan.workloads import WORKLOADS
 from tests.bench.run.small import BACKBONE, SMALL, Cli, lines, plan_file
 
 SCHEMAS = Path(__file__).parents[3] / "results/schema"

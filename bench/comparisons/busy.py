@@ -24,8 +24,8 @@ from statistics import median
 from typing import Any
 
 from sparsebench.bench.machine.facts import load_now
+from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.records import Record, Trial
-from sparsebench.bench.workloads import described
 from sparsebench.models.cpus import usable_cpus
 
 LOAD = "load"

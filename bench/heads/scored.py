@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.bench.clock.stages import StageClock
+from sparsebench.bench.plan.settings import HeadSettings
 from sparsebench.bench.records import Kept
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.workloads.settings import HeadSettings
 from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import sparsebench.bench.machine.busy
-from sparsebench.bench.machine.busy import LOAD, busy, busy_now, load_of, waited_share
+import sparsebench.bench.comparisons.busy
+from sparsebench.bench.comparisons.busy import LOAD, busy, busy_now, load_of, waited_share
 from sparsebench.bench.records import Record, Trial
 from tests.bench.synthetic import make_run
 
@@ -101,7 +101,9 @@ def test_a_load_above_the_processors_is_said_before_a_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     for load, expected in ((7.25, True), (2.0, False), (None, False)):
         facts = {"load1": load}
-        monkeypatch.setattr(sparsebench.bench.machine.busy, "load_now", lambda facts=facts: facts)
+        monkeypatch.setattr(
+            sparsebench.bench.comparisons.busy, "load_now", lambda facts=facts: facts
+        )
         said = busy_now()
         assert bool(said) is expected
         if said:

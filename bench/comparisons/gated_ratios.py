@@ -30,12 +30,13 @@ from sparsebench.bench.comparisons import (
 from sparsebench.bench.comparisons.accuracy_change import accuracy_of
 from sparsebench.bench.comparisons.matching import must_match
 from sparsebench.bench.comparisons.times import CellTimes
-from sparsebench.bench.gate.baseline import ENGINES, SPEEDUP
 from sparsebench.bench.records import Accuracy, Record, Trial
 from sparsebench.bench.statistics import BlockPair, RatioEstimate, estimate_ratio
 from sparsebench.bench.statistics.ratios import log_time
 from sparsebench.models.errors import SparsebenchError
 
+SPEEDUP = "speedup"
+ENGINES = "engines"
 KEY = (
     "workload", "task", "backbone", "engine", "device", "precision", "threads", "batch_size",
 )  # fmt: skip

@@ -16,6 +16,8 @@ from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 SOLVERS = ("sgd", "lbfgs")
 RECIPES = ("paper", "short")
+NORMS = ("global", "local")
+"""Whose statistics a batch norm takes in a training in several processes."""
 
 
 @dataclass(frozen=True)
