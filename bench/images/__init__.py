@@ -3,7 +3,6 @@
 from sparsebench.bench.images.augment import Crop, random_crops
 from sparsebench.bench.images.batches import (
     BatchPart,
-    Source,
     augmented_batches,
     centred_batches,
     placed_batches,
@@ -14,7 +13,7 @@ from sparsebench.bench.images.on_device import (
     device_augmented_batches,
     device_centred_batches,
 )
-from sparsebench.bench.images.resized import ResizedImages, Subset, decode_resized
+from sparsebench.bench.images.resized import ResizedImages, Source, Subset, decode_resized
 from sparsebench.bench.images.store import PreparedStore
 from sparsebench.bench.images.transfer import send
 

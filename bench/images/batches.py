@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +14,13 @@ from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images.augment import cut, random_crops
 from sparsebench.bench.images.decode import ImageWriter, LetterboxWriter, writer_of
 from sparsebench.bench.images.letterbox import Placement, random_placements
+from sparsebench.bench.images.resized import Source
 from sparsebench.models.cards import Letterbox, Preprocessing
 
 BatchPart = Callable[[int], slice]
 """Number of images in a batch -> which of them are made here."""
 Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 _AHEAD = 2
-
-
-class Source(Protocol):
-    """Images by position: :class:`ResizedImages` or some of them."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class numbers ``[n]``."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One image ``[H, W, 3]``, uint8."""
-        ...
 
 
 def augmented_batches(

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import psutil
@@ -36,6 +37,21 @@ MEMORY_SHARE = 0.25
 _JOB = 16
 # The mean image of a task is seldom longer than this times its short side.
 _USUAL_ASPECT = 1.5
+
+
+class Source(Protocol):
+    """Images by position: :class:`ResizedImages` or some of them."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers ``[n]``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """One image ``[H, W, 3]``, uint8."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +85,14 @@ class ResizedImages:
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some images of a :class:`ResizedImages`; nothing is copied.
+    """Some images of a source, in the given order; nothing is copied.
 
     Attributes:
         whole: the images.
         indices: positions in it ``[n]``, int64.
     """
 
-    whole: ResizedImages
+    whole: Source
     indices: NDArray[np.int64]
 
     @property

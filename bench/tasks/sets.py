@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,51 +125,27 @@ def _compared(task: Task, facts: TaskFacts, place: Path) -> Task:
     return replace(task, notes=(*task.notes, *notes))
 
 
-def open_aircraft(options: TaskOptions) -> Task:
-    """FGVC Aircraft: 100 variants of aeroplanes."""
-    return open_set("aircraft", options)
+def _opener(name: str, about: str) -> Callable[[TaskOptions], Task]:
+    def opened(options: TaskOptions) -> Task:
+        return open_set(name, options)
+
+    opened.__doc__ = about
+    return opened
 
 
-def open_birdsnap(options: TaskOptions) -> Task:
-    """Birdsnap: 500 species of North American birds."""
-    return open_set("birdsnap", options)
-
-
-def open_caltech101(options: TaskOptions) -> Task:
-    """Caltech-101: 101 kinds of things; the first 30 images of each train."""
-    return open_set("caltech101", options)
-
-
-def open_caltech256(options: TaskOptions) -> Task:
-    """Caltech-256: 257 kinds of things; the first 60 images of each train."""
-    return open_set("caltech256", options)
-
-
-def open_cars(options: TaskOptions) -> Task:
-    """Stanford Cars: 196 models of cars."""
-    return open_set("cars", options)
-
-
-def open_dtd(options: TaskOptions) -> Task:
-    """Describable Textures, split 1: 47 words for textures; its train and val sides train."""
-    return open_set("dtd", options)
-
-
-def open_flowers102(options: TaskOptions) -> Task:
-    """Oxford 102 Flowers: its train and val sides train."""
-    return open_set("flowers102", options)
-
-
-def open_food101(options: TaskOptions) -> Task:
-    """Food-101: 101 dishes; the training labels are noisy."""
-    return open_set("food101", options)
-
-
-def open_pets(options: TaskOptions) -> Task:
-    """Oxford-IIIT Pets: 37 breeds of cats and dogs."""
-    return open_set("pets", options)
-
-
-def open_sun397(options: TaskOptions) -> Task:
-    """SUN397, partition 1: 397 kinds of scenes."""
-    return open_set("sun397", options)
+open_aircraft = _opener("aircraft", "FGVC Aircraft: 100 variants of aeroplanes.")
+open_birdsnap = _opener("birdsnap", "Birdsnap: 500 species of North American birds.")
+open_caltech101 = _opener(
+    "caltech101", "Caltech-101: 101 kinds of things; the first 30 images of each train."
+)
+open_caltech256 = _opener(
+    "caltech256", "Caltech-256: 257 kinds of things; the first 60 images of each train."
+)
+open_cars = _opener("cars", "Stanford Cars: 196 models of cars.")
+open_dtd = _opener(
+    "dtd", "Describable Textures, split 1: 47 words for textures; its train and val sides train."
+)
+open_flowers102 = _opener("flowers102", "Oxford 102 Flowers: its train and val sides train.")
+open_food101 = _opener("food101", "Food-101: 101 dishes; the training labels are noisy.")
+open_pets = _opener("pets", "Oxford-IIIT Pets: 37 breeds of cats and dogs.")
+open_sun397 = _opener("sun397", "SUN397, partition 1: 397 kinds of scenes.")

@@ -50,9 +50,8 @@ def placed(
 
 
 def _whole(source: Source) -> ResizedImages | None:
-    if isinstance(source, Subset):
-        return source.whole
-    return source if isinstance(source, ResizedImages) else None
+    whole = source.whole if isinstance(source, Subset) else source
+    return whole if isinstance(whole, ResizedImages) else None
 
 
 def _free(device: str) -> int:

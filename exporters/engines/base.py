@@ -7,6 +7,7 @@ module is imported inside workers of any interpreter: numpy and the standard lib
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -138,6 +139,26 @@ class Engine(Protocol):
             EngineError: this artifact or this setting is not supported.
         """
         ...
+
+
+def library_available(
+    engine: Any, module: str, name: str, install: str | None = None
+) -> Availability:
+    """Whether an engine's library imports.
+
+    Args:
+        engine: whose library it is, with `licence` and `support`.
+        module: what is imported; it tells its ``__version__``.
+        name: of the library in a sentence.
+        install: command that installs it; None for the usual one.
+    """
+    try:
+        version = str(importlib.import_module(module).__version__)
+    except BaseException as error:
+        from sparsebench.models.installing import install_command
+
+        return library_failed(name, error, install or install_command(module))
+    return Availability(True, version=version, licence=engine.licence, support=engine.support)
 
 
 def library_failed(name: str, error: BaseException, install: str) -> Availability:

@@ -19,7 +19,7 @@ from sparsebench.exporters.engines.base import (
     CompileRequest,
     EngineError,
     LayerTime,
-    library_failed,
+    library_available,
 )
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ class DeepSparseEngine:
     def available(self) -> Availability:
         """Imports the library; its own message says when the CPU is too old."""
         os.environ["NM_DISABLE_ANALYTICS"] = "1"
-        try:
-            import deepsparse
-        except BaseException as error:
-            return library_failed("DeepSparse", error, "sparsebench engines install deepsparse")
-        version = str(deepsparse.__version__)
-        return Availability(True, version=version, licence=LICENCE, support=SUPPORT)
+        install = "sparsebench engines install deepsparse"
+        return library_available(self, "deepsparse", "DeepSparse", install)
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> DeepSparseSession:
         """Compile for exactly ``request.batch_size`` images."""

@@ -9,7 +9,7 @@ from sparsebench.exporters.engines.base import (
     CompileRequest,
     EngineError,
     LayerTime,
-    library_failed,
+    library_available,
 )
 
 if TYPE_CHECKING:
@@ -35,15 +35,7 @@ class OnnxRuntimeEngine:
 
     def available(self) -> Availability:
         """Imports the library."""
-        try:
-            import onnxruntime
-        except BaseException as error:
-            from sparsebench.models.installing import install_command
-
-            return library_failed("ONNX Runtime", error, install_command("onnxruntime"))
-        return Availability(
-            True, version=str(onnxruntime.__version__), licence=self.licence, support=self.support
-        )
+        return library_available(self, "onnxruntime", "ONNX Runtime")
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> OnnxRuntimeSession:
         """One session; intra-op threads as told, one inter-op thread, sequential."""

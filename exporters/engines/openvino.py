@@ -10,7 +10,7 @@ from sparsebench.exporters.engines.base import (
     CompileRequest,
     EngineError,
     LayerTime,
-    library_failed,
+    library_available,
 )
 
 if TYPE_CHECKING:
@@ -39,15 +39,7 @@ class OpenVinoEngine:
     def available(self) -> Availability:
         """Imports the library."""
         without_telemetry()
-        try:
-            import openvino
-        except BaseException as error:
-            from sparsebench.models.installing import install_command
-
-            return library_failed("OpenVINO", error, install_command("openvino"))
-        return Availability(
-            True, version=str(openvino.__version__), licence=self.licence, support=self.support
-        )
+        return library_available(self, "openvino", "OpenVINO")
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> OpenVinoSession:
         """Reshape to the batch size and compile for latency on the threads given."""

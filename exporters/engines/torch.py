@@ -15,7 +15,7 @@ from sparsebench.exporters.engines.base import (
     CompileRequest,
     EngineError,
     LayerTime,
-    library_failed,
+    library_available,
 )
 
 if TYPE_CHECKING:
@@ -48,15 +48,7 @@ class TorchEngine:
 
     def available(self) -> Availability:
         """Imports the library."""
-        try:
-            import torch
-        except BaseException as error:
-            from sparsebench.models.installing import install_command
-
-            return library_failed("PyTorch", error, install_command("torch"))
-        return Availability(
-            True, version=str(torch.__version__), licence=self.licence, support=self.support
-        )
+        return library_available(self, "torch", "PyTorch")
 
     def compile(self, artifact: Artifact, request: CompileRequest) -> TorchSession:
         """Build the module, move it to the device, choose its memory layout."""

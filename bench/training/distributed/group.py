@@ -18,7 +18,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sparsebench.bench.images import DeviceImages, Source
+from sparsebench.bench.images import DeviceImages, Source, Subset
 from sparsebench.bench.plan.settings import NORMS
 
 GLOBAL, LOCAL = NORMS
@@ -119,29 +119,4 @@ class Group:
         chosen = self.own_positions(len(source))
         if isinstance(source, DeviceImages):
             return source.subset(chosen)
-        return SomeImages(source, chosen)
-
-
-@dataclass(frozen=True, eq=False)
-class SomeImages:
-    """Some images of a source, in the given order; nothing is copied.
-
-    Attributes:
-        whole: the images.
-        indices: positions in it ``[n]``, int64.
-    """
-
-    whole: Source
-    indices: NDArray[np.int64]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class numbers ``[n]``."""
-        return self.whole.labels[self.indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One image ``[H, W, 3]``, uint8."""
-        return self.whole[int(self.indices[index])]
+        return Subset(source, chosen)

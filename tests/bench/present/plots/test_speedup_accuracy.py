@@ -1,4 +1,4 @@
-"""The figure: what it shows, what it leaves out, and that labels keep clear of each other."""
+"""The figure: what it shows and what it leaves out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from PIL import Image
 
 from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.decide import RunData
-from sparsebench.bench.present.plots import style
 from sparsebench.bench.present.plots.canvas import ONE_COLUMN, TWO_COLUMNS, Page
 from sparsebench.bench.present.plots.data import Selection
-from sparsebench.bench.present.plots.labels import Box, place
 from sparsebench.bench.present.plots.points import Point, PointSet, points_of
 from sparsebench.bench.present.plots.speedup_accuracy import draw, from_runs, pareto_front, save
 from sparsebench.models.errors import SparsebenchError
@@ -327,73 +325,6 @@ def test_drawing_leaves_pyplot_and_the_users_settings_alone() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "33.0"]
-
-
-def test_same_method_and_engine_look_the_same_in_every_figure() -> None:
-    few = style.method_colours(["acdc", "gmp"])
-    many = style.method_colours(["gmp", "acdc", "str", "mine", "yours"])
-    assert few["acdc"] == many["acdc"] and few["gmp"] == many["gmp"]
-    assert len(set(many.values())) == 5
-    assert len(set(style.engine_markers(["torch", "torch cuda", "deepsparse"]).values())) == 3
-
-
-def test_methods_differ_in_colour_and_marker() -> None:
-    looks = style.method_looks(["acdc", "gmp", "gmp_uniform", "rigl", "magnitude", "mine"])
-    colours, markers = zip(*looks.values(), strict=True)
-    assert len(set(colours)) == len(set(markers)) == 6
-
-
-def test_the_paper_s_methods_and_ours_all_differ() -> None:
-    """Up to twelve do; one that is known by name may not take another's look."""
-    looks = style.method_looks([*style.METHODS[:2], *style.METHODS[-9:]])
-    assert len(set(looks.values())) == len(looks) == 11
-
-
-def test_sizes_rise_with_sparsity() -> None:
-    sizes = style.sparsity_sizes([0.9, 0.5, 0.98, 0.9])
-    assert list(sizes) == [0.5, 0.9, 0.98] and list(sizes.values()) == sorted(sizes.values())
-
-
-@pytest.mark.parametrize(
-    "blind",
-    [[[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]],
-     [[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]],
-    ids=["deuteranopia", "protanopia"],
-)  # fmt: skip
-def test_colours_stay_apart_for_colour_blind_readers(blind: list[list[float]]) -> None:
-    """Viénot et al. (1999): every pair stays distinguishable."""
-    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714],
-                       [0.0299566, 0.184309, 1.46709]])  # fmt: skip
-    seen = []
-    for colour in style.COLOURS[:6]:
-        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-        seen.append(np.linalg.inv(to_lms) @ np.array(blind) @ to_lms @ rgb**2.2)
-    distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
-    assert min(distances) > 0.05
-
-
-def overlap(a: Box, b: Box) -> float:
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def test_labels_keep_clear_of_points_and_each_other() -> None:
-    rng = np.random.default_rng(0)
-    points = [(float(x), float(y)) for x, y in rng.uniform(40, 260, (14, 2))]
-    points += [(150.0, 150.0), (153.0, 152.0), (149.0, 147.0)]  # a crowd
-    sizes = [(30.0, 9.0)] * len(points)
-    marks = [(x - 4, y - 4, x + 4, y + 4) for x, y in points]
-    placed = place(points, sizes, marks, (0, 0, 300, 300))
-    boxes = [(p.x - 15, p.y - 4.5, p.x + 15, p.y + 4.5) for p in placed]
-    for index, box in enumerate(boxes):
-        assert all(overlap(box, mark) == 0 for mark in marks)
-        assert all(overlap(box, other) == 0 for other in boxes[:index])
-        assert box[0] >= 0 and box[1] >= 0 and box[2] <= 300 and box[3] <= 300
-
-
-def test_lone_label_stays_at_its_point() -> None:
-    (spot,) = place([(100, 100)], [(30, 9)], [(96, 96, 104, 104)], (0, 0, 200, 200))
-    assert not spot.leader
-    assert np.hypot(spot.x - 100, spot.y - 100) < 30
 
 
 def test_cells_on_a_gpu_are_an_engine_of_their_own(run: SyntheticRun) -> None:
