@@ -52,12 +52,12 @@ class Scored:
         clock: the stopped stage clock of the whole.
         accuracy: the task's metric, one a seed, fractions 0-1, on the test images.
         outcomes: what each seed got right on each test image.
-        strengths: weight decay -> validation accuracy (0-1), where a sweep was asked for.
+        weight_decays: weight decay -> validation accuracy (0-1), where a sweep was asked for.
         extra: for the trial's ``extra``: what trained the heads, and more scores.
     """
 
     clock: StageClock
     accuracy: tuple[float, ...]
     outcomes: Kept
-    strengths: dict[float, float] = field(default_factory=dict)
+    weight_decays: dict[float, float] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)

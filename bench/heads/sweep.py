@@ -1,4 +1,4 @@
-"""Regularization: all strengths trained at once, the best one chosen on a validation split."""
+"""Regularization: all weight decays trained at once, the best one by a validation split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sweep(
 ) -> dict[float, float]:
     """Accuracy of every strength on images that were held out from the training set.
 
-    Under ``sgd`` all strengths are one batched problem; under ``lbfgs`` each is a problem of
+    Under ``sgd`` all weight decays are one batched problem; under ``lbfgs`` each is a problem of
     its own, which takes no longer.
 
     Args:
@@ -38,7 +38,7 @@ def sweep(
         labels: ``[n]``.
         classes: number of classes.
         recipe: settings; its first seed is used.
-        weight_decays: strengths to try.
+        weight_decays: values to try.
         share: of the images that validates, above 0.
         metric: ``top1`` or ``mean_per_class``.
         threads: PyTorch's threads.

@@ -45,7 +45,7 @@ class HeadSettings(Settings):
     Attributes:
         solver: ``sgd`` (the paper's recipe) or ``lbfgs``.
         epochs: under ``sgd``.
-        weight_decays: strengths of regularization to try, all at once, on a validation split of
+        weight_decays: values to try, all at once, on a validation split of
             the training images; the best one trains the heads. Empty for the paper's 0.0005.
         validation: share of the training images (0 to below 1) of that split.
         detection_epochs: passes over the training images for the head of a detection task, which

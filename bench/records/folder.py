@@ -42,7 +42,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path | str, *, resume: bool = False) -> RunFolder:
-        """Make the folder (or continue in it), lock it, and mend what a kill has torn.
+        """Make the folder (or continue in it), lock it, and repair what a kill has torn.
 
         Raises:
             SparsebenchError: it is a file, cannot be written, holds something without `resume`,

@@ -1,4 +1,4 @@
-"""Accuracy against the dense partner: change in points, relative error increase."""
+"""Accuracy against the dense baseline: change in points, relative error increase."""
 
 from __future__ import annotations
 

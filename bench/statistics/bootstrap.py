@@ -35,7 +35,7 @@ def stays_within(
     resamples: int,
     confidence: float,
 ) -> bool:
-    """Whether the bootstrap surely lies inside these logarithms, so that it need not be drawn.
+    """Whether the bootstrap certainly lies inside these logarithms, so that it need not be drawn.
 
     No resampled median of a trial lies outside the samples at the least and the greatest rank
     that is drawn, so a draw lies between the means, over its blocks, of what these allow.

@@ -76,7 +76,7 @@ class RatioEstimate:
         high: upper end; ``inf`` in the same case.
         blocks: number of independent units (blocks; cells in a geometric mean).
         smallest_effect: the relative change (0.03: 3 %) that the interval of a run with this
-            noise would usually set apart from 1 (simulated: in 66, 72, 77 and 80 % of runs with
+            noise would usually tell from 1 (simulated: in 66, 72, 77 and 80 % of runs with
             3, 5, 8 and 20 blocks); ``inf`` for one block.
     """
 

@@ -128,7 +128,7 @@ def _take(answer: dict[str, Any], answers: Answers, say: Callable[[str], None]) 
     elif "error" in answer:
         if answer.get("memory"):
             raise _OutOfMemoryError(answer["error"])
-        raise SparsebenchError(answer["error"], answer["mend"])
+        raise SparsebenchError(answer["error"], answer["fix"])
 
 
 def _failed(code: int, errors: list[str]) -> None:

@@ -2,7 +2,7 @@
 ``python -m sparsebench.bench.training.process`` with a job on its standard input.
 
 It answers on standard output, one JSON object a line: ``{"say": …}`` while it works, then
-``{"trained": …}`` for each seed, ``{"facts": …}`` once, and ``{"error": …, "mend": …}`` if
+``{"trained": …}`` for each seed, ``{"facts": …}`` once, and ``{"error": …, "fix": …}`` if
 something is wrong that a user can put right. Of several processes of one training the first answers
 (:mod:`sparsebench.bench.training.distributed.spawn`).
 """
@@ -44,17 +44,17 @@ def main() -> None:
         with together(job, text, failed) as group:
             _work(job, answers, group)
     except SparsebenchError as error:
-        _answer(answers, error=error.cause, mend=error.fix)
+        _answer(answers, error=error.cause, fix=error.fix)
         sys.exit(error.exit_code)
     except OthersFailedError as error:
         _answer(answers, **error.answer)
         sys.exit(2)
     except MemoryError:
-        _answer(answers, error="out of memory", mend="Take a smaller --batch-size.", memory=True)
+        _answer(answers, error="out of memory", fix="Take a smaller --batch-size.", memory=True)
         sys.exit(2)
     except RuntimeError as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        _answer(answers, error=text, mend="", memory=is_memory_error(error))
+        _answer(answers, error=text, fix="", memory=is_memory_error(error))
         raise
 
 

@@ -62,7 +62,7 @@ def why_text(measured: Measured, findings: Sequence[Finding]) -> Iterator[Table 
     for number, one in enumerate(findings, 1):
         yield Text(escape.visible(f"{number}. {one.what}"), style="bold")
         yield Padding(Text(escape.visible(one.evidence)), (0, 0, 0, 3))
-        yield Padding(Text.assemble(("Fix: ", "bold"), escape.visible(one.mend)), (0, 0, 0, 3))
+        yield Padding(Text.assemble(("Fix: ", "bold"), escape.visible(one.fix)), (0, 0, 0, 3))
     for what in measured.skipped:
         yield Text(escape.visible(f"Not measured: {what}."))
     yield Text(f"({measured.seconds:.0f} s)", style="dim")

@@ -29,12 +29,12 @@ class Finding:
     Attributes:
         what: the reason, a short sentence.
         evidence: what was measured, or the rule and its source.
-        mend: what to do about it.
+        fix: what to do about it.
     """
 
     what: str
     evidence: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ def _zeros_are_multiplied(measured: Measured) -> Finding | None:
         )
     else:
         return None
-    mend = (
+    fix = (
         "Run it on an engine that skips zeros: --engine native (the suite's own kernels) or "
         "--engine deepsparse (evaluation only)."
     )
     if measured.dead_filters > 0.05:
-        mend += " Filters that are entirely zero can be removed for any engine: +compact."
-    return Finding(f"{measured.engine} multiplies zeros like any number.", evidence, mend)
+        fix += " Filters that are entirely zero can be removed for any engine: +compact."
+    return Finding(f"{measured.engine} multiplies zeros like any number.", evidence, fix)
 
 
 def _too_few_zeros(measured: Measured) -> Finding | None:
@@ -199,11 +199,11 @@ def _little_to_gain(measured: Measured) -> Finding | None:
         f"measured: {measured.whole.speedup:.1f} times. Layers without zeros take "
         f"{bound.dense_layers:.0%} of the dense time, steps without weights {bound.rest:.0%}."
     )
-    mend = (
+    fix = (
         f"What costs most now is {first.name}: {share:.0%} of the time, {first.sparsity:.0%} "
         "zeros. Only what is done there can help much."
     )
-    return Finding(f"Amdahl's law allows {bound.speedup:.1f} times at most.", evidence, mend)
+    return Finding(f"Amdahl's law allows {bound.speedup:.1f} times at most.", evidence, fix)
 
 
 def _off_grid(measured: Measured) -> Finding | None:

@@ -133,7 +133,7 @@ class LinearCached(OnFeatures):
                         ENGINE_IMAGES: images,
                         **fitted.extra,
                         **context.keep(one.cell, fitted.outcomes),
-                        "weight_decays": {f"{k:g}": v for k, v in fitted.strengths.items()},
+                        "weight_decays": {f"{k:g}": v for k, v in fitted.weight_decays.items()},
                     },
                 )
                 context.emit(trial)

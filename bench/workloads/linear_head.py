@@ -125,10 +125,10 @@ def score_linear(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> S
     """Linear heads for all seeds at once, and which test images each got right."""
     task, settings, clock = how.task, how.settings, how.clock
     chosen = recipe(settings)
-    strengths: dict[float, float] = {}
+    weight_decays: dict[float, float] = {}
     with clock.stage("head"):
         if settings.weight_decays:
-            strengths = sweep(
+            weight_decays = sweep(
                 features["train"],
                 task.train.labels,
                 len(task.classes),
@@ -138,7 +138,7 @@ def score_linear(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> S
                 metric=task.metric,
                 threads=how.threads,
             )
-            chosen = replace(chosen, weight_decay=strongest(strengths))
+            chosen = replace(chosen, weight_decay=strongest(weight_decays))
         heads = fit_heads(
             features["train"],
             task.train.labels,
@@ -157,7 +157,7 @@ def score_linear(features: Mapping[str, NDArray[np.float32]], how: Scoring) -> S
         clock,
         accuracy=tuple(score / 100 for score in scores.accuracy),
         outcomes=Outcomes(heads.seeds, scores.predictions == task.test.labels, task.test.labels),
-        strengths=strengths,
+        weight_decays=weight_decays,
         extra=extra,
     )
 

@@ -70,7 +70,7 @@ def with_boxes(backbone: OnnxBackbone, size: int, classes: int) -> OnnxBackbone:
     if found.classes != classes:
         raise SparsebenchError(
             f"'{path}' finds boxes of {found.classes} classes, the task has {classes}.",
-            "Name a task of its classes, or its checkpoint, whose last layers are trained anew.",
+            "Name a task of its classes, or its checkpoint, whose last layers are trained again.",
         )
     card = backbone.card
     if card_of(path) is None and backbone.file.own_scaling is None:

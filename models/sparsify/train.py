@@ -121,7 +121,7 @@ def train(
 
     Raises:
         SparsebenchError: fewer images than a batch, a checkpoint of another training,
-            or a loss that is no number.
+            or a NaN loss.
         KeyboardInterrupt: after an interrupt.
     """
     execution = execution or Execution()

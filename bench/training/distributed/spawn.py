@@ -132,12 +132,12 @@ class Others:
         died = f"{name} of the training died of signal {-code}"
         memory = bool(said.get("memory")) or (not said and code == -9)
         text = said.get("error") or (died if code < 0 else f"{name} of the training failed")
-        if said.get("error") and not said.get("mend"):
+        if said.get("error") and not said.get("fix"):
             text = f"{text} ({name})"
         self.failures.append(
             {
                 "error": text,
-                "mend": said.get("mend", ""),
+                "fix": said.get("fix", ""),
                 "memory": memory,
                 "rank_of_reason": _rank_of_reason(said, code),
             }
@@ -153,7 +153,7 @@ class Others:
 
 def _rank_of_reason(said: dict[str, Any], code: int) -> int:
     """How well a failure explains the others: 0 best, 3 least."""
-    if said.get("mend"):
+    if said.get("fix"):
         return 0
     if said.get("memory") or code < 0:
         return 1

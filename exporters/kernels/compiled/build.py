@@ -123,12 +123,12 @@ def chosen_isa() -> str:
     return checked_isa(asked, "Unset SPARSEBENCH_KERNEL_ISA for its best.")
 
 
-def checked_isa(asked: str, mend: str = "") -> str:
+def checked_isa(asked: str, fix: str = "") -> str:
     """An instruction set that this machine runs.
 
     Args:
         asked: its name.
-        mend: what to do where the machine does not run it.
+        fix: what to do where the machine does not run it.
 
     Raises:
         SparsebenchError: there is none of this name, or the machine does not run it: calling
@@ -138,8 +138,8 @@ def checked_isa(asked: str, mend: str = "") -> str:
     if asked not in FLAGS_OF_ISA:
         raise UnknownNameError("instruction set", asked, FLAGS_OF_ISA)
     if asked not in supported:
-        mend = mend or f"It runs {', '.join(supported)}."
-        raise SparsebenchError(f"This processor has no {asked}.", mend)
+        fix = fix or f"It runs {', '.join(supported)}."
+        raise SparsebenchError(f"This processor has no {asked}.", fix)
     return asked
 
 

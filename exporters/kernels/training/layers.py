@@ -262,5 +262,5 @@ def _same_mask(state: Tensor, kept: Tensor) -> None:
         raise SparsebenchError(
             "The state dict is that of a network with another mask: its values would go to "
             "other places.",
-            "Load the dense weights (to_state_dict) and make the network sparse anew.",
+            "Load the dense weights (to_state_dict) and make the network sparse again.",
         )

@@ -44,7 +44,7 @@ class SparseModule(nn.Module):
 
     Its parameters keep their names and order below ``network.``, but for the weights of masked
     layers: ``conv1.weight`` becomes ``network.conv1.values``, one-dimensional. ``train()`` and
-    ``eval()`` work as ever, also of single layers (``sparse.network.bn1.eval()``). A state dict
+    ``eval()`` work as usual, also of single layers (``sparse.network.bn1.eval()``). A state dict
     fits networks of the same mask only; :meth:`to_state_dict` gives the ordinary one. One
     backward pass follows one forward pass (no ``retain_graph``), and hooks of the layers inside
     of ``network`` are not called.

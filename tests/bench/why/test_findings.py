@@ -26,9 +26,9 @@ def layer(name: str, sparsity: float, dense: float, sparse: float, skips: bool |
 
 
 def about(measured: Measured, words: str) -> str:
-    """Evidence and mend of the reason with these words; empty where it is not given."""
+    """Evidence and fix of the reason with these words; empty where it is not given."""
     found = [one for one in explain(measured) if words in one.what]
-    return f"{found[0].evidence} {found[0].mend}" if found else ""
+    return f"{found[0].evidence} {found[0].fix}" if found else ""
 
 
 def test_the_bound_is_amdahls_law_by_hand() -> None:
@@ -103,7 +103,7 @@ def test_unsupported_operators_are_shown_with_their_share() -> None:
     assert not about(made(layer("a", 0.9, 1, 0.8)), "not supported")
 
 
-def test_dead_filters_a_dense_network_and_a_refusal_have_their_mends() -> None:
+def test_dead_filters_a_dense_network_and_a_refusal_have_their_fixes() -> None:
     assert "+compact" in about(made(dead_filters=0.3), "entirely zero")
     assert "0.4% of its weights" in about(made(sparsity=0.004), "hardly any zeros")
     refused = Measured("net", "native", 2, 0.9, 0.0, refused="the kernels do not know Gelu")

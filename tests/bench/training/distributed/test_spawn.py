@@ -22,7 +22,7 @@ from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
 
-LOST = "print(json.dumps({'error': 'Connection closed by peer', 'mend': '', 'memory': False}))"
+LOST = "print(json.dumps({'error': 'Connection closed by peer', 'fix': '', 'memory': False}))"
 
 
 def job(images: Path) -> Job:
@@ -102,12 +102,12 @@ def failures(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str, count: in
         ("os.kill(os.getpid(), signal.SIGSEGV)", "process 3 of 3 of the training died of", False),
         ("os.kill(os.getpid(), signal.SIGKILL)", "process 3 of 3 of the training died of", True),
         (
-            "print(json.dumps({'error': 'no room', 'mend': '', 'memory': True})); sys.exit(2)",
+            "print(json.dumps({'error': 'no room', 'fix': '', 'memory': True})); sys.exit(2)",
             "no room (process 3 of 3)",
             True,
         ),
         (
-            "print(json.dumps({'error': 'bad name', 'mend': 'Take x.'})); sys.exit(2)",
+            "print(json.dumps({'error': 'bad name', 'fix': 'Take x.'})); sys.exit(2)",
             "bad name",
             False,
         ),
