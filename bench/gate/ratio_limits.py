@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sparsebench.bench.gate.baseline import Limits
 from sparsebench.bench.comparisons.gated_ratios import GatedCell
+from sparsebench.bench.gate.baseline import Limits
 from sparsebench.bench.gate.limits import Findings, at_least
 from sparsebench.bench.statistics import FAMILY_ERROR, Change, RatioEstimate
 
