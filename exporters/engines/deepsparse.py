@@ -2,7 +2,8 @@
 
 Version 1.8.0 is the last real release (the project ended in June 2025); its community
 licence allows evaluation, not production. It compiles for one batch size, and its sparse
-speed depends on that size (powers of two from 16 up are good).
+speed depends on that size (powers of two from 16 up are good). It gets pooling and layer norm in
+the operators that it has kernels for (``exporters/onnx/old_forms.py``).
 
 Of quantized graphs it executes few forms (``exporters/onnx/quantise.py`` has one). A graph that it
 refuses runs inside it on a bundled ONNX Runtime 1.15, without a word: ``supported_fraction``
@@ -12,6 +13,9 @@ below 1 is the only sign.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.exporters.engines.base import (
@@ -57,12 +61,13 @@ class DeepSparseEngine:
         import deepsparse
 
         try:
-            engine = deepsparse.Engine(
-                artifact.onnx,
-                batch_size=request.batch_size,
-                num_cores=request.threads,
-                **request.options,
-            )
+            with _readable(artifact) as path:
+                engine = deepsparse.Engine(
+                    path,
+                    batch_size=request.batch_size,
+                    num_cores=request.threads,
+                    **request.options,
+                )
         except (RuntimeError, ValueError, TypeError) as error:
             raise EngineError(_why(artifact, error)) from error
         return DeepSparseSession(engine)
@@ -82,14 +87,15 @@ class DeepSparseEngine:
         os.environ["NM_DISABLE_ANALYTICS"] = "1"
         import deepsparse
 
-        told = deepsparse.model_debug_analysis(
-            artifact.onnx,
-            [images],
-            batch_size=request.batch_size,
-            num_cores=request.threads,
-            num_iterations=calls,
-            num_warmup_iterations=3,
-        )
+        with _readable(artifact) as path:
+            told = deepsparse.model_debug_analysis(
+                path,
+                [images],
+                batch_size=request.batch_size,
+                num_cores=request.threads,
+                num_iterations=calls,
+                num_warmup_iterations=3,
+            )
         return [
             LayerTime(
                 values=tuple(v for v in str(step["canonical_name"]).split(",") if v != "<none>"),
@@ -99,6 +105,29 @@ class DeepSparseEngine:
             )
             for step in told["layer_info"]
         ]
+
+
+@contextmanager
+def _readable(artifact: Artifact) -> Iterator[str]:
+    """The path of the graph that it compiles: the artifact's own, or one that is gone afterwards.
+
+    The gate compares what it computes with the checkpoint's outputs, whichever it is.
+    """
+    import onnx
+
+    from sparsebench.exporters.onnx.old_forms import in_old_forms
+
+    try:
+        own = onnx.load(artifact.onnx)
+        made = in_old_forms(own)
+    except Exception:  # whatever is wrong with a file of the user's, the engine says itself
+        own = made = onnx.ModelProto()
+    if made is own:
+        yield artifact.onnx
+        return
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        onnx.save(made, file.name)
+        yield file.name
 
 
 def _why(artifact: Artifact, error: Exception) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.errors import SparsebenchError
@@ -33,7 +37,8 @@ def onnx_mask(path: Path, module: nn.Module, input_shape: tuple[int, int, int]) 
     """The non-zero pattern of an ONNX file under the parameter names of ``module``.
 
     Batch-norm folding renames the initializers, so nodes and layers are paired by order
-    of execution, and every pair must agree in shape.
+    of execution, and every pair must agree in shape. Products with other constants (relative
+    positions) are left out.
 
     Args:
         path: file exported from ``module``.
@@ -44,18 +49,13 @@ def onnx_mask(path: Path, module: nn.Module, input_shape: tuple[int, int, int]) 
         SparsebenchError: the file does not contain the module's layers.
     """
     order = _execution_order(module, input_shape)
-    nodes = weighted_nodes(path)
-    if len(order) != len(nodes):
-        raise SparsebenchError(
-            f"{path} has {len(nodes)} weighted nodes, the network {len(order)} layers.",
-            "Export it again from this network.",
-        )
+    nodes = iter(weighted_nodes(path))
     mask = {}
-    for (name, shape), node in zip(order, nodes, strict=True):
-        if tuple(node.weight.shape) != shape:
+    for name, shape in order:
+        node = next((one for one in nodes if tuple(one.weight.shape) == shape), None)
+        if node is None:
             raise SparsebenchError(
-                f"{path}: node {node.name} has shape {node.weight.shape}, "
-                f"layer {name} has {shape}.",
+                f"{path} lacks a weight of shape {shape}, layer {name}, in its order.",
                 "Export it again from this network.",
             )
         mask[f"{name}.weight"] = torch.from_numpy(node.weight != 0)
@@ -71,20 +71,51 @@ def refilled(checkpoint: Mask, exported: Mask) -> dict[str, int]:
 def _execution_order(
     module: nn.Module, input_shape: tuple[int, int, int]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and weight shapes of the prunable layers in the order they run."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
+    """Names and weight shapes of the prunable layers in the order their weights are used."""
+    layers = prunable_layers(module)
+    used = _Used({layer.weight: name for name, layer in layers.items()})
 
     def note(name: str, layer: nn.Conv2d | nn.Linear) -> None:
-        seen.append((name, tuple(layer.weight.shape)))
+        if used.order[-1:] != [(name, tuple(layer.weight.shape))]:  # a weight computed from its own
+            used.order.append((name, tuple(layer.weight.shape)))
 
     handles = [
         layer.register_forward_hook(lambda *_, name=name, layer=layer: note(name, layer))
-        for name, layer in prunable_layers(module).items()
+        for name, layer in layers.items()
     ]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), used:
             module.eval()(torch.zeros(1, *input_shape))
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return used.order
+
+
+class _Used(TorchFunctionMode):
+    """Notes which weights are convolved or multiplied with, whether or not by their layer.
+
+    Args:
+        names: weight -> name of its layer. Beit's attention, say, hands its layer's weight to
+            ``linear`` together with a bias of its own.
+    """
+
+    def __init__(self, names: Mapping[Tensor, str]) -> None:
+        super().__init__()
+        self._names = names
+        self.order: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """As PyTorch calls it for every function."""
+        given = kwargs or {}
+        if func in (functional.linear, functional.conv2d):
+            weight = args[1] if len(args) > 1 else given["weight"]
+            if isinstance(weight, nn.Parameter) and weight in self._names:
+                self.order.append((self._names[weight], tuple(weight.shape)))
+        return func(*args, **given)

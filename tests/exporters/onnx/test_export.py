@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
+from torch.nn import functional
 
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone, write_onnx
@@ -133,6 +134,40 @@ def test_refilled_counts_only_weights_that_were_pruned() -> None:
     checkpoint = {"a.weight": torch.tensor([True, False, False])}
     exported = {"a.weight": torch.tensor([False, True, False])}
     assert refilled(checkpoint, exported) == {"a.weight": 1}
+
+
+class LikeBeit(nn.Module):
+    """Its attention hands a layer's weight to `linear`, and multiplies with what is no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.qkv = nn.Linear(8, 8, bias=False)
+        self.bias = nn.Parameter(torch.randn(8))
+        self.places = nn.Parameter(torch.randn(8, 5))
+        self.last = nn.Linear(5, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.stem(images).flatten(2).transpose(1, 2)
+        made = functional.linear(tokens, self.qkv.weight, self.bias) @ self.places
+        return self.last(made).mean(1)  # type: ignore[no-any-return]
+
+
+def test_weights_that_a_network_uses_without_their_layer_are_found(tmp_path: Path) -> None:
+    network = LikeBeit().eval()
+    with torch.no_grad():
+        for layer in (network.stem, network.qkv, network.last):
+            layer.weight[torch.rand_like(layer.weight) < 0.5] = 0
+    write_onnx(network, tmp_path / "model.onnx", 16)
+    found = onnx_mask(tmp_path / "model.onnx", network, (3, 16, 16))
+    assert mask_hash(found) == mask_hash(mask_of(network))
+
+
+def test_a_file_of_another_network_lacks_a_layer(
+    tiny: tuple[TinyNet, Artifact], tmp_path: Path
+) -> None:
+    with pytest.raises(SparsebenchError, match="lacks a weight of shape .*layer stem"):
+        onnx_mask(Path(tiny[1].onnx), LikeBeit(), (3, 16, 16))
 
 
 def test_a_truncated_onnx_file_is_one_sentence(exported: Artifact, tmp_path: Path) -> None:
