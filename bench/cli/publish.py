@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,11 @@ def leaderboard(
 ) -> None:
     """Write a page of many machines' runs: ratios only, a column for each machine."""
     from sparsebench.bench.publish.leaderboard import leaderboard, leaderboard_page
+    from sparsebench.bench.publish.shareable import shareable
     from sparsebench.bench.records import RunFolder
 
-    found = leaderboard([RunFolder.reading(run) for run in runs])
+    with ExitStack() as stack:
+        shown = [stack.enter_context(shareable(RunFolder.reading(run))) for run in runs]
+        found = leaderboard(shown)
     write(out, leaderboard_page(found))
     echo(f"{len(found.machines)} machines: {out}")

@@ -32,7 +32,7 @@ def run_words(
         settings: `batch_size`, `threads` and `size` of the cell; those of which the plan has a list
             become options.
     """
-    plan = _plan(folder)
+    plan = read_plan(folder)
     words = ["sparsebench", "run", str(folder / PLAN), "--backbone", backbone]
     for name, precision in dict.fromkeys(engines):
         usual = plan.get("precision", "fp32") == precision
@@ -44,7 +44,7 @@ def run_words(
     return words
 
 
-def _plan(folder: Path) -> dict[str, Any]:
+def read_plan(folder: Path) -> dict[str, Any]:
     """The plan as it is, not validated: it may ask for more CPUs than this machine has."""
     try:
         return read_toml(folder / PLAN)

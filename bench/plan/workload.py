@@ -70,6 +70,8 @@ class Workload:
         takes_requests: whether a sample is a request, whatever the batch size.
         counted: keys of :meth:`recorded` that :meth:`work` counts, or that do not change how
             long a unit of work takes.
+        usual_seconds: that a cell of a small plan takes in a launch, on two cores. Progress weighs
+            workloads by it until they are measured; nothing else does.
     """
 
     name: ClassVar[str]
@@ -89,6 +91,7 @@ class Workload:
     engine_stages: ClassVar[tuple[str, ...]] = ()
     takes_requests: ClassVar[bool] = False
     counted: ClassVar[tuple[str, ...]] = ()
+    usual_seconds: ClassVar[float] = 10.0
 
     @classmethod
     def identity(cls, plan: Plan) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from sparsebench.bench.machine.facts import describe_machine
+from sparsebench.bench.publish.shareable import shareable
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.installing import install_command
@@ -16,7 +17,7 @@ SENT = (
     "records.jsonl", "trials.jsonl", "comparisons.jsonl", "blocks.jsonl", "plan.toml",
     "summary.md", "summary.csv", "report.html", "speedup-accuracy.png", "speedup-accuracy.svg",
 )  # fmt: skip
-"""Of a run's folder: no image, no weight, no log (it may hold paths)."""
+"""Of a run's folder: no image, no weight, no log."""
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -52,8 +53,8 @@ def push_run(
     hub = HfApi(endpoint=endpoint)
     try:
         hub.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as made:
-            lay_out(folder, Path(made))
+        with tempfile.TemporaryDirectory() as made, shareable(folder) as run:
+            lay_out(run, Path(made))
             commit = hub.upload_folder(
                 repo_id=repository,
                 repo_type="dataset",

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sparsebench.bench.comparisons import compare_run
+from sparsebench.bench.publish.shareable import shareable
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.installing import install_command
@@ -36,7 +37,8 @@ def log_run(folder: RunFolder, tracker: str) -> None:
     check_tracker(tracker)
     send = _TRACKERS[tracker][1]
     try:
-        send(folder, numbers_of(folder), _parameters(folder))
+        with shareable(folder) as shown:
+            send(folder, numbers_of(shown), _parameters(shown))
     except Exception as error:  # each has its own; the run's files are safe
         raise SparsebenchError(
             f"The run could not be logged to {tracker}: {type(error).__name__}: {error}",
@@ -116,8 +118,14 @@ def _parameters(folder: RunFolder) -> dict[str, str]:
 def _wandb(folder: RunFolder, numbers: Mapping[str, float], parameters: Mapping[str, str]) -> None:
     import wandb
 
+    # Its own list of the machine holds the user, the host and the path of the program.
+    private = wandb.Settings(x_disable_machine_info=True, console="off")
     run = wandb.init(
-        project=PROJECT, name=folder.name, config=dict(parameters), dir=str(folder.path)
+        project=PROJECT,
+        name=folder.name,
+        config=dict(parameters),
+        dir=str(folder.path),
+        settings=private,
     )
     run.log(dict(numbers))
     run.finish()
@@ -127,7 +135,8 @@ def _mlflow(folder: RunFolder, numbers: Mapping[str, float], parameters: Mapping
     import mlflow
 
     mlflow.set_experiment(PROJECT)
-    with mlflow.start_run(run_name=folder.name):
+    # Instead of the path of the program.
+    with mlflow.start_run(run_name=folder.name, tags={"mlflow.source.name": "sparsebench"}):
         mlflow.set_tags({key: value for key, value in parameters.items() if key != "plan"})
         mlflow.log_text(parameters["plan"], "plan.toml")
         mlflow.log_metrics(dict(numbers))

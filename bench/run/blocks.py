@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from sparsebench.bench.plan.cells import Cell
@@ -89,7 +90,7 @@ def _launch(
                 threads=cell.threads,
                 python=cell.settings.python,
                 call_timeout=context.plan.call_timeout,
-                progress=context.say,
+                progress=partial(_making, context, cell.engine),
             )
             workers[key] = stack.enter_context(worker)
             worker.ask_available()
@@ -116,6 +117,12 @@ def _launch(
         for cell in sharing[key]:
             _emit_failed(cell, reason, context)
     return running
+
+
+def _making(context: BlockContext, engine: str, line: str) -> None:
+    """What a run says while an engine is installed: no line of the installer's."""
+    log.info("%s: %s", engine, line)
+    context.say(f"making {engine}'s environment")
 
 
 def _emit_failed(cell: Cell, reason: str, context: BlockContext) -> None:

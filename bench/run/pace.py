@@ -3,23 +3,27 @@
 The unit is the second of a launch, all of it: starting workers, export, compiling, warm-up, trials.
 A group of cells that was launched before takes as long again; before that its forecast counts, or
 what cells of the same workloads took elsewhere in this run; before anything is known, the steps of
-its launch.
+its launch. Where other groups take longer than their forecasts, so will those that are to come.
 
 Exporting a network, compiling the suite's kernels and installing an engine happen once. What that
 took says nothing of what is still to do: of getting cells ready the median counts, of measuring
-them only what was measured.
+them only what was measured. Only a group with a network that the run has not had before is expected
+to begin as slowly as those before it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median, median_low
+from statistics import fmean, median
 from typing import NamedTuple
 
-LEAST_SHARE = 0.1
-"""Of measuring a launch: what has to be done before its time is told from its own steps."""
+from sparsebench.bench.run.launch import Launch
+
+MOST_GUESSED = 0.05
+"""Share of a run that may be shown before anything is known: seconds then count by a guess."""
+_QUALIFIES = 0.5  # of the cells that must qualify for their blocks
 
 
 class Reading(NamedTuple):
@@ -43,13 +47,17 @@ class _Group:
     workloads: Mapping[str, str]  # cell -> its workload
     blocks: int
     forecast: float | None = None
+    perhaps: frozenset[str] = frozenset()  # cells that a qualifying heat may leave out
+    networks: frozenset[Hashable] = frozenset()
+    new: bool = False  # whether its first launch held networks that the run had not had before
     weights: dict[str, float] = field(default_factory=dict)  # workload -> of a mean cell's seconds
     took: list[float] = field(default_factory=list)  # seconds a cell, of its launches
     again: float = 0.0  # seconds a cell of the first launch, without what happens once
 
     @property
-    def cells(self) -> int:
-        return len(self.workloads)
+    def cells(self) -> float:
+        """How many are expected to be measured."""
+        return len(self.workloads) - (1 - _QUALIFIES) * len(self.perhaps & set(self.workloads))
 
     @property
     def known(self) -> bool:
@@ -72,7 +80,8 @@ class _Group:
         """Learn what cells of a workload take beside the others, from the seconds of cells."""
         parts: dict[str, list[float]] = {}
         for cell, one in seconds.items():
-            parts.setdefault(self.workloads[cell], []).append(one)
+            if cell in self.workloads:
+                parts.setdefault(self.workloads[cell], []).append(one)
         if mean := fmean(seconds.values()) if seconds else 0.0:
             self.weights = {name: fmean(ones) / mean for name, ones in parts.items()}
 
@@ -82,64 +91,15 @@ class _Group:
         return self.first * weight, self.later * weight
 
 
-class _Launch:
-    """The steps of one launch.
-
-    Args:
-        cells: that are launched together.
-        now: when it begins.
-    """
-
-    def __init__(self, cells: Iterable[str] = (), now: float = 0.0) -> None:
-        self.since = self._last = now
-        self.reached = dict.fromkeys(cells, 0.0)
-        self.spent = dict.fromkeys(self.reached, 0.0)  # seconds of the steps that a cell reached
-        self._ready: dict[str, float] = {}  # cell -> its share when it was ready
-        self._took: list[float] = []  # seconds until the next cells were ready
-
-    def reach(self, cell: str, share: float, now: float) -> None:
-        """So much of a cell's part is done; what it reaches first is to be ready."""
-        if cell not in self.reached or not share:
-            return
-        self.spent[cell] += now - self._last
-        if cell not in self._ready:
-            if now > self._last:  # else ready together with the one before
-                self._took.append(now - self._last)
-            self._ready[cell] = share
-        self._last = now
-        self.reached[cell] = max(self.reached[cell], share)
-
-    @property
-    def share(self) -> float:
-        """Of its steps, 0 to 1."""
-        return sum(self.reached.values()) / max(1, len(self.reached))
-
-    @property
-    def once(self) -> float:
-        """Seconds of getting cells ready beyond what is usual for them."""
-        return sum(self._took) - len(self._took) * median_low(self._took) if self._took else 0.0
-
-    def seconds(self, now: float) -> tuple[float, float] | None:
-        """Of all of this launch, and of one more; None until :data:`LEAST_SHARE` is measured."""
-        # A cell that fails is ready and over at once: it tells nothing of measuring.
-        measuring = {cell: at for cell, at in self._ready.items() if at < 1}
-        cells = len(self.reached) - (len(self._ready) - len(measuring))
-        done = sum((self.reached[cell] - at) / (1 - at) for cell, at in measuring.items())
-        if not done or done / cells < LEAST_SHARE:
-            return None
-        usual = median_low(self._took) if self._took else 0.0
-        missing = len(self.reached) / len(self._ready) - 1  # of getting ready, for each of those
-        ready = sum(self._took) + len(self._took) * missing * usual
-        all_of_it = ready + (now - self.since - sum(self._took)) * cells / done
-        return all_of_it, all_of_it - self.once
-
-
 class Pace:
     """Times the launches of a run.
 
     Args:
         groups: key, cell -> its workload, and number of blocks of each group, in the run's order.
         open_end: whether groups may get more blocks than these.
+        perhaps: cells that may not qualify for their blocks.
+        networks: cell -> what has to be exported for it, which cells may share.
+        usual: workload -> seconds of a cell in a launch; a guess that the first launch replaces.
         clock: seconds, monotonic.
     """
 
@@ -148,14 +108,28 @@ class Pace:
         groups: Iterable[tuple[Hashable, Mapping[str, str], int]] = (),
         *,
         open_end: bool = False,
+        perhaps: Iterable[str] = (),
+        networks: Mapping[str, Hashable] | None = None,
+        usual: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._groups = {key: _Group(cells, blocks) for key, cells, blocks in groups}
+        self._usual = usual or {}
+        self._groups = {
+            key: _Group(
+                cells,
+                blocks,
+                perhaps=frozenset(perhaps) & set(cells),
+                # A cell that nothing is said of has a network of its own.
+                networks=frozenset((networks or {}).get(cell, cell) for cell in cells),
+            )
+            for key, cells, blocks in groups
+        }
+        self._had: set[Hashable] = set()  # networks of the launches that are over
         self._open_end = open_end
         self._clock = clock
         self._started = clock()
         self._current: Hashable | None = None
-        self._launch = _Launch()
+        self._launch = Launch()
         self._share = 0.0
 
     def expect(self, key: Hashable, cells: Sequence[float | None]) -> None:
@@ -175,9 +149,10 @@ class Pace:
 
     def start(self, key: Hashable, cells: Iterable[str]) -> None:
         """A launch of these cells of a group begins."""
-        self._current = key
-        self._groups[key].blocks = max(self._groups[key].blocks, 1)
-        self._launch = _Launch(cells, self._clock())
+        self._current, group = key, self._groups[key]
+        group.blocks = max(group.blocks, 1)
+        seconds = {cell: self._usual.get(name, 1.0) for cell, name in group.workloads.items()}
+        self._launch = Launch(cells, self._clock(), seconds)
 
     def reach(self, cell: str, share: float) -> None:
         """So much of a cell's part of the launch is done."""
@@ -188,15 +163,22 @@ class Pace:
         group = self._groups[self._current]
         took, cells = self._clock() - self._launch.since, max(1, len(self._launch.reached))
         if not group.took:
+            group.new = not group.networks <= self._had
+            self._had |= group.networks
             group.again = (took - self._launch.once) / cells
         group.took.append(took / cells)
         group.weigh(self._launch.spent)
         group.blocks -= kept
         self._current = None
 
-    def left(self, key: Hashable, blocks: int) -> None:
-        """So many blocks of a group are still to do."""
-        self._groups[key].blocks = max(0, blocks)
+    def left(self, key: Hashable, blocks: int, over: Container[str] = ()) -> None:
+        """So many blocks of a group are still to do, without the cells that are over.
+
+        Who has not qualified is known by then.
+        """
+        group = self._groups[key]
+        group.blocks, group.perhaps = max(0, blocks), frozenset()
+        group.workloads = {c: name for c, name in group.workloads.items() if c not in over}
 
     def reading(self) -> Reading:
         """Where the run is now."""
@@ -204,7 +186,7 @@ class Pace:
         elapsed = now - self._started
         remaining = self._remaining(now)
         if remaining is None:
-            share = self._by_blocks()
+            share = self._guess(elapsed)
         else:
             share = elapsed / (elapsed + remaining) if elapsed + remaining else 0.0
         self._share = max(self._share, share)
@@ -215,17 +197,18 @@ class Pace:
         told = None if self._current is None else self._launch.seconds(now)
         if not known and not told:
             return None if any(group.blocks for group in self._groups.values()) else 0.0
-        total = 0.0
+        total, slower = 0.0, self._slower()
         for key, group in self._groups.items():
-            if group.known:
-                one = group.first, group.later
+            if group.took:
+                one = group.later, group.later
+            elif group.known:
+                one = group.first * slower, group.later * slower
             elif known:  # what cells of its workloads took in the others
-                firsts, laters = zip(*(other.tell(group) for other in known), strict=True)
-                one = median(firsts), median(laters)
+                one = self._as_others(group, known, slower)
             elif told:
                 cells = len(self._launch.reached)
                 one = told[0] / cells, told[1] / cells
-            coming = (group.later if group.took else one[0]) * group.cells
+            coming = one[0] * group.cells
             if group.blocks:
                 total += coming + (group.blocks - 1) * one[1] * group.cells
             if key == self._current:
@@ -233,7 +216,41 @@ class Pace:
                 total -= min(now - self._launch.since, coming * (1 - (1 - self._launch.share) / 8))
         return max(0.0, total)
 
-    def _by_blocks(self) -> float:
+    def _as_others(
+        self, group: _Group, known: Sequence[_Group], slower: float
+    ) -> tuple[float, float]:
+        """Seconds of a mean cell of a group that nothing is known of, in both kinds of launches."""
+        told = []
+        for other in known:
+            first, later = other.tell(group)
+            by = 1.0 if other.took else slower
+            told.append((first * by, later * by, other.new or not other.took))
+        later = median(one[1] for one in told)
+        # What is exported already is not exported again; only launches that did tell what it takes.
+        exported = [one[0] for one in told if one[2]]
+        first = later if group.networks <= self._had or not exported else median(exported)
+        return first, later
+
+    def _slower(self) -> float:
+        """How much longer launches take than was foreseen, here and now."""
+        times = [
+            group.later / group.forecast
+            for group in self._groups.values()
+            if group.took and group.forecast
+        ]
+        return min(4.0, max(0.25, median(times))) if times else 1.0
+
+    def _guess(self, elapsed: float) -> float:
+        """The share where nothing is known: by the steps, or by the usual seconds."""
         todo = sum(group.blocks * group.cells for group in self._groups.values())
-        current = self._launch if self._current is not None else _Launch()
-        return current.share * len(current.reached) / todo if todo else 0.0
+        if not todo:
+            return 0.0
+        current = self._launch if self._current is not None else Launch()
+        by_steps = current.share * len(current.reached) / todo
+        seconds = sum(
+            group.blocks * self._usual.get(name, 0.0)
+            for group in self._groups.values()
+            for name in group.workloads.values()
+        )
+        by_time = elapsed / (elapsed + seconds) if seconds else 0.0
+        return max(by_steps, min(MOST_GUESSED, by_time))

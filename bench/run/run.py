@@ -167,6 +167,9 @@ class _Run:
                 for i, group in enumerate(self.groups)
             ),
             open_end=plan.half_width > 0,
+            perhaps=self._perhaps(cells, turns),
+            networks={cell.id: _network(cell) for cell in cells},
+            usual={name: workload_of(name).usual_seconds for name in plan.workloads},
         )
         self.turns = turns
         self.folder = folder
@@ -214,7 +217,8 @@ class _Run:
                     measured = [t for cell in group for t in self.ledger.trials(cell.id)]
                     ended = stops(group, self.plan, measured, seconds)
                 todo = self._todo(group, block, ended)
-                self.pace.left(number, self.plan.repeats - block if todo else 0)
+                blocks = self.plan.repeats - block if todo else 0
+                self.pace.left(number, blocks, self.ledger.failed | ended.keys())
                 while todo and self._block(task, todo, block, number, spare > 0):
                     spare -= 1
                     todo = self._todo(group, block, ended)
@@ -231,6 +235,11 @@ class _Run:
             )
             self.ledger.forget(group)
             self._release(group for i, group in enumerate(self.groups) if i > number)
+
+    def _perhaps(self, cells: Sequence[Cell], turns: Turns) -> set[str]:
+        """Cells that a qualifying heat may leave out."""
+        heat = self.plan.heat and not turns.shared
+        return {cell.id for cell in rivals(cells, self.plan)} if heat else set()
 
     def _release(self, later: Iterable[Sequence[Cell]]) -> None:
         """Let go of networks that no later cell needs: each holds weights, images and threads."""
@@ -353,6 +362,11 @@ class _Run:
     def _emit(self, trial: Trial) -> None:
         self.ledger.add(trial)
         self.pace.reach(trial.cell, 1.0)
+
+
+def _network(cell: Cell) -> tuple[str, str, int, int]:
+    """What is exported for a cell: engines share it."""
+    return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
 def _most_workers() -> int:

@@ -73,6 +73,7 @@ class Full(Stepwise, Training):
     """Full fine-tuning."""
 
     name = "full"
+    usual_seconds = 120.0
     engines = ("torch", "torch-compile", "native")
     settings = FullSettings
     runs = "whole"

@@ -54,6 +54,7 @@ class Inference(OnFeatures):
     """Throughput and latency of a compiled batch."""
 
     name = "inference"
+    usual_seconds = 3.0
     unit = "images/s"
     caption = "images/s: throughput of the engine on full batches."
     settings = InferenceSettings

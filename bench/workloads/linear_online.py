@@ -23,6 +23,7 @@ class LinearOnline(Stepwise, OnEngine):
     """Linear fine-tuning that extracts in every step."""
 
     name = "linear-online"
+    usual_seconds = 60.0
     runs = "extracted"
     engine_stages = ("extract", "evaluate")
     accuracy_rank = 1

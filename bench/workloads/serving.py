@@ -68,6 +68,7 @@ class Serving(Workload):
     """Latency of requests."""
 
     name = "serving"
+    usual_seconds = 6.0
     caption: ClassVar[str] = (
         "seconds: median latency of a request (a full batch), from its arrival to its answer."
     )

@@ -6,19 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.publish.hub import push_run
 from sparsebench.bench.records import RunFolder
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.publish.hub_stub import stub_hub
 from tests.bench.synthetic import make_run
 
+LINES = ("records.jsonl", "trials.jsonl", "comparisons.jsonl")
+MADE = (
+    "summary.md", "summary.csv", "report.html", "speedup-accuracy.png", "speedup-accuracy.svg",
+)  # fmt: skip
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setenv("HF_TOKEN", "hf_ours")
     folder = make_run(blocks=2, engines=["torch"]).write(tmp_path / "monday")
-    (folder.path / "summary.md").write_text("# the tables\n")
-    (folder.path / "report.html").write_text("<p>the report</p>")
+    write_summaries(folder)
+    write_page(folder)
     (folder.path / "log.txt").write_text("opened a private folder")
     return folder
 
@@ -33,14 +39,13 @@ def test_a_run_is_committed_with_its_card_and_without_its_log(run: RunFolder) ->
     assert created.get("private") is True or created.get("visibility") == "private"
     assert hub.tokens == {"Bearer hf_ours"}
     assert {path for path in hub.files if path.startswith("runs/")} == {
-        f"runs/monday/{name}"
-        for name in ("records.jsonl", "trials.jsonl", "summary.md", "report.html")
+        f"runs/monday/{name}" for name in (*LINES, *MADE)
     }
     records = (run.path / "records.jsonl").read_bytes()
     assert hub.files["runs/monday/records.jsonl"] == records
     card = hub.files["README.md"].decode()
     assert card.startswith('---\npretty_name: "sparsebench monday"\n')
-    assert "Test CPU" in card and "# the tables" in card
+    assert "Test CPU" in card and "## inference on" in card
 
 
 def test_a_refusal_is_one_sentence_with_its_fix(run: RunFolder) -> None:

@@ -145,13 +145,15 @@ def test_a_group_that_nothing_is_known_of_takes_as_long_a_cell_as_the_others() -
 
 def test_a_group_that_begins_loads_and_exports_as_the_first_one_did() -> None:
     """Seen: 86 % and 30 s remaining, where the next group's first launch took 88 s."""
-    run, clock = pace((2, 2), (2, 2))
+    clock = Clock()
+    groups = [(i, dict.fromkeys(cells, "inference"), 2) for i, cells in enumerate(("ab", "cd"))]
+    run = Pace(groups, clock=clock)
     launch(run, clock, 0, 140.0)
     assert launch(run, clock, 0, 14.0)[-1].remaining == pytest.approx(140 + 14)
     # Its own first steps tell less than what the other group took.
-    run.start(1, ["a", "b"])
+    run.start(1, ["c", "d"])
     clock.now += 60
-    run.reach("a", 0.5)
+    run.reach("c", 0.5)
     assert run.reading().remaining == pytest.approx(140 - 60 + 14)
 
 
