@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from statistics import median_low
 
+AGAIN = 1 / 3
+"""Of getting networks ready for the first time: what it takes at most when they are exported."""
 LEAST_SHARE = 0.1
 """Of measuring a launch: what has to be done before its time is told from its own steps."""
 
@@ -16,6 +18,7 @@ class Launch:
         cells: that are launched together.
         now: when it begins.
         usual: cell -> seconds of measuring it, against each other, where nothing was measured.
+        new: whether it holds a network that the run has not had before.
     """
 
     def __init__(
@@ -23,7 +26,9 @@ class Launch:
         cells: Iterable[str] = (),
         now: float = 0.0,
         usual: Mapping[str, float] | None = None,
+        new: bool = False,
     ) -> None:
+        self.new = new
         self.since = self._last = now
         self.reached = dict.fromkeys(cells, 0.0)
         self._usual = {cell: (usual or {}).get(cell, 1.0) for cell in self.reached}
@@ -50,8 +55,11 @@ class Launch:
 
     @property
     def once(self) -> float:
-        """Seconds of getting cells ready beyond what is usual for them."""
-        return sum(self._took) - len(self._took) * median_low(self._took) if self._took else 0.0
+        """Seconds of getting cells ready that the next launch will not need."""
+        if not self._took:
+            return 0.0
+        took, usual = sum(self._took), len(self._took) * median_low(self._took)
+        return took - (min(usual, AGAIN * took) if self.new else usual)
 
     def seconds(self, now: float) -> tuple[float, float] | None:
         """Of all of this launch, and of one more; None until :data:`LEAST_SHARE` is measured."""

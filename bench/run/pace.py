@@ -23,6 +23,8 @@ from sparsebench.bench.run.launch import Launch
 
 MOST_GUESSED = 0.05
 """Share of a run that may be shown before anything is known: seconds then count by a guess."""
+LEAST_SLOWER = 1.5
+"""Times a forecast: below, a launch differs from it as launches do."""
 _QUALIFIES = 0.5  # of the cells that must qualify for their blocks
 
 
@@ -152,7 +154,9 @@ class Pace:
         self._current, group = key, self._groups[key]
         group.blocks = max(group.blocks, 1)
         seconds = {cell: self._usual.get(name, 1.0) for cell, name in group.workloads.items()}
-        self._launch = Launch(cells, self._clock(), seconds)
+        # A forecast knows already what happens in each launch.
+        new = not group.took and not group.networks <= self._had and group.forecast is None
+        self._launch = Launch(cells, self._clock(), seconds, new)
 
     def reach(self, cell: str, share: float) -> None:
         """So much of a cell's part of the launch is done."""
@@ -232,13 +236,12 @@ class Pace:
         return first, later
 
     def _slower(self) -> float:
-        """How much longer launches take than was foreseen, here and now."""
-        times = [
-            group.later / group.forecast
-            for group in self._groups.values()
-            if group.took and group.forecast
-        ]
-        return min(4.0, max(0.25, median(times))) if times else 1.0
+        """How much longer launches take than was foreseen: those of the last group that tells."""
+        for group in reversed(self._groups.values()):
+            if group.took[1:] and group.forecast:
+                slower = group.later / group.forecast
+                return min(slower, 3.0) if slower > LEAST_SLOWER else 1.0
+        return 1.0
 
     def _guess(self, elapsed: float) -> float:
         """The share where nothing is known: by the steps, or by the usual seconds."""

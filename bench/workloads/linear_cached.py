@@ -39,7 +39,7 @@ class LinearCached(OnFeatures):
     """Linear fine-tuning on features that are extracted once."""
 
     name = "linear-cached"
-    usual_seconds = 15.0
+    usual_seconds = 6.0
     caption = "seconds: end to end, from loading the images to the evaluated classifier."
     settings = CachedSettings
     runs = "extracted"

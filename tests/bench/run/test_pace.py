@@ -30,7 +30,9 @@ def pace(*groups: tuple[int, int], open_end: bool = False) -> tuple[Pace, Clock]
     return Pace(keyed, open_end=open_end, clock=clock), clock
 
 
-def launch(run: Pace, clock: Clock, key: int, seconds: float, kept: bool = True) -> list[Reading]:
+def launch(
+    run: Pace, clock: Clock, key: object, seconds: float, kept: bool = True
+) -> list[Reading]:
     """One launch of two cells: what is read at its start, when compiled, warm, and over."""
     seen = []
     run.start(key, ["a", "b"])
@@ -66,10 +68,11 @@ def test_without_a_forecast_compiling_and_warming_up_are_work_done() -> None:
     assert run.reading().remaining is None
     start, compiled, warm, over, _ = launch(run, clock, 0, 40.0)
     assert start.remaining is None and start.share == 0.0
-    # Getting ready, 20 s, says nothing of measuring; a quarter of that took 10 s: 20 + 40 s each.
+    # Getting ready, 20 s, says nothing of measuring; a quarter of that took 10 s: 20 + 40 s. Two
+    # thirds of getting ready for the first time happen once.
     assert compiled.remaining is None and compiled.share == pytest.approx(0.1)
-    assert warm.remaining == pytest.approx(30 + 60) and warm.share > compiled.share
-    assert over.remaining == pytest.approx(40)
+    assert warm.remaining == pytest.approx(30 + 20 / 3 + 40) and warm.share > compiled.share
+    assert over.remaining == pytest.approx(20 / 3 + 20)
 
 
 def test_what_happens_once_is_no_measure_of_the_rest() -> None:
@@ -174,8 +177,10 @@ def test_a_group_that_nothing_is_known_of_takes_what_its_workloads_took(forecast
             clock.now += seconds
             run.reach(cell, share)
     run.end()
-    # Two launches of the second group: cells of inference took 2 s each.
-    assert run.reading().remaining == pytest.approx(40 + 2 * 4)
+    # Of 4 s of getting ready two thirds happen once. Two launches of the second group: cells of
+    # inference took 2 s each, and their share of what comes again.
+    again = 40 - 4 * 2 / 3
+    assert run.reading().remaining == pytest.approx(again + 4 + 4 / 40 * again)
 
 
 def test_blocks_of_a_resumed_run_that_are_there_already_are_not_to_do() -> None:
@@ -190,4 +195,35 @@ def test_a_run_until_its_intervals_are_narrow_says_at_least() -> None:
     launch(run, clock, 0, 10.0)
     run.start(0, ["a", "b"])  # a block more than planned
     now = run.reading()
-    assert now.at_least and now.remaining == pytest.approx(10)
+    assert now.at_least and now.remaining == pytest.approx(5 / 3 + 5)
+
+
+def test_what_is_exported_already_is_not_expected_again() -> None:
+    """Seen: 10 minutes foreseen for a run of 7, since each engine was to export all networks."""
+    clock = Clock()
+    groups = [(0, dict.fromkeys("ab", "inference"), 1), (1, dict.fromkeys("cd", "inference"), 1)]
+    run = Pace(groups, networks={"a": "x", "b": "y", "c": "x", "d": "y"}, clock=clock)
+    launch(run, clock, 0, 60.0)  # half of it getting ready
+    assert run.reading().remaining == pytest.approx(10 + 30)
+
+
+def test_rivals_that_may_not_qualify_count_half_and_who_is_out_no_more() -> None:
+    """Seen: 6.7 minutes remaining, and after a qualifying heat 4.0."""
+    clock = Clock()
+    groups = [(0, dict.fromkeys("abcd", "inference"), 3)]
+    run = Pace(groups, perhaps={"c", "d"}, clock=clock)
+    run.expect(0, [10.0] * 4)
+    assert run.reading().remaining == pytest.approx(3 * 3 * 10)
+    run.left(0, 3, {"d"})
+    assert run.reading().remaining == pytest.approx(3 * 3 * 10)
+
+
+def test_a_machine_that_is_slower_than_before_is_so_for_what_is_to_come() -> None:
+    """Seen: 42 minutes foreseen, and 88 when half of them were over."""
+    clock = Clock()
+    run = Pace([(k, dict.fromkeys(k, "inference"), 2) for k in ("ab", "cd")], clock=clock)
+    for key in ("ab", "cd"):
+        run.expect(key, [10.0, 10.0])
+    launch(run, clock, "ab", 40.0)
+    launch(run, clock, "ab", 40.0)
+    assert run.reading().remaining == pytest.approx(2 * 2 * 20)
