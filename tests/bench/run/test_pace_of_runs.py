@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import Record, RunFolder, Trial
 from sparsebench.bench.run.pace import MOST_GUESSED, Pace, Reading
-from sparsebench.bench.workloads import workload_of
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 OPENING = 20.0
