@@ -23,8 +23,8 @@ from sparsebench.models.names import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from sparsebench.models.found import Found
     from sparsebench.models.masks import Mask
-    from sparsebench.models.sources import Found
 
 
 def prune_found(name: BackboneName, dense: Found) -> Found:
@@ -34,7 +34,7 @@ def prune_found(name: BackboneName, dense: Found) -> Found:
         name: asked for; its method is a key of :data:`ONE_SHOT_METHODS`.
         dense: the backbone to prune, of the same architecture and source.
     """
-    from sparsebench.models.sources import Found
+    from sparsebench.models.found import Found
 
     pattern = has_pattern(name.method)
     if pattern:

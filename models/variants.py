@@ -18,8 +18,8 @@ from sparsebench.models.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparsebench.models.found import Found
     from sparsebench.models.names import BackboneName
-    from sparsebench.models.sources import Found
 
 VARIANTS = Registry(
     "variant", "sparsebench.variants", {"compact": "sparsebench.models.compaction:compact_variant"}
@@ -37,7 +37,7 @@ def vary(name: BackboneName, found: Found) -> Found:
         UnknownNameError: no variant has this name.
         SparsebenchError: the backbone is dense.
     """
-    from sparsebench.models.sources import Found
+    from sparsebench.models.found import Found
 
     assert name.variant is not None
     target = VARIANTS.target(name.variant)

@@ -186,8 +186,8 @@ def _plans() -> Rows:
 
 def _methods() -> Rows:
     from sparsebench.models.generated import GENERATED_METHODS
+    from sparsebench.models.methods import METHODS
     from sparsebench.models.oneshot import ONE_SHOT_METHODS
-    from sparsebench.models.sparsify import METHODS
 
     rows: list[list[Any]] = []
     for name in METHODS:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsebench.models.architectures.heads import new_head
 from sparsebench.models.detection.head import WIDTH, Rows, from_rows, map_shapes
-from sparsebench.models.detection.predictors import new_head
 
 if TYPE_CHECKING:
     from sparsebench.bench.training.boxes import BoxObjective, BoxTargets

@@ -214,9 +214,10 @@ def _onnx(path: Path, size: int | None) -> Inspection:
 
 def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
     """A graph of no architecture that the suite knows, as it would be run."""
+    from sparsebench.models.card_file import card_of
     from sparsebench.models.masks import mask_hash
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
-    from sparsebench.models.sources.onnx_file import UNKNOWN, card_of, load_onnx
+    from sparsebench.models.sources.onnx_file import UNKNOWN, load_onnx
 
     backbone: OnnxBackbone = load_onnx(str(path))
     card, file = backbone.card, backbone.file

@@ -24,9 +24,10 @@ from sparsebench.models.architectures import (
     classes_of,
     find_architecture,
 )
+from sparsebench.models.architectures.heads import new_head
 from sparsebench.models.detection.head import WIDTH, DetectionHead, Detector
 from sparsebench.models.detection.maps import feature_maps, map_channels, require_side
-from sparsebench.models.detection.predictors import Predictors, new_head
+from sparsebench.models.detection.predictors import Predictors
 from sparsebench.models.masks import Mask, mask_hash
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 from sparsebench.models.widths import load_with_widths

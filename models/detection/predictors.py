@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.models.detection.grids import BOX_VALUES, FORMS, Grids
-from sparsebench.models.detection.head import DetectionHead, Detector
+from sparsebench.models.detection.head import Detector
 
 
 class Predictors(nn.Module):
@@ -49,32 +49,6 @@ class Predictors(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Raw predictions ``[N, k * (5 + C), H, W]`` of each map, in their order."""
         return [layer(one) for layer, one in zip(self.predict, maps, strict=True)]
-
-
-def new_head(
-    arch: str | None, channels: Sequence[int], classes: int, *, width: int, seed: int
-) -> DetectionHead | Predictors:
-    """What is trained on the maps of an architecture, ready for it.
-
-    A detector gets its own last layers, any other network the light head.
-
-    Args:
-        arch: name of the architecture; None for any that is no detector.
-        channels: of the maps.
-        classes: C.
-        width: of the light head.
-        seed: of the initial weights.
-    """
-    from sparsebench.models.architectures import find_architecture
-
-    grids = None if arch is None else find_architecture(arch).grids
-    head: DetectionHead | Predictors
-    if grids is None:
-        head = DetectionHead(channels, classes, width=width, seed=seed)
-    else:
-        head = Predictors(channels, grids, classes, seed=seed)
-    head.prepare()
-    return head
 
 
 def whole_detector(maps: nn.Module, grids: Grids, classes: int) -> Detector:

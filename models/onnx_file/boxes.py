@@ -57,7 +57,7 @@ def with_boxes(backbone: OnnxBackbone, size: int, classes: int) -> OnnxBackbone:
     Raises:
         SparsebenchError: its outputs are no boxes of a known layout, or of other classes.
     """
-    from sparsebench.models.sources.onnx_file import card_of
+    from sparsebench.models.card_file import card_of
 
     found = find_boxes(backbone, backbone.side(size))
     path = backbone.file.path

@@ -9,17 +9,14 @@ path means that file. Finding a card imports no torch, loading its weights does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import UnknownNameError
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName
 from sparsebench.models.registry import Registry, load_target
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SOURCES = Registry(
     "source",
@@ -40,29 +37,6 @@ FILE_SUFFIXES = {
     # Not read; taken for files all the same, so that the right thing is said of them.
     ".pt2", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".pb", ".tflite", ".pkl", ".msgpack",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Found:
-    """A backbone that a source has.
-
-    Args:
-        card: its facts.
-        load: reads or makes the whole classifier; in any mode, on the CPU. Raises
-            SparsebenchError where the weights cannot be had.
-        onnx: the ONNX file that the weights come from, to be run as it is; None where the
-            network is exported.
-        said: filled by ``load``: what was found out about the file (which of its entries are
-            the weights, which masks were applied, what is not used).
-        absent: what ``load`` would download, empty where nothing. Raises SparsebenchError where
-            the weights are not on this machine and nothing fetches them.
-    """
-
-    card: Card
-    load: Callable[[], nn.Module]
-    onnx: Path | None = None
-    said: dict[str, str] = field(default_factory=dict)
-    absent: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ARCHITECTURES, find_architecture
 from sparsebench.models.cards import Card
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName, split_block
-from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources import Source
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,11 +13,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sparsebench.models.card_file import card_of
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Card, at_size
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sources import Found
+from sparsebench.models.found import Found
 from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
-from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
@@ -149,16 +149,6 @@ def precision_of(path: Path) -> str:
     if isinstance(seen, SparsebenchError):
         raise SparsebenchError(seen.cause, seen.fix)
     return seen[-1]
-
-
-def card_of(path: Path) -> Card | None:
-    """What the card file beside an ONNX file says, None if there is none.
-
-    Raises:
-        SparsebenchError: the card file is wrong.
-    """
-    beside = path.with_suffix(".json")
-    return read_card(beside, str(path), any_arch=True)[0] if beside.is_file() else None
 
 
 def _check_card(card: Card, zeros: float, most: float, path: Path) -> None:

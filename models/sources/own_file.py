@@ -1,7 +1,7 @@
 """One's own checkpoint as a source: ``resnet18/mine-90@path/to/mine.pth``.
 
 The architecture comes from the name. A card file beside the checkpoint (``mine.json``
-beside ``mine.pth``, keys in ``models/zoo/card_file.py``) tells what it was trained with;
+beside ``mine.pth``, keys in ``models/card_file.py``) tells what it was trained with;
 without one, a file that ``sparsebench sparsify`` wrote tells itself. A file needs no name but
 its path where its tensors tell the architecture (:func:`name_of_file`); the preprocessing is then
 that of the architecture's usual ImageNet weights.
@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.architectures import base_architecture, find_architecture, library_of
+from sparsebench.models.card_file import read_card
 from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName, base_method, format_percent, is_onnx_name
 from sparsebench.models.oneshot import ONE_SHOT_METHODS
-from sparsebench.models.sources import Found, Source, is_path
+from sparsebench.models.sources import Source, is_path
 from sparsebench.models.sources.labels import DENSE_AT_MOST, LABEL_OFF, WORTH_SAYING
 from sparsebench.models.sources.onnx_file import precision_of
 from sparsebench.models.sources.shipped import dense_of
-from sparsebench.models.zoo.card_file import read_card
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName, format_percent
-from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources import Source
 from sparsebench.models.sources.paper_list import PUBLISHED, Published
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsebench.models.card_file import Weights, read_card
 from sparsebench.models.cards import Budget, Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.found import Found
 from sparsebench.models.installing import install_command
 from sparsebench.models.names import DENSE, BackboneName
-from sparsebench.models.sources import Found, Source
-from sparsebench.models.zoo.card_file import Weights, read_card
+from sparsebench.models.sources import Source
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from sparsebench.models.architectures import find_architecture, library_of
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName
-from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources import Source
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.found import Found
 from sparsebench.models.names import BackboneName
-from sparsebench.models.sources import Found, Source
+from sparsebench.models.sources import Source
 
 if TYPE_CHECKING:
     from torch import nn

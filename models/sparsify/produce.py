@@ -102,7 +102,7 @@ def sparsify(
 
     Args:
         arch: an architecture's name.
-        method: a name in :data:`sparsebench.models.sparsify.METHODS`.
+        method: a name in :data:`sparsebench.models.methods.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1; 0 for ``dense``.
         data: folder or tar with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: over the training split.

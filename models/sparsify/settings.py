@@ -9,9 +9,9 @@ from typing import Any
 
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import PATTERN_SPARSITY
 from sparsebench.models.patterns import PATTERNS
-from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.method import Method, Recipe
 
 # A small folder is cut into at least so many batches an epoch, of at least so many images.
@@ -25,7 +25,7 @@ def make_method(name: str, sparsity: float, block: int = 1, pattern: str = "") -
     """The method of a name, for a sparsity of 0 to 1.
 
     Args:
-        name: a name in :data:`sparsebench.models.sparsify.METHODS`.
+        name: a name in :data:`sparsebench.models.methods.METHODS`.
         sparsity: share of zeros, 0 to 1.
         block: input channels that are pruned together.
         pattern: of the zeros, ``2:4``; empty for none.

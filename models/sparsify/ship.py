@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from sparsebench.models.card_file import Weights, write_card
 from sparsebench.models.cards import Budget, Card, Family, Preprocessing
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import DENSE, BackboneName, base_method
 from sparsebench.models.sources.shipped import ZOO_FOLDER, dense_of
-from sparsebench.models.sparsify import METHODS
-from sparsebench.models.zoo.card_file import Weights, write_card
 
 
 def ship(

@@ -12,7 +12,7 @@ from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import ReadOptions
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.distill import load_teacher
 from sparsebench.models.sparsify.produce import Produced, sparsify
 from sparsebench.models.sparsify.settings import check_settings
@@ -75,7 +75,7 @@ def make(
 
     Args:
         arch: an architecture's name.
-        method: a name in :data:`sparsebench.models.sparsify.METHODS`.
+        method: a name in :data:`sparsebench.models.methods.METHODS`.
         sparsity: share of all prunable weights that shall be zero, 0 to 1.
         data: folder or tar with ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val``).
         epochs: of both stages together.

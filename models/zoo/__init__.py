@@ -11,11 +11,12 @@ from dataclasses import replace
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.found import Found
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import DENSE, BackboneName, base_method, is_onnx_name
 from sparsebench.models.oneshot import ONE_SHOT_METHODS, prune_found
-from sparsebench.models.sources import DEFAULT, SOURCES, Found, Source, find_source
+from sparsebench.models.sources import DEFAULT, SOURCES, Source, find_source
 from sparsebench.models.sources.generated import METHODS as GENERATED_METHODS
-from sparsebench.models.sparsify import METHODS
 from sparsebench.models.variants import vary
 
 

@@ -17,8 +17,8 @@ from sparsebench.models.blocks import block_scores, broken_blocks, keep_largest_
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import BackboneName, split_block, with_block
-from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.rigl import RigLKernel, drop_and_grow, drop_share
 from sparsebench.models.sparsify.settings import make_method
 from sparsebench.models.sparsify.ship import ship

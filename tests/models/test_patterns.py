@@ -11,9 +11,9 @@ from torch import Tensor
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import base_method, has_pattern, split_block, with_pattern
 from sparsebench.models.patterns import broken_groups, is_two_of_four, two_of_four_masks
-from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.produce import sparsify
 from sparsebench.models.sparsify.recipes import render_recipe
 from sparsebench.models.sparsify.settings import make_method

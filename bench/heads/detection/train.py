@@ -16,6 +16,7 @@ from sparsebench.bench.heads.detection.anchors import anchor_sizes
 from sparsebench.bench.heads.detection.decode import Found, decode
 from sparsebench.bench.heads.detection.loss import detection_loss
 from sparsebench.bench.heads.detection.targets import answers
+from sparsebench.models.architectures.heads import new_head
 from sparsebench.models.detection.head import (
     ANCHORS,
     PREDICTED,
@@ -24,7 +25,7 @@ from sparsebench.models.detection.head import (
     from_rows,
     map_shapes,
 )
-from sparsebench.models.detection.predictors import Predictors, new_head
+from sparsebench.models.detection.predictors import Predictors
 from sparsebench.models.errors import SparsebenchError
 
 Rows = NDArray[np.float32]

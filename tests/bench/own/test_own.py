@@ -100,7 +100,7 @@ def test_they_run_and_what_is_said_of_them_is_true(cli: Cli, images: Path, tmp_p
 def test_another_package_registers_by_an_entry_point(
     group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sparsebench.models.sparsify import METHODS
+    from sparsebench.models.methods import METHODS
 
     registry = {"workloads": WORKLOADS, "engines": ENGINES, "figures": FIGURES, "methods": METHODS}
     point = EntryPoint("own", "tests.bench.own.workload:SingleCall", f"sparsebench.{group}")

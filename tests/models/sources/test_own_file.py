@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sparsebench.models.architectures import build
+from sparsebench.models.card_file import SCHEMA
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.generated import generate
 from sparsebench.models.masks import apply_mask
@@ -15,7 +16,6 @@ from sparsebench.models.oneshot import global_magnitude
 from sparsebench.models.sources import shipped
 from sparsebench.models.sources.own_file import name_of_file
 from sparsebench.models.zoo import find_card
-from sparsebench.models.zoo.card_file import SCHEMA
 from sparsebench.models.zoo.load import load_backbone
 
 ARCH = "mobilenet_v2"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsebench.models import cuda_graphs
 from sparsebench.models.cuda_graphs import Forward
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.method import Recipe
 from sparsebench.models.sparsify.train import Execution, train
 from tests.models.sparsify.tiny import network, random_images, weights_of

@@ -14,7 +14,7 @@ from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.produce import Produced, sparsify
 from sparsebench.models.sparsify.resume import Progress

@@ -16,7 +16,7 @@ import pytest
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of_arrays, sparsity
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.produce import sparsify
 from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import load_backbone

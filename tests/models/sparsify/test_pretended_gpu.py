@@ -10,7 +10,7 @@ import torch
 from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.checkpoints.compact import load_compact
 from sparsebench.models.images.labelled import ReadOptions
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.produce import sparsify
 from sparsebench.models.sparsify.train import Execution
 from tests.models.sparsify.tiny import SIZE, write_folder

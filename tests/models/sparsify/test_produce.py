@@ -13,8 +13,8 @@ from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images import open_images
 from sparsebench.models.images.labelled import ReadOptions
 from sparsebench.models.masks import mask_of, sparsity
+from sparsebench.models.methods import METHODS
 from sparsebench.models.names import with_block
-from sparsebench.models.sparsify import METHODS
 from sparsebench.models.sparsify.acdc import AlternatingCompression
 from sparsebench.models.sparsify.evaluate import evaluate
 from sparsebench.models.sparsify.method import Method, Run

@@ -13,7 +13,7 @@ import pytest
 
 from sparsebench.models.distributions import erk
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.plans import read_plan
 from sparsebench.models.sparsify.recipes import render_recipe
 from sparsebench.models.sparsify.schedule import cubic_sparsity

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sparsify import METHODS
+from sparsebench.models.methods import METHODS
 from sparsebench.models.sparsify.method import Method, Recipe, Run
 from sparsebench.models.sparsify.resume import Progress
 from sparsebench.models.sparsify.train import Execution, train

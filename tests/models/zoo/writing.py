@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sparsebench.models.card_file import Weights, write_card
 from sparsebench.models.cards import Card
 from sparsebench.models.checkpoints.compact import save_compact
 from sparsebench.models.names import BackboneName
 from sparsebench.models.sparsify.ship import file_stem
-from sparsebench.models.zoo.card_file import Weights, write_card
 
 
 def write_card_and_weights(

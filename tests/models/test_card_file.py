@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sparsebench.models.card_file import SCHEMA, Weights, read_card, write_card
 from sparsebench.models.cards import FAMILIES, IMAGENET_PREPROCESSING, Budget, Card, Preprocessing
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.zoo.card_file import SCHEMA, Weights, read_card, write_card
 
 unit = st.floats(0.001, 1)
 channels = st.tuples(unit, unit, unit)

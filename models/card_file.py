@@ -250,5 +250,15 @@ def _typed(path: Path, content: Mapping[str, Any], key: str, kind: type, *defaul
 
 def _wrong(path: Path, why: str) -> SparsebenchError:
     return SparsebenchError(
-        f"The card '{path}' is wrong: {why}.", "models/zoo/card_file.py states what cards hold."
+        f"The card '{path}' is wrong: {why}.", "models/card_file.py states what cards hold."
     )
+
+
+def card_of(path: Path) -> Card | None:
+    """What the card file beside an ONNX file says, None if there is none.
+
+    Raises:
+        SparsebenchError: the card file is wrong.
+    """
+    beside = path.with_suffix(".json")
+    return read_card(beside, str(path), any_arch=True)[0] if beside.is_file() else None
