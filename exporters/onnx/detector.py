@@ -57,7 +57,8 @@ def export_detector(
     Raises:
         SparsebenchError: the network has no maps of strides 8, 16 and 32.
     """
-    from sparsebench.exporters.onnx.export import EXPORTER, OPSET, write_onnx
+    from sparsebench.exporters.onnx.export import write_onnx
+    from sparsebench.exporters.onnx.exporters import KEY
 
     if isinstance(backbone, OnnxBackbone):
         return export_file(backbone, size=size, output=output)
@@ -68,8 +69,7 @@ def export_detector(
         "arch": arch,
         "num_classes": classes_of(arch, rows),
         "weights_sha256": backbone.sha256,
-        "exporter": EXPORTER,
-        "opset": OPSET,
+        "exporter": KEY,
         "torch": torch.__version__,
         "head_classes": classes if output == "detector" else None,
     }
@@ -82,7 +82,8 @@ def export_detector(
         whole = _classifier(facts, backbone.module.state_dict(), size)
         detector = _detector(whole, facts, size)
         onnx_path, weights = folder / "model.onnx", folder / "weights.safetensors"
-        write_onnx(detector, onnx_path, size)
+        written = write_onnx(detector, onnx_path, size)
+        facts.update(exporter=written.name, opset=written.opset)
         save_file({n: v.contiguous() for n, v in backbone.module.state_dict().items()}, weights)
         with torch.inference_mode():
             width = int(detector(torch.zeros(1, 3, size, size)).shape[1])

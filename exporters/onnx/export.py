@@ -1,25 +1,21 @@
 """Export of a backbone to ONNX, kept under the cache by content.
 
-DeepSparse reads opset 13 well, so the TorchScript-based exporter is called here, behind one
-function. torch's newer exporter was checked in November 2026 (torch 2.15): its ResNet-18 is right
-to 4e-7, but it writes opset 20, which DeepSparse 1.8 does not read, and needs onnxscript. The
-verification gate (``sparsebench.exporters.onnx.verify``) checks whatever exporter is used.
+:mod:`sparsebench.exporters.onnx.exporters` says by which of torch's exporters, and why. The
+verification gate (``sparsebench.exporters.onnx.verify``) checks whatever was used.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
-from sparsebench.exporters.onnx.attention import plain_attention
 from sparsebench.exporters.onnx.constants import fold_constants
+from sparsebench.exporters.onnx.exporters import KEY, Exporter, export
 from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
 from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
@@ -39,10 +35,6 @@ from sparsebench.models.onnx_file.backbone import OnnxBackbone, load_onnx_backbo
 from sparsebench.models.onnx_file.graph import open_onnx
 from sparsebench.models.widths import load_with_widths
 from sparsebench.models.zoo.load import Backbone
-
-OPSET = 13
-EXPORTER = f"torchscript-opset{OPSET}-1"
-INPUT, OUTPUT = "images", "output"
 
 
 def export_backbone(
@@ -69,7 +61,7 @@ def export_backbone(
     side = size or backbone.card.preprocessing.size
     classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]
-    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, EXPORTER]
+    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, KEY]
     key.append(torch.__version__)
     if pads_by_size(backbone.module):
         key.append("fixed padding 2")
@@ -83,8 +75,8 @@ def export_backbone(
         "num_classes": num_classes,
         "weights_sha256": backbone.sha256,
         "mask_sha256": mask_hash(kept),
-        "exporter": EXPORTER if backbone.onnx is None else AS_IT_IS,
-        "opset": OPSET,
+        "exporter": AS_IT_IS,
+        "opset": None,
         "torch": torch.__version__,
     }
 
@@ -100,7 +92,8 @@ def export_backbone(
             own = load_onnx_backbone(backbone.card, open_onnx(backbone.onnx))
             facts["batch_size"] = write_cut(own, onnx_path, side, output)
         else:
-            write_onnx(module, onnx_path, side)
+            written = write_onnx(module, onnx_path, side)
+            facts.update(exporter=written.name, opset=written.opset)
         _write_weights(backbone.module, folder / "weights.safetensors")
         return Artifact(
             folder=str(folder),
@@ -124,7 +117,7 @@ def covered(mask: Mask, arch: str, output: str) -> Mask:
     return {name: kept for name, kept in mask.items() if name != skipped}
 
 
-def write_onnx(module: nn.Module, path: Path, size: int) -> None:
+def write_onnx(module: nn.Module, path: Path, size: int) -> Exporter:
     """Write ``module`` as ONNX with a dynamic batch axis and batch norm folded.
 
     Args:
@@ -133,8 +126,11 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
         path: file to write.
         size: side of the square input, pixels.
 
+    Returns:
+        What has written it.
+
     Raises:
-        SparsebenchError: the network does not accept this size.
+        SparsebenchError: the network does not accept this size, or cannot be exported.
     """
     module.eval()
     example = torch.zeros(2, 3, size, size)
@@ -149,23 +145,12 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> None:
     by_size = pads_by_size(module)
     if by_size:
         fix_padding(module, example)
-    options: dict[str, Any] = {"dynamo": False, "opset_version": OPSET}
-    with warnings.catch_warnings(), torch.no_grad(), plain_attention():
-        # The deprecation of this exporter is known and the reason for this function.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            str(path),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-            **options,
-        )
+    written = export(module, example, path)
     if by_size:
         model = onnx.load(str(path))
         fold_constants(model)
         onnx.save(model, str(path))
+    return written
 
 
 def _write_weights(module: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparsebench.exporters.onnx.export import write_onnx
+from sparsebench.exporters.onnx.exporters import KEY
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError
@@ -34,20 +35,17 @@ def export_module(network: nn.Module, size: int) -> Path:
             "Give the whole classifier as an nn.Module.",
         )
     own = _copied(network, size)
-    name = f"{weights_hash(own)[:16]}-{size}"
+    name = f"{weights_hash(own)[:16]}-{size}-{KEY}"
     path = cache_dir("modules", name) / f"{type(network).__name__}.onnx"
     if path.is_file():
         return path
     scratch = path.with_suffix(".part")
     try:
         write_onnx(own, scratch, size)
-    except SparsebenchError:
-        raise
-    except Exception as error:  # whatever the exporter says of an operator
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except OSError as error:
         raise SparsebenchError(
-            f"{type(network).__name__} cannot be exported: {reason}.",
-            "Write its ONNX file yourself, and name that.",
+            f"{type(network).__name__} could not be written ({error.strerror}).",
+            "Free some disk space or set SPARSEBENCH_CACHE to another folder.",
         ) from error
     scratch.replace(path)
     return path
