@@ -15,6 +15,7 @@ from sparsebench.bench.comparisons.matching import (
     indexed,
     must_match,
 )
+from sparsebench.bench.comparisons.notes import GENERATED, TOO_FEW_BLOCKS
 from sparsebench.bench.comparisons.times import (
     CellTimes,
     by_cell,
@@ -22,7 +23,7 @@ from sparsebench.bench.comparisons.times import (
     ratio_of_cells,
     run_times,
 )
-from sparsebench.bench.comparisons.within_run import GENERATED, TOO_FEW_BLOCKS, compare_run
+from sparsebench.bench.comparisons.within_run import compare_run
 
 __all__ = [
     "GENERATED",

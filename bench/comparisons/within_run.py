@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sparsebench.bench.comparisons.accuracy_change import accuracy_change
 from sparsebench.bench.comparisons.bounds import INFERENCE, bound_of
@@ -27,6 +26,13 @@ from sparsebench.bench.comparisons.matching import (
     find_partner,
     indexed,
     refuse_differences,
+)
+from sparsebench.bench.comparisons.notes import (
+    GENERATED,
+    UNEVEN,
+    block_notes,
+    missed_notes,
+    two_clocks,
 )
 from sparsebench.bench.comparisons.pass_correction import felt_differently
 from sparsebench.bench.comparisons.times import CellTimes, Pairing, by_cell, pair_blocks, run_times
@@ -47,19 +53,9 @@ from sparsebench.bench.statistics import (
     sequential,
 )
 from sparsebench.bench.statistics.intervals import CONFIDENCE
-from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 from sparsebench.bench.statistics.samples import Samples
 from sparsebench.models.errors import SparsebenchError
 
-GENERATED = "Generated weights: speed only, the accuracy means nothing."
-TOO_FEW_BLOCKS = (
-    f"No interval: that takes {LEAST_BLOCKS} blocks. Nothing is shown here; repeat with "
-    f"--repeats {LEAST_BLOCKS} or more."
-)
-UNEVEN = (
-    "A busy machine slowed some cells of this table more than others, so what it did to all of "
-    "them is not taken out of the times: the ratio depends on the load."
-)
 UNITY = RatioEstimate(1.0, 1.0, 1.0, 1, 0.0)
 _Sides = dict[int, tuple[Samples, ...]]  # block -> samples of each trial
 
@@ -150,9 +146,9 @@ def _measured(
     change = accuracy_change(sparse, dense, run.records)
     bound = bound_of(sparse, dense, run.trials, inference, run.records)
     trained = sparse.backbone.trained and dense.backbone.trained
-    notes = [*_block_notes(pairing, speedup), *whole.notes, *change.notes]
+    notes = [*block_notes(pairing, speedup), *whole.notes, *change.notes]
     training = training_comparison(sparse, dense, run.records)
-    notes += _missed_notes(training)
+    notes += missed_notes(training)
     if not trained:
         notes.append(GENERATED)
     if bound.note:
@@ -167,7 +163,7 @@ def _measured(
         notes.append(UNEVEN)
     process = process_speedup(sparse.id, dense.id, run.trials)
     if process is not None and disagree(speedup, process):
-        notes.append(_two_clocks(process, run.busy))
+        notes.append(two_clocks(process, run.busy))
     return Comparison(
         run=sparse.run,
         workload=sparse.workload,
@@ -289,42 +285,6 @@ def _ratio(numerator: _Sides, denominator: _Sides, confidence: float = CONFIDENC
     blocks = [block for block in numerator if block in denominator]
     pairs = [BlockPair(numerator[b], denominator[b]) for b in blocks]
     return estimate_ratio(pairs, confidence=confidence)
-
-
-def _block_notes(pairing: Pairing, speedup: RatioEstimate) -> list[str]:
-    notes = []
-    if pairing.split:
-        blocks = "1 block was" if pairing.split == 1 else f"{pairing.split} blocks were"
-        fate = (
-            "used all the same, because fewer than two whole ones exist"
-            if pairing.split_used
-            else "left out"
-        )
-        notes.append(f"{blocks} interrupted, its two sides come from different launches: {fate}.")
-    if speedup.ci95 is None:
-        notes.append(TOO_FEW_BLOCKS)
-    return notes
-
-
-def _missed_notes(training: Mapping[str, Any] | None) -> list[str]:
-    """That seeds missed the target, where a speed-up of the whole schedule is quoted."""
-    missed = (training or {}).get("missed") or {}
-    if not training or not missed.get("sparse"):
-        return []
-    seeds = "1 seed" if missed["sparse"] == 1 else f"{missed['sparse']} seeds"
-    return [
-        f"{seeds} of the sparse network and {missed['dense']} of the dense one "
-        f"missed the target, {training['target']:.1%} on the validation split: the speed-up is "
-        "that of the schedule, not of the time to one accuracy."
-    ]
-
-
-def _two_clocks(process: RatioEstimate, busy: str | None) -> str:
-    """What to say where wall and process time tell different ratios."""
-    ends = process.ci95
-    told = f"{process.median:.2f}×" + (f" ({ends[0]:.2f}–{ends[1]:.2f})" if ends else "")
-    why = "The machine was busy" if busy else "One side keeps fewer of its threads at work"
-    return f"By process time the speed-up is {told}, unlike by the wall clock. {why}."
 
 
 def _stored(estimate: RatioEstimate) -> Estimate:

@@ -21,9 +21,9 @@ from sparsebench.models.methods import METHODS
 from sparsebench.models.names import BackboneName, split_block, with_block
 from sparsebench.models.sparsify.rigl import RigLKernel, drop_and_grow, drop_share
 from sparsebench.models.sparsify.settings import make_method
-from sparsebench.models.sparsify.ship import ship
 from sparsebench.models.zoo import find_card
 from sparsebench.models.zoo.load import load_backbone
+from sparsebench.results.scripts.ship import ship
 from tests.models.sparsify.tiny import network, run_plan, start_run, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")

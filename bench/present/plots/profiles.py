@@ -15,8 +15,8 @@ import numpy as np
 from sparsebench.bench.decide import RunData
 from sparsebench.bench.present.plots import canvas, data, style
 from sparsebench.bench.present.plots.axes import log_axis
+from sparsebench.bench.present.tables.cell_labels import engine_label, varying_settings
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
-from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

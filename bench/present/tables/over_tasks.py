@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sparsebench.bench.comparisons import by_cell, run_times
 from sparsebench.bench.present.table import Column, Entry, Line, Table
+from sparsebench.bench.present.tables.cell_labels import engine_label, varying_settings
 from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.main import delta_entry, ratio_entry
-from sparsebench.bench.present.tables.rows import engine_label, varying_settings
 from sparsebench.bench.present.tables.wording import BEST_ENGINE, CHANGE, SAME_ENGINE
 from sparsebench.bench.records import Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import geometric_mean

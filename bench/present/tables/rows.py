@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsebench.bench.comparisons import (
-    GENERATED,
     CellTimes,
     best_dense,
     by_cell,
@@ -19,13 +18,17 @@ from sparsebench.bench.comparisons.dense import dense_totals
 from sparsebench.bench.comparisons.training import own_training
 from sparsebench.bench.plan.workloads import described
 from sparsebench.bench.present.table import Entry, Table
-from sparsebench.bench.present.tables import numbers
+from sparsebench.bench.present.tables.cell_labels import (
+    engine_label,
+    shared_settings,
+    varying_settings,
+)
 from sparsebench.bench.present.tables.gaps import said_once
 from sparsebench.bench.present.tables.own_head import own_head_notes
+from sparsebench.bench.present.tables.section_notes import caveats, hurdles, missing_cells
 from sparsebench.bench.records import Accuracy, Comparison, Delta, Estimate, Record, Trial
 from sparsebench.bench.statistics import Interval
 from sparsebench.bench.tasks.kinds import word_of
-from sparsebench.models.cpus import threads_text
 
 PER_SECOND = "images/s"
 
@@ -191,12 +194,12 @@ def _section(
     return Section(
         workload=first.workload,
         task=first.task.name,
-        settings=_shared_settings(group, varying, times),
+        settings=shared_settings(group, varying, times),
         throughput=described(first.workload).unit == PER_SECOND,
         caption=described(first.workload).caption,
         rows=rows,
-        missing=tuple(_missing(ordered, compared, varying)),
-        notes=(*own_head_notes(group), *_hurdles(rows), *_notes(rows)),
+        missing=tuple(missing_cells(ordered, compared, varying)),
+        notes=(*own_head_notes(group), *hurdles(rows), *caveats(rows)),
     )
 
 
@@ -244,106 +247,3 @@ def _speed(record: Record, times: CellTimes) -> Interval:
 
 def _over(value: float) -> float:
     return float("inf") if value == 0 else 1 / value
-
-
-_SETTINGS = ("device", "precision", "threads", "batch_size", "size")
-
-
-def _setting(record: Record, key: str) -> object:
-    return record.settings.get("size") if key == "size" else getattr(record.engine, key)
-
-
-def varying_settings(group: Sequence[Record]) -> list[str]:
-    """Settings that are not the same for all records, which a cell's name must then tell."""
-    return [key for key in _SETTINGS if len({_setting(record, key) for record in group}) > 1]
-
-
-def _in_words(key: str, value: object) -> str:
-    if key == "threads":
-        return threads_text(str(value))
-    return {"batch_size": f"batch {value}", "size": f"{value} px"}.get(key, str(value))
-
-
-def engine_label(record: Record, varying: Sequence[str]) -> str:
-    """The engine's name, with those settings that are not the same in the whole table."""
-    settings = [_in_words(key, _setting(record, key)) for key in varying]
-    return " ".join([record.engine.label, *settings])
-
-
-def _shared_settings(
-    group: Sequence[Record], varying: Sequence[str], times: Mapping[str, CellTimes]
-) -> str:
-    first = group[0]
-    words = [
-        _in_words(key, _setting(first, key))
-        for key in _SETTINGS
-        if key not in varying and _setting(first, key) is not None
-    ]
-    counts = sorted({len(times[record.id].blocks) for record in group if record.id in times})
-    if counts:
-        blocks = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-        words.append(f"{blocks} block" if counts == [1] else f"{blocks} blocks")
-    task = first.task
-    if task.train is not None and task.test is not None:
-        words.append(f"{task.train:,} training and {task.test:,} test images")
-    return ", ".join(words)
-
-
-def _missing(
-    group: Sequence[Record], compared: Mapping[str, Comparison], varying: Sequence[str]
-) -> list[tuple[str, str]]:
-    failed = {record.id for record in group if record.status != "ok"}
-    missing = []
-    for record in group:
-        name = f"{record.backbone.name} on {engine_label(record, varying)}"
-        comparison = compared.get(record.id)
-        if record.status != "ok":
-            missing.append((name, f"{record.status}: {record.reason}"))
-        elif comparison is not None and comparison.status != "ok":
-            known = comparison.dense in failed  # its own line says why
-            reason = "its dense baseline was not measured" if known else comparison.reason
-            missing.append((name, f"no comparison: {reason}"))
-    return missing
-
-
-def _hurdles(rows: Sequence[Row]) -> list[str]:
-    """The best dense options, each named: of all precisions, and of fp32 alone."""
-    dense = {row.record.id: row for row in rows if row.record.backbone.is_dense}
-    found = []
-    for best in (row for row in dense.values() if row.best):
-        mine = [
-            (row, compared, dense[compared.best_fp32_dense])
-            for row in rows
-            if (compared := row.comparison) is not None
-            and compared.best_dense == best.record.id
-            and compared.total_fp32 is not None
-            and compared.best_fp32_dense in dense
-        ]
-        told = [(compared.total_fp32, row, fp32) for row, compared, fp32 in mine]
-        if not told:
-            continue
-        ratio, row, fp32 = max(told, key=lambda one: one[0].median if one[0] else 0.0)
-        name = f"{best.record.backbone.name} on {best.engine}"
-        if fp32 is best or ratio is None:
-            found.append(f"Best dense, in fp32 too: {name}.")
-            continue
-        point, spread = numbers.ratio(ratio)
-        found.append(
-            f"Best dense: {name}. Best fp32 dense: {fp32.record.backbone.name} on {fp32.engine}; "
-            f"{row.record.backbone.name} on {row.engine} is {point} ({spread}) as fast as that."
-        )
-    return found
-
-
-def _notes(rows: Sequence[Row]) -> list[str]:
-    """Each caveat once, with the cells it is about, unless it is about most of them."""
-    about: dict[str, list[str]] = {}
-    for row in rows:
-        for note in row.comparison.notes if row.comparison else ():
-            if note != GENERATED:  # the table says so itself
-                about.setdefault(note, []).append(f"{row.record.backbone.name} on {row.engine}")
-    return [f"{note} ({_first_few(cells)})" for note, cells in about.items()]
-
-
-def _first_few(cells: Sequence[str], most: int = 3) -> str:
-    return ", ".join(cells) if len(cells) <= most else f"{len(cells)} cells"

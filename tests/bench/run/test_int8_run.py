@@ -15,7 +15,7 @@ from sparsebench.bench.comparisons import compare_run
 from sparsebench.bench.comparisons.gated_ratios import gated_cells
 from sparsebench.bench.decide.candidates import RunData
 from sparsebench.bench.decide.study import Study
-from sparsebench.bench.present.tables.rows import engine_label
+from sparsebench.bench.present.tables.cell_labels import engine_label
 from sparsebench.bench.present.tables.wording import warnings
 from sparsebench.exporters.onnx.quantise import quantise, tensors_to_calibrate
 from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm

@@ -13,7 +13,7 @@ from sparsebench.models.card_file import Weights, write_card
 from sparsebench.models.cards import Card
 from sparsebench.models.checkpoints.compact import save_compact
 from sparsebench.models.names import BackboneName
-from sparsebench.models.sparsify.ship import file_stem
+from sparsebench.results.scripts.ship import file_stem
 
 
 def write_card_and_weights(

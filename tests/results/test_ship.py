@@ -11,7 +11,7 @@ from sparsebench.models.card_file import read_card
 from sparsebench.models.cards import Budget
 from sparsebench.models.checkpoints.compact import load_compact, save_compact
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.sparsify.ship import ship
+from sparsebench.results.scripts.ship import ship
 from tests.models.sparsify.tiny import run_plan, write_folder
 
 ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
