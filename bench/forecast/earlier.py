@@ -51,7 +51,8 @@ class Took:
         seconds: what its record times: of a trial, or of an engine call.
         spent: seconds of all that its trial times, warm-up too.
         once: seconds of compiling, for each launch.
-        around: its part of whatever else a launch takes (workers, export, heads), for each launch.
+        around: its part of whatever else a launch takes (workers, heads), for each launch.
+        export: its part of loading, exporting and checking its network, once a run.
         stages: stage -> seconds.
         work: stage -> units of work (:meth:`Workload.work`); a stage without does not grow.
     """
@@ -62,6 +63,11 @@ class Took:
     stages: dict[str, float]
     work: dict[str, float]
     around: float = 0.0
+    export: float = 0.0
+
+
+REST = Key("", "", "", "", "", 0, 0, 0, "", "")
+"""Stands for what a run does between its launches: opening tasks, tables, figures, the report."""
 
 
 @dataclass
@@ -83,12 +89,27 @@ class Earlier:
             records: of the run.
             walls: launch -> its seconds, all of it.
         """
-        around = _around(records, walls or {})
+        exports = _exports(records, walls or {})
+        around = _around(records, walls or {}, exports)
         for record in records:
             if record.status == "ok" and record.trials:
-                key = key_of_record(record)
-                took = _took(record, around.get(record.id, 0.0))
-                self.runs[key] = [*self.runs.get(key, ()), took][-KEPT:]
+                seconds, sharing, _ = exports.get(_network(record), (0.0, 1, ""))
+                took = _took(
+                    record, around.get(record.id, 0.0), seconds / sharing if walls else 0.0
+                )
+                self._add(key_of_record(record), took)
+
+    def learn_rest(self, seconds: float) -> None:
+        """Remember what a run took between its launches."""
+        self._add(REST, Took(seconds, seconds, 0.0, {}, {}))
+
+    @property
+    def rest(self) -> float:
+        """Seconds of a run between its launches; 0 where no run is remembered."""
+        return median(run.seconds for run in self.runs.get(REST, ())) if REST in self.runs else 0.0
+
+    def _add(self, key: Key, took: Took) -> None:
+        self.runs[key] = [*self.runs.get(key, ()), took][-KEPT:]
 
     @classmethod
     def load(cls, path: Path) -> Earlier:
@@ -119,7 +140,10 @@ class Earlier:
 
 
 def remember(
-    path: Path, records: Sequence[Record], walls: Mapping[str, float | None] | None = None
+    path: Path,
+    records: Sequence[Record],
+    walls: Mapping[str, float | None] | None = None,
+    rest: float | None = None,
 ) -> None:
     """Add what the finished cells of a run took to what other runs have written meanwhile.
 
@@ -129,12 +153,15 @@ def remember(
         path: see :func:`earlier_path`.
         records: of the run.
         walls: launch -> its seconds, all of it.
+        rest: seconds of the run between its launches.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             earlier = Earlier.load(path)
             earlier.learn(records, walls)
+            if rest is not None:
+                earlier.learn_rest(rest)
             earlier.save(path)
     except OSError as error:
         log.warning("what this run took cannot be remembered in %s (%s)", path, error)
@@ -177,10 +204,40 @@ def _how(counted: tuple[str, ...], recorded: Mapping[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
-def _around(records: Sequence[Record], walls: Mapping[str, float | None]) -> dict[str, float]:
-    """Record id -> its mean part of the seconds of a launch that no trial and compiling holds."""
+def _network(record: Record) -> tuple[str, str, int, int]:
+    size = int(record.settings.get("size", 0))
+    return record.task.name, record.backbone.name, size, record.engine.batch_size
+
+
+def _exports(
+    records: Sequence[Record], walls: Mapping[str, float | None]
+) -> dict[tuple[str, str, int, int], tuple[float, int, str]]:
+    """Network -> seconds of its export, records that share it, the launch that waited for it."""
+    order = {launch: number for number, launch in enumerate(walls)}
+    found: dict[tuple[str, str, int, int], tuple[float, int, str]] = {}
+    for record in records:
+        seconds = record.extra.get("export_seconds") or []
+        if not seconds or not record.trials or record.trials[0].launch not in order:
+            continue
+        network, launch = _network(record), record.trials[0].launch
+        before, sharing, first = found.get(network, (float(seconds[0]), 0, launch))
+        if order[launch] < order[first]:
+            before, first = float(seconds[0]), launch
+        found[network] = (before, sharing + 1, first)
+    return found
+
+
+def _around(
+    records: Sequence[Record],
+    walls: Mapping[str, float | None],
+    exports: Mapping[tuple[str, str, int, int], tuple[float, int, str]],
+) -> dict[str, float]:
+    """Record id -> its mean part of a launch that no trial, compiling and export holds."""
     shared: dict[str, list[str]] = {}
     rest = {launch: wall for launch, wall in walls.items() if wall is not None}
+    for seconds, _, launch in exports.values():
+        if launch in rest:
+            rest[launch] -= seconds
     for record in records:
         compiled = record.extra.get("compile_seconds") or []
         # A trial that trains several seeds gives the seconds of one.
@@ -194,11 +251,11 @@ def _around(records: Sequence[Record], walls: Mapping[str, float | None]) -> dic
     parts: dict[str, list[float]] = {}
     for launch, ids in shared.items():
         for one in ids:
-            parts.setdefault(one, []).append(rest[launch] / len(ids))
+            parts.setdefault(one, []).append(max(0.0, rest[launch]) / len(ids))
     return {one: fmean(seconds) for one, seconds in parts.items()}
 
 
-def _took(record: Record, around: float) -> Took:
+def _took(record: Record, around: float, export: float) -> Took:
     sizes = Sizes(
         record.task.train or 0, record.task.test or 0, len(record.settings.get("seeds", (0,)))
     )
@@ -210,4 +267,5 @@ def _took(record: Record, around: float) -> Took:
         stages={n: median(t.stages.get(n, 0.0) for t in record.trials) for n in names},
         work=described(record.workload).work(record.settings, sizes),
         around=around,
+        export=export,
     )

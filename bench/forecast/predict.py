@@ -47,15 +47,17 @@ class Forecast:
 
     Attributes:
         cells: all of them with their times, in the plan's order.
+        rest: seconds between the launches: opening tasks, tables, figures, the report.
     """
 
     cells: tuple[tuple[Cell, Prediction], ...]
+    rest: float = 0.0
 
     @property
     def seconds(self) -> float | None:
-        """Of all cells whose time is known; None where none is."""
+        """Of the run with all cells whose time is known; None where none is."""
         known = [one.whole for _, one in self.cells if one.whole is not None]
-        return sum(known) if known else None
+        return sum(known) + self.rest if known else None
 
     @property
     def unknown(self) -> int:
@@ -86,7 +88,8 @@ def forecast(plan: Plan, say: Callable[[str], None] = lambda text: None) -> Fore
             )
             for cell in expand(plan)
             for size in (sizes[cell.task],)
-        )
+        ),
+        earlier.rest,
     )
 
 
@@ -130,9 +133,11 @@ def predict(
     grown = [_growth(run, work) for run in runs]
     spent = median(run.spent + more for run, more in zip(runs, grown, strict=True))
     once = median(run.once + run.around for run in runs)
+    # The first time is the slowest: what is exported is kept on disk.
+    export = min(run.export for run in runs)
     return Prediction(
         median(run.seconds + more for run, more in zip(runs, grown, strict=True)),
-        kind.trainings(plan) * spent + plan.repeats * once,
+        kind.trainings(plan) * spent + plan.repeats * once + export,
         MEASURED if any(run.work == work for run in runs) else SCALED,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from sparsebench.bench.records import RunFolder
 from sparsebench.bench.records.jsonl import read_lines
 from sparsebench.bench.records.outcomes import FOLDER
 from sparsebench.bench.run.pace import Pace
-from sparsebench.bench.run.run import log_to, measure_here
+from sparsebench.bench.run.run import log_to, measure_here, remember_run
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
@@ -124,7 +125,9 @@ def measure(plan: Plan, run: str, where: str) -> Measured | Refused:
             RunFolder.open(Path(top) / run) as folder,
         ):
             log_to(folder.path / LOG)
+            since = time.monotonic()
             measure_here(plan, expand(plan), folder, _Silent(), Turns.from_environment())
+            remember_run(folder, since)
             return Measured(
                 node,
                 tuple(trial.to_json() for trial in folder.trials()),

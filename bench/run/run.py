@@ -15,7 +15,7 @@ from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.comparisons.busy import LOAD, load_of
 from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, remember
-from sparsebench.bench.machine.drift import Notes, Watch, wall_seconds
+from sparsebench.bench.machine.drift import Notes, Watch, noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.cells import (
@@ -30,7 +30,7 @@ from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.summaries import write_page, write_summaries
-from sparsebench.bench.records import Record, RunFolder, Trial
+from sparsebench.bench.records import RunFolder, Trial
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.heat import qualify, rivals, skipped_trial
@@ -104,6 +104,7 @@ def execute(
     Raises:
         SparsebenchError: the folder cannot be used, or a task cannot be opened.
     """
+    since = time.monotonic()
     limit_bytes()  # a wrong limit is said now, not when everything is measured
     turns = Turns.from_environment()
     turns.start()
@@ -119,6 +120,8 @@ def execute(
         write_summaries(folder)
         write_page(folder)
         trim()
+        if elsewhere is None:
+            remember_run(folder, since)
         wanted = {cell.id for cell in cells}
         status = {r.id: r.status for r in folder.records() if r.id in wanted}
         good = sum(value == "ok" for value in status.values())
@@ -145,7 +148,6 @@ def measure_here(
     display.begin(plan.name, run.pace)
     for name in plan.tasks:
         run.open_and_measure(name)
-    run.remember(folder.records())
 
 
 class _Run:
@@ -181,9 +183,8 @@ class _Run:
         self.prepared: dict[_Place, Prepared] = {}
         self.ledger = Ledger(plan, folder)
         self.own_heads = OwnHeads(plan)
-        self.earlier_file = earlier_path(str(machine_facts()["fingerprint"]))
         # As it was before this run: its forecast stands beside what it measures.
-        self.earlier = Earlier.load(self.earlier_file)
+        self.earlier = Earlier.load(earlier_path(str(machine_facts()["fingerprint"])))
         self.accuracy_sources = {
             (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
         }
@@ -256,11 +257,6 @@ class _Run:
         for cell in group:
             if cell.id in out:
                 self._emit(skipped_trial(cell, self.folder.name, out[cell.id]))
-
-    def remember(self, records: Sequence[Record]) -> None:
-        """Keep what this run's cells cost, for the forecast of the next one."""
-        walls = {launch: wall_seconds(note) for launch, note in self.notes.of_launches.items()}
-        remember(self.earlier_file, records, walls)
 
     def _todo(self, group: Sequence[Cell], block: int, ended: dict[str, Stop]) -> list[Cell]:
         return [
@@ -367,6 +363,24 @@ class _Run:
 def _network(cell: Cell) -> tuple[str, str, int, int]:
     """What is exported for a cell: engines share it."""
     return cell.task, cell.backbone, cell.size, cell.batch_size
+
+
+def remember_run(folder: RunFolder, since: float) -> None:
+    """Keep what a run's cells and the rest of it cost, for the forecast of the next one.
+
+    Args:
+        folder: of the run.
+        since: when this part of it began (``time.monotonic``).
+    """
+    notes = noted_blocks(folder.path)
+    walls = {launch: wall_seconds(note) for launch, note in notes.items()}
+    here = [
+        walls[launch] or 0.0
+        for launch, note in notes.items()
+        if note["before"].get("at", 0.0) >= since  # else of the run that is resumed
+    ]
+    rest = time.monotonic() - since - sum(here)
+    remember(earlier_path(str(machine_facts()["fingerprint"])), folder.records(), walls, rest)
 
 
 def _most_workers() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sparsebench.bench.forecast import Earlier, Prediction, predict, remember
+from sparsebench.bench.forecast import Earlier, Forecast, Prediction, predict, remember
 from sparsebench.bench.forecast.earlier import KEPT, key_of, key_of_record
 from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.plan import Plan
@@ -178,6 +178,37 @@ def test_what_a_launch_takes_around_its_trials_belongs_to_its_cells() -> None:
     both.learn(pair, {"a": 100.0})
     whole = [found(one.workload, both, replace(PLAN, repeats=1)).whole for one in pair]
     assert sum(seconds or 0.0 for seconds in whole) == pytest.approx(100)
+
+
+def test_an_export_is_expected_once_a_run_and_not_as_slow_as_the_first_time() -> None:
+    """Seen: 9.3 minutes foreseen, where the run before had exported for 5 of its 17."""
+    earlier, cached = Earlier(), record("linear-cached")
+    (first, second), spent = cached.trials, sum(STAGES["linear-cached"].values())
+    trials = (replace(first, launch="a"), replace(second, launch="b"))
+    for export in (30.0, 6.0):
+        extra = {"compile_seconds": [7.0, 7.0], "export_seconds": [export, export]}
+        both = spent + 7 + 2  # and 2 s of starting workers
+        run = replace(cached, trials=trials, extra=extra)
+        earlier.learn([run], {"a": export + both, "b": both})
+        assert found("linear-cached", earlier).whole == pytest.approx(2 * both + export)
+    # Engines share what is exported.
+    two, engines = Earlier(), {"a": 20.0 + 2 * (spent + 7)}
+    other = replace(cached, engine=replace(cached.engine, name="torch"), trials=trials[:1])
+    extra = {"compile_seconds": [7.0], "export_seconds": [20.0]}
+    two.learn([replace(one, trials=trials[:1], extra=extra) for one in (cached, other)], engines)
+    alone = found("linear-cached", two, replace(PLAN, repeats=1)).whole
+    assert alone == pytest.approx(spent + 7 + 10)
+
+
+def test_what_a_run_does_between_its_launches_is_expected_again(tmp_path: Path) -> None:
+    """Seen: 1.7 of 4.6 minutes, and half of a small run on a quiet machine."""
+    path = tmp_path / "e.json"
+    for rest in (5.0, 7.0, 60.0):
+        remember(path, [record("full")], rest=rest)
+    assert Earlier.load(path).rest == 7.0
+    cell = cells(PLAN)["full"]
+    assert Forecast(((cell, Prediction(1.0, 20.0, "measured")),), 7.0).seconds == 27.0
+    assert Forecast(((cell, Prediction()),), 7.0).seconds is None
 
 
 def test_heads_of_boxes_grow_with_their_own_epochs() -> None:
