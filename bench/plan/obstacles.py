@@ -44,6 +44,7 @@ def obstacles(plan: Plan, cells: Sequence[Cell]) -> Obstacles:
         *(_task(name, plan) for name in plan.tasks),
         *(_backbone(name) for name in _once(cell.backbone for cell in cells)),
         *(_engine(name, plan) for name in _once(cell.engine for cell in cells)),
+        _device(plan),
     )
     for no, first in asked:
         refused += [no] if no else []
@@ -105,6 +106,14 @@ def _engine(name: str, plan: Plan) -> tuple[str, str]:
         return f"{name} is not for this machine: {reason}.", ""
     built = environments.interpreter(home) is not None
     return "", "" if built else f"an environment for {name} (packages of about 0.4 GB)"
+
+
+def _device(plan: Plan) -> tuple[str, str]:
+    if plan.device != "cuda":
+        return "", ""
+    import torch
+
+    return ("" if torch.cuda.is_available() else "PyTorch finds no GPU here (device = cuda).", "")
 
 
 def _root(plan: Plan) -> Path:

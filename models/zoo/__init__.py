@@ -7,6 +7,7 @@ beside its weights in the compact format. Nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from sparsebench.models.architectures import find_architecture
 from sparsebench.models.cards import Card
@@ -15,7 +16,7 @@ from sparsebench.models.found import Found
 from sparsebench.models.methods import METHODS
 from sparsebench.models.names import DENSE, BackboneName, base_method, is_onnx_name
 from sparsebench.models.oneshot import ONE_SHOT_METHODS, prune_found
-from sparsebench.models.sources import DEFAULT, SOURCES, Source, find_source
+from sparsebench.models.sources import DEFAULT, FILE_SUFFIXES, SOURCES, Source, find_source
 from sparsebench.models.sources.generated import METHODS as GENERATED_METHODS
 from sparsebench.models.variants import vary
 
@@ -65,9 +66,14 @@ def find(name: str | BackboneName) -> Found:
 
 
 def _parse(name: str) -> BackboneName:
+    from sparsebench.models.checkpoints import split_entry
     from sparsebench.models.sources.own_file import is_bare_file, name_of_file
 
-    return name_of_file(name) if is_bare_file(name) else BackboneName.parse(name)
+    if is_bare_file(name):
+        return name_of_file(name)
+    if "@" not in name and split_entry(name)[0].suffix.lower() in FILE_SUFFIXES:
+        raise SparsebenchError(f"There is no file '{name}'.", f"Paths start from {Path.cwd()}.")
+    return BackboneName.parse(name)
 
 
 def _look_up(name: BackboneName, source: Source) -> Found | None:

@@ -128,3 +128,19 @@ def test_a_precision_that_an_engine_lacks_is_refused_before_anything_is_opened(c
     found = cli(*PLAN, "--precision", "bf16")
     assert found.code == 2
     assert "onnxruntime does not compute in bf16" in found.err and "These do:" in found.err
+
+
+def test_a_gpu_that_is_not_here_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen: exit code 0, and every cell of the run failed."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found = cli(*PLAN, "--engine", "torch", "--device", "cuda")
+    assert found.code == 2
+    assert "Cannot run: PyTorch finds no GPU here (device = cuda)." in found.err
+
+
+def test_a_checkpoint_that_is_not_here_is_called_so(cli: Cli) -> None:
+    """Seen: "'nope.pth' is not a valid backbone name." and four lines on names."""
+    for name in ("nope.pth", "folder/nope.safetensors#ema"):
+        found = cli(*PLAN, "--backbone", name, "--dense", "auto")
+        assert found.code == 2
+        assert f"There is no file '{name}'." in found.err
