@@ -2,7 +2,8 @@
 ``python -m sparsebench.results.scripts.detectors --batch-size 16``.
 
 Sessions in processes of their own take turns; of each, the least processor time of a call counts,
-which others on the machine disturb the least. Prints one JSON line for each network and engine.
+which others on the machine disturb the least. INT8 is calibrated on the same random images, for
+times alone. Prints one JSON line for each network and engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import typer
 
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.onnx.detector import export_detector
+from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.worker.client import EngineWorker
+from sparsebench.exporters.worker.launch import ENGINES as REGISTERED
 from sparsebench.exporters.worker.launch import start_worker
 from sparsebench.models.zoo.load import load_backbone
 from sparsebench.results.scripts.native_inference import least_seconds
@@ -25,7 +28,10 @@ USUAL = (
     *("yolov5n/dense@generated", "yolov5n/uniform-90@generated"),
     *("resnet18/dense", "resnet18/gmp-90", "resnet18/gmp_uniform-90"),
 )
-ENGINES = ("onnxruntime", "openvino", "openvino:bf16", "deepsparse", "native")
+ENGINES = (
+    *("onnxruntime", "openvino", "openvino:bf16", "deepsparse", "native"),
+    *("onnxruntime:int8", "openvino:int8", "deepsparse:int8"),
+)
 
 
 def main(
@@ -51,7 +57,13 @@ def main(
                 library, _, precision = entry.partition(":")
                 worker = stack.enter_context(start_worker(library, threads=threads))
                 request = CompileRequest(batch_size, threads, precision=precision or "fp32")
-                worker.compile(artifact, request)
+                given = artifact
+                if precision == "int8":
+                    form = getattr(REGISTERED.load(library), "int8_form", "qdq")
+                    given = quantised_artifact(
+                        artifact, form, f"random images {batch_size}", lambda: images
+                    )
+                worker.compile(given, request)
                 slot = worker.load(images)
                 worker.time(slot, calls=2, budget=0, most=2)
                 sides[f"{name} on {entry}"] = worker, slot, 1

@@ -79,6 +79,11 @@ RULES = (
         ("run", "--processes"),
         {**RUN, "--threads": 2, "--train-epochs": 1, "--tune": "off"},
     ),
+    Small(
+        ("run", "full", "boxes/"),
+        {**RUN, "--size": 64, "--limit": 24, "--train-epochs": 1, "--tune": "off"},
+        {"--backbone": "resnet18/gmp_uniform-90"},
+    ),
     Small(("run", "full"), {**RUN, "--train-epochs": 1, "--tune": "off"}, {"--engine": "torch"}),
     Small(("run", "linear-online"), {**RUN, "--train-epochs": 1}, OWN_NETWORK),
     # The other two workloads of the plan have a command of their own on the same pages.

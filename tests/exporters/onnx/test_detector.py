@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from sparsebench.exporters.engines.base import CompileRequest
+from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
+from sparsebench.exporters.kernels.inference.byte_reader import read_bytes
+from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
 from sparsebench.exporters.onnx.detector import build_detector, detects, export_detector
 from sparsebench.exporters.onnx.detector import export_whole as whole
+from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.onnx.verify import reference
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.zoo.load import load_backbone
@@ -44,3 +50,22 @@ def test_the_whole_keeps_its_classes_others_get_new_last_layers(
 def test_a_side_that_its_grids_do_not_divide_is_refused() -> None:
     with pytest.raises(SparsebenchError, match="multiple of 32 px, not 100"):
         whole(load_backbone("yolov5n/dense@generated"), size=100)
+
+
+def test_a_detector_in_int8_is_the_same_network_and_native_names_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
+    backbone = load_backbone("resnet18/uniform-90@generated")
+    artifact = export_detector(backbone, size=64, output="detector", classes=3)
+    images = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    made = {
+        form: quantised_artifact(artifact, form, "these images", lambda: images)
+        for form in ("qdq", "integer")
+    }
+    asked = CompileRequest(2, threads=1)
+    right = OnnxRuntimeEngine().compile(artifact, asked).run(images)
+    rounded = OnnxRuntimeEngine().compile(made["qdq"], replace(asked, precision="int8"))
+    assert np.abs(rounded.run(images) - right).max() < 0.2 * np.abs(right).max()
+    with pytest.raises(UnsupportedOnnxError, match="Resize"):
+        read_bytes(made["integer"].onnx, artifact.input_shape)
