@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sparsebench.bench.plan.entries import EngineEntry
-from sparsebench.bench.plan.plan import Plan, load_plan
+from sparsebench.bench.plan.optional_engines import optional_of
+from sparsebench.bench.plan.plan import load_plan
 from sparsebench.bench.records import Record, RunFolder
 
 
@@ -22,7 +22,7 @@ def optional_pairs(folder: RunFolder) -> set[tuple[str, str]]:
         SparsebenchError: its plan cannot be read.
     """
     path = folder.path / "plan.toml"
-    return _optional(load_plan(str(path))) if path.is_file() else set()
+    return optional_of(load_plan(str(path))) if path.is_file() else set()
 
 
 def not_here(
@@ -50,9 +50,3 @@ def not_here(
         pair: f"{':'.join(pair)} is left out on this processor (the baseline's has {without})"
         for pair in set(optional) - measured
     }
-
-
-def _optional(plan: Plan) -> set[tuple[str, str]]:
-    texts = [text for workload in plan.workloads for text in plan.engines_of(workload)]
-    entries = map(EngineEntry.parse, [*texts, *plan.dense_engines])
-    return {entry.resolved(plan.precision) for entry in entries if entry.optional}

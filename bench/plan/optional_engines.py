@@ -55,6 +55,24 @@ def computes(name: str, precision: str, trains: bool = False) -> bool:
     return precision in found and not (trains and precision in ("int8", TWO_OF_FOUR))
 
 
+def optional_of(plan: Plan) -> set[tuple[str, str]]:
+    """Engine and precision of each entry that a question mark makes optional."""
+    texts = [text for workload in plan.workloads for text in plan.engines_of(workload)]
+    entries = map(EngineEntry.parse, [*texts, *plan.dense_engines])
+    return {entry.resolved(plan.precision) for entry in entries if entry.optional}
+
+
+def finds_no_boxes(plan: Plan) -> dict[tuple[str, str], str]:
+    """The optional engines and precisions that run no detector, and why each is left out."""
+    from sparsebench.exporters.worker.launch import ENGINES
+
+    found = {}
+    for name, precision in optional_of(plan):
+        if precision in getattr(ENGINES.load(name), "precisions_without_boxes", ()):
+            found[name, precision] = f"{name} runs no detector in {precision}."
+    return found
+
+
 def left_out(plan: Plan) -> list[str]:
     """A sentence for each entry of the plan's workloads that this machine is not asked for."""
     texts = [text for workload in plan.workloads for text in plan.engines_of(workload)]

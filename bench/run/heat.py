@@ -126,7 +126,7 @@ def losers(seen: Mapping[Worker, Seen]) -> dict[Worker, dict[str, Any]]:
 
 
 def skipped_trial(cell: Cell, run: str, told: Mapping[str, Any]) -> Trial:
-    """What stands in a run for a cell that did not qualify."""
+    """What stands in a run for a cell that is left out: ``reason``, and seconds of a heat."""
     return Trial(
         cell=cell.id,
         run=run,

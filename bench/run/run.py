@@ -24,7 +24,7 @@ from sparsebench.bench.plan.cells import (
     launches,
     swept,
 )
-from sparsebench.bench.plan.optional_engines import left_out
+from sparsebench.bench.plan.optional_engines import finds_no_boxes, left_out
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.plan.workloads import workload_of
@@ -40,7 +40,7 @@ from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.tasks.kinds import TaskKind
+from sparsebench.bench.tasks.kinds import DETECTION, TaskKind
 from sparsebench.bench.tasks.naming import distinct_names, renamed
 from sparsebench.bench.workloads.block_context import BlockContext
 from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
@@ -210,6 +210,7 @@ class _Run:
         for number, group in mine.items():
             self.pace.expect(number, launch_seconds(self.plan, group, task, self.earlier))
         for number, group in mine.items():
+            self._leave_out_without_boxes(task, group)
             self._heat(task, group)
             started, ended, spare = time.monotonic(), dict[str, Stop](), self.plan.discards
             for block in range(most_blocks(self.plan)):
@@ -246,6 +247,16 @@ class _Run:
         """Let go of networks that no later cell needs: each holds weights, images and threads."""
         needed = {self._place(cell) for group in later for cell in group}
         self.prepared = {place: one for place, one in self.prepared.items() if place in needed}
+
+    def _leave_out_without_boxes(self, task: Task, group: Sequence[Cell]) -> None:
+        """Skip the optional cells whose engine runs no detector, on a task of boxes."""
+        if task.kind is not DETECTION:
+            return
+        reasons = finds_no_boxes(self.plan)
+        for cell in group:
+            reason = reasons.get((cell.engine, cell.precision))
+            if reason and cell.id not in self.ledger.begun:
+                self._emit(skipped_trial(cell, self.folder.name, {"reason": reason}))
 
     def _heat(self, task: Task, group: Sequence[Cell]) -> None:
         """Skip the dense rivals that do not qualify; a run that goes on has had its heat."""

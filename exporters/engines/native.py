@@ -69,6 +69,8 @@ class NativeEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions = _Precisions()
     training_precisions = _Trains()
+    # Resize, joined maps and several outputs have no INT8 kernels.
+    precisions_without_boxes = ("int8",)
     int8_form = "integer"
     reads = "onnx"
     licence, support, production = "Apache-2.0", "maintained here", True
