@@ -42,8 +42,8 @@ def test_names_are_made_from_the_files(folder: Path) -> None:
         assert find_card(f"{file}.pth").name == f"{ARCH}/{method}-90@{file}.pth"
 
 
-def test_of_a_file_that_is_not_here_the_error_says_that_it_must_exist(folder: Path) -> None:
-    with pytest.raises(SparsebenchError, match="nothing.pth.*if the file exists"):
+def test_of_a_file_that_is_not_here_the_error_says_so_and_where_it_looked(folder: Path) -> None:
+    with pytest.raises(SparsebenchError, match="There is no file 'nothing.pth'. Paths start from"):
         find_card("nothing.pth")
 
 
