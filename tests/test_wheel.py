@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,26 @@ def test_two_names_and_no_weights_lie_in_site_packages(wheel: Path) -> None:
     assert "sparsebench/results/schema/record.v1.json" in names
     assert not [name for name in names if "/scripts/" in name or name.endswith(".safetensors")]
     assert wheel.stat().st_size < 8e6
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/us/sparsebench"])
+def test_links_lead_to_where_the_package_is_published(address: str) -> None:
+    """On a package index a link to `docs/ci.md` leads nowhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "metadata"], cwd=ROOT, check=True,
+        capture_output=True, text=True, env={**os.environ, "SPARSEBENCH_URL": address},
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    links = re.findall(r"\]\(([^)]+)\)", told["readme"]["text"])
+    mine = [link for link in links if "docs/ci.md" in link or link.endswith(".png")]
+    assert len(mine) == 2
+    if address:
+        assert all(link.startswith(f"{address}/") for link in links)
+        assert {"Repository", "Documentation", "Changelog", "Issues"} == set(told["urls"])
+        assert all(url.startswith(address) for url in told["urls"].values())
+        assert f"{address}/blob/HEAD/docs/ci.md" in mine
+    else:
+        assert "docs/ci.md" in mine and not told.get("urls")
 
 
 @pytest.mark.parametrize("path", [None, "."])
