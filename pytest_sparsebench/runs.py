@@ -138,8 +138,10 @@ def find_cell(
 ) -> SparseResult:
     """One measured cell of a run; fails the test where it is missing or was not measured."""
     for record in reversed(_lines(folder / "records.jsonl")):  # the latest of a cell counts
-        names = (record["backbone"]["name"], record["engine"]["name"], record["workload"])
-        if names != (backbone, engine, workload):
+        # A checkpoint that was given by its path alone is called `resnet18/mine-90@mine.pth`.
+        name = record["backbone"]["name"]
+        names = (record["engine"]["name"], record["workload"])
+        if backbone not in (name, name.partition("@")[2]) or names != (engine, workload):
             continue
         # A task that was cut by --limit is called `name:limit`.
         whole = record["task"]["name"].partition(":")[0]

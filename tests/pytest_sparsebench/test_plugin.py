@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pytest_sparsebench.runs import find_cell
 from sparsebench.bench.present.summaries import write_summaries
 from tests.bench.synthetic import MACHINE, make_run
 
@@ -179,6 +180,18 @@ def test_a_limit_inside_of_the_interval_is_no_pass(
     assert "inconclusive, it is" in done.stdout and "at least 5x is asked for" in done.stdout
     for word, count in outcome.items():
         assert f"{count} {word.removesuffix('s') if count == 1 else word}" in done.stdout
+
+
+@pytest.mark.parametrize("asked", ["nets/mine.pth", "resnet18/mine-50@nets/mine.pth"])
+def test_a_checkpoint_is_found_by_its_path_as_by_its_name(tmp_path: Path, asked: str) -> None:
+    """The run gives a bare checkpoint a name, and the plugin looked for the path."""
+    run = make_run(backbones=["resnet18/dense", "resnet18/magnitude-50"], engines=["torch"])
+    run.write(tmp_path / "R")
+    records = tmp_path / "R" / "records.jsonl"
+    named = records.read_text().replace("resnet18/magnitude-50", "resnet18/mine-50@nets/mine.pth")
+    records.write_text(named)
+    found = find_cell(tmp_path / "R", asked, "torch", "inference", None)
+    assert found.info["backbone"] == "resnet18/mine-50@nets/mine.pth"
 
 
 def test_two_blocks_show_no_limit(repository: Repository, tmp_path: Path) -> None:
