@@ -184,7 +184,7 @@ def run(
     from sparsebench.bench.plan.sections import known_keys
     from sparsebench.bench.plan.validation import check
     from sparsebench.bench.plan.workloads import WORKLOADS
-    from sparsebench.bench.run.run import execute
+    from sparsebench.bench.run.execute import execute
 
     chosen = plan if isinstance(plan, Plan) else load_plan(str(plan))
     known = [key for key in known_keys() if key not in WORKLOADS] + ["sections"]

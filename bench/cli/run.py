@@ -223,7 +223,7 @@ def run(
     from sparsebench.bench.plan.validation import check
     from sparsebench.bench.publish.trackers import check_tracker, log_run
     from sparsebench.bench.run.cluster import Cluster
-    from sparsebench.bench.run.run import execute
+    from sparsebench.bench.run.execute import execute
 
     check(chosen)
     for tracker in log_to or ():

@@ -6,8 +6,8 @@ from sparsebench.bench.cli.console import new_console
 from sparsebench.bench.cli.progress import LiveProgress
 from sparsebench.bench.cli.say import echo, echo_json
 from sparsebench.bench.present.summaries import render_tables
+from sparsebench.bench.run.execute import Outcome
 from sparsebench.bench.run.pace import Pace, Reading
-from sparsebench.bench.run.run import Outcome
 
 
 class RunDisplay(LiveProgress):

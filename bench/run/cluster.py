@@ -72,7 +72,9 @@ class Cluster:
     def measure(
         self, plan: Plan, cells: Sequence[Cell], folder: RunFolder, display: Display
     ) -> None:
-        """Measure the groups that are not complete in the folder; see :data:`Measure`.
+        """Measure the groups that are not complete in the folder.
+
+        See :data:`sparsebench.bench.run.execute.Measure`.
 
         Raises:
             SparsebenchError: no node can be leased, one lacks the suite, its version or a file, a

@@ -23,8 +23,9 @@ from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import RunFolder
 from sparsebench.bench.records.jsonl import read_lines
 from sparsebench.bench.records.outcomes import FOLDER
+from sparsebench.bench.run.execute import log_to, remember_run
 from sparsebench.bench.run.pace import Pace
-from sparsebench.bench.run.run import log_to, measure_here, remember_run
+from sparsebench.bench.run.run import measure_here
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 

@@ -1,57 +1,43 @@
-"""The run: a plan's cells, block by block, every trial on disk as soon as it ends."""
+"""A run at work: a plan's cells, block by block, every trial on disk as soon as it ends."""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.comparisons.busy import LOAD, load_of
 from sparsebench.bench.features import FeatureCache
-from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds, remember
-from sparsebench.bench.machine.drift import Notes, Watch, noted_blocks, wall_seconds
+from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
+from sparsebench.bench.machine.drift import Notes, Watch
 from sparsebench.bench.machine.facts import machine_facts
-from sparsebench.bench.plan.baselines import with_baselines
-from sparsebench.bench.plan.cells import (
-    Cell,
-    expand,
-    launches,
-    swept,
-)
+from sparsebench.bench.plan.cells import Cell, launches, swept
 from sparsebench.bench.plan.optional_engines import finds_no_boxes, left_out
-from sparsebench.bench.plan.plan import Plan, plan_to_toml
-from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.plan.workloads import workload_of
-from sparsebench.bench.present import escape
-from sparsebench.bench.present.summaries import write_page, write_summaries
 from sparsebench.bench.records import RunFolder, Trial
 from sparsebench.bench.run.blocks import run_block
 from sparsebench.bench.run.build_records import finish_cells
 from sparsebench.bench.run.heat import qualify, rivals, skipped_trial
-from sparsebench.bench.run.ledger import SKIPPED, Ledger
+from sparsebench.bench.run.ledger import Ledger
+from sparsebench.bench.run.networks import Networks
 from sparsebench.bench.run.own_heads import OwnHeads
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
-from sparsebench.bench.tasks.kinds import DETECTION, TaskKind
+from sparsebench.bench.tasks.kinds import DETECTION
 from sparsebench.bench.tasks.naming import distinct_names, renamed
 from sparsebench.bench.workloads.block_context import BlockContext
-from sparsebench.bench.workloads.prepared_backbone import Prepared, prepare
 from sparsebench.models.cache import cache_dir
-from sparsebench.models.cache_contents import limit_bytes, trim
 
 log = logging.getLogger("sparsebench")
 
 # A worker holds its engine's library and one compiled network: some 0.3 to 1 GB.
 WORKER_BYTES = 1.0e9
-_Place = tuple[str, str, int, int, str]
 
 
 class Display(Protocol):
@@ -67,72 +53,10 @@ class Display(Protocol):
         """What has happened, to stay in sight."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run left behind.
-
-    Attributes:
-        folder: the run's folder.
-        measured: cells with a usable measurement.
-        failed: cells without one, but for rivals that a qualifying heat has left out.
-    """
-
-    folder: RunFolder
-    measured: int
-    failed: int
-
-
-Measure = Callable[[Plan, Sequence[Cell], RunFolder, Display], None]
-"""Measures cells of a plan with baselines into a run's open folder."""
-
-
-def execute(
-    plan: Plan, out: Path, *, resume: bool, display: Display, elsewhere: Measure | None = None
-) -> Outcome:
-    """Measure a plan into a folder.
-
-    Args:
-        plan: checked plan.
-        out: run folder; must be new or empty unless ``resume``.
-        resume: go on where the folder's trials end.
-        display: receives progress.
-        elsewhere: measures in the place of this machine.
-
-    Returns:
-        The outcome; cells that failed are records with a reason.
-
-    Raises:
-        SparsebenchError: the folder cannot be used, or a task cannot be opened.
-    """
-    since = time.monotonic()
-    limit_bytes()  # a wrong limit is said now, not when everything is measured
-    turns = Turns.from_environment()
-    turns.start()
-    measure = elsewhere or partial(measure_here, turns=turns)
-    with RunFolder.open(out, resume=resume) as folder:
-        plan = same_plan(plan, folder.path) if resume else with_baselines(plan)
-        cells = expand(plan)
-        folder.write_text("plan.toml", plan_to_toml(plan))
-        log_to(folder.path / "log.txt")
-        log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
-        measure(plan, cells, folder, display)
-        display.say("writing tables, figures and the report")
-        write_summaries(folder)
-        write_page(folder)
-        trim()
-        if elsewhere is None:
-            remember_run(folder, since)
-        wanted = {cell.id for cell in cells}
-        status = {r.id: r.status for r in folder.records() if r.id in wanted}
-        good = sum(value == "ok" for value in status.values())
-        skipped = sum(value == SKIPPED for value in status.values())
-        return Outcome(folder, measured=good, failed=len(wanted) - good - skipped)
-
-
 def measure_here(
     plan: Plan, cells: Sequence[Cell], folder: RunFolder, display: Display, turns: Turns
 ) -> None:
-    """Measure cells on this machine; see :data:`Measure`.
+    """Measure cells on this machine; see :data:`sparsebench.bench.run.execute.Measure`.
 
     Args:
         plan: with its baselines.
@@ -179,8 +103,7 @@ class _Run:
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
-        self.kinds: dict[str, TaskKind] = {}
-        self.prepared: dict[_Place, Prepared] = {}
+        self.networks = Networks(display.say)
         self.ledger = Ledger(plan, folder)
         self.own_heads = OwnHeads(plan)
         # As it was before this run: its forecast stands beside what it measures.
@@ -197,7 +120,7 @@ class _Run:
             say=self.display.say,
             progress=lambda done, all_: self.display.say(f"checking images {done}/{all_}"),
         )
-        self.kinds[name] = task.kind
+        self.networks.open(name, task.kind)
         task = renamed(task, self.names[name], self.plan.limit)
         for skipped in task.skipped:
             log.warning("task %s: skipped %s", task.name, skipped)
@@ -231,22 +154,17 @@ class _Run:
                 self.plan,
                 task,
                 group,
-                self._prepared,
+                self.networks.found,
                 self.earlier,
                 self._facts(group, task, ended),
             )
             self.ledger.forget(group)
-            self._release(group for i, group in enumerate(self.groups) if i > number)
+            self.networks.release(group for i, group in enumerate(self.groups) if i > number)
 
     def _perhaps(self, cells: Sequence[Cell], turns: Turns) -> set[str]:
         """Cells that a qualifying heat may leave out."""
         heat = self.plan.heat and not turns.shared
         return {cell.id for cell in rivals(cells, self.plan)} if heat else set()
-
-    def _release(self, later: Iterable[Sequence[Cell]]) -> None:
-        """Let go of networks that no later cell needs: each holds weights, images and threads."""
-        needed = {self._place(cell) for group in later for cell in group}
-        self.prepared = {place: one for place, one in self.prepared.items() if place in needed}
 
     def _leave_out_without_boxes(self, task: Task, group: Sequence[Cell]) -> None:
         """Skip the optional cells whose engine runs no detector, on a task of boxes."""
@@ -264,7 +182,7 @@ class _Run:
         # Two runs that take turns must measure the same cells.
         if not self.plan.heat or self.turns.shared or not entered or entered & self.ledger.begun:
             return
-        out = qualify(group, self.plan, lambda cell: self._prepare(task, cell), self.display.say)
+        out = qualify(group, self.plan, lambda cell: self.networks.of(cell, task), self.display.say)
         for cell in group:
             if cell.id in out:
                 self._emit(skipped_trial(cell, self.folder.name, out[cell.id]))
@@ -302,7 +220,7 @@ class _Run:
         self.ledger.begin(context.launch)
         watch = Watch(self.notes)
         self.pace.start(group, [cell.id for cell in cells])
-        run_block(cells, lambda cell: self._prepare(task, cell), context)
+        run_block(cells, lambda cell: self.networks.of(cell, task), context)
         # A block that only one of two runs repeats would stand beside another one's block.
         may_discard = may_discard and not self.turns.shared
         reason = watch.end(block=block, launch=context.launch, may_discard=may_discard)
@@ -337,28 +255,6 @@ class _Run:
             for cell in group
         }
 
-    def _prepare(self, task: Task, cell: Cell) -> Prepared:
-        place = self._place(cell)
-        if place not in self.prepared:
-            self.display.say(f"exporting and checking {cell.backbone}")
-            self.prepared[place] = prepare(
-                cell.backbone,
-                task,
-                size=cell.size,
-                batch_size=cell.batch_size,
-                output=workload_of(cell.workload).known_part_of(task.kind),
-            )
-        return self.prepared[place]
-
-    def _prepared(self, cell: Cell) -> Prepared | None:
-        return self.prepared.get(self._place(cell))
-
-    def _place(self, cell: Cell) -> _Place:
-        """Under which its network is prepared: workloads that run the same of it share it."""
-        kind = self.kinds.get(cell.task)
-        part = workload_of(cell.workload).part_of(kind) if kind else ""
-        return cell.task, cell.backbone, cell.size, cell.batch_size, part
-
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
         return (
@@ -376,34 +272,7 @@ def _network(cell: Cell) -> tuple[str, str, int, int]:
     return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
-def remember_run(folder: RunFolder, since: float) -> None:
-    """Keep what a run's cells and the rest of it cost, for the forecast of the next one.
-
-    Args:
-        folder: of the run.
-        since: when this part of it began (``time.monotonic``).
-    """
-    notes = noted_blocks(folder.path)
-    walls = {launch: wall_seconds(note) for launch, note in notes.items()}
-    here = [
-        walls[launch] or 0.0
-        for launch, note in notes.items()
-        if note["before"].get("at", 0.0) >= since  # else of the run that is resumed
-    ]
-    rest = time.monotonic() - since - sum(here)
-    remember(earlier_path(str(machine_facts()["fingerprint"])), folder.records(), walls, rest)
-
-
 def _most_workers() -> int:
     import psutil
 
     return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
-
-
-def log_to(path: Path) -> None:
-    """The suite's log goes to this file, and nowhere else."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(escape.LogLines("%(asctime)s %(levelname)s %(message)s"))
-    log.handlers = [handler]
-    log.propagate = False
-    log.setLevel(logging.INFO)

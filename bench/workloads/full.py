@@ -14,8 +14,8 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparsebench.bench.plan.settings import NORMS, TrainingSettings, at_least, one_of
+from sparsebench.bench.workloads.bases import Training
 from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
-from sparsebench.bench.workloads.workload import Training
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 

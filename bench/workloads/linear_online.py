@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.plan.settings import TrainingSettings
+from sparsebench.bench.workloads.bases import OnEngine
 from sparsebench.bench.workloads.stepwise import Stepwise, seeds_of_block
-from sparsebench.bench.workloads.workload import OnEngine
 
 if TYPE_CHECKING:
     from sparsebench.bench.workloads.block_context import BlockContext, Running

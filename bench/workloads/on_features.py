@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparsebench.bench.plan.settings import HeadSettings, Settings
-from sparsebench.bench.workloads.workload import OnEngine
+from sparsebench.bench.workloads.bases import OnEngine
 
 if TYPE_CHECKING:
     from sparsebench.bench.plan.cells import Cell

@@ -121,8 +121,10 @@ def _run(words: list[str], cold: bool) -> int:
     nothing: Any = lambda *_, **__: []  # noqa: E731
     try:
         with (
-            nullcontext() if cold else mock.patch("sparsebench.bench.run.run.prepare", prepared),
-            mock.patch("sparsebench.bench.run.run.write_page", nothing),
+            nullcontext()
+            if cold
+            else mock.patch("sparsebench.bench.run.networks.prepare", prepared),
+            mock.patch("sparsebench.bench.run.execute.write_page", nothing),
             mock.patch("sparsebench.bench.present.plots.speedup_accuracy.save", nothing),
         ):
             main()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import sparsebench.bench.run.run as running
+import sparsebench.bench.run.execute as running
 from tests.bench.conftest import Result
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsebench.bench.plan.settings import Settings, at_least
-from sparsebench.bench.workloads.workload import OnEngine
+from sparsebench.bench.workloads.bases import OnEngine
 
 if TYPE_CHECKING:
     from sparsebench.bench.workloads.block_context import BlockContext, Running

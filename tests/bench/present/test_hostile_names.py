@@ -132,7 +132,7 @@ def test_terminal(runs: list[Path], cli: Cli, monkeypatch: pytest.MonkeyPatch, w
 def test_run_display(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     from sparsebench.bench.cli.run_display import print_outcome
     from sparsebench.bench.records import RunFolder
-    from sparsebench.bench.run.run import Outcome
+    from sparsebench.bench.run.execute import Outcome
 
     for as_json in (False, True):
         print_outcome(Outcome(RunFolder.reading(runs[1]), 9, 1), as_json=as_json)

@@ -14,7 +14,7 @@ from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import Record, RunFolder, Trial
-from sparsebench.bench.run import cluster, leased, run
+from sparsebench.bench.run import cluster, execute, leased
 from sparsebench.bench.run.cluster import Cluster
 from sparsebench.bench.run.leased import Looked, Measured, Refused
 from sparsebench.models.errors import SparsebenchError
@@ -68,7 +68,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> PretendedRay:
     made = pretend(monkeypatch)
     monkeypatch.setattr(cluster, "measure", measured)
     for name in ("write_summaries", "write_page", "trim"):
-        monkeypatch.setattr(run, name, lambda *given: None)
+        monkeypatch.setattr(execute, name, lambda *given: None)
     return made
 
 
@@ -79,10 +79,12 @@ def address() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def go(plan: Plan, out: Path, address: str, *, resume: bool = False) -> tuple[run.Outcome, Noting]:
+def go(
+    plan: Plan, out: Path, address: str, *, resume: bool = False
+) -> tuple[execute.Outcome, Noting]:
     display = Noting()
     with Cluster(address, wait=0.1) as joined:
-        done = run.execute(plan, out, resume=resume, display=display, elsewhere=joined.measure)
+        done = execute.execute(plan, out, resume=resume, display=display, elsewhere=joined.measure)
     return done, display
 
 

@@ -83,7 +83,7 @@ def test_networks_of_measured_cells_are_let_go(
         prepared.append(weakref.ref(one))
         return one
 
-    monkeypatch.setattr("sparsebench.bench.run.run.prepare", counted)
+    monkeypatch.setattr("sparsebench.bench.run.networks.prepare", counted)
     good = saved(model_of([*BODY, GEMM]), tmp_path / "good.onnx")
     base = saved(dense(), tmp_path / "base.onnx")
     given = words(tmp_path, images, 1, "--batch-size", 2, "--batch-size", 3, "--backbone", good,

@@ -10,7 +10,7 @@ import pytest
 
 from sparsebench.bench.plan.cells import Cell, expand
 from sparsebench.bench.plan.plan import Plan
-from sparsebench.bench.run import heat, run
+from sparsebench.bench.run import execute, heat, run
 from sparsebench.bench.run.heat import Seen, Worker, losers, qualify, rivals
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.workloads.prepared_backbone import Prepared
@@ -110,9 +110,11 @@ def test_a_run_holds_one_heat_and_skips_with_a_reason(
 
     blocks: list[set[str]] = []
     monkeypatch.setattr(heat, "losers", torch_loses)
-    for name in ("write_summaries", "write_page", "trim", "run_block"):
-        monkeypatch.setattr(run, name, lambda *given: blocks.append({c.engine for c in given[0]})
-                            if len(given) > 1 else None)  # fmt: skip
+    for name in ("write_summaries", "write_page", "trim"):
+        monkeypatch.setattr(execute, name, lambda *given: None)
+    monkeypatch.setattr(run, "run_block", lambda cells, *given: blocks.append(
+        {cell.engine for cell in cells}
+    ))  # fmt: skip
     plan = Plan(
         backbones=(SPARSE,),
         engines=("onnxruntime",),
@@ -127,7 +129,7 @@ def test_a_run_holds_one_heat_and_skips_with_a_reason(
         heat=600.0,
     )
     for resume in (False, True):
-        outcome = run.execute(plan, tmp_path / "R", resume=resume, display=Silent())
+        outcome = execute.execute(plan, tmp_path / "R", resume=resume, display=Silent())
         assert (outcome.measured, outcome.failed) == (0, 2)
         records = {record.engine.name: record for record in outcome.folder.records()}
         skipped = records["torch"]
