@@ -26,11 +26,14 @@ def print_forecast(plan: Plan, *, as_json: bool) -> None:
     from sparsebench.bench.forecast import forecast
     from sparsebench.bench.forecast.predict import UNKNOWN
     from sparsebench.bench.plan.cells import swept
+    from sparsebench.bench.plan.downsized import downsized
     from sparsebench.bench.plan.obstacles import obstacles, photos_instead
     from sparsebench.bench.plan.optional_engines import left_out
 
     busy = busy_now()
-    for text in filter(None, (*left_out(plan), busy, photos_instead(plan))):
+    photos = photos_instead(plan)
+    plan, smaller = downsized(plan, lambda text: echo(text, err=True), fetch=False)
+    for text in filter(None, (*left_out(plan), busy, photos, smaller)):
         echo(f"Note: {text}", err=True)
     found = forecast(plan, say=lambda text: echo(text, err=True))
     stand = obstacles(plan, [cell for cell, _ in found.cells])

@@ -79,6 +79,9 @@ class Plan:
         order_seed: seed of the order of cells inside blocks.
         data_dir: where downloadable data sets lie or go.
         limit: at most so many images of a task (0 for all), stratified.
+        task_gmacs: thousand millions of multiply-adds that one pass over a task's images may take
+            of the largest dense network; a larger task gets a limit. 0 without.
+        call_gmacs: the same of an engine call, by a smaller batch.
         metric: ``top1`` or ``mean_per_class``, of detection ``map50`` or ``map50_95``; empty for
             each task's own.
         strict: an image that cannot be read fails the task instead of being left out.
@@ -118,6 +121,8 @@ class Plan:
     order_seed: int = 0
     data_dir: str = ""
     limit: int = 0
+    task_gmacs: float = 0.0
+    call_gmacs: float = 0.0
     metric: str = ""
     strict: bool = False
     own_head: bool = False
@@ -181,11 +186,14 @@ class Plan:
 
         ``sections`` gives workload -> key -> value; a key from before there were sections goes
         to all sections that have it. Naming engines names all of them: the plan's own dense rivals
-        go, unless they are named too.
+        go, unless they are named too. A limit or batch size that is named stays as it is.
         """
         given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
         if "engines" in given:
             given.setdefault("dense_engines", ())
+        for named, rule in (("limit", "task_gmacs"), ("batch_size", "call_gmacs")):
+            if named in given:
+                given.setdefault(rule, 0.0)
         return changed(self, given, "the changes")
 
 

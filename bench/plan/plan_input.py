@@ -33,6 +33,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0, 1_000_000),  # a section knows its own least
     "train_epochs": (0, 1_000_000),
     "limit": (0, 2**53),
+    "task_gmacs": (0, 1e12),
+    "call_gmacs": (0, 1e12),
     "order_seed": (0, 2**63 - 1),
     "min_seconds": (0, 86_400),
     "call_timeout": (0, 86_400 * 365),

@@ -15,6 +15,7 @@ from sparsebench.bench.machine.drift import noted_blocks, wall_seconds
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.baselines import with_baselines
 from sparsebench.bench.plan.cells import Cell, expand
+from sparsebench.bench.plan.downsized import downsized
 from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from sparsebench.bench.plan.resuming import same_plan
 from sparsebench.bench.present import escape
@@ -70,11 +71,15 @@ def execute(
     turns.start()
     measure = elsewhere or partial(measure_here, turns=turns)
     with RunFolder.open(out, resume=resume) as folder:
+        plan, smaller = downsized(plan, display.say)
         plan = same_plan(plan, folder.path) if resume else with_baselines(plan)
         cells = expand(plan)
         folder.write_text("plan.toml", plan_to_toml(plan))
         log_to(folder.path / "log.txt")
         log.info("run %s: %d cells, %d blocks", folder.name, len(cells), plan.repeats)
+        if smaller:
+            log.warning(smaller)
+            display.note(f"Note: {smaller}")
         measure(plan, cells, folder, display)
         display.say("writing tables, figures and the report")
         write_summaries(folder)

@@ -50,7 +50,15 @@ def test_a_busy_machine_is_said_beside_the_estimate(
     monkeypatch.setattr("sparsebench.bench.comparisons.busy.busy_now", lambda: "It is busy.")
     assert "Note: It is busy." in cli(*PLAN).err
     monkeypatch.setattr("sparsebench.bench.comparisons.busy.busy_now", lambda: None)
-    assert "Note" not in cli(*PLAN).err
+    assert "busy" not in cli(*PLAN).err
+
+
+def test_what_a_preset_leaves_out_of_a_large_network_is_said(cli: Cli) -> None:
+    small = [word for word in PLAN if word not in ("--limit", 40)]
+    found = cli(*small, "--size", 224)
+    assert found.code == 0, found.err
+    assert "380 of the 1,797 images" in found.err
+    assert "380 of" not in cli(*PLAN, "--size", 224).err  # a limit that is given stays
 
 
 def test_photographs_at_hand_are_offered_in_the_place_of_scans(cli: Cli, tmp_path: Path) -> None:

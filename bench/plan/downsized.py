@@ -1,0 +1,103 @@
+"""A preset that keeps to minutes: fewer images and smaller batches where the network is large.
+
+A plan may say how many thousand millions of multiply-adds (GMACs) of its largest dense network one
+engine call (``call_gmacs``) and one pass over the images of a task (``task_gmacs``) may take. What
+is larger gets a smaller batch and a part of the images. It goes by counts and not by a clock: the
+same command measures the same cells on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import floor, log10
+
+from sparsebench.bench.plan.cells import expand
+from sparsebench.bench.plan.obstacles import to_fetch
+from sparsebench.bench.plan.plan import Plan
+from sparsebench.bench.tasks import open_task
+from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.names import is_onnx_name
+
+LEAST_BATCH = 16
+LEAST_IMAGES, LEAST_OF_A_CLASS = 200, 4
+"""Images that are taken however large the network is: of a task, and of each class."""
+
+
+def downsized(
+    plan: Plan, say: Callable[[str], None] = lambda text: None, *, fetch: bool = True
+) -> tuple[Plan, str]:
+    """The plan with its batch size and limit made small enough, and a sentence on what was done.
+
+    Args:
+        plan: checked. Tasks are opened to count their images.
+        say: told what is being done.
+        fetch: whether a task that is not here may be downloaded to be counted; else its images
+            are taken to be many.
+
+    Returns:
+        A plan without the two keys, so that it stands for the same cells wherever it is read; the
+        sentence is empty where nothing had to be changed.
+
+    Raises:
+        SparsebenchError: a task cannot be opened.
+    """
+    done = replace(plan, call_gmacs=0.0, task_gmacs=0.0)
+    if not (plan.call_gmacs or plan.task_gmacs):
+        return done, ""
+    gmacs = max(_gmacs(plan), default=0.0)
+    batch = plan.batch_size
+    while plan.call_gmacs and batch >= 2 * LEAST_BATCH and batch * gmacs > plan.call_gmacs:
+        batch //= 2
+    limit, all_ = _limit(plan, gmacs, say, fetch) if plan.task_gmacs and gmacs else (0, "")
+    told = [f"{limit} of the {all_} images (--limit 0: all)"] if limit else []
+    if batch != plan.batch_size:
+        told.append(f"batches of {batch} (--batch-size {plan.batch_size}: as usual)")
+    if not told:
+        return done, ""
+    return (
+        replace(done, batch_size=batch, limit=limit or plan.limit),
+        f"The network takes {gmacs:.2g} billion multiply-adds an image. To keep to minutes, "
+        f"'{plan.name}' takes {' and '.join(told)}.",
+    )
+
+
+def _limit(
+    plan: Plan, gmacs: float, say: Callable[[str], None], fetch: bool
+) -> tuple[int, str]:
+    """Images of a task at most, and how many there are; 0 where every task is small enough."""
+    most, images, classes = _rounded(plan.task_gmacs / gmacs), 0, 0
+    for name in plan.tasks:
+        if not fetch and to_fetch(name, plan):
+            return max(most, LEAST_IMAGES), "task's"
+        say(f"counting the images of {name}")
+        task = open_task(name, **plan.task_options)
+        images = max(images, len(task.train) + len(task.test))
+        classes = max(classes, len(task.classes))
+    limit = max(most, LEAST_IMAGES, LEAST_OF_A_CLASS * classes)
+    return (limit, f"{images:,}") if limit < images else (0, "")
+
+
+def _gmacs(plan: Plan) -> Iterator[float]:
+    """Thousand millions of multiply-adds of each dense network of the plan, for one image."""
+    from sparsebench.models.costs import dense_macs, total_cost
+    from sparsebench.models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.zoo.load import load_to_run
+
+    cells = {(cell.dense, cell.size): cell for cell in expand(plan)}
+    for (name, size), cell in cells.items():
+        try:
+            if is_onnx_name(name):
+                backbone = load_to_run(name)
+                assert isinstance(backbone, OnnxBackbone)
+                yield total_cost(backbone.costs(backbone.side(size))).macs / 1e9
+            else:
+                yield dense_macs(cell.card.arch, 1000, (3, size, size)) / 1e9
+        except SparsebenchError:
+            continue  # its cells will say why
+
+
+def _rounded(images: float) -> int:
+    """Down to two digits: 385.9 is 380."""
+    step = 10 ** max(0, floor(log10(max(images, 1.0))) - 1)
+    return int(images // step) * step

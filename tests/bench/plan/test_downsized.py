@@ -1,0 +1,61 @@
+"""A preset keeps to minutes: large networks get fewer images and smaller batches, and it is said.
+
+A ResNet-18 takes 1.82 billion multiply-adds for an image of 224 px (torchvision's page of models:
+1.81), and 49 / 4 times less at 64 px.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsebench.bench.plan.downsized import downsized
+from sparsebench.bench.plan.plan import Plan, load_plan, plan_to_toml
+
+ON_DIGITS = 1797  # images of scikit-learn's digits, 10 classes
+
+
+def quick(**changes: object) -> Plan:
+    return load_plan("quick").with_changes(backbones=("resnet18/gmp_uniform-90",), **changes)
+
+
+def test_what_is_small_stays_as_it_is() -> None:
+    plan, told = downsized(quick())
+    assert (plan.batch_size, plan.limit, told) == (64, 0, "")
+
+
+def test_a_large_network_gets_fewer_images_and_smaller_batches() -> None:
+    plan, told = downsized(quick(size=224))
+    assert (plan.batch_size, plan.limit) == (16, 380)  # 32 / 1.81 = 17.6; 700 / 1.81 = 386
+    for word in ("1.8 billion", f"380 of the {ON_DIGITS:,}", "--limit 0", "--batch-size 64"):
+        assert word in told
+
+
+@pytest.mark.parametrize(
+    "given, batch, limit",
+    [({"limit": 500}, 16, 500), ({"limit": 0}, 16, 0), ({"batch_size": 64}, 64, 380)],
+)
+def test_what_is_named_stays(given: dict[str, int], batch: int, limit: int) -> None:
+    plan, _ = downsized(quick(size=224, **given))
+    assert (plan.batch_size, plan.limit) == (batch, limit)
+
+
+def test_enough_images_are_left_to_score_a_network() -> None:
+    plan, _ = downsized(quick(size=224, task_gmacs=1.0))
+    assert plan.limit == 200
+
+
+def test_the_largest_network_of_a_plan_counts() -> None:
+    """A ResNet-50 takes 4.09 billion (torchvision): 700 / 4.09 = 171, and 200 at least."""
+    names = ("resnet18/gmp_uniform-90", "resnet50/uniform-90@generated")
+    plan, _ = downsized(load_plan("quick").with_changes(backbones=names, size=224))
+    assert (plan.batch_size, plan.limit) == (16, 200)
+
+
+def test_a_run_that_goes_on_stands_for_the_same_cells(tmp_path: Path) -> None:
+    plan, _ = downsized(quick(size=224))
+    (tmp_path / "plan.toml").write_text(plan_to_toml(plan))
+    again = load_plan(str(tmp_path / "plan.toml"))
+    assert downsized(again) == (again, "")
+    assert (again.batch_size, again.limit) == (16, 380)
