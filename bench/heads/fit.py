@@ -15,6 +15,10 @@ from sparsebench.bench.heads.linear import LinearHeads
 from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.sgd import OnEpoch, train_sgd
 
+# Features times classes up to which L-BFGS takes one thread: a step is done in a quarter of a
+# millisecond, and on a busy machine threads wait longer for each other (seen: 20 times as long).
+_ONE_THREAD = 16 * 10**6
+
 
 def fit_heads(
     features: NDArray[np.float32],
@@ -34,7 +38,7 @@ def fit_heads(
         classes: number of classes.
         recipe: settings; None for the paper's.
         seeds: instead of the recipe's.
-        threads: PyTorch's threads during the training; None leaves them as they are.
+        threads: PyTorch's threads during the training, at most; None leaves them as they are.
         on_epoch: see :func:`bench.heads.sgd.train_sgd`; ``lbfgs`` has no epochs and never
             calls it.
 
@@ -44,6 +48,8 @@ def fit_heads(
     recipe = recipe or LinearRecipe()
     if seeds is not None:
         recipe = replace(recipe, seeds=tuple(seeds))
+    if recipe.solver == "lbfgs" and features.size * classes <= _ONE_THREAD:
+        threads = 1
     with torch_threads(threads):
         if recipe.solver == "lbfgs":
             return train_lbfgs(features, labels, classes, recipe)

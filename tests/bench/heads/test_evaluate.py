@@ -78,6 +78,23 @@ def test_threads_are_set_for_the_training_only() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize("images, expected", [(100, 1), (60_000, 2)])
+def test_a_small_optimum_takes_one_thread(
+    monkeypatch: pytest.MonkeyPatch, images: int, expected: int
+) -> None:
+    """Two threads that wait for each other after every small step take 20 times as long."""
+    seen: list[int] = []
+
+    def train(features: np.ndarray, *others: object) -> LinearHeads:
+        seen.append(torch.get_num_threads())
+        return constant_heads(0, classes=4)
+
+    monkeypatch.setattr("sparsebench.bench.heads.fit.train_lbfgs", train)
+    features, labels = np.zeros((images, 100), np.float32), np.zeros(images, np.int64)
+    fit_heads(features, labels, 4, recipe=LinearRecipe(solver="lbfgs"), threads=2)
+    assert seen == [expected]
+
+
 def test_real_digits_reach_what_scikit_learn_reaches_on_the_same_pixels() -> None:
     """An independent logistic regression on independently read pixels, within 2 points."""
     from sklearn.datasets import load_digits
