@@ -62,16 +62,19 @@ def downsized(
     )
 
 
-def _limit(
-    plan: Plan, gmacs: float, say: Callable[[str], None], fetch: bool
-) -> tuple[int, str]:
+def _limit(plan: Plan, gmacs: float, say: Callable[[str], None], fetch: bool) -> tuple[int, str]:
     """Images of a task at most, and how many there are; 0 where every task is small enough."""
     most, images, classes = _rounded(plan.task_gmacs / gmacs), 0, 0
     for name in plan.tasks:
         if not fetch and to_fetch(name, plan):
             return max(most, LEAST_IMAGES), "task's"
         say(f"counting the images of {name}")
-        task = open_task(name, **plan.task_options)
+        task = open_task(
+            name,
+            **plan.task_options,
+            say=say,
+            progress=lambda done, all_: say(f"checking images {done}/{all_}"),
+        )
         images = max(images, len(task.train) + len(task.test))
         classes = max(classes, len(task.classes))
     limit = max(most, LEAST_IMAGES, LEAST_OF_A_CLASS * classes)
@@ -99,5 +102,5 @@ def _gmacs(plan: Plan) -> Iterator[float]:
 
 def _rounded(images: float) -> int:
     """Down to two digits: 385.9 is 380."""
-    step = 10 ** max(0, floor(log10(max(images, 1.0))) - 1)
+    step = int(10 ** max(0, floor(log10(max(images, 1.0))) - 1))
     return int(images // step) * step
