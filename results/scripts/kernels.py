@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,17 +91,22 @@ def contestants(
 
 
 def peak_mb(name: str, setting: tuple[str, str, float, int, int, int], queue: Any) -> None:
-    """In a process of its own: how much three steps raise the peak of its memory, in MB."""
+    """In a process of its own: how far three steps raise the peak of its memory above that of the
+    imports, in MB; with their preparation, and by themselves (Linux)."""
     import_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_num_threads(setting[-1])
     step = contestants(*setting)[name]()
+    prepared = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is in use now
     for _ in range(3):
         step()
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - import_peak) // 1024)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    steps = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    queue.put(tuple((peak - import_peak) // 1024 for peak in (max(prepared, steps), steps)))
 
 
-def peaks(setting: tuple[str, str, float, int, int, int]) -> dict[str, int]:
-    """Name -> peak memory of each execution alone."""
+def peaks(setting: tuple[str, str, float, int, int, int]) -> dict[str, tuple[int, int]]:
+    """Name -> peak memory of each execution alone, see :func:`peak_mb`."""
     context = multiprocessing.get_context("spawn")
     found = {}
     for name in contestants(*setting):
@@ -166,7 +172,10 @@ def main() -> None:
         names = ("arch", "method", "sparsity", "size", "batch", "threads")
         line: dict[str, Any] = dict(zip(names, setting, strict=True))
         if options.memory:
-            print(json.dumps({**line, "peak_mb": peaks(setting)}), flush=True)
+            found = peaks(setting)
+            line |= {"peak_mb": {name: whole for name, (whole, _) in found.items()}}
+            line |= {"steps_peak_mb": {name: steps for name, (_, steps) in found.items()}}
+            print(json.dumps(line), flush=True)
             continue
         steps = {name: make() for name, make in contestants(*setting).items()}
         times, least = interleave(steps, options.rounds)

@@ -6,6 +6,7 @@ would be a good part of a step. Large buffers ask for huge pages.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 
 import torch
@@ -50,10 +51,13 @@ class Buffers:
         room = size + (_HUGE if size >= _HUGE else 64)
         # Shared memory, Python's default, would not get huge pages.
         memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
         whole = torch.frombuffer(memory, dtype=torch.uint8)
         first = -whole.data_ptr() % (_HUGE if size >= _HUGE else 64)
+        if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            # What is behind the last whole huge page would take another.
+            end = first + size // _HUGE * _HUGE
+            memory.madvise(mmap.MADV_HUGEPAGE, first, end - first)
+            memory.madvise(mmap.MADV_NOHUGEPAGE, end, len(memory) - end)
         return whole[first : first + size].view(self._dtype)
 
     def give(self, buffer: Tensor) -> None:
@@ -71,6 +75,14 @@ class Buffers:
         """Return all free memory to the system."""
         self._free.clear()
         self._kept = 0
+
+
+def give_back() -> None:
+    """Return to the system what is free between this process's other allocations: glibc would keep
+    it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def pointer(tensor: Tensor | None) -> int | None:

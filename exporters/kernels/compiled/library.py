@@ -110,6 +110,8 @@ class CNorm(Structure):
         ("input", c_void_p),
         ("residual", c_void_p),
         ("output", c_void_p),
+        ("kept_input", c_void_p),
+        ("kept_output", c_void_p),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("mean", c_void_p),
@@ -140,6 +142,7 @@ class CNormBackward(Structure):
         ("training", c_int32),
         ("act", c_int32),
         ("keep", c_int32),
+        ("halves", c_int32),
     )
 
 
@@ -263,7 +266,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_pixel_max_pool": (_LINE, _LINE, _I, _I, _I, _P, _P, _I),
     "sparse_pixel_mean": (_LINE, _P, _P, _I),
     "sparse_run": (POINTER(CCall), _L, _P, _L, _L, _I, _I, _P),
-    "sparse_correlate": (_P, _P, _P, _P, _P, _I, _P, _I),
+    "sparse_correlate": (_P, _P, _I, _P, _P, _P, _I, _P, _I),
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }

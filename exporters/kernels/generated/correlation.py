@@ -190,17 +190,18 @@ class GeneratedCorrelation:
 
         Args:
             kernels: the compiled library.
-            x: blocked input.
-            y_grad: blocked gradient of the output; lanes without an image are zero.
+            x: blocked input, float32 or bf16.
+            y_grad: blocked gradient of the output, float32; lanes without an image are zero.
             threads: to share the work.
         """
-        grads = torch.empty(self._count, dtype=x.dtype)
+        grads = torch.empty(self._count)
         threads = max(1, min(threads, self._pieces))
         sums = threads * TOTALS if self._once else self._count
         room = _room((sums + threads * self._window) * LANES)
         kernels.correlate(
             self._reference,
             x.data_ptr(),
+            int(x.dtype == torch.bfloat16),
             y_grad.data_ptr(),
             room.data_ptr(),
             room.data_ptr() + sums * VECTOR,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 
+from sparsebench.exporters.kernels.compiled.buffers import give_back
 from sparsebench.exporters.kernels.compiled.build import cpu_flags
 from sparsebench.models.errors import SparsebenchError
 
@@ -32,6 +33,7 @@ class CodeMemory:
     """
 
     def __init__(self, functions: Sequence[bytes]) -> None:
+        give_back()  # emitting takes many times the code
         places, end = [], 0
         for code in functions:
             places.append(end)

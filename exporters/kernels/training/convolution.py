@@ -16,6 +16,7 @@ from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import NONE, CBackward, CForward, Library
 from sparsebench.exporters.kernels.compiled.plan import Pattern, backward_plan, forward_plan
 from sparsebench.exporters.kernels.generated.correlation import GeneratedCorrelation
+from sparsebench.exporters.kernels.generated.peak import pairs_pay
 from sparsebench.exporters.kernels.training.generated import (
     Generated,
     generated_input_gradient,
@@ -50,8 +51,9 @@ class Convolution:
         geometry: of the convolution.
         kernels: the compiled library; its data type is that of every tensor here.
         threads: to share the work.
-        bf16: whether the gradient of the non-zeros takes what it multiplies in bf16, where
-            it is generated code; sums are of the kernels' data type.
+        bf16: whether inputs are kept in bf16 and, where it is generated code and the processor is
+            faster so, the gradient of the non-zeros takes what it multiplies in bf16; sums are of
+            the kernels' data type.
 
     Attributes:
         why_not: why the last forward pass that was compiled is no generated code, or nothing.
@@ -70,17 +72,24 @@ class Convolution:
     ) -> None:
         assert kept.shape == geometry.weight_shape
         self.geometry = geometry
-        self.pattern = Pattern.of(kept, geometry.groups)
-        self._density = len(self.pattern) / max(1, kept.size)
+        self._kept = kept
+        self._count = int(np.count_nonzero(kept))
+        self._density = self._count / max(1, kept.size)
         self._kernels = kernels
         self._threads = threads
         self._bf16 = bf16
-        self.why_not = why_not(kernels, self.pattern)
+        self._pairs = bf16 and pairs_pay()
+        self.why_not = why_not(kernels, self._count)
         self.backward_path = ""
         self._plans: dict[tuple[int, ...], _Plans] = {}
 
     def __len__(self) -> int:
-        return len(self.pattern)
+        return self._count
+
+    @property
+    def pattern(self) -> Pattern:
+        """The non-zeros; made anew, because plans need it once and it is large."""
+        return Pattern.of(self._kept, self.geometry.groups)
 
     def output(self, inp: Blocked) -> Blocked:
         """Shape of the output for an input of this shape."""
@@ -93,7 +102,7 @@ class Convolution:
         self,
         inp: Blocked,
         x: Tensor,
-        values: Tensor | None,
+        values: Tensor,
         y: Tensor,
         *,
         bias: Tensor | None = None,
@@ -105,7 +114,7 @@ class Convolution:
         Args:
             inp: shape of ``x``.
             x: input.
-            values: the non-zeros in row-major order; None: those of the last call.
+            values: the non-zeros in row-major order.
             y: output, overwritten.
             bias: ``[O]``.
             residual: of ``y``'s shape.
@@ -117,8 +126,7 @@ class Convolution:
             plans.generated.run(self._kernels, x, y, self._threads)
             return
         plan = plans.forward = plans.forward or self._plan(inp)
-        if values is not None:
-            self._pack(plan, values)
+        self._pack(plan, values)
         call = CForward(
             x.data_ptr(),
             y.data_ptr(),
@@ -143,7 +151,8 @@ class Convolution:
 
         Args:
             inp: shape of ``x``.
-            x: input of the forward pass.
+            x: input of the forward pass; or its copy in bf16, which only generated code for the
+                gradient of the non-zeros reads as it is.
             values: the non-zeros.
             y_grad: gradient of the output; lanes without an image are zero.
             x_grad: gradient of the input, or None if it is not wanted.
@@ -158,10 +167,10 @@ class Convolution:
             paths.append("generated")
         sums = self._correlation(plans, inp) if x_grad is None else None
         self.backward_path = "+".join(dict.fromkeys([*paths, "generated" if sums else "compiled"]))
-        self.backward_path += " (bf16)" * bool(sums and self._bf16)
+        self.backward_path += " (bf16)" * bool(sums and self._pairs)
         if sums:
             return sums.run(self._kernels, x, y_grad, self._threads)
-        kernels = self._kernels
+        kernels, x = self._kernels, x.to(values.dtype)
         if x_grad is None:
             plan = plans.weights = plans.weights or self._plan(inp, weights_only=True)
             run = kernels.weights2 if plan.c.stride == 2 else kernels.weights1
@@ -211,7 +220,7 @@ class Convolution:
         return self._plans[key]
 
     def _generated(self, inp: Blocked) -> Generated | None:
-        self.why_not = why_not(self._kernels, self.pattern)
+        self.why_not = why_not(self._kernels, self._count)
         if self.why_not:
             return None
         try:
@@ -244,7 +253,7 @@ class Convolution:
             return None
         if not plans.correlation:
             try:
-                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._bf16)
+                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._pairs)
                 plans.correlation.append(code)
             except SparsebenchError:  # no memory
                 plans.correlation.append(None)
@@ -252,7 +261,7 @@ class Convolution:
 
     def _few(self, out: Blocked) -> bool:
         """Whether a channel has too few vectors for a generated gradient of the non-zeros."""
-        return out.blocks * out.plane < (_LEAST_PAIRED if self._bf16 else _LEAST_PLACES)
+        return out.blocks * out.plane < (_LEAST_PAIRED if self._pairs else _LEAST_PLACES)
 
     def _plan(self, inp: Blocked, weights_only: bool = False) -> Plan:
         return forward_plan(

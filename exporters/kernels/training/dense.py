@@ -45,7 +45,7 @@ def dense_backward(
         kernels: the compiled library.
         threads: to share the work.
         layer: the layer.
-        x: its input, blocked.
+        x: its input, blocked; or its copy in bf16.
         inp: shape of x and gx.
         g: gradient to its output, blocked.
         out: shape of g.
@@ -57,6 +57,7 @@ def dense_backward(
     """
     geometry = layer.geometry(inp.height, inp.width)
     top, left, below, right = geometry.padding
+    x = x.to(g.dtype)
     dtype = torch.bfloat16 if bf16 else x.dtype
     images = functional.pad(from_blocked(x, inp, kernels, threads), (left, right, top, below))
     found, gw, _ = torch.ops.aten.convolution_backward(

@@ -50,10 +50,7 @@ class Generated:
         functions = [code for _, part in parts for code in part.functions]
         self._code = CodeMemory(functions)
         addresses = iter(self._code.addresses)
-        # The values, a zero for what else a stream has, the biases.
-        self._count = count
-        biases = parts[0][1].channels[0] if parts else 0
-        self._filling = torch.zeros(count + 1 + biases)
+        self._biases = biases = parts[0][1].channels[0] if parts else 0
         self._streams = []
         calls = []
         for which, part in parts:
@@ -64,22 +61,23 @@ class Generated:
             source[part.code.bias_at] = count + 1 + np.arange(biases)
             self._streams.append((torch.from_numpy(part.stream), torch.from_numpy(source)))
             none = part.code.order[:0].copy()  # as large as the code itself, and read no more
-            part.code = replace(part.code, slots=part.code.slots[:0].copy(), order=none)
+            slots = part.code.slots[:0].copy()
+            part.code = replace(part.code, slots=slots, order=none, values_at=none)
             calls.append(CCall(GENERATED, NONE, 0, 1, -1, ctypes.addressof(part.c)))
         self._calls = (CCall * len(calls))(*calls)
 
-    def fill(self, values: Tensor | None, bias: Tensor | None) -> None:
+    def fill(self, values: Tensor, bias: Tensor | None) -> None:
         """Take over what the next call computes with.
 
         Args:
-            values: float32 ``[nnz]`` in the order of the pattern; None: those of the last time.
+            values: float32 ``[nnz]`` in the order of the pattern.
             bias: float32 ``[channels of the target]``; None: zeros.
         """
-        if values is not None:
-            self._filling[: self._count] = values.detach()
-        self._filling[self._count + 1 :] = 0 if bias is None else bias.detach()
+        biases = torch.zeros(self._biases) if bias is None else bias.detach()
+        # The zero is for what else a stream has.
+        filling = torch.cat([values.detach(), torch.zeros(1), biases])
         for stream, source in self._streams:
-            torch.index_select(self._filling, 0, source, out=stream)
+            torch.index_select(filling, 0, source, out=stream)
 
     def run(self, kernels: Library, source: Tensor, target: Tensor, threads: int) -> None:
         """The blocked target of the blocked source."""
@@ -167,10 +165,10 @@ def generated_input_gradient(
     return Generated(parts, len(pattern))
 
 
-def why_not(kernels: Library, pattern: Pattern) -> str:
-    """Why code is not generated for a pattern here, or nothing."""
-    if len(pattern) > _MOST:
-        return f"{len(pattern)} non-zeros of a layer are more than {_MOST}."
+def why_not(kernels: Library, count: int) -> str:
+    """Why code is not generated here for a pattern of so many non-zeros, or nothing."""
+    if count > _MOST:
+        return f"{count} non-zeros of a layer are more than {_MOST}."
     return no_code(kernels.isa, kernels.dtype)
 
 

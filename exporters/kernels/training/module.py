@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
+from sparsebench.exporters.kernels.compiled.buffers import Buffers, give_back
 from sparsebench.exporters.kernels.compiled.library import Library, library
 from sparsebench.exporters.kernels.compiled.steps import ConvStep
 from sparsebench.exporters.kernels.generated.memory import no_pairs
@@ -185,9 +185,10 @@ def sparsify_module(
             faster (:attr:`SparseModule.choices`). Without it every layer is executed sparse.
         threads: to compute with; PyTorch's number by default.
         isa: instruction set; the machine's best by default.
-        precision: ``fp32``, or ``bf16``: the gradients of convolutions' non-zeros multiply bf16
-            where code is generated for them, and layers that are executed dense compute in it.
-            Sums, weights and updates stay float32.
+        precision: ``fp32``, or ``bf16``: what a backward pass needs of a batch norm's inputs and
+            outputs is kept in bf16, the gradients of convolutions' non-zeros multiply it where
+            code is generated for them and the processor is faster so, and layers that are executed
+            dense compute in it. The forward pass, sums, weights and updates stay float32.
 
     Returns:
         A module in the training mode of `module`.
@@ -213,6 +214,7 @@ def sparsify_module(
     mask = default_mask(network) if mask is None else mask
     replaced = replace_layers(network, mask, kernels, threads)
     _put_back(network, replaced)
+    del replaced  # the dense weights of the copy
     sparse = SparseModule(network, kernels, threads, order, precision)
     for name, parameter in network.named_parameters():
         if name.removesuffix("values") + "weight" in trains and name not in trains:
@@ -221,6 +223,7 @@ def sparsify_module(
     _trace_both_modes(sparse)
     if example_input is not None:
         _warm_up(sparse, example_input.to(dtype))
+    give_back()
     return sparse
 
 

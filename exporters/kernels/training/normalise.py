@@ -24,6 +24,7 @@ def norm_forward(
     y: Tensor,
     training: bool,
     pooled: Pooled | None = None,
+    halves: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``y = act(norm(x) + residual)``, or its maxima over windows.
 
@@ -37,9 +38,10 @@ def norm_forward(
         x: blocked.
         shape: of x, y and the residual.
         residual: blocked, or None.
-        y: blocked; written.
+        y: blocked; written; may be x where nothing is pooled.
         training: use the batch's statistics.
         pooled: the windows; y is of their shape, and which pixels they take is kept.
+        halves: copies of x and y in bf16, written.
 
     Returns:
         The mean and 1 / deviation that were used, ``[C]`` each.
@@ -69,6 +71,8 @@ def norm_forward(
         input=x.data_ptr(),
         residual=pointer(residual),
         output=y.data_ptr(),
+        kept_input=pointer(halves[0]) if halves else None,
+        kept_output=pointer(halves[1]) if halves else None,
         weight=pointer(norm.weight),
         bias=pointer(norm.bias),
         mean=mean.data_ptr(),
@@ -111,8 +115,8 @@ def norm_backward(
         norm: as in the forward pass.
         act: as in the forward pass.
         statistics: what the forward pass returned.
-        x: its input.
-        y: its output.
+        x: its input, or the copy in bf16.
+        y: its output, or the copy in bf16.
         shape: of all of them.
         g: gradient to the output; becomes that of the residual.
         gx: gradient to the input; written; may be g.
@@ -139,6 +143,7 @@ def norm_backward(
         training=int(training or norm.running_mean is None),
         act=act,
         keep=int(keep),
+        halves=int(x.dtype == torch.bfloat16),
     )
     if pooled is None:
         kernels.norm_backward(ctypes.byref(call), threads)

@@ -27,7 +27,7 @@ from sparsebench.exporters.kernels.training.functional import from_blocked
 from sparsebench.exporters.kernels.training.layers import SparseConv2d
 from sparsebench.exporters.kernels.training.normalise import norm_backward, norm_forward
 from sparsebench.exporters.kernels.training.pooling import pooled_shape
-from sparsebench.exporters.kernels.training.tape import Tape
+from sparsebench.exporters.kernels.training.tape import Tape, halved
 
 
 class Program:
@@ -63,6 +63,14 @@ class Program:
         self._buffers = Buffers(self._dtype) if buffers is None else buffers
         self._last = last_uses(steps, *outputs)
         self._pooled = {step.out for step in steps if isinstance(step, MeanStep)}
+        self._halved = halved(steps) if bf16 else set()
+        # What a batch norm reads, nobody after it, and is kept in bf16, becomes what it writes.
+        self._in_place = {
+            step.out
+            for i, step in enumerate(steps)
+            if isinstance(step, NormStep) and step.pool is None
+            if step.inp in self._halved and self._last[step.inp] == i
+        }
 
     def forward(self, images: Tensor, *, keep: bool) -> tuple[tuple[Tensor, ...], Tape]:
         """Run all steps.
@@ -74,7 +82,7 @@ class Program:
         Returns:
             Each output, ``[N, C]`` after a mean over planes, else ``[N, C, H, W]``; and the tape.
         """
-        tape = Tape()
+        tape = Tape(keep)
         self._buffers.begin()
         n, c, h, w = images.shape
         shape = Blocked(n, c, h, w, self.kernels.lanes, images.element_size())
@@ -84,12 +92,13 @@ class Program:
         tape.tensors[IMAGES], tape.shapes[IMAGES] = x, shape
         for i, step in enumerate(self.steps):
             self.forward_step(step, tape)
-            if not keep:
-                for value in (step.inp, step.residual):
-                    if value is not None and self._last[value] == i and value in tape.tensors:
-                        self._buffers.give(tape.tensors.pop(value))
-                if step.out in tape.which:
-                    self._buffers.give(tape.which.pop(step.out))
+            for value in (step.inp, step.residual):
+                if value not in tape.tensors or self._last[value] != i:
+                    continue
+                if not keep or value in self._halved:
+                    self._buffers.give(tape.tensors.pop(value))
+            if not keep and step.out in tape.which:
+                self._buffers.give(tape.which.pop(step.out))
         return tuple(self._handed_over(value, tape, keep) for value in self.outputs), tape
 
     def _handed_over(self, value: int, tape: Tape, keep: bool) -> Tensor:
@@ -127,7 +136,16 @@ class Program:
         elif isinstance(step, NormStep):
             pooled = None if step.pool is None else pooled_shape(step.pool, inp)
             out = inp if pooled is None else pooled.out
-            y = self._buffers.take(out.numel)
+            halves = None
+            if tape.keep and step.out in self._halved:
+                halves = (
+                    tape.room(step.inp, inp, self._buffers),
+                    tape.room(step.out, out, self._buffers),
+                )
+            if tape.keep and step.out in self._in_place:
+                y = tape.tensors.pop(step.inp)
+            else:
+                y = self._buffers.take(out.numel)
             if pooled is not None:
                 tape.which[step.out] = self._buffers.take(-(-out.numel // out.item_bytes))
                 pooled = replace(pooled, which=tape.which[step.out])
@@ -135,7 +153,9 @@ class Program:
             if norm.training:
                 tape.trained.add(step.out)
             tape.statistics[step.out] = norm_forward(
-                kernels, threads, norm, step.act, x, inp, residual, y, norm.training, pooled
+                *(kernels, threads, norm, step.act, x, inp, residual, y, norm.training),
+                pooled,
+                halves,
             )
         elif isinstance(step, ActStep):
             out = inp
@@ -184,15 +204,15 @@ class Program:
         for step in reversed(self.steps):
             if step.out in grads:
                 self.backward_step(step, tape, grads, found, wants_images)
-            done = tape.tensors.pop(step.out)
-            if not isinstance(step, MeanStep):
-                self._buffers.give(done)
+            if isinstance(step, MeanStep):
+                del tape.tensors[step.out]
+            tape.forget(step.out, self._buffers)
         images_grad = None
         if wants_images and IMAGES in grads:
             images_grad = from_blocked(
                 grads[IMAGES], tape.shapes[IMAGES], self.kernels, self.threads
             )
-        self._buffers.give(tape.tensors.pop(IMAGES))
+        tape.forget(IMAGES, self._buffers)
         return images_grad, found
 
     def backward_step(
@@ -205,11 +225,11 @@ class Program:
     ) -> None:
         """Run one step backward: from the gradient of its value to those it depends on."""
         kernels, threads = self.kernels, self.threads
-        x, inp = tape.tensors[step.inp], tape.shapes[step.inp]
+        inp = tape.shapes[step.inp]
         g = grads.pop(step.out)
         wanted = wants_images or step.inp != IMAGES
         if isinstance(step, ConvStep):
-            layer = self.layers[step.layer]
+            layer, x = self.layers[step.layer], tape.kept(step.inp)
             assert isinstance(layer, SparseConv2d)
             if layer.bias is not None:
                 sums = torch.empty(layer.out_channels, dtype=self._dtype)
@@ -242,7 +262,8 @@ class Program:
                 pooled = replace(pooled_shape(step.pool, inp), which=tape.which[step.out])
             gx = self._buffers.take(inp.numel) if keep or pooled else g
             norm, training = self._norm(step), step.out in tape.trained
-            used, y = tape.statistics[step.out], tape.tensors[step.out]
+            used = tape.statistics[step.out]
+            x, y = tape.kept(step.inp), tape.kept(step.out)
             weight_grad, bias_grad = norm_backward(
                 kernels,
                 threads,
@@ -260,7 +281,6 @@ class Program:
             )
             if pooled is not None:
                 self._buffers.give(g)
-                self._buffers.give(tape.which.pop(step.out))
             if norm.weight is not None:
                 _add(found, f"{step.layer}.weight", weight_grad)
                 _add(found, f"{step.layer}.bias", bias_grad)
@@ -285,7 +305,7 @@ class Program:
             gx = self._buffers.take(inp.numel)
             kernels.max_pool_backward(
                 pooled_shape(step, inp).reference,
-                x.data_ptr(),
+                tape.tensors[step.inp].data_ptr(),
                 tape.tensors[step.out].data_ptr(),
                 g.data_ptr(),
                 gx.data_ptr(),

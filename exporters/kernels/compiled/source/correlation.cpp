@@ -27,7 +27,8 @@ constexpr int64_t TOTALS = 28;
 
 // Vectors of one block of images, or of two as pairs of bf16, rounded to the nearest; `other` may be
 // null, for zeros.
-void copy_floats(const real* from, const real*, real* to, int64_t count) {
+template <class T>
+void copy_floats(const T* from, real* to, int64_t count) {
     for (int64_t i = 0; i < count * VL; i += VL) store(to + i, load(from + i));
 }
 #if defined(__AVX512F__) && !defined(SPARSE_DOUBLE)
@@ -40,22 +41,35 @@ __attribute__((target("avx512bf16"))) void copy_pairs(const real* from, const re
     }
 }
 #else
-constexpr auto copy_pairs = copy_floats;  // never called
+void copy_pairs(const real*, const real*, real*, int64_t) {}  // never called
 #endif
+// What is kept in bf16 already: one behind the other, as the conversion of two vectors leaves them.
+void copy_pairs(const half* from, const half* other, real* to, int64_t count) {
+    for (int64_t i = 0; i < count * VL; i += VL) {
+        half* pair = reinterpret_cast<half*>(to + i);
+        std::memcpy(pair, from + i, sizeof(half) * VL);
+        if (other)
+            std::memcpy(pair + VL, other + i, sizeof(half) * VL);
+        else
+            std::memset(pair + VL, 0, sizeof(half) * VL);
+    }
+}
 
 // Places of a plane of `first`, one block of images or, with pairs, two.
-void copy_places(const Correlation& c, const real* first, int64_t image, int64_t plane, int64_t from,
+template <class T>
+void copy_places(const Correlation& c, const T* first, int64_t image, int64_t plane, int64_t from,
                  real* to, int64_t count) {
     if (!c.pairs) {
-        copy_floats(first + (image * plane + from) * VL, nullptr, to, count);
+        copy_floats(first + (image * plane + from) * VL, to, count);
         return;
     }
-    const real* low = first + (2 * image * plane + from) * VL;
+    const T* low = first + (2 * image * plane + from) * VL;
     copy_pairs(low, 2 * image + 1 < c.image_blocks ? low + plane * VL : nullptr, to, count);
 }
 
 // Channels [from, to) of what a chunk sees of the input, zeros where that is no pixel.
-void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, int64_t image,
+template <class T>
+void copy_window(const Correlation& c, const T* x, int64_t from, int64_t to, int64_t image,
                  int64_t images, int64_t row, real* window) {
     const int64_t first = c.left < c.window_columns ? c.left : c.window_columns;
     const int64_t pixels = c.window_columns - first < c.width ? c.window_columns - first : c.width;
@@ -82,16 +96,12 @@ void copy_window(const Correlation& c, const real* x, int64_t from, int64_t to, 
     }
 }
 
-}  // namespace
-
-extern "C" {
-
 // sums: of all gradients, or, where one chunk is all (`once`), TOTALS for each thread; windows: one
 // for each thread, with the pairs of the output's gradient of a chunk behind it. Each thread has
 // blocks of channels of its own, so no two add to one gradient.
-void sparse_correlate(const Correlation* call, const real* x, const real* y_grad, real* sums,
-                      real* windows, int once, real* grads, int threads) {
-    const Correlation& c = *call;
+template <class T>
+void correlate(const Correlation& c, const T* x, const real* y_grad, real* sums, real* windows,
+               int once, real* grads, int threads) {
     const int64_t size = c.block_channels * c.chunk_images * c.window_rows * c.window_columns * VL;
     const int64_t chunk = c.chunk_images * c.chunk_rows * c.out_columns * VL;
     const int64_t gradients = c.pairs ? c.out_channels * chunk : 0;
@@ -145,6 +155,19 @@ void sparse_correlate(const Correlation* call, const real* x, const real* y_grad
             for (int64_t unit = c.units[from]; unit < c.units[to]; ++unit)
                 add_lanes(unit, sums + c.ends[unit] * VL);
     });
+}
+
+}  // namespace
+
+extern "C" {
+
+// halves: whether x is bf16.
+void sparse_correlate(const Correlation* call, const void* x, int halves, const real* y_grad,
+                      real* sums, real* windows, int once, real* grads, int threads) {
+    if (halves)
+        correlate(*call, static_cast<const half*>(x), y_grad, sums, windows, once, grads, threads);
+    else
+        correlate(*call, static_cast<const real*>(x), y_grad, sums, windows, once, grads, threads);
 }
 
 }  // extern "C"

@@ -50,27 +50,38 @@ void sparse_norm(const Norm* call, int threads) {
         const auto [a, shift] = scale_of(n, c, in, mask);
         real* out = n.output + c * s.channel_stride;
         const real* residual = n.residual ? n.residual + c * s.channel_stride : nullptr;
+        half* kept_in = n.kept_input ? n.kept_input + c * s.channel_stride : nullptr;
+        half* kept_out = n.kept_input ? n.kept_output + c * s.channel_stride : nullptr;
         chunks(s, [&](int64_t from, int64_t to, auto masked) {
             for (int64_t i = from * VL; i < to * VL; i += VL) {
-                vec v = load(in + i) * a + shift;
+                const vec x = load(in + i);
+                vec v = x * a + shift;
                 if (residual) v += load(residual + i);
                 v = activate(v, n.act);
                 // Lanes without an image stay zero: nothing can overflow in them.
-                store(out + i, masked ? v * mask : v);
+                if (masked) v *= mask;
+                store(out + i, v);
+                if (kept_in) {
+                    store(kept_in + i, x);
+                    store(kept_out + i, v);
+                }
             }
         });
     });
 }
 
-void sparse_norm_backward(const NormBackward* call, int threads) {
-    const NormBackward& n = *call;
+}  // extern "C"
+
+// T: of which the pass before kept its input and output.
+template <class T>
+static void norm_backward(const NormBackward& n, int threads) {
     const Shape& s = n.shape;
     const vec mask = last_mask(s);
     Pool::instance().run(s.channels, threads, [&](int64_t c) {
         const int64_t place = c * s.channel_stride;
         real* g = n.output_grad + place;
-        const real* z = n.output + place;
-        const real* y = n.input + place;
+        const T* z = static_cast<const T*>(n.output) + place;
+        const T* y = static_cast<const T*>(n.input) + place;
         real* gy = n.input_grad + place;
         const vec mean = splat(n.mean[c]);
         Sum sum, product;
@@ -95,6 +106,12 @@ void sparse_norm_backward(const NormBackward* call, int threads) {
             }
         });
     });
+}
+
+extern "C" {
+
+void sparse_norm_backward(const NormBackward* call, int threads) {
+    call->halves ? norm_backward<half>(*call, threads) : norm_backward<real>(*call, threads);
 }
 
 // output = act(input + residual); the backward pass masks `grad` in place.

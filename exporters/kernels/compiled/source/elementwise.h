@@ -65,7 +65,9 @@ struct Norm {
     Shape shape;
     const real* input;
     const real* residual;  // or null
-    real* output;
+    real* output;            // may be `input`
+    half* kept_input;        // or null: copies of both in bf16 for the backward pass
+    half* kept_output;
     const real* weight;
     const real* bias;
     real* mean;       // [channels], written in training, read otherwise
@@ -79,8 +81,8 @@ struct Norm {
 struct NormBackward {
     Shape shape;
     real* output_grad;  // becomes the gradient behind the activation (that of the residual)
-    const real* output;
-    const real* input;
+    const void* output;  // real, or half with `halves`
+    const void* input;
     real* input_grad;  // may be `output_grad`
     const real* weight;
     const real* mean;
@@ -89,6 +91,7 @@ struct NormBackward {
     real* bias_grad;
     int32_t training, act;
     int32_t keep;  // 1: `output_grad` must hold the residual's gradient afterwards
+    int32_t halves;  // 1: `output` and `input` are bf16
 };
 
 struct Window {

@@ -40,6 +40,38 @@ typedef int32_t bits __attribute__((vector_size(VECTOR_BYTES), may_alias, aligne
 
 static INLINE vec load(const real* p) { return *reinterpret_cast<const vec*>(p); }
 static INLINE void store(real* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+// bf16, the upper half of a float: what a training in bf16 keeps for its backward pass. Storing rounds
+// to the nearest; the instruction is asked for by name, as only machines that have it come here.
+using half = uint16_t;
+static INLINE vec load(const half* p) {
+#if defined(__AVX512F__) && !defined(SPARSE_DOUBLE)
+    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(low), 16);
+#else
+    vec found;
+    for (int l = 0; l < VL; ++l) {
+        const uint32_t whole = uint32_t(p[l]) << 16;
+        float value;
+        std::memcpy(&value, &whole, sizeof value);
+        found[l] = real(value);
+    }
+    return found;
+#endif
+}
+static INLINE void store(half* p, vec v) {
+#if defined(__AVX512F__) && !defined(SPARSE_DOUBLE)
+    __m256i low;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(low) : "v"((__m512)v));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), low);
+#else
+    for (int l = 0; l < VL; ++l) {
+        const float value = float(v[l]);
+        uint32_t whole;
+        std::memcpy(&whole, &value, sizeof whole);
+        p[l] = value != value ? half(0x7fc0) : half((whole + 0x7fff + ((whole >> 16) & 1)) >> 16);
+    }
+#endif
+}
 // At any address that holds a real. Where addresses are whole vectors it is as fast as `load`.
 static INLINE vec load_any(const real* p) { return *reinterpret_cast<const any_vec*>(p); }
 static INLINE void store_any(real* p, vec v) { *reinterpret_cast<any_vec*>(p) = v; }
