@@ -4,7 +4,8 @@ Two forms of the same arithmetic, from the same ranges and the same weights:
 
 - ``integer``: ``QuantizeLinear`` -> ``ConvInteger`` (weights of 8 bits without sign, zero at 128)
   -> ``Add`` of an int32 bias -> ``Cast`` -> ``Mul`` by a scale for each channel. What lies between
-  convolutions stays in float; an identity that joins a sum is taken from the bytes. DeepSparse 1.8
+  convolutions stays in float; an identity that joins a sum is taken from the bytes, and so is
+  what is enlarged or returned of a value that a convolution reads. DeepSparse 1.8
   executes this itself; of a graph with a quantized max-pool, with QDQ or with channel-wise
   QLinearConv it executes nothing and says so nowhere but in ``supported_fraction``.
 - ``qdq``: ``QuantizeLinear`` and ``DequantizeLinear`` around every convolution, sum and
@@ -43,6 +44,9 @@ _WEIGHT_ZERO = 128
 _BIAS_STEPS = 2**23
 _ACTIVATIONS = ("Relu", "Clip")
 _JOINED = ("Conv", "Add", "MaxPool")
+# Beside a convolution that reads a value's bytes, these take the same: the maps that a detector
+# enlarges, and those that a network returns.
+_OF_BYTES = ("Add", "Resize", "Flatten", "Reshape")
 
 
 def quantise_weight(
@@ -128,7 +132,7 @@ def quantise(
         copied.CopyFrom(node)
         for at, name in enumerate(node.input):
             joins = node.op_type in _JOINED and name in joints
-            if joins or (node.op_type == "Add" and name in writer.read_as_bytes):
+            if joins or (node.op_type in _OF_BYTES and name in writer.read_as_bytes):
                 copied.input[at] = writer.from_bytes(name)
         writer.nodes.append(copied)
     del made.graph.node[:]

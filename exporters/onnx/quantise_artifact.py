@@ -35,7 +35,7 @@ from sparsebench.models.masks import mask_hash, mask_of_arrays
 CALIBRATION_IMAGES = 256
 CALIBRATION_FILE = "calibration.json"
 # Part of the key under which artifacts are kept: to be raised when what is written changes.
-_VERSION = "quantise-3"
+_VERSION = "quantise-4"
 
 
 def quantised_artifact(

@@ -230,6 +230,22 @@ class CFoldedMean(Structure):
     )
 
 
+class CRows(Structure):
+    """``Rows`` of folded.h."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in (
+                *("channels", "first", "blocks", "block", "row", "column", "images", "across"),
+                *("height", "width", "plane_height", "plane_width", "of_bytes"),
+            )
+        ),
+        ("step", c_float),
+        ("zero", c_int32),
+    )
+
+
 class CCall(Structure):
     """``Call`` of folded.h."""
 

@@ -70,7 +70,35 @@ class MeanStep:
     residual: None = None
 
 
-Step = ConvStep | NormStep | ActStep | MaxPoolStep | MeanStep
+@dataclass(frozen=True)
+class ResizeStep:
+    """Planes enlarged: every pixel repeated `factor` times along both axes."""
+
+    inp: int
+    out: int
+    factor: int
+
+    residual: None = None
+
+
+@dataclass(frozen=True)
+class RowsStep:
+    """All planes of a value, one behind the other, in each image's row of what is returned.
+
+    Attributes:
+        first: numbers in front of them in the row.
+        channels: of the value.
+    """
+
+    inp: int
+    out: int
+    first: int
+    channels: int
+
+    residual: None = None
+
+
+Step = ConvStep | NormStep | ActStep | MaxPoolStep | MeanStep | ResizeStep | RowsStep
 
 
 def fuse(steps: list[Step], *outputs: int) -> list[Step]:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import struct
 
-from sparsebench.exporters.kernels.compiled.library import CQuantise, CRegroup, Library
-from sparsebench.exporters.kernels.compiled.steps import IMAGES, MaxPoolStep, NormStep
+import numpy as np
+
+from sparsebench.exporters.kernels.compiled.library import CQuantise, CRegroup, CRows, Library
+from sparsebench.exporters.kernels.compiled.steps import (
+    IMAGES,
+    MaxPoolStep,
+    NormStep,
+    ResizeStep,
+    RowsStep,
+)
 from sparsebench.exporters.kernels.generated.byte_convolution import ByteConvolution, Steps
 from sparsebench.exporters.kernels.generated.memory import LIMIT, no_bytes
 from sparsebench.exporters.kernels.inference.byte_values import ByteNetwork
 from sparsebench.exporters.kernels.inference.folded_calls import (
     BYTE_MAX_POOL,
     GENERATED,
+    MERGE,
     QUANTISE,
+    ROWS,
 )
 from sparsebench.exporters.kernels.inference.folding import Folded
-from sparsebench.exporters.kernels.inference.generated_calls import GeneratedCalls, planes_of
+from sparsebench.exporters.kernels.inference.generated_calls import (
+    CMerge,
+    GeneratedCalls,
+    planes_of,
+)
 from sparsebench.exporters.kernels.inference.generated_network import LEAST, GeneratedNetwork
 from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, Step
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
@@ -26,6 +40,51 @@ class ByteCalls(GeneratedCalls):
 
     max_pool = BYTE_MAX_POOL
     _network: ByteNetwork
+
+    def _prepare(self, step: Step) -> None:
+        if isinstance(step, ResizeStep):
+            self._enlarge(step)
+        elif isinstance(step, RowsStep):
+            self._return(step)
+        else:
+            super()._prepare(step)
+
+    def _enlarge(self, step: ResizeStep) -> None:
+        """Vectors of a place are copied to all that repeat it; pieces stay pieces."""
+        group, shapes = self._part.group, self._grouping.shapes
+        x, inp, out = self._slot(step.inp), shapes[step.inp, group], shapes[step.out, group]
+        block, y, x_ = np.mgrid[: out.fold.blocks, : out.height, : out.width]
+        offsets = block * inp.block_stride + y // step.factor * inp.row_stride
+        offsets += x_ // step.factor * inp.column_stride
+        count = offsets.size
+        own = np.arange(out.lanes, 2 * out.lanes)
+        tables = [
+            np.ascontiguousarray(table, np.int32)
+            for table in (
+                np.zeros(count),
+                offsets.reshape(-1),
+                np.broadcast_to(own, (count, out.lanes)),
+                out.places().reshape(-1),
+            )
+        ]
+        self._kept_alive += tables
+        what = CMerge(
+            *(out.channels, inp.channel_stride, out.channel_stride, count, 1),
+            *(table.ctypes.data for table in tables),
+        )
+        self._add("", "Resize", MERGE, what, x, self._new(step.out, out))
+
+    def _return(self, step: RowsStep) -> None:
+        x, inp = self._slot(step.inp), self._grouping.shapes[step.inp, self._part.group]
+        scale = self._network.bytes.get(step.inp)
+        what = CRows(
+            *(step.channels, step.first, inp.fold.blocks),
+            *(inp.block_stride, inp.row_stride, inp.column_stride),
+            *(inp.fold.images, inp.fold.across, inp.height, inp.width, *inp.plane),
+            scale is not None,
+            *(scale or (0.0, 0)),
+        )
+        self._add("", "Rows", ROWS, what, x, self._features())
 
     def _convolve(self, step: NormStep, inp: Folded, out: Folded, x: int, residual: int) -> None:
         network = self._network

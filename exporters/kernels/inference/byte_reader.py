@@ -4,10 +4,12 @@
 Cast, Mul by a scale for each channel, and floats between. Here a value is held as bytes where the
 graph quantizes it, rounded once, in the epilogue of the convolution that makes it. A max-pool
 in floats whose output is quantized becomes one of bytes: rounding keeps the order of numbers.
+A detector's graph also enlarges planes, and returns several of them as one row for each image.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,17 +26,21 @@ from sparsebench.exporters.kernels.compiled.steps import (
     MaxPoolStep,
     MeanStep,
     NormStep,
+    ResizeStep,
+    RowsStep,
     Step,
+    fuse,
 )
 from sparsebench.exporters.kernels.generated.byte_convolution import ByteWeights, fours
 from sparsebench.exporters.kernels.generated.byte_sums import FOUR
 from sparsebench.exporters.kernels.inference.byte_values import ByteNetwork, Scale
+from sparsebench.exporters.kernels.inference.enlarging import repeats
 from sparsebench.exporters.kernels.inference.onnx_nodes import (
     UnsupportedOnnxError,
     needed,
     refusal,
 )
-from sparsebench.exporters.kernels.inference.onnx_reader import GraphReader
+from sparsebench.exporters.kernels.inference.onnx_reader import GraphReader, OnnxNetwork
 from sparsebench.exporters.kernels.inference.sizes import Size
 from sparsebench.exporters.kernels.inference.thinning import thin_inputs
 
@@ -79,6 +85,15 @@ class _Sums:
     bias: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A value in the row that is returned."""
+
+    node: onnx.NodeProto
+    value: int
+    from_bytes: bool
+
+
 class ByteReader(GraphReader):
     """Values are those of floats, whether they are held as bytes or not."""
 
@@ -92,21 +107,28 @@ class ByteReader(GraphReader):
         self._made: dict[str, _Sums] = {}  # layers
         self._scale: dict[str, NDArray[np.float32]] = {}
         self._nodes: dict[int, onnx.NodeProto] = {}
+        self._rows: dict[str, list[_Piece]] = {}
+        self._from_bytes: dict[int, bool] = {}  # what enlarging and rows make of dequantized values
 
     def take(self, node: onnx.NodeProto) -> None:
-        """Read a node; whatever reads bytes or integers must be made for them."""
-        for integers, known in ((self._scales, _OF_BYTES), (self._sums, _OF_SUMS)):
-            found = [name for name in node.input if name in integers]
+        """Read a node; whatever reads bytes, integers or rows must be made for them."""
+        for made, known, what in (
+            (self._scales, _OF_BYTES, "integers"),
+            (self._sums, _OF_SUMS, "integers"),
+            (self._rows, _OF_ROWS, "rows"),
+        ):
+            found = [name for name in node.input if name in made]
             if found and node.op_type not in known:
-                raise refusal(node, f"in INT8 it cannot read the integers '{found[0]}'")
+                raise refusal(node, f"in INT8 it cannot read the {what} '{found[0]}'")
         before = len(self.network.steps)
         super().take(node)
-        for step in self.network.steps[before:]:
-            self._nodes[step.out] = node
+        if len(self.network.steps) > before:
+            self._nodes[self._next() - 1] = node  # what it writes
 
     def finish_bytes(self, output: str) -> ByteNetwork:
         """The network that returns this output."""
-        network = self.finish(output)
+        pieces = self._rows.get(output)
+        network = self.finish(output) if pieces is None else self._finish_rows(pieces)
         held = self._held(network.steps)
         network = thin_inputs(network)
         for step in network.steps:
@@ -119,11 +141,28 @@ class ByteReader(GraphReader):
             if isinstance(step, NormStep):
                 self._layer(made, step, network.layers[step.layer][2])
         made.channels = self._sizes[network.output][0]
+        if pieces is not None:
+            made.channels = sum(math.prod(self._sizes[piece.value]) for piece in pieces)
         made.image_channels = self._sizes[IMAGES][0]
         return made
 
+    def _finish_rows(self, pieces: list[_Piece]) -> OnnxNetwork:
+        """The network that returns values one behind the other in a row for each image."""
+        network, first = self.network, 0
+        for piece in pieces:
+            channels = self._sizes[piece.value][0]
+            step = RowsStep(piece.value, self._next(), first, channels)
+            first += math.prod(self._sizes[piece.value])
+            self._sizes[step.out] = self._sizes[piece.value]
+            self._nodes[step.out], self._from_bytes[step.out] = piece.node, piece.from_bytes
+            network.steps.append(step)
+            network.output = step.out
+        network.steps = fuse(network.steps, network.output)
+        return network
+
     def _held(self, steps: list[Step]) -> dict[int, Scale]:
-        """Values as bytes: what is quantized, and what a max-pool makes such a value of."""
+        """Values as bytes: what is quantized, what a max-pool makes such a value of, and what is
+        enlarged of one."""
         held = dict(self._quantised)
         for step in reversed(steps):
             if isinstance(step, MaxPoolStep):
@@ -133,6 +172,11 @@ class ByteReader(GraphReader):
                         self._nodes[step.out],
                         "its output must be quantized, and its input not in another way",
                     )
+        for step in steps:
+            if isinstance(step, ResizeStep) and (scale := held.get(step.inp)) is not None:
+                if held.setdefault(step.out, scale) == scale:
+                    continue
+                raise refusal(self._nodes[step.out], "its output is quantized in another way")
         return held
 
     def _check(self, step: Step, held: Mapping[int, Scale]) -> None:
@@ -141,10 +185,15 @@ class ByteReader(GraphReader):
             raise refusal(node, "in INT8 only behind a convolution")
         if isinstance(step, MeanStep) and step.inp in held:
             raise refusal(node, "its input is quantized; in INT8 only the mean of floats")
-        if isinstance(step, NormStep) and step.residual is not None:
-            from_bytes = self._added.get((step.out, step.residual), False)
-            if from_bytes != (step.residual in held):
-                raise refusal(node, "a value is read both as floats and as bytes")
+        if isinstance(step, ResizeStep) and step.out in held and step.inp not in held:
+            raise refusal(node, "its output is quantized and its input is not")
+        read, from_bytes = step.residual, False
+        if isinstance(step, ResizeStep | RowsStep):
+            read, from_bytes = step.inp, self._from_bytes[step.out]
+        elif read is not None:
+            from_bytes = self._added.get((step.out, read), False)
+        if read is not None and from_bytes != (read in held):
+            raise refusal(node, "a value is read both as floats and as bytes")
 
     def _layer(self, made: ByteNetwork, step: NormStep, geometry: Geometry) -> None:
         sums, scale = self._made[step.layer], self._scale[step.layer]
@@ -244,6 +293,52 @@ class ByteReader(GraphReader):
         found = {(out, v): told for (s, v), told in self._added.items() if s == inner}
         self._added |= found
 
+    def _op_resize(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        value, name, out = self._value(node, 0), node.input[0], node.output[0]
+        shape = (1, *self._sizes[value])
+        given = [self._constant(node, i) if name else None for i, name in enumerate(node.input)
+                 if i > 1]  # fmt: skip
+        down, across = repeats(node, attributes, shape, *given)
+        if down != across:
+            raise refusal(node, "only planes enlarged alike on both axes")
+        self._add(node, ResizeStep(value, self._next(), down))
+        # As early as can be: a sum is fused into the later of its operands, a convolution then.
+        steps = self.network.steps
+        made = next((i + 1 for i, step in enumerate(steps) if step.out == value), 0)
+        steps.insert(made, steps.pop())
+        self._from_bytes[self.values[out]] = name in self._dequantised
+        if name in self._dequantised:
+            self._dequantised.add(out)
+
+    def _op_flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if self.values.get(node.input[0]) in self._means:
+            super()._op_flatten(node, attributes)
+            return
+        if attributes.get("axis", 1) != 1:
+            raise refusal(node, "only axis 1 leaves one row for each image")
+        self._row_of(node)
+
+    def _op_reshape(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if self.values.get(node.input[0]) in self._means:
+            super()._op_reshape(node, attributes)
+            return
+        shape = [int(n) for n in self._constant(node, 1).reshape(-1)]
+        length = math.prod(self._sizes[self._value(node, 0)])
+        if len(shape) != 2 or shape[1] not in (-1, length):
+            raise refusal(node, f"{shape} is not one row of {length} for each image")
+        self._row_of(node)
+
+    def _row_of(self, node: onnx.NodeProto) -> None:
+        value, name, out = self._value(node, 0), node.input[0], node.output[0]
+        self._rows[out] = [_Piece(node, value, name in self._dequantised)]
+        self.values[out] = value
+
+    def _op_concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if not all(name in self._rows for name in node.input) or attributes["axis"] not in (1, -1):
+            raise refusal(node, "in INT8 only rows that the network returns are joined")
+        self._rows[node.output[0]] = [p for name in node.input for p in self._rows[name]]
+        self.values[node.output[0]] = self.values[node.input[0]]
+
     def _continue(self, node: onnx.NodeProto, sums: _Sums) -> None:
         self.values[node.output[0]], self._sums[node.output[0]] = sums.value, sums
 
@@ -267,3 +362,4 @@ class ByteReader(GraphReader):
 
 _OF_BYTES = ("DequantizeLinear", "ConvInteger")
 _OF_SUMS = ("Add", "Cast", "Mul")
+_OF_ROWS = ("Concat",)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
-from sparsebench.exporters.kernels.compiled.steps import NormStep, Step
+from sparsebench.exporters.kernels.compiled.steps import NormStep, RowsStep, Step
 from sparsebench.exporters.kernels.generated.byte_convolution import ByteWeights
 from sparsebench.exporters.kernels.inference.onnx_reader import Array, OnnxNetwork
 from sparsebench.exporters.kernels.inference.sizes import Size, size_after
@@ -25,7 +25,7 @@ class ByteNetwork(OnnxNetwork):
     Attributes:
         weights: layer -> weights and the geometry of channels.
         bytes: value -> its scale; all others are floats.
-        channels: of the output.
+        channels: numbers of the output.
         image_channels: of the images.
     """
 
@@ -39,6 +39,11 @@ class ByteNetwork(OnnxNetwork):
         if isinstance(step, NormStep):
             step = replace(step, residual=None)
         return size_after(step, sizes, self.layers)
+
+    def width(self, sizes: Mapping[int, Size]) -> int:
+        """As :meth:`OnnxNetwork.width`."""
+        rows = any(isinstance(step, RowsStep) for step in self.steps)
+        return self.channels if rows else super().width(sizes)
 
     def fours_share(self) -> float:
         """Share of the fours of all weights that hold one that is not zero, 0-1."""

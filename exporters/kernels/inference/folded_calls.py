@@ -32,7 +32,7 @@ from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, 
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 
 _CONVOLVE, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(8)
-QUANTISE, BYTE_MAX_POOL = 8, 9
+QUANTISE, BYTE_MAX_POOL, ROWS = 8, 9, 10
 _LINE = 64
 _SWEPT = 700_000  # bytes
 
@@ -150,7 +150,7 @@ class PartCalls:
         ):
             self._fill_border(step.inp, x, inp, self._outside(step), (name, kind))
         if isinstance(step, MeanStep):
-            self.slots.features = self.slots.take(group)
+            features = self._features()
             what = CFoldedMean(
                 inp.channels,
                 inp.channel_stride,
@@ -163,7 +163,7 @@ class PartCalls:
                 inp.fold.images,
                 math.prod(inp.plane),
             )
-            self._add(name, kind, _MEAN, what, x, self.slots.features)
+            self._add(name, kind, _MEAN, what, x, features)
             return
         out = shapes[step.out, group]
         if isinstance(step, NormStep):
@@ -175,6 +175,7 @@ class PartCalls:
             shape = CShape(number, 1, vectors, distance, group)
             self._add(name, kind, _ACT, shape, x, y, residual, act=step.act)
             return
+        assert isinstance(step, MaxPoolStep)
         border = self._grouping.border(step, group)
         window = CFoldedPool(
             inp.channels,
@@ -236,6 +237,12 @@ class PartCalls:
             bias=place,
             convolve=ctypes.cast(convolve, ctypes.c_void_p).value,
         )
+
+    def _features(self) -> int:
+        """The first of the slots of the images' own rows of what is returned."""
+        if self.slots.features is None:
+            self.slots.features = self.slots.take(self._part.group)
+        return self.slots.features
 
     def _slot(self, value: int) -> int:
         """Where a value is; one of an earlier part is gathered first."""

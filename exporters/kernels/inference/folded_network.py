@@ -74,8 +74,8 @@ class FoldedNetwork:
         self._image = int(np.prod(input_shape)) * self._item
         self._grouping = self._group(network, input_shape)
         self._share = self._shared_images()
-        channels = self._grouping.sizes[network.output][0]
-        self._features = np.zeros((batch_size, channels), self._dtype)
+        width = network.width(self._grouping.sizes)
+        self._features = np.zeros((batch_size, width), self._dtype)
         most = min(self._share, batch_size)
         parts = [
             self._compile(part, 1 if -(-most // part.group) >= threads else threads)

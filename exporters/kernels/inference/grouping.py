@@ -20,13 +20,15 @@ from sparsebench.exporters.kernels.compiled.steps import (
     MaxPoolStep,
     MeanStep,
     NormStep,
+    ResizeStep,
+    RowsStep,
 )
 from sparsebench.exporters.kernels.inference.folded_plan import border_of
 from sparsebench.exporters.kernels.inference.folding import LEAST_PIECE, Fold, Folded, folds
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 from sparsebench.exporters.kernels.inference.sizes import Size
 
-Step = NormStep | ActStep | MaxPoolStep | MeanStep
+Step = NormStep | ActStep | MaxPoolStep | MeanStep | ResizeStep | RowsStep
 Key = tuple[int, int]  # a value and the size of the groups in which it is held
 _Planes = dict[int, tuple[int, int]]  # value -> (height, width)
 _Chosen = tuple[_Planes, dict[int, Fold], dict[int, int]]
@@ -111,6 +113,10 @@ class Grouping:
         for step in self._steps:
             stride = self._stride(step)
             scale[step.out] = scale[step.inp] * stride[0]
+            if isinstance(step, ResizeStep):
+                scale[step.out], rest = divmod(scale[step.inp], step.factor)
+                if rest:
+                    return {}
             one = step.residual is None or scale[step.residual] == scale[step.out]
             if stride[0] != stride[1] or not one:
                 return {}
@@ -152,6 +158,8 @@ class Grouping:
         return self.sizes[value][1:] if fold.whole else self._planes[value]
 
     def _fold(self, step: Step) -> Fold:
+        if isinstance(step, RowsStep):
+            return self._folds[self.made_in[step.inp]]
         values = [v for v in (step.inp, step.residual) if v is not None]
         least = max(self.made_in[v] for v in values)
         out = self.sizes[step.out][1:]
@@ -201,6 +209,8 @@ class Grouping:
         inp, out = self._plane(step.inp, fold), self._plane(step.out, fold)
         stride = self._stride(step)
         least = 1 if self._pixel_major else LEAST_PIECE
+        if isinstance(step, ResizeStep):
+            return fold.fits(inp, out, step.factor, least)
         if stride[0] != stride[1] or not fold.fits(out, inp, stride[0], least):
             return False
         piece = (inp[0] // fold.down, inp[1] // fold.across)
@@ -232,7 +242,7 @@ class Grouping:
             for step in part.steps:
                 key, out = (step.inp, part.group), (step.out, part.group)
                 halo[key] = max(halo.get(key, 0), self.border(step, part.group))
-                if isinstance(step, MeanStep):
+                if isinstance(step, MeanStep | RowsStep):
                     continue
                 halo.setdefault(out, 0)
                 same = [out] if step.residual is None else [out, (step.residual, part.group)]

@@ -57,6 +57,10 @@ class OnnxNetwork:
         """(channels, height, width) of what a step writes, see :func:`sizes.size_after`."""
         return size_after(step, sizes, self.layers)
 
+    def width(self, sizes: Mapping[int, Size]) -> int:
+        """Numbers that the steps give for each image; `sizes` as :meth:`size_after` makes them."""
+        return sizes[self.output][0]
+
     def needs_border(self, value: int) -> bool:
         """Whether what lies around a value's planes must be in memory: it is not zero there."""
         return False

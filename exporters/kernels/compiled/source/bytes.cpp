@@ -93,11 +93,54 @@ static void byte_max_pool(const FoldedPool& p, const real* from, real* to, int t
     });
 }
 
+// Vector of a channel at a place, as floats.
+static INLINE vec number(const Rows& r, const real* place, int64_t c) {
+    if (!r.of_bytes) return load(place + c * VL);
+    const __m512i four = (__m512i)load(place + c / 4 * VL);
+    const __m512i byte = _mm512_and_si512(_mm512_srl_epi32(four, _mm_cvtsi64_si128(8 * (c % 4))),
+                                          _mm512_set1_epi32(255));
+    const __m512i steps = _mm512_sub_epi32(byte, _mm512_set1_epi32(r.zero));
+    return (vec)_mm512_mul_ps(_mm512_cvtepi32_ps(steps), _mm512_set1_ps(r.step));
+}
+
+static void rows(const Rows& r, const real* from, real* const* to, int threads) {
+    const int64_t pieces = VL / r.images, plane = r.plane_height * r.plane_width;
+    const int64_t places = r.height * r.width;
+    Pool::instance().run(r.blocks * r.channels, threads, [&](int64_t task) {
+        const int64_t b = task / r.channels, c = task % r.channels;
+        const real* block = from + b * r.block;
+        real* const* images = to + b * r.images;
+        int64_t i = 0;
+        const auto at = [&](int64_t place) {
+            return block + place / r.width * r.row + place % r.width * r.column;
+        };
+        if (pieces == 1)  // a lane is an image: VL places in turn become theirs at once
+            for (; i + VL <= places; i += VL) {
+                vec v[VL];
+                for (int l = 0; l < VL; ++l) v[l] = number(r, at(i + l), c);
+                transpose(v);
+                for (int l = 0; l < VL; ++l)
+                    if (images[l]) store_any(images[l] + r.first + c * plane + i, v[l]);
+            }
+        for (; i < places; ++i) {
+            const vec v = number(r, at(i), c);
+            for (int64_t l = 0; l < VL; ++l) {
+                real* row = images[l / pieces];
+                const int64_t y = l % pieces / r.across * r.height + i / r.width;
+                const int64_t x = l % r.across * r.width + i % r.width;
+                if (row && y < r.plane_height && x < r.plane_width)
+                    row[r.first + c * plane + y * r.plane_width + x] = v[l];
+            }
+        }
+    });
+}
+
 #else
 
 // Never called: only code generated for AVX-512 reads bytes.
 static void quantise(const Quantise&, real* const*, real*, int) {}
 static void byte_max_pool(const FoldedPool&, const real*, real*, int) {}
+static void rows(const Rows&, const real*, real* const*, int) {}
 
 #endif
 
@@ -109,6 +152,10 @@ void sparse_quantise(const Quantise* what, real* const* sources, real* to, int t
 
 void sparse_byte_max_pool(const FoldedPool* what, const real* from, real* to, int threads) {
     byte_max_pool(*what, from, to, threads);
+}
+
+void sparse_rows(const Rows* what, const real* from, real* const* to, int threads) {
+    rows(*what, from, to, threads);
 }
 
 }  // extern "C"

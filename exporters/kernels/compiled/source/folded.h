@@ -85,8 +85,20 @@ struct FoldedMean {
     int64_t area;      // pixels of a plane; vectors hold zeros beyond them
 };
 
+// A pixel-major tensor as rows of numbers, one of each image, plane behind plane from `first` on.
+struct Rows {
+    int64_t channels, first;
+    int64_t blocks, block, row, column;  // numbers, distances in elements
+    int64_t images, across;              // of a block; pieces of a plane's width
+    int64_t height, width;               // of a piece
+    int64_t plane_height, plane_width;
+    int64_t of_bytes;  // four channels in a lane: (byte - zero) * step
+    float step;
+    int32_t zero;
+};
+
 enum Kind : int32_t {
-    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE, QUANTISE, BYTE_MAX_POOL
+    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE, QUANTISE, BYTE_MAX_POOL, ROWS
 };
 
 struct Forward;  // of convolve.h
