@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.entries import PRECISIONS, TWO_OF_FOUR, EngineEntry
 from sparsebench.bench.plan.plan import Plan
+from sparsebench.models.errors import UnknownNameError
 
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -62,15 +63,22 @@ def optional_of(plan: Plan) -> set[tuple[str, str]]:
     return {entry.resolved(plan.precision) for entry in entries if entry.optional}
 
 
-def finds_no_boxes(plan: Plan) -> dict[tuple[str, str], str]:
-    """The optional engines and precisions that run no detector, and why each is left out."""
+def why_no_boxes(plan: Plan, backbone: str) -> dict[tuple[str, str], str]:
+    """The optional engines and precisions that do not run a backbone's detector, and why."""
     from sparsebench.exporters.worker.launch import ENGINES
+    from sparsebench.models.architectures import find_architecture
 
-    found = {}
-    for name, precision in optional_of(plan):
-        if precision in getattr(ENGINES.load(name), "precisions_without_boxes", ()):
-            found[name, precision] = f"{name} runs no detector in {precision}."
-    return found
+    arch = backbone.partition("/")[0]
+    try:
+        if find_architecture(arch).grids is None:
+            return {}
+    except UnknownNameError:  # a file, or somebody's own
+        return {}
+    return {
+        (name, precision): f"{name} does not run {arch} in {precision}."
+        for name, precision in optional_of(plan)
+        if precision in getattr(ENGINES.load(name), "precisions_without_yolo", ())
+    }
 
 
 def left_out(plan: Plan) -> list[str]:

@@ -89,6 +89,8 @@ class _Group:
 
     def tell(self, cells: _Group) -> tuple[float, float]:
         """Seconds of a mean cell of another group, in its first launch and in the others."""
+        if not cells.workloads:  # all of them are over
+            return 0.0, 0.0
         weight = fmean(self.weights.get(name, 1.0) for name in cells.workloads.values())
         return self.first * weight, self.later * weight
 

@@ -15,7 +15,7 @@ from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
 from sparsebench.bench.machine.drift import Notes, Watch
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, launches, swept
-from sparsebench.bench.plan.optional_engines import finds_no_boxes, left_out
+from sparsebench.bench.plan.optional_engines import left_out, why_no_boxes
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import RunFolder, Trial
@@ -167,11 +167,11 @@ class _Run:
         return {cell.id for cell in rivals(cells, self.plan)} if heat else set()
 
     def _leave_out_without_boxes(self, task: Task, group: Sequence[Cell]) -> None:
-        """Skip the optional cells whose engine runs no detector, on a task of boxes."""
+        """Skip the optional cells whose engine does not run the detector, on a task of boxes."""
         if task.kind is not DETECTION:
             return
-        reasons = finds_no_boxes(self.plan)
         for cell in group:
+            reasons = why_no_boxes(self.plan, cell.backbone)
             reason = reasons.get((cell.engine, cell.precision))
             if reason and cell.id not in self.ledger.begun:
                 self._emit(skipped_trial(cell, self.folder.name, {"reason": reason}))

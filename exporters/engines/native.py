@@ -69,8 +69,8 @@ class NativeEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions = _Precisions()
     training_precisions = _Trains()
-    # Resize, joined maps and several outputs have no INT8 kernels.
-    precisions_without_boxes = ("int8",)
+    # SiLU and joined maps, of YOLOv3 and YOLOv5, have no INT8 kernels.
+    precisions_without_yolo = ("int8",)
     int8_form = "integer"
     reads = "onnx"
     licence, support, production = "Apache-2.0", "maintained here", True

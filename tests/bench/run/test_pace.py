@@ -54,6 +54,13 @@ def test_the_forecast_tells_the_remaining_time_before_anything_ran() -> None:
     assert run.reading() == Reading(0.25, 15.0, 45.0)
 
 
+def test_a_group_whose_cells_are_all_left_out_takes_no_time() -> None:
+    run, _ = pace((2, 1), (2, 1))
+    run.expect(0, [10.0, 10.0])
+    run.left(1, 0, {"a", "b"})
+    assert run.reading().remaining == 20.0
+
+
 def test_what_was_measured_takes_the_place_of_the_forecast() -> None:
     run, clock = pace((2, 3))
     run.expect(0, [10.0, 10.0])
