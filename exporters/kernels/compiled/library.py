@@ -230,8 +230,8 @@ class CFoldedMean(Structure):
     )
 
 
-class CRows(Structure):
-    """``Rows`` of folded.h."""
+class CReturned(Structure):
+    """``Returned`` of folded.h."""
 
     _fields_ = (
         *(

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from sparsebench.exporters.kernels.compiled.library import CQuantise, CRegroup, CRows, Library
+from sparsebench.exporters.kernels.compiled.library import CQuantise, CRegroup, CReturned, Library
 from sparsebench.exporters.kernels.compiled.steps import (
     IMAGES,
     MaxPoolStep,
@@ -22,7 +22,7 @@ from sparsebench.exporters.kernels.inference.folded_calls import (
     GENERATED,
     MERGE,
     QUANTISE,
-    ROWS,
+    RETURN,
 )
 from sparsebench.exporters.kernels.inference.folding import Folded
 from sparsebench.exporters.kernels.inference.generated_calls import (
@@ -77,14 +77,14 @@ class ByteCalls(GeneratedCalls):
     def _return(self, step: RowsStep) -> None:
         x, inp = self._slot(step.inp), self._grouping.shapes[step.inp, self._part.group]
         scale = self._network.bytes.get(step.inp)
-        what = CRows(
+        what = CReturned(
             *(step.channels, step.first, inp.fold.blocks),
             *(inp.block_stride, inp.row_stride, inp.column_stride),
             *(inp.fold.images, inp.fold.across, inp.height, inp.width, *inp.plane),
             scale is not None,
             *(scale or (0.0, 0)),
         )
-        self._add("", "Rows", ROWS, what, x, self._features())
+        self._add("", "Rows", RETURN, what, x, self._features())
 
     def _convolve(self, step: NormStep, inp: Folded, out: Folded, x: int, residual: int) -> None:
         network = self._network

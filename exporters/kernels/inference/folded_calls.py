@@ -32,7 +32,7 @@ from sparsebench.exporters.kernels.inference.grouping import Grouped, Grouping, 
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
 
 _CONVOLVE, _HALO, _REGROUP, _MAX_POOL, _MEAN, _ACT, GENERATED, MERGE = range(8)
-QUANTISE, BYTE_MAX_POOL, ROWS = 8, 9, 10
+QUANTISE, BYTE_MAX_POOL, RETURN = 8, 9, 10
 _LINE = 64
 _SWEPT = 700_000  # bytes
 

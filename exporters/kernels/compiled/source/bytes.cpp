@@ -94,7 +94,7 @@ static void byte_max_pool(const FoldedPool& p, const real* from, real* to, int t
 }
 
 // Vector of a channel at a place, as floats.
-static INLINE vec number(const Rows& r, const real* place, int64_t c) {
+static INLINE vec number(const Returned& r, const real* place, int64_t c) {
     if (!r.of_bytes) return load(place + c * VL);
     const __m512i four = (__m512i)load(place + c / 4 * VL);
     const __m512i byte = _mm512_and_si512(_mm512_srl_epi32(four, _mm_cvtsi64_si128(8 * (c % 4))),
@@ -103,7 +103,7 @@ static INLINE vec number(const Rows& r, const real* place, int64_t c) {
     return (vec)_mm512_mul_ps(_mm512_cvtepi32_ps(steps), _mm512_set1_ps(r.step));
 }
 
-static void rows(const Rows& r, const real* from, real* const* to, int threads) {
+static void rows(const Returned& r, const real* from, real* const* to, int threads) {
     const int64_t pieces = VL / r.images, plane = r.plane_height * r.plane_width;
     const int64_t places = r.height * r.width;
     Pool::instance().run(r.blocks * r.channels, threads, [&](int64_t task) {
@@ -140,7 +140,7 @@ static void rows(const Rows& r, const real* from, real* const* to, int threads) 
 // Never called: only code generated for AVX-512 reads bytes.
 static void quantise(const Quantise&, real* const*, real*, int) {}
 static void byte_max_pool(const FoldedPool&, const real*, real*, int) {}
-static void rows(const Rows&, const real*, real* const*, int) {}
+static void rows(const Returned&, const real*, real* const*, int) {}
 
 #endif
 
@@ -154,7 +154,7 @@ void sparse_byte_max_pool(const FoldedPool* what, const real* from, real* to, in
     byte_max_pool(*what, from, to, threads);
 }
 
-void sparse_rows(const Rows* what, const real* from, real* const* to, int threads) {
+void sparse_rows(const Returned* what, const real* from, real* const* to, int threads) {
     rows(*what, from, to, threads);
 }
 

@@ -11,7 +11,7 @@ struct Shape;
 extern "C" {
 void sparse_quantise(const Quantise* what, real* const* sources, real* to, int threads);
 void sparse_byte_max_pool(const FoldedPool* what, const real* from, real* to, int threads);
-void sparse_rows(const Rows* what, const real* from, real* const* rows, int threads);
+void sparse_rows(const Returned* what, const real* from, real* const* rows, int threads);
 void sparse_act(const Shape* shape, const real* in, const real* residual, real* out, int act,
                 int threads);
 }
@@ -281,8 +281,8 @@ static void run_call(const Call& call, real* const* table, int threads) {
         case BYTE_MAX_POOL:
             sparse_byte_max_pool(static_cast<const FoldedPool*>(call.what), in, out, threads);
             break;
-        case ROWS:
-            sparse_rows(static_cast<const Rows*>(call.what), in, table + call.out, threads);
+        case RETURN:
+            sparse_rows(static_cast<const Returned*>(call.what), in, table + call.out, threads);
             break;
         default:
             sparse_act(static_cast<const Shape*>(call.what), in, residual, out, call.act, threads);

@@ -86,7 +86,7 @@ struct FoldedMean {
 };
 
 // A pixel-major tensor as rows of numbers, one of each image, plane behind plane from `first` on.
-struct Rows {
+struct Returned {
     int64_t channels, first;
     int64_t blocks, block, row, column;  // numbers, distances in elements
     int64_t images, across;              // of a block; pieces of a plane's width
@@ -98,7 +98,7 @@ struct Rows {
 };
 
 enum Kind : int32_t {
-    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE, QUANTISE, BYTE_MAX_POOL, ROWS
+    CONVOLVE, HALO, REGROUP, MAX_POOL, MEAN, ACT, GENERATED, MERGE, QUANTISE, BYTE_MAX_POOL, RETURN
 };
 
 struct Forward;  // of convolve.h
