@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.architectures.shapes import only_shapes
 from sparsebench.models.errors import SparsebenchError
 
 LayerKind = Literal["conv", "depthwise", "linear"]
@@ -131,10 +133,13 @@ def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) ->
     return sum(cost.macs for cost in dense_costs(arch, num_classes, input_size))
 
 
-def dense_costs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> list[LayerCost]:
+@lru_cache(maxsize=64)
+def dense_costs(
+    arch: str, num_classes: int, input_size: tuple[int, int, int]
+) -> tuple[LayerCost, ...]:
     """Costs of each layer of an architecture in its full, dense shape; as :func:`dense_macs`."""
-    with torch.device("meta"):
-        return count_costs(build(arch, num_classes), input_size)
+    with only_shapes():
+        return tuple(count_costs(build(arch, num_classes), input_size))
 
 
 def _count_positions(positions: dict[str, int], name: str) -> Any:

@@ -162,7 +162,7 @@ def _flops_ratio(backbone: Backbone | OnnxBackbone, costs: Sequence[LayerCost], 
         return flops_ratio(costs)
     arch = backbone.card.arch
     classes = classes_of(arch, backbone.module.get_parameter(class_weight(arch)).shape[0])
-    dense = dense_costs(arch, classes, (3, size, size))
+    dense: Sequence[LayerCost] = dense_costs(arch, classes, (3, size, size))
     if find_architecture(arch).grids is not None:  # its own head may have been replaced
         dense = [cost for cost in dense if not cost.name.startswith(HEAD)]
     # What a head adds is dense in both.

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
+from sparsebench.models.architectures.light_torchvision import torchvision_models
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def _mobilenet_v2(num_classes: int) -> nn.Module:
-    from torchvision.models import get_model
-
-    module: nn.Module = get_model("mobilenet_v2", weights=None, num_classes=num_classes)
+    module: nn.Module = torchvision_models().get_model(
+        "mobilenet_v2", weights=None, num_classes=num_classes
+    )
     return module
 
 

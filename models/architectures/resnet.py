@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
+from sparsebench.models.architectures.light_torchvision import torchvision_models
 from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def _torchvision_resnet(num_classes: int, *, depth: int) -> nn.Module:
-    from torchvision.models import get_model
-
-    module: nn.Module = get_model(f"resnet{depth}", weights=None, num_classes=num_classes)
+    module: nn.Module = torchvision_models().get_model(
+        f"resnet{depth}", weights=None, num_classes=num_classes
+    )
     return module
 
 

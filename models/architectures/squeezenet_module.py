@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sparsebench.models.architectures.light_torchvision import torchvision_models
+
 
 class SqueezeNet(nn.Module):
     """SqueezeNet 1.0: float32 [N, 3, H, W] -> logits [N, C], none of them negative."""
 
     def __init__(self, num_classes: int) -> None:
-        from torchvision.models import get_model
-
         super().__init__()
-        self.features: nn.Module = get_model("squeezenet1_0", weights=None).features
+        models = torchvision_models()
+        self.features: nn.Module = models.get_model("squeezenet1_0", weights=None).features
         self.classifier = nn.Linear(512, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.architectures import build
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.errors import SparsebenchError
@@ -56,8 +56,7 @@ def read_darknet(path: Path, head: bytes) -> tuple[dict[str, Tensor], int]:
         place += like.numel()
         return torch.from_numpy(piece.astype(np.float32))
 
-    with torch.device("meta"):
-        module = build(ARCH, classes)
+    module = build_shapes(ARCH, classes)
     state: dict[str, Tensor] = {"head.anchors": _anchors()}
     for name, layer, norm_name, norm in _layers(module):
         if norm is None:
@@ -87,8 +86,7 @@ def _header(path: Path, head: bytes) -> int:
 
 def _classes(count: int) -> int:
     """C of a network of this many values; 0 where none has them."""
-    with torch.device("meta"):
-        one, two = (_values(build(ARCH, classes)) for classes in (1, 2))
+    one, two = (_values(build_shapes(ARCH, classes)) for classes in (1, 2))
     more, odd = divmod(count - one, two - one)
     return 0 if odd else 1 + more
 

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsebench.models.architectures import build, prunable_layers
+from sparsebench.models.architectures import prunable_layers
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile, damaged
 
@@ -70,8 +71,7 @@ def read_deep_compression(path: Path) -> dict[str, Tensor]:
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        layers = prunable_layers(build(ARCH, _CLASSES))
+    layers = prunable_layers(build_shapes(ARCH, _CLASSES))
     return {name: tuple(layer.weight.shape) for name, layer in layers.items()}
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from sparsebench.models.architectures import build
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.errors import SparsebenchError
@@ -57,8 +56,7 @@ def rename_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     Raises:
         SparsebenchError: their number, roles or shapes are not those of the architecture.
     """
-    with torch.device("meta"):
-        expected = build(ARCH, num_classes=int(tensors[_LAST].shape[0])).state_dict()
+    expected = build_shapes(ARCH, num_classes=int(tensors[_LAST].shape[0])).state_dict()
     if len(tensors) != len(expected):
         raise SparsebenchError(
             f"'{path}' holds {len(tensors)} tensors, {ARCH} has {len(expected)}.",

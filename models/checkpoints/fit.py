@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from sparsebench.models.architectures import (
     ARCHITECTURES,
-    build,
     class_weight,
     classes_of,
     find_architecture,
 )
 from sparsebench.models.architectures.libraries import libraries_with
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import LoadedCheckpoint
 from sparsebench.models.checkpoints.layouts import our_architecture
 from sparsebench.models.checkpoints.prefixes import OTHERS, expected_of, naming_of, settled
@@ -65,8 +65,7 @@ def build_from(
     checkpoint.metadata.update(said)
     try:
         classes = _num_classes(arch, state_dict, path)
-        with torch.device("meta"):
-            module = build(arch, classes)
+        module = build_shapes(arch, classes)
         expected = module.state_dict()
         check_names_and_shapes(arch, expected, state_dict, path)
     except SparsebenchError as error:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sparsebench.models.architectures import build, classifiers, prunable_layers
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile, damaged
 from sparsebench.models.errors import SparsebenchError
@@ -117,8 +118,7 @@ def _weighted(path: Path, model: Any) -> list[Weighted]:
 def _fits(arch: str, layers: list[Weighted]) -> bool:
     if not layers or layers[-1][0].ndim != 2:
         return False
-    with torch.device("meta"):
-        own = prunable_layers(build(arch, layers[-1][0].shape[0]))
+    own = prunable_layers(build_shapes(arch, layers[-1][0].shape[0]))
     shapes = [tuple(layer.weight.shape) for layer in own.values()]
     return shapes == [tuple(weight.shape) for weight, _, _ in layers]
 

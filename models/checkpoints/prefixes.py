@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from sparsebench.models.architectures import ARCHITECTURES, build, class_weight, classifier_name
+from sparsebench.models.architectures import ARCHITECTURES, class_weight, classifier_name
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints.entries import AVERAGED, RAW, is_average
 from sparsebench.models.checkpoints.layouts import with_one_head
 from sparsebench.models.errors import SparsebenchError
@@ -52,8 +52,7 @@ def expected_of(arch: str, classes: int) -> Mapping[str, Tensor]:
 
 @lru_cache(maxsize=32)
 def _expected(target: str, arch: str, classes: int) -> Mapping[str, Tensor]:
-    with torch.device("meta"):
-        return build(arch, classes).state_dict()
+    return build_shapes(arch, classes).state_dict()
 
 
 def settled(

@@ -7,9 +7,7 @@ pair must agree in kind (weight, running_mean, ...) and shape. (timm's ResNets a
 
 from __future__ import annotations
 
-import torch
-
-from sparsebench.models.architectures import build
+from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
 from sparsebench.models.checkpoints.containers import OpenedFile
 from sparsebench.models.checkpoints.state_dict import Tensors, apply_stored_masks
@@ -32,8 +30,7 @@ def _recognises(opened: OpenedFile) -> bool:
 def _load(opened: OpenedFile) -> LoadedCheckpoint:
     path = opened.path
     tensors = apply_stored_masks(path, opened.chosen.tensors)
-    with torch.device("meta"):
-        expected = build(ARCH, int(tensors["classifier.weight"].shape[0])).state_dict()
+    expected = build_shapes(ARCH, int(tensors["classifier.weight"].shape[0])).state_dict()
     whole = {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
     targets = {n: t for n, t in expected.items() if not n.endswith("num_batches_tracked")}
     # safetensors files are sorted by name; the network's order is restored from timm's own.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
+from sparsebench.models.architectures.light_torchvision import torchvision_models
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.found import Found
@@ -62,10 +63,9 @@ def _card(spec: ArchitectureSpec) -> Card:
 def _weights(spec: ArchitectureSpec) -> tuple[Any, Path]:
     """Torchvision's entry, and where its file lies once it is downloaded."""
     import torch
-    from torchvision.models import get_weight
 
     assert spec.torchvision is not None
-    weights = get_weight(spec.torchvision.entry)
+    weights = torchvision_models().get_weight(spec.torchvision.entry)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return weights, folder / Path(urlsplit(weights.url).path).name
 
