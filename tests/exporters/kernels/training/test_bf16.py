@@ -20,7 +20,7 @@ from sparsebench.exporters.kernels.compiled.steps import (
     MeanStep,
     NormStep,
 )
-from sparsebench.exporters.kernels.generated import memory
+from sparsebench.exporters.kernels.generated import memory, peak
 from sparsebench.exporters.kernels.generated.memory import no_pairs
 from sparsebench.exporters.kernels.training import convolution
 from sparsebench.exporters.kernels.training.module import sparsify_module
@@ -158,3 +158,15 @@ def test_values_that_something_else_compares_with_are_kept_as_they_are() -> None
     # A batch norm behind an activation of its own reads that in float32, so what it writes too.
     steps = [conv, norm, ActStep(2, 3, RELU), NormStep(3, 4, "other"), NormStep(4, 5, "last")]
     assert halved(steps) == {1, 2}
+
+
+@able
+def test_an_instruction_on_pairs_pays_where_it_is_no_slower_than_twice_as_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 0 < peak.peak_seconds(of_pairs=True) < 1e-7
+    for of_pairs, pays in ((1.0, True), (4.0, False)):  # Zen 5, Sapphire Rapids
+        monkeypatch.setattr(
+            peak, "peak_seconds", lambda of_pairs=False, slow=of_pairs: slow if of_pairs else 1.0
+        )
+        assert peak.pairs_pay.__wrapped__() is pays
