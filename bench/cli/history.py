@@ -36,8 +36,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Find lasting changes in the runs of one machine: as text, a figure and a page of trends."""
-    from sparsebench.bench.history.changepoints import LEAST_RUNS, change_points
-    from sparsebench.bench.history.series import read_series
+    from sparsebench.bench.comparisons.history.changepoints import LEAST_RUNS, change_points
+    from sparsebench.bench.comparisons.history.series import read_series
     from sparsebench.bench.present.plots.history import draw
     from sparsebench.bench.present.plots.saving import save_figure
     from sparsebench.bench.present.report.history_page import history_page, latest

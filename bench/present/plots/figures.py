@@ -96,8 +96,8 @@ def profile(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
 
 def history(folders: Sequence[RunFolder], wish: Wish) -> list[Figure]:
     """One machine's ratios over several runs, with lasting changes."""
-    from sparsebench.bench.history import change_points
-    from sparsebench.bench.history.series import series_of
+    from sparsebench.bench.comparisons.history import change_points
+    from sparsebench.bench.comparisons.history.series import series_of
     from sparsebench.bench.present.plots.history import draw
 
     _checked(folders, wish)

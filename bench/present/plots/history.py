@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparsebench.bench.history.changepoints import ChangePoint
-from sparsebench.bench.history.series import History, Series
+from sparsebench.bench.comparisons.history.changepoints import ChangePoint
+from sparsebench.bench.comparisons.history.series import History, Series
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.plots import canvas, style
 from sparsebench.bench.present.plots.marks import draw_marks, span

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsebench.bench.history.changepoints import LEAST_RUNS, ChangePoint
-from sparsebench.bench.history.series import History
+from sparsebench.bench.comparisons.history.changepoints import LEAST_RUNS, ChangePoint
+from sparsebench.bench.comparisons.history.series import History
 from sparsebench.bench.present.report.page import asset, policy, templates
 from sparsebench.bench.present.tables.change_points import changes_table
 

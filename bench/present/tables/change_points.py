@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparsebench.bench.history.changepoints import ChangePoint
+from sparsebench.bench.comparisons.history.changepoints import ChangePoint
 from sparsebench.bench.present.table import Entry, Table
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from sparsebench.bench.comparisons.history.series import History, Series
 from sparsebench.bench.comparisons.times import run_times
-from sparsebench.bench.history.series import History, Series
 from sparsebench.bench.present.plots import bound, figures, history, profiles, stages
 from sparsebench.bench.present.plots.canvas import (
     FULL,

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsebench.bench.history import Series, change_points
-from sparsebench.bench.history.changepoints import LEAST_RUNS, _breaks, _welch
-from sparsebench.bench.history.series import History
+from sparsebench.bench.comparisons.history import Series, change_points
+from sparsebench.bench.comparisons.history.changepoints import LEAST_RUNS, _breaks, _welch
+from sparsebench.bench.comparisons.history.series import History
 from sparsebench.bench.present.plots.history import draw
 from sparsebench.bench.present.report.history_page import history_page
 from tests.bench.conftest import Result

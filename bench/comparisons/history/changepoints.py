@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsebench.bench.history.series import Series
+from sparsebench.bench.comparisons.history.series import Series
 from sparsebench.bench.statistics import FAMILY_ERROR, SMALLEST_EFFECT_OF_INTEREST, holm
 
 LEAST_RUNS = 6
