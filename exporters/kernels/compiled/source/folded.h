@@ -68,6 +68,7 @@ struct Generated {
     const Place* places;
     int64_t places_count;
     int64_t chain;  // functions in turn of which each goes on with the sums of the one before
+    int64_t tile;   // places that all functions run on before the next ones come
 };
 
 struct FoldedPool {

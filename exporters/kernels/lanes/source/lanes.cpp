@@ -208,24 +208,73 @@ struct Product {
     int64_t a_batch[DIMS], a_m, a_k, b_batch[DIMS], b_k, b_n, out_batch[DIMS], out_m, out_n;
 };
 
+// A product's pieces of a and b are packed, several rows or columns of a place side by side: where
+// these lie whole pages apart they would displace each other. A piece of b (30 KB) stays in the
+// first-level cache, one of a (246 KB) in the second.
+constexpr int64_t ROWS = 48, TILE_ROWS = 4, TILE_COLUMNS = 6, SUMMED = 80;
+
+// Adds what `count` places of the sum give to M rows and N columns of the output, or begins them.
 template <int M, int N>
-static INLINE void tile(const Product& p, const vec* a, const vec* b, vec* out) {
+static INLINE void tile(const Product& p, const vec* a, const vec* b, vec* out, int64_t count,
+                        bool begins) {
     vec sums[M][N];
     for (int i = 0; i < M; ++i)
-        for (int j = 0; j < N; ++j) sums[i][j] = vec{};
-    for (int64_t k = 0; k < p.k; ++k) {
+        for (int j = 0; j < N; ++j)
+            sums[i][j] = begins ? vec{} : out[i * p.out_m + j * p.out_n];
+    for (int64_t k = 0; k < count; ++k, a += M, b += N) {
         vec right[N];
 #pragma GCC unroll 6
-        for (int j = 0; j < N; ++j) right[j] = b[k * p.b_k + j * p.b_n];
+        for (int j = 0; j < N; ++j) right[j] = b[j];
 #pragma GCC unroll 4
         for (int i = 0; i < M; ++i) {
-            const vec left = a[i * p.a_m + k * p.a_k];
+            const vec left = a[i];
 #pragma GCC unroll 6
             for (int j = 0; j < N; ++j) sums[i][j] += left * right[j];
         }
     }
     for (int i = 0; i < M; ++i)
         for (int j = 0; j < N; ++j) out[i * p.out_m + j * p.out_n] = sums[i][j];
+}
+
+// So many rows (or columns) at a time while they last, then one by one; each packed in turn.
+template <int64_t M>
+static void pack(const vec* from, int64_t rows, int64_t row, int64_t count, int64_t place, vec* to) {
+    for (int64_t i = 0; i < rows;) {
+        const int64_t many = rows - i < M ? 1 : M;
+        for (int64_t k = 0; k < count; ++k)
+            for (int64_t m = 0; m < many; ++m) *to++ = from[(i + m) * row + k * place];
+        i += many;
+    }
+}
+
+template <int N>
+static INLINE void columns(const Product& p, const vec* a, const vec* b, vec* out, int64_t rows,
+                           int64_t count, bool begins) {
+    constexpr int M = TILE_ROWS;
+    int64_t i = 0;
+    for (; rows - i >= M; i += M)
+        tile<M, N>(p, a + i * count, b, out + i * p.out_m, count, begins);
+    for (; i < rows; ++i) tile<1, N>(p, a + i * count, b, out + i * p.out_m, count, begins);
+}
+
+// Some rows of the output; `left` has room for the piece of a.
+static void product_rows(const Product& p, const vec* a, const vec* b, vec* out, int64_t rows,
+                         vec* left) {
+    constexpr int N = TILE_COLUMNS;
+    vec right[SUMMED * N];
+    for (int64_t k = 0; k < p.k; k += SUMMED) {
+        const int64_t count = p.k - k < SUMMED ? p.k - k : SUMMED;
+        pack<TILE_ROWS>(a + k * p.a_k, rows, p.a_m, count, p.a_k, left);
+        for (int64_t j = 0; j < p.n;) {
+            const int64_t wide = p.n - j < N ? 1 : N;
+            pack<N>(b + k * p.b_k + j * p.b_n, wide, p.b_n, count, p.b_k, right);
+            if (wide == N)
+                columns<N>(p, left, right, out + j * p.out_n, rows, count, k == 0);
+            else
+                columns<1>(p, left, right, out + j * p.out_n, rows, count, k == 0);
+            j += wide;
+        }
+    }
 }
 
 struct Window {
@@ -324,15 +373,14 @@ void lanes_rows(const Rows* given, vec* memory, int64_t room, int64_t each_memor
 }
 
 void lanes_product(const Product* given, int threads) {
-    constexpr int64_t M = 4, N = 6;
     const Product& p = *given;
     const int64_t batches = p.batch[0] * p.batch[1] * p.batch[2] * p.batch[3];
-    const int64_t strips = (p.n + N - 1) / N;
-    Pool::instance().run(batches * strips, threads, [&](int64_t task) {
-        int64_t rest = task / strips;
-        const int64_t j = task % strips * N;
-        const vec *a = p.a, *b = p.b + j * p.b_n;
-        vec* out = p.out + j * p.out_n;
+    const int64_t pieces = (p.m + ROWS - 1) / ROWS;
+    Pool::instance().run(batches * pieces, threads, [&](int64_t task) {
+        int64_t rest = task / pieces;
+        const int64_t i = task % pieces * ROWS;
+        const vec *a = p.a + i * p.a_m, *b = p.b;
+        vec* out = p.out + i * p.out_m;
         for (int d = DIMS - 1; d >= 0; --d) {
             const int64_t at = rest % p.batch[d];
             rest /= p.batch[d];
@@ -340,22 +388,8 @@ void lanes_product(const Product* given, int threads) {
             b += at * p.b_batch[d];
             out += at * p.out_batch[d];
         }
-        const int64_t wide = p.n - j < N ? p.n - j : N;
-        for (int64_t i = 0; i < p.m;) {
-            const vec* left = a + i * p.a_m;
-            vec* to = out + i * p.out_m;
-            if (p.m - i >= M && wide == N) {
-                tile<M, N>(p, left, b, to);
-                i += M;
-                continue;
-            }
-            if (wide == N)
-                tile<1, N>(p, left, b, to);
-            else
-                for (int64_t w = 0; w < wide; ++w)
-                    tile<1, 1>(p, left, b + w * p.b_n, to + w * p.out_n);
-            ++i;
-        }
+        static thread_local vec left[ROWS * SUMMED];
+        product_rows(p, a, b, out, p.m - i < ROWS ? p.m - i : ROWS, left);
     });
 }
 
@@ -391,15 +425,19 @@ void lanes_window(const Window* given, int threads) {
     });
 }
 
-// Generated code on all places, in pieces of about equal work; see folded.h.
+// Generated code on all places, tile after tile, in pieces of about equal work; see folded.h.
 void lanes_generated(const Generated* given, const real* in, real* out, const real* residual,
                      int threads) {
     const Generated& g = *given;
     const int64_t chains = g.functions_count / g.chain;
     int64_t pieces = threads > 1 ? (4 * threads + chains - 1) / chains : 1;
+    const int64_t tiles = (g.places_count + g.tile - 1) / g.tile;
+    pieces = pieces > tiles ? pieces : tiles;
     pieces = pieces > g.places_count ? g.places_count : pieces;
     Pool::instance().run(chains * pieces, threads, [&](int64_t task) {
-        const int64_t chain = task / pieces, i = task % pieces;
+        // What a tile reads stays near while one chain after the other runs on it.
+        const int64_t chain = tiles > 1 ? task % chains : task / pieces;
+        const int64_t i = tiles > 1 ? task / chains : task % pieces;
         for (int64_t f = chain * g.chain; f < (chain + 1) * g.chain; ++f)
             g.functions[f](in, out, residual, g.weights, g.places + g.places_count * i / pieces,
                            g.places + g.places_count * (i + 1) / pieces);
