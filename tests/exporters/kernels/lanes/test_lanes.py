@@ -108,6 +108,25 @@ class Normalised(nn.Module):
         return found
 
 
+class Wide(nn.Module):
+    """145 tokens that look at each other and a layer of 1.9 MB: more than one piece of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.token = nn.Conv2d(3, 16, 1), nn.Parameter(torch.randn(1, 1, 16))
+        self.wide, self.narrow = nn.Linear(16, 200), nn.Linear(200, 16)
+        self.mix = nn.Conv2d(200, 30, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        x = torch.softmax(x @ x.transpose(1, 2), 2) @ x
+        x = torch.relu(self.wide(x))
+        planes = self.mix(x[:, 1:].transpose(1, 2).reshape(-1, 200, SIDE, SIDE))
+        found: Tensor = torch.cat([self.narrow(x).mean(1), planes.mean((2, 3))], 1)
+        return found
+
+
 def pruned(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for parameter in network.parameters():
@@ -120,7 +139,7 @@ def pruned(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=[Attention, Gated, Mixed, Normalised])
+@pytest.fixture(scope="module", params=[Attention, Gated, Mixed, Normalised, Wide])
 def exported(request: Any, tmp_path_factory: Any) -> tuple[nn.Module, Path]:
     torch.manual_seed(0)
     network = pruned(request.param())
