@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -140,7 +141,12 @@ def _backbone(name: str, size: int | None) -> Inspection:
 
 
 def _checkpoint(path: Path, size: int | None, entry: str | None = None) -> Inspection:
-    from sparsebench.models.architectures import ARCHITECTURES, find_architecture
+    from sparsebench.models.architectures import (
+        ARCHITECTURES,
+        class_weight,
+        classes_of,
+        find_architecture,
+    )
     from sparsebench.models.checkpoints import FORMATS, load_checkpoint
     from sparsebench.models.checkpoints.fit import (
         build_from,
@@ -189,6 +195,9 @@ def _checkpoint(path: Path, size: int | None, entry: str | None = None) -> Inspe
     layers, full = _counted(module, arch, side)
     assumed = "" if fixed or card is not None else " (assumed: usual for the architecture)"
     facts["input"] = input_line(preprocessing, side) + assumed
+    if find_architecture(arch).grids is not None:
+        rows = module.get_parameter(class_weight(arch)).shape[0]
+        facts["boxes"] = f"of {classes_of(arch, rows)} classes"
     facts["upstream top-1"] = card.upstream_accuracy if card else facts.get("upstream_accuracy")
     if assumed:
         unknown.append("preprocessing")
@@ -217,16 +226,22 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
     from sparsebench.models.card_file import card_of
     from sparsebench.models.masks import mask_hash
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
+    from sparsebench.models.onnx_file.boxes import find_boxes, with_boxes
     from sparsebench.models.sources.onnx_file import UNKNOWN, load_onnx
 
     backbone: OnnxBackbone = load_onnx(str(path))
-    card, file = backbone.card, backbone.file
     side = backbone.side(size)
+    boxes = None
+    with contextlib.suppress(SparsebenchError):  # what does not run is told below
+        if boxes := find_boxes(backbone, side):
+            backbone = with_boxes(backbone, side, boxes.classes)
+    card, file = backbone.card, backbone.file
     beside = card_of(path) is not None
     unknown = [f"architecture: {why}"]
     try:
         costs = {cost.name: cost for cost in backbone.costs(side)}
-        backbone.parts(side)  # says where it is no classifier
+        if boxes is None:
+            backbone.parts(side)  # says where it is no classifier
     except SparsebenchError as error:
         costs = {}
         unknown.append(f"FLOPs: {error.cause}")
@@ -244,7 +259,13 @@ def _plain_onnx(path: Path, size: int | None, why: str) -> Inspection:
         "batch size": f"{file.batch}, freed where the graph allows it" if file.batch else "free",
         "layout": "channels first, [N, 3, H, W]",
         "range": None if file.own_scaling is None else "the graph scales its input itself",
-        "features": "tensor "
+        "boxes": None
+        if boxes is None
+        else f"of {boxes.classes} classes, in {', '.join(map(repr, boxes.tensors))}"
+        + (", which the graph decodes" if boxes.decoded else ", raw"),
+        "features": None
+        if boxes is not None
+        else "tensor "
         + ", ".join(f"'{name}'" for name in file.features)
         + (" (means of its planes)" if file.head and file.head.convolution else "")
         + ("" if file.head else ", the output: there is no classifier behind it"),

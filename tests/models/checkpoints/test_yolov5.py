@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.models.checkpoints import load_checkpoint
 from sparsebench.models.checkpoints.fit import build_from, matching_architectures
 from sparsebench.models.detection.head import Detector
@@ -148,6 +149,12 @@ def test_a_file_becomes_the_same_network(kind: str, model: Model, tmp_path: Path
     pixels = cells * torch.tensor([8.0, 16.0, 32.0]).reshape(3, 1, 1)
     assert torch.equal(module.head.get_buffer("anchors"), pixels)
     assert str(name_of_file(str(path))) == f"yolov5n/dense@{path}"
+
+
+def test_inspect_tells_of_how_many_classes_its_boxes_are(model: Model, tmp_path: Path) -> None:
+    torch.save(model.state_dict(), tmp_path / "best.pt")
+    facts = inspect_target(str(tmp_path / "best.pt"), size=64).facts
+    assert (facts["arch"], facts["boxes"]) == ("yolov5n", f"of {CLASSES} classes")
 
 
 def test_a_pickled_model_that_names_other_code_is_refused(model: Model, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsebench.bench.heads.detection.decode import Found
 from sparsebench.bench.heads.detection.file_head import FileHead
+from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
@@ -97,6 +98,16 @@ def _found(layout: str, folder: Path, images: NDArray[np.float32]) -> list[Found
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one.boxes, other.boxes, rtol=1e-4, atol=1e-2)
     return found[0]
+
+
+def test_inspect_tells_a_files_boxes_and_the_scale_of_its_images(tmp_path: Path) -> None:
+    facts = inspect_target(str(exported("decoded", tmp_path)), size=SIZE).facts
+    assert facts["boxes"].startswith("of 2 classes, in '")
+    assert facts["boxes"].endswith("', which the graph decodes")
+    assert "mean 0.000/0.000/0.000, std 1.000/1.000/1.000 (assumed)" in facts["input"]
+    assert facts.get("features") is None
+    raw = inspect_target(str(exported("planes", tmp_path)), size=SIZE).facts
+    assert raw["boxes"].startswith("of 2 classes") and raw["boxes"].endswith(", raw")
 
 
 def test_other_outputs_and_other_classes_are_refused(tmp_path: Path) -> None:
