@@ -19,6 +19,7 @@ from sparsebench.exporters.kernels.compiled.steps import (
     MaxPoolStep,
     MeanStep,
     NormStep,
+    Step,
 )
 from sparsebench.exporters.kernels.generated import memory, peak
 from sparsebench.exporters.kernels.generated.memory import no_pairs
@@ -156,7 +157,7 @@ def test_values_that_something_else_compares_with_are_kept_as_they_are() -> None
     assert halved([conv, norm, MaxPoolStep(2, 3, 3, 2, 1)]) == set()
     assert halved([NormStep(IMAGES, 1, "norm"), ConvStep(1, 2, "conv")]) == set()
     # A batch norm behind an activation of its own reads that in float32, so what it writes too.
-    steps = [conv, norm, ActStep(2, 3, RELU), NormStep(3, 4, "other"), NormStep(4, 5, "last")]
+    steps: list[Step] = [conv, norm, ActStep(2, 3, RELU), NormStep(3, 4, "other"), NormStep(4, 5, "last")]
     assert halved(steps) == {1, 2}
 
 
