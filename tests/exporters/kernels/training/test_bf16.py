@@ -157,7 +157,8 @@ def test_values_that_something_else_compares_with_are_kept_as_they_are() -> None
     assert halved([conv, norm, MaxPoolStep(2, 3, 3, 2, 1)]) == set()
     assert halved([NormStep(IMAGES, 1, "norm"), ConvStep(1, 2, "conv")]) == set()
     # A batch norm behind an activation of its own reads that in float32, so what it writes too.
-    steps: list[Step] = [conv, norm, ActStep(2, 3, RELU), NormStep(3, 4, "other"), NormStep(4, 5, "last")]
+    other, last = NormStep(3, 4, "other"), NormStep(4, 5, "last")
+    steps: list[Step] = [conv, norm, ActStep(2, 3, RELU), other, last]
     assert halved(steps) == {1, 2}
 
 
