@@ -76,6 +76,7 @@ def test_a_run_measures_and_comes_back(tmp_path: Path) -> None:
         limit=40,
         repeats=1,
         size=32,
+        threads=1,
     )
     assert [record.status for record in run.records] == ["ok", "ok"]
     assert len(run.to_frame()) == 2

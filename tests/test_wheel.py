@@ -21,6 +21,7 @@ NAMES = ("bench", "exporters", "models", "results")
 SMALL = (
     *("--backbone", "resnet18/uniform-90@generated", "--engine", "onnxruntime"),
     *("--workload", "inference", "--limit", "40", "--repeats", "1", "--size", "32"),
+    *("--threads", "1"),
 )
 MINE = """
 import models, bench, results
@@ -28,7 +29,7 @@ assert models.OWN and bench.OWN and results.OWN
 
 def test_mine(sparse_benchmark):
     result = sparse_benchmark("resnet18/uniform-90@generated", engine="onnxruntime",
-                              limit=40, repeats=1, size=32)
+                              limit=40, repeats=1, size=32, threads=1)
 """
 
 
@@ -126,25 +127,29 @@ def test_links_lead_to_where_the_package_is_published(address: str) -> None:
         assert "docs/ci.md" in mine and not told.get("urls")
 
 
-@pytest.mark.parametrize("path", [None, "."])
-def test_the_main_job_runs_beside_packages_of_the_same_names(
-    project: Path, tmp_path: Path, path: str | None
-) -> None:
+def test_the_main_job_runs_beside_packages_of_the_same_names(project: Path, tmp_path: Path) -> None:
+    """With the project on the path of every process; the plugin below has it run without."""
     out = tmp_path / "run"
     run = ("-m", "sparsebench", "run", "quick", *SMALL, "--out", str(out))
-    in_project(project, *run, path=path)
+    in_project(project, *run, path=".")
     records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
     assert [record["status"] for record in records] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("path", [None, "."])
+def test_both_are_imported_there(project: Path, path: str | None) -> None:
     code = "import sparsebench, models; print(sparsebench.__file__); assert models.OWN"
     found = in_project(project, "-c", code, path=path).stdout
     assert str(project / ".venv") in found
 
 
-@pytest.mark.parametrize("path", [None, "."])
-def test_the_pytest_plugin_measures_there(project: Path, path: str | None) -> None:
+def test_the_pytest_plugin_measures_there(project: Path) -> None:
+    """It runs the main job in a process of its own, from the project's root."""
     (project / "test_mine.py").write_text(MINE)
-    options = ("-p", "no:cacheprovider", "-q", "--benchmark-json=b.json")
-    in_project(project, "-m", "pytest", *options, path=path)
+    options = ["-p", "no:cacheprovider", "-q", "--benchmark-json=b.json"]
+    # Nothing else on the PATH: the wheel's own command, which an installer would put beside python.
+    options += ["-o", f"sparsebench_command={project}/.venv/bin/python -m sparsebench"]
+    in_project(project, "-m", "pytest", *options, path=None)
     (found,) = json.loads((project / "b.json").read_text())["benchmarks"]
     assert found["extra_info"]["sparsebench"]["backbone"] == "resnet18/uniform-90@generated"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,24 @@ SIDE = 32
 
 
 def export(name: str, path: Path) -> Path:
+    path.write_bytes(_exported(name))
+    return path
+
+
+@cache
+def _exported(name: str) -> bytes:
+    file: Any = BytesIO()
     torch.onnx.export(
         load_backbone(name).module,
         (torch.zeros(1, 3, SIDE, SIDE),),
-        str(path),
+        file,
         input_names=["pictures"],
         output_names=["logits"],
         dynamic_axes={"pictures": {0: "batch"}, "logits": {0: "batch"}},
         dynamo=False,
         opset_version=13,
     )
-    return path
+    return bytes(file.getvalue())
 
 
 @pytest.fixture(scope="module")
