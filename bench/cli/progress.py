@@ -110,8 +110,10 @@ class _Times(ProgressColumn):
 
 
 def times(now: Reading) -> str:
-    """``12 %, 35 s elapsed, about 4.2 min remaining``."""
+    """``12 %, 35 s elapsed, about 4.2 min remaining``; ``perhaps`` before anything is measured."""
     left = "remaining time not known yet"
+    if now.guess is not None:
+        left = f"perhaps {duration(round(now.guess))} remaining"
     if now.remaining is not None:
         bound = "at least" if now.at_least else "about"
         left = f"{bound} {duration(round(now.remaining))} remaining"

@@ -8,8 +8,9 @@ same command measures the same cells on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from math import floor, log10
 
 from sparsebench.bench.plan.cells import expand
@@ -22,6 +23,8 @@ from sparsebench.models.names import is_onnx_name
 LEAST_BATCH = 16
 LEAST_IMAGES, LEAST_OF_A_CLASS = 200, 4
 """Images that are taken however large the network is: of a task, and of each class."""
+_SMALL_CALL = 9.5  # GMACs of 64 images of 64 px
+_CLASSES = 1000  # of a head that hardly counts
 
 
 def downsized(
@@ -45,7 +48,7 @@ def downsized(
     done = replace(plan, call_gmacs=0.0, task_gmacs=0.0)
     if not (plan.call_gmacs or plan.task_gmacs):
         return done, ""
-    gmacs = max(_gmacs(plan), default=0.0)
+    gmacs = _gmacs(plan)
     batch = plan.batch_size
     while plan.call_gmacs and batch >= 2 * LEAST_BATCH and batch * gmacs > plan.call_gmacs:
         batch //= 2
@@ -81,23 +84,39 @@ def _limit(plan: Plan, gmacs: float, say: Callable[[str], None], fetch: bool) ->
     return (limit, f"{images:,}") if limit < images else (0, "")
 
 
-def _gmacs(plan: Plan) -> Iterator[float]:
-    """Thousand millions of multiply-adds of each dense network of the plan, for one image."""
+def beside_small(plan: Plan) -> float:
+    """How much longer than those of a small plan its cells take, about: for a first guess.
+
+    A small one has a ResNet-18 at 64 px, whose cells take half of their time for what is not
+    arithmetic.
+    """
+    gmacs = _gmacs(plan)
+    return 0.5 + 0.5 * plan.batch_size * gmacs / _SMALL_CALL if gmacs else 1.0
+
+
+def _gmacs(plan: Plan) -> float:
+    """Thousand millions of multiply-adds of the plan's largest dense network, for one image.
+
+    0 where no network can be counted; its cells will say why.
+    """
+    networks = {(cell.dense, cell.card.arch, cell.size) for cell in expand(plan)}
+    return max((_of_network(*network) for network in networks), default=0.0)
+
+
+@cache
+def _of_network(name: str, arch: str, size: int) -> float:
     from sparsebench.models.costs import dense_macs, total_cost
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
     from sparsebench.models.zoo.load import load_to_run
 
-    cells = {(cell.dense, cell.size): cell for cell in expand(plan)}
-    for (name, size), cell in cells.items():
-        try:
-            if is_onnx_name(name):
-                backbone = load_to_run(name)
-                assert isinstance(backbone, OnnxBackbone)
-                yield total_cost(backbone.costs(backbone.side(size))).macs / 1e9
-            else:
-                yield dense_macs(cell.card.arch, 1000, (3, size, size)) / 1e9
-        except SparsebenchError:
-            continue  # its cells will say why
+    try:
+        if not is_onnx_name(name):
+            return dense_macs(arch, _CLASSES, (3, size, size)) / 1e9
+        backbone = load_to_run(name)
+        assert isinstance(backbone, OnnxBackbone)
+        return total_cost(backbone.costs(backbone.side(size))).macs / 1e9
+    except SparsebenchError:
+        return 0.0
 
 
 def _rounded(images: float) -> int:

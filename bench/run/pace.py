@@ -36,12 +36,14 @@ class Reading(NamedTuple):
         elapsed: seconds.
         remaining: seconds; None where nothing is known yet.
         at_least: whether there may be more to do than is planned.
+        guess: seconds, by what such cells usually take, while nothing is known.
     """
 
     share: float
     elapsed: float
     remaining: float | None
     at_least: bool = False
+    guess: float | None = None
 
 
 @dataclass
@@ -190,19 +192,23 @@ class Pace:
         """Where the run is now."""
         now = self._clock()
         elapsed = now - self._started
-        remaining = self._remaining(now)
+        remaining, guess = self._remaining(now), None
         if remaining is None:
             share = self._guess(elapsed)
+            coming = self._usually() - elapsed
+            # A guess that is nearly used up was wrong.
+            guess = coming if coming > elapsed / 4 else None
         else:
             share = elapsed / (elapsed + remaining) if elapsed + remaining else 0.0
         self._share = max(self._share, share)
-        return Reading(self._share, elapsed, remaining, self._open_end)
+        return Reading(self._share, elapsed, remaining, self._open_end, guess)
 
     def _remaining(self, now: float) -> float | None:
         known = [group for group in self._groups.values() if group.known]
         told = None if self._current is None else self._launch.seconds(now)
         if not known and not told:
-            return None if any(group.blocks for group in self._groups.values()) else 0.0
+            to_do = any(group.blocks for group in self._groups.values())
+            return None if to_do or not self._groups else 0.0
         total, slower = 0.0, self._slower()
         for key, group in self._groups.items():
             if group.took:
@@ -252,10 +258,14 @@ class Pace:
             return 0.0
         current = self._launch if self._current is not None else Launch()
         by_steps = current.share * len(current.reached) / todo
-        seconds = sum(
+        seconds = self._usually()
+        by_time = elapsed / (elapsed + seconds) if seconds else 0.0
+        return max(by_steps, min(MOST_GUESSED, by_time))
+
+    def _usually(self) -> float:
+        """Seconds of all that is planned, by the guess."""
+        return sum(
             group.blocks * self._usual.get(name, 0.0)
             for group in self._groups.values()
             for name in group.workloads.values()
         )
-        by_time = elapsed / (elapsed + seconds) if seconds else 0.0
-        return max(by_steps, min(MOST_GUESSED, by_time))

@@ -15,6 +15,7 @@ from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
 from sparsebench.bench.machine.drift import Notes, Watch
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, launches, swept
+from sparsebench.bench.plan.downsized import beside_small
 from sparsebench.bench.plan.optional_engines import left_out, why_no_boxes
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.plan.workloads import workload_of
@@ -87,6 +88,7 @@ class _Run:
     ) -> None:
         self.plan = plan
         self.groups = list(launches(list(cells), _most_workers()))
+        larger = beside_small(plan)
         self.pace = Pace(
             (
                 (i, {cell.id: cell.workload for cell in group}, plan.repeats)
@@ -95,7 +97,7 @@ class _Run:
             open_end=plan.half_width > 0,
             perhaps=self._perhaps(cells, turns),
             networks={cell.id: _network(cell) for cell in cells},
-            usual={name: workload_of(name).usual_seconds for name in plan.workloads},
+            usual={name: larger * workload_of(name).usual_seconds for name in plan.workloads},
         )
         self.turns = turns
         self.folder = folder

@@ -32,6 +32,9 @@ def test_elapsed_and_remaining_are_labelled() -> None:
     assert times(Reading(0.12, 35.2, 252.0)) == "12 %, 35 s elapsed, about 4.2 min remaining"
     assert times(Reading(0.02, 122.0, 2106.0)) == "2 %, 2.0 min elapsed, about 35 min remaining"
     assert times(Reading(0.0, 3.0, None)) == "0 %, 3 s elapsed, remaining time not known yet"
+    guessed = Reading(0.01, 20.0, None, guess=500.0)
+    assert times(guessed) == "1 %, 20 s elapsed, perhaps 8.3 min remaining"
+    assert times(Pace().reading()).endswith("remaining time not known yet")  # seen: "100 %"
     assert times(Reading(1.0, 7260.0, 40.0, at_least=True)).endswith("at least 40 s remaining")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsebench.bench.plan.downsized import downsized
+from sparsebench.bench.plan.downsized import beside_small, downsized
 from sparsebench.bench.plan.plan import Plan, load_plan, plan_to_toml
 
 ON_DIGITS = 1797  # images of scikit-learn's digits, 10 classes
@@ -59,3 +59,9 @@ def test_a_run_that_goes_on_stands_for_the_same_cells(tmp_path: Path) -> None:
     again = load_plan(str(tmp_path / "plan.toml"))
     assert downsized(again) == (again, "")
     assert (again.batch_size, again.limit) == (16, 380)
+
+
+def test_larger_networks_are_guessed_to_take_longer() -> None:
+    assert beside_small(quick()) == pytest.approx(1, abs=0.02)
+    larger, _ = downsized(quick(size=224))
+    assert beside_small(larger) == pytest.approx(0.5 + 0.5 * 16 * 1.81 / 9.5, abs=0.03)

@@ -139,7 +139,7 @@ def test_the_estimate_of_the_total_stays_within_bounds_and_the_bar_never_runs_ba
 ) -> None:
     seen = list(replay(name, slow, forecast=forecast))
     total = seen[-1].elapsed
-    assert seen[-1][::2] == (1.0, 0.0)  # share and remaining at the end
+    assert (seen[-1].share, seen[-1].remaining) == (1.0, 0.0)  # at the end
     assert all(later.share >= earlier.share for earlier, later in pairwise(seen))
     for now in seen:
         if now.remaining is not None:
@@ -156,4 +156,6 @@ def test_the_share_is_that_of_the_time_on_a_quiet_machine(name: str) -> None:
     assert all(abs(now.share - now.elapsed / total) < 0.15 for now in seen)
     early = next(now for now in seen if now.elapsed >= 15)  # nothing is measured yet
     assert early.remaining is None and 0.02 <= early.share <= MOST_GUESSED
+    assert early.guess is not None  # by what such cells usually take
+    assert 0.5 < (early.elapsed + early.guess) / total < 2
     assert next(now for now in seen if now.remaining is not None).elapsed < 0.15 * total
