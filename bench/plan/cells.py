@@ -222,12 +222,16 @@ def swept(plan: Plan, cell: Cell) -> str:
     return "".join(f", {key.replace('_', ' ')} {getattr(cell, key)}" for key in keys)
 
 
-def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
+def launches(cells: list[Cell], most: Callable[[Cell], int]) -> Iterator[list[Cell]]:
     """Cells that are launched together in each block.
 
     Cells of one task, architecture, batch size and number of threads belong together, because
-    every ratio is taken between them; where that needs more than ``most`` workers, one engine at
-    a time.
+    every ratio is taken between them; where that needs more workers than there may be at once,
+    one engine at a time.
+
+    Args:
+        cells: of a plan.
+        most: workers like that of a cell that may be there at once.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
@@ -235,7 +239,7 @@ def launches(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
         key = (cell.task, cell.card.arch, *settings)
         groups.setdefault(key, []).append(cell)
     for group in groups.values():
-        if len({cell.worker for cell in group}) <= most:
+        if len({cell.worker for cell in group}) <= most(group[0]):
             yield group
             continue
         for engine in dict.fromkeys(cell.engine_label for cell in group):

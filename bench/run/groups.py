@@ -54,7 +54,10 @@ def groups_of(plan: Plan, cells: Sequence[Cell]) -> list[Group]:
         cells: all of its cells.
     """
     cards = {name: find_card(name).name for name in (*plan.backbones, *plan.dense.values())}
-    return [_group(plan, cards, tuple(group)) for group in launches(list(cells), most=sys.maxsize)]
+    return [
+        _group(plan, cards, tuple(group))
+        for group in launches(list(cells), lambda cell: sys.maxsize)
+    ]
 
 
 def files_of(plan: Plan) -> list[str]:

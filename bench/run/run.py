@@ -37,8 +37,11 @@ from sparsebench.models.cache import cache_dir
 
 log = logging.getLogger("sparsebench")
 
-# A worker holds its engine's library and one compiled network: some 0.3 to 1 GB.
-WORKER_BYTES = 1.0e9
+# What a worker holds: its engine's library and a compiled network; then, for each number of an
+# image, what the network makes of it on its way.
+WORKER_BYTES, BYTES_A_NUMBER = 0.6e9, 100
+MEMORY_SHARE = 0.6
+"""Of the memory that is free when a run begins, for all its workers."""
 
 
 class Display(Protocol):
@@ -87,7 +90,7 @@ class _Run:
         turns: Turns,
     ) -> None:
         self.plan = plan
-        self.groups = list(launches(list(cells), _most_workers()))
+        self.groups = list(launches(list(cells), _most_workers))
         larger = beside_small(plan)
         self.pace = Pace(
             (
@@ -274,7 +277,9 @@ def _network(cell: Cell) -> tuple[str, str, int, int]:
     return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
-def _most_workers() -> int:
+def _most_workers(cell: Cell) -> int:
     import psutil
 
-    return max(2, int(psutil.virtual_memory().available * 0.6 / WORKER_BYTES))
+    numbers = cell.batch_size * 3 * cell.size**2
+    each = WORKER_BYTES + BYTES_A_NUMBER * numbers
+    return max(2, int(psutil.virtual_memory().available * MEMORY_SHARE / each))

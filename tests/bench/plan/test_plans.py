@@ -126,9 +126,9 @@ def test_cells_to_be_compared_are_launched_together_unless_there_are_too_many() 
         )
     )
     cells = expand(plan)
-    together = list(launches(cells, most=4))
+    together = list(launches(cells, lambda cell: 4))
     assert [len({c.backbone.split("/")[0] for c in group}) for group in together] == [1, 1]
-    apart = list(launches(cells, most=3))
+    apart = list(launches(cells, lambda cell: 3))
     assert all(len({cell.engine for cell in group}) == 1 for group in apart)
     assert sorted(c.id for group in apart for c in group) == sorted(c.id for c in cells)
 
@@ -154,7 +154,7 @@ def test_an_engine_may_bring_its_own_precision_and_a_workload_its_own_engines() 
     }
     assert len({cell.id for cell in cells}) == len(cells) == 2 * 5
     # one group: a ratio between precisions needs blocks that both are in
-    assert len(list(launches(cells, most=99))) == 1
+    assert len(list(launches(cells, lambda cell: 99))) == 1
     again = plan_from_dict(tomllib.loads(plan_to_toml(plan)), "the same")
     assert again == plan
 

@@ -35,7 +35,7 @@ def test_a_list_is_measured_value_by_value_and_each_cell_is_that_of_a_plan_of_it
 
 
 def test_ratios_are_taken_between_cells_of_one_launch() -> None:
-    groups = list(launches(expand(PLAN.with_changes(batch_size=(1, 16, 64))), most=16))
+    groups = list(launches(expand(PLAN.with_changes(batch_size=(1, 16, 64))), lambda cell: 16))
     assert [{cell.batch_size for cell in group} for group in groups] == [{1}, {16}, {64}]
     assert all({cell.card.family == "dense" for cell in group} == {True, False} for group in groups)
 

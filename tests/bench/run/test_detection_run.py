@@ -37,10 +37,10 @@ discards = 0
 heat = 0
 [inference]
 min_seconds = 0.01
-detection_epochs = 4
+detection_epochs = 2
 [linear-cached]
 engines = ["onnxruntime"]
-detection_epochs = 4
+detection_epochs = 2
 [serving]
 seconds = 0.2
 engines = ["onnxruntime"]
@@ -66,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sparsebench.bench.cli import main
 
     root = tmp_path_factory.mktemp("detection")
-    sets.write_coco(root / "squares", train=24, test=8)
+    sets.write_coco(root / "squares", train=16, test=6)
     (root / "plan.toml").write_text(PLAN)
     arguments = ["run", root / "plan.toml", "--task", root / "squares", "--out", root / "run"]
     with pytest.MonkeyPatch.context() as patch:
@@ -121,7 +121,7 @@ def test_seconds_an_epoch_are_those_of_the_detection_head(run: Path) -> None:
     for one in records(run, "linear-cached"):
         heads = [trial["stages"]["head"] for trial in one["trials"]]
         told = one["extra"]["head_seconds_per_epoch"]
-        assert told == pytest.approx([seconds / 4 for seconds in heads])
+        assert told == pytest.approx([seconds / 2 for seconds in heads])
 
 
 def test_full_trains_whole_detectors_with_their_mask(run: Path) -> None:
