@@ -90,7 +90,7 @@ class _Run:
         turns: Turns,
     ) -> None:
         self.plan = plan
-        self.groups = list(launches(list(cells), _most_workers))
+        self.groups = list(launches(list(cells), most_workers))
         larger = beside_small(plan)
         self.pace = Pace(
             (
@@ -277,7 +277,8 @@ def _network(cell: Cell) -> tuple[str, str, int, int]:
     return cell.task, cell.backbone, cell.size, cell.batch_size
 
 
-def _most_workers(cell: Cell) -> int:
+def most_workers(cell: Cell) -> int:
+    """Workers like that of a cell for which this machine has memory now."""
     import psutil
 
     numbers = cell.batch_size * 3 * cell.size**2
