@@ -69,7 +69,7 @@ def test_files_of_a_plan_are_those_that_are_there(
 def test_all_sessions_of_quick_are_launched_together_where_memory_allows(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, int], together: bool
 ) -> None:
-    """Ratios between engines need one launch; seen: 16 sessions, which took 5 GB, in eight launches.
+    """Ratios between engines need one launch; seen: 16 sessions of 5 GB in all, in eight launches.
 
     A machine of 24 GiB; images of 224 px take 12 times as much on their way, batches of 64.
     """
