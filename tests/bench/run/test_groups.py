@@ -77,5 +77,5 @@ def test_all_sessions_of_quick_are_launched_together_where_memory_allows(
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     cells = expand(load_plan("quick").with_changes(**changes))
     groups = list(launches(cells, most_workers))
-    assert len({cell.worker for cell in cells}) >= 14  # 16 where the processor has bf16
+    assert len({cell.worker for cell in cells}) >= 12  # 16 where the processor has bf16 and VNNI
     assert (len(groups) == 1) is together

@@ -1,4 +1,4 @@
-"""Colours, markers and sizes: the same for the same thing, and told apart by every reader."""
+"""Colours, markers and sizes: the same for the same thing, and other for every other thing."""
 
 from __future__ import annotations
 
