@@ -84,6 +84,20 @@ def _limit(plan: Plan, gmacs: float, say: Callable[[str], None], fetch: bool) ->
     return (limit, f"{images:,}") if limit < images else (0, "")
 
 
+def as_begun(plan: Plan, earlier: Plan) -> Plan:
+    """The plan with what the run that it goes on with measures, where its own rules would choose.
+
+    That run may be of a version without these rules, or its folder of images have grown.
+    """
+    return replace(
+        plan,
+        limit=earlier.limit if plan.task_gmacs else plan.limit,
+        batch_size=earlier.batch_size if plan.call_gmacs else plan.batch_size,
+        task_gmacs=0.0,
+        call_gmacs=0.0,
+    )
+
+
 def beside_small(plan: Plan) -> float:
     """How much longer than those of a small plan its cells take, about: for a first guess.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsebench.bench.plan.baselines import with_baselines
+from sparsebench.bench.plan.downsized import as_begun
 from sparsebench.bench.plan.plan import SWEPT, Plan, load_plan
 from sparsebench.bench.plan.sections import NO_KEYS
 from sparsebench.bench.plan.workloads import WORKLOADS, workload_of
@@ -36,6 +37,7 @@ def same_plan(plan: Plan, folder: Path) -> Plan:
         return with_baselines(plan)
     measured = {trial.cell for trial in RunFolder(folder).trials()}
     earlier = with_baselines(load_plan(str(path)), measured)
+    plan = as_begun(plan, earlier)
     plan = with_baselines(replace(plan, dense={**_shared(earlier, plan), **plan.dense}))
     same = earlier.with_changes(
         repeats=plan.repeats, call_timeout=plan.call_timeout, heat=plan.heat

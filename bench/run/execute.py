@@ -71,7 +71,8 @@ def execute(
     turns.start()
     measure = elsewhere or partial(measure_here, turns=turns)
     with RunFolder.open(out, resume=resume) as folder:
-        plan, smaller = downsized(plan, display.say)
+        begun = resume and (folder.path / "plan.toml").exists()
+        plan, smaller = (plan, "") if begun else downsized(plan, display.say)
         plan = same_plan(plan, folder.path) if resume else with_baselines(plan)
         cells = expand(plan)
         folder.write_text("plan.toml", plan_to_toml(plan))

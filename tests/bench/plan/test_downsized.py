@@ -12,6 +12,8 @@ import pytest
 
 from sparsebench.bench.plan.downsized import beside_small, downsized
 from sparsebench.bench.plan.plan import Plan, load_plan, plan_to_toml
+from sparsebench.bench.plan.resuming import same_plan
+from sparsebench.models.errors import SparsebenchError
 
 ON_DIGITS = 1797  # images of scikit-learn's digits, 10 classes
 
@@ -59,6 +61,19 @@ def test_a_run_that_goes_on_stands_for_the_same_cells(tmp_path: Path) -> None:
     again = load_plan(str(tmp_path / "plan.toml"))
     assert downsized(again) == (again, "")
     assert (again.batch_size, again.limit) == (16, 380)
+
+
+@pytest.mark.parametrize(("batch", "limit"), [(64, 0), (16, 400)])
+def test_a_run_that_was_begun_otherwise_goes_on_as_it_was_begun(
+    tmp_path: Path, batch: int, limit: int
+) -> None:
+    """By a version without the rules, or before its folder of images grew."""
+    begun = quick(size=224, batch_size=batch, limit=limit)
+    (tmp_path / "plan.toml").write_text(plan_to_toml(begun))
+    again = same_plan(quick(size=224), tmp_path)
+    assert (again.batch_size, again.limit) == (batch, limit)
+    with pytest.raises(SparsebenchError, match="another plan"):
+        same_plan(quick(size=224, limit=300), tmp_path)
 
 
 def test_larger_networks_are_guessed_to_take_longer() -> None:
