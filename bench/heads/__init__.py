@@ -1,4 +1,4 @@
-"""Linear heads on cached features: trained for several seeds at once, and evaluated."""
+"""Heads on cached features of a backbone: trained for several seeds at once, and evaluated."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.comparisons.busy import LOAD, load_of
-from sparsebench.bench.features import FeatureCache
 from sparsebench.bench.forecast import Earlier, earlier_path, launch_seconds
+from sparsebench.bench.heads.features import FeatureCache
 from sparsebench.bench.machine.drift import Notes, Watch
 from sparsebench.bench.machine.facts import machine_facts
 from sparsebench.bench.plan.cells import Cell, launches, swept

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features.flight import BatchRunner, Labelled, through_engine
+from sparsebench.bench.heads.features.flight import BatchRunner, Labelled, through_engine
 from sparsebench.bench.heads.fit import torch_threads
 from sparsebench.bench.images import Source, centred_batches
 from sparsebench.bench.training.divergence import LossWatch

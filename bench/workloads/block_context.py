@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features import FeatureCache
+from sparsebench.bench.heads.features import FeatureCache
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import PEAK_MEMORY, Kept, Trial, utc_now

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features import FeatureKey
 from sparsebench.bench.heads import evaluate, fit_heads
+from sparsebench.bench.heads.features import FeatureKey
 from sparsebench.bench.heads.kernel import find_kernel
 from sparsebench.bench.heads.linear_recipe import LinearRecipe
 from sparsebench.bench.heads.scored import Scored, Scoring

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features.flight import BatchRunner, through_engine
+from sparsebench.bench.heads.features.flight import BatchRunner, through_engine
 from sparsebench.bench.images import Source, centred_batches
 from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.tasks.base import Task

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.bench.features import FeatureKey
+from sparsebench.bench.heads.features import FeatureKey
 from sparsebench.bench.tasks.arrays import array_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features import CachedFeatures, FeatureCache
+from sparsebench.bench.heads.features import CachedFeatures, FeatureCache
 from sparsebench.models.errors import SparsebenchError
-from tests.bench.features.runners import (
+from tests.bench.heads.features.runners import (
     PREPROCESSING,
     PoolingRunner,
     expected_features,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsebench.bench.features.file import DamagedEntryError, FeatureWriter, read_features
+from sparsebench.bench.heads.features.file import DamagedEntryError, FeatureWriter, read_features
 from sparsebench.models.errors import SparsebenchError
 
 KEY = {"weights": "abc", "nested": {"a": [1, 2]}}
@@ -134,7 +134,7 @@ def test_a_map_outlives_the_replacement_of_its_file(tmp_path: Path) -> None:
 FULL_DISK = """
 import sys
 import numpy as np
-from sparsebench.bench.features.file import FeatureWriter
+from sparsebench.bench.heads.features.file import FeatureWriter
 from sparsebench.models.errors import SparsebenchError
 import os, resource
 if sys.argv[2] == "late":
@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_message_and_no_half_file(tmp_path: Path, when: str) 
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     assert "no room for 15 MiB of features" in done.stdout
     assert "SPARSEBENCH_CACHE" in done.stdout

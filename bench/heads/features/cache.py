@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features.extract import extract_batches
-from sparsebench.bench.features.file import DamagedEntryError, FeatureWriter, read_features
-from sparsebench.bench.features.flight import BatchRunner
-from sparsebench.bench.features.key import FeatureKey
+from sparsebench.bench.heads.features.extract import extract_batches
+from sparsebench.bench.heads.features.file import DamagedEntryError, FeatureWriter, read_features
+from sparsebench.bench.heads.features.flight import BatchRunner
+from sparsebench.bench.heads.features.key import FeatureKey
 from sparsebench.bench.images import Source
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.cards import Preprocessing
@@ -88,7 +88,7 @@ class FeatureCache:
         """The features of a split, from the cache or else from the engine.
 
         Stages: ``load`` (opening and checking an entry), ``store`` (writing one), and
-        those of :func:`sparsebench.bench.features.extract.extract_batches`.
+        those of :func:`sparsebench.bench.heads.features.extract.extract_batches`.
 
         Args:
             key: what the features depend on.

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.features import extract_batches
+from sparsebench.bench.heads.features import extract_batches
 from sparsebench.bench.tasks.base import Task
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.labelled import ImageStore
-from tests.bench.features.runners import (
+from tests.bench.heads.features.runners import (
     PREPROCESSING,
     PoolingRunner,
     expected_features,
@@ -107,8 +107,8 @@ def test_whoever_stops_early_leaves_an_idle_engine() -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from sparsebench.bench.features import FeatureCache
-from tests.bench.features.runners import PREPROCESSING, PoolingRunner, key, noise_task
+from sparsebench.bench.heads.features import FeatureCache
+from tests.bench.heads.features.runners import PREPROCESSING, PoolingRunner, key, noise_task
 from dataclasses import replace
 
 def peak():
@@ -139,7 +139,7 @@ def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     small, large = (float(number) for number in done.stdout.split())
     assert large - small < 15, f"peak grew from {small:.0f} to {large:.0f} MB"
