@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sparsebench.exporters.kernels.inference.split import SplitNetwork
-    from sparsebench.exporters.kernels.lanes.network import LaneNetwork
-    from sparsebench.exporters.kernels.lines.network import LineNetwork
+    from sparsebench.exporters.kernels.lanes.layer_network import LayerNetwork
     from sparsebench.exporters.onnx.artifact import Artifact
 
 VERSION = "2"
@@ -131,7 +130,7 @@ class NativeEngine:
             raise EngineError(f"the native engine has no kernels: {error}") from error
         generated = bool(request.options.get("generate", True))
         shape = artifact.input_shape
-        compiled: SplitNetwork | LaneNetwork | LineNetwork
+        compiled: SplitNetwork | LayerNetwork
         try:
             try:
                 read = read_bytes if request.precision == "int8" else read_onnx
@@ -166,7 +165,7 @@ class NativeEngine:
 class NativeSession:
     """One compiled network."""
 
-    def __init__(self, compiled: SplitNetwork | LaneNetwork | LineNetwork) -> None:
+    def __init__(self, compiled: SplitNetwork | LayerNetwork) -> None:
         self._compiled = compiled
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

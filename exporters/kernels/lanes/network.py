@@ -8,27 +8,26 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
-from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
-from sparsebench.exporters.kernels.generated.peak import peak_seconds
-from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.lanes.calls import (
     Addresses,
     RowCalls,
     product_call,
     window_call,
 )
+from sparsebench.exporters.kernels.lanes.layer_network import (
+    Array,
+    LayerNetwork,
+    Tell,
+    why_no_code,
+)
 from sparsebench.exporters.kernels.lanes.library import LaneLibrary
 from sparsebench.exporters.kernels.lanes.pattern import PatternCall
-from sparsebench.exporters.kernels.lanes.programs import recognise_gelu, recognise_silu
 from sparsebench.exporters.kernels.lanes.reader import LaneGraph
 from sparsebench.exporters.kernels.lanes.steps import (
-    Instruction,
     LayerStep,
     ProductStep,
     RowStep,
@@ -38,25 +37,15 @@ from sparsebench.exporters.kernels.lanes.steps import (
 from sparsebench.exporters.kernels.lanes.values import View
 from sparsebench.models.errors import SparsebenchError
 
-Array = NDArray[np.float32]
-Tell = Callable[[str, str, float], object]
-_CODE = 10  # bytes of it for each non-zero, about
 _LINE = 64
 _MOST = 16 << 30  # bytes of values
 
 
-class LaneNetwork:
-    """A network compiled for one batch size.
+class LaneNetwork(LayerNetwork):
+    """As :class:`LayerNetwork`, an image in each lane.
 
-    Attributes:
-        kernels: the compiled library.
-        threads: that share each step.
-        parts: (images, layout) of each group; the last group's empty lanes hold zeros.
-        paths: which code runs the layers: ``generated`` or ``compiled``.
-        layers: names of the convolutions and linear layers.
-        why_not: why no code is generated, or nothing.
-        code_bytes: of generated code.
-        multiply_adds: of vectors, of one call, by layer and path.
+    Args:
+        generated: whether code is generated, where it can be.
     """
 
     def __init__(
@@ -68,37 +57,19 @@ class LaneNetwork:
         threads: int,
         generated: bool = True,
     ) -> None:
-        self.kernels, self.threads = kernels, threads
-        self._shape, self._graph = (batch_size, *input_shape), graph
+        super().__init__(graph, batch_size, input_shape, kernels, threads)
         self._vector = 4 * kernels.lanes
         groups = -(-batch_size // kernels.lanes)
         counts = [min(kernels.lanes, batch_size - kernels.lanes * i) for i in range(groups)]
         self.parts = [(count, "lanes") for count in counts]
-        self.layers = tuple(layer.name for layer in graph.layers)
         self.why_not = why_no_code(graph, kernels) if generated else "It was not asked for."
         self.paths = ["compiled" if self.why_not else "generated"] * groups
-        self.multiply_adds: Counter[tuple[str, str]] = Counter()
-        self._code: CodeMemory | None = None
-        self._kept: list[object] = []  # whose addresses the steps hold
         self._steps: list[tuple[str, str, Callable[[], object]]] = []
         self._compile()
-        self.code_bytes = 0 if self._code is None else self._code.size
 
-    def run(self, images: Array, tell: Tell | None = None) -> Array:
-        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
-
-        Args:
-            images: float32.
-            tell: is given the layer's name (or nothing), its path or the step's kind, and the
-                seconds of each step.
-
-        Raises:
-            SparsebenchError: the images are not those that it is compiled for.
-        """
-        images = checked_images(images, self._shape, np.dtype(np.float32))
+    def _run(self, images: Array, found: Array, tell: Tell | None) -> None:
         _, channels, height, width = self._shape
         output = self._graph.output
-        found = np.empty((len(images), output.shape[1]), np.float32)
         first = 0
         for count, _ in self.parts:
             given = images[first : first + count]
@@ -120,16 +91,10 @@ class LaneNetwork:
                 found[first:].ctypes.data,
             )
             first += count
-        return found
-
-    def peak_seconds(self) -> float | None:
-        """Of a vector multiply-add on all threads at best; None where no code can be generated."""
-        return None if self.kernels.isa != "avx512" or refusal() else peak_seconds() / self.threads
 
     def _compile(self) -> None:
         steps, sizes = self._graph.steps, self._graph.sizes
-        recognise(self._graph)
-        readers = readers_of(self._graph)
+        readers = self._readers
         begins, total = _laid_out(steps, sizes, self._graph.output, readers, self._vector)
         self._memory = Buffers(torch.uint8).take(total)
         base = self._memory.data_ptr()
@@ -151,11 +116,7 @@ class LaneNetwork:
             else:
                 self._structure("Pool", "window", window_call(step, addresses))
         if made:
-            self._code = CodeMemory([code for layer in made for code in layer.functions])
-            places = iter(self._code.addresses)
-            for layer in made:
-                layer.place(tuple(next(places) for _ in layer.functions))
-                layer.functions = []
+            self._place(made)
 
     def _rows(self, call: RowCalls, most: int) -> None:
         scratch, kernels, threads = self._scratch.data_ptr(), self.kernels, self.threads
@@ -198,36 +159,6 @@ def _planes(view: View, extents: list[int]) -> Planes:
     _, height, width = view.shape
     channel, row, column = view.strides
     return Planes(height, width, row, column, False, 1, extents[view.buffer], channel)
-
-
-def why_no_code(graph: LaneGraph, kernels: LaneLibrary) -> str:
-    """Why code is not generated for a network here, or nothing."""
-    if kernels.isa != "avx512":
-        return f"Code is generated for avx512, not {kernels.isa}."
-    count = sum(int((layer.weight != 0).sum()) for layer in graph.layers)
-    if count * _CODE > LIMIT:
-        return f"{count} non-zeros would take more than {LIMIT >> 20} MiB of code."
-    return refusal()
-
-
-def recognise(graph: LaneGraph) -> None:
-    """Make one instruction of each GELU and SiLU, in place."""
-    for step in graph.steps:
-        if isinstance(step, RowStep):
-            recognise_gelu(step, readers_of(graph))
-            recognise_silu(step, readers_of(graph))
-
-
-def readers_of(graph: LaneGraph) -> Counter[int]:
-    """Buffer -> how many operands read it; the network's output counts."""
-    found = Counter(view.buffer for step in graph.steps for view in step.reads)
-    for step in graph.steps:
-        if isinstance(step, RowStep):
-            for instruction in step.instructions:
-                inner = (a for a in instruction.arguments if isinstance(a, Instruction))
-                found.update(a.out.buffer for a in inner)
-    found[graph.output.buffer] += 1
-    return found
 
 
 def _laid_out(

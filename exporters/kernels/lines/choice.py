@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparsebench.exporters.kernels.lanes.layer_network import LayerNetwork
 from sparsebench.exporters.kernels.lanes.library import LaneLibrary
 from sparsebench.exporters.kernels.lanes.network import LaneNetwork
 from sparsebench.exporters.kernels.lanes.reader import LaneGraph
@@ -16,7 +17,7 @@ def any_network(
     kernels: LaneLibrary,
     threads: int,
     generated: bool = True,
-) -> LaneNetwork | LineNetwork:
+) -> LayerNetwork:
     """A network for a batch; arguments as of :class:`LaneNetwork`.
 
     Half as many images as there are lanes, or fewer, are faster one by one, where the network keeps

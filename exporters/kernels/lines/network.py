@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sparsebench.exporters.kernels.generated.memory import CodeMemory
-from sparsebench.exporters.kernels.generated.peak import peak_seconds
-from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.lanes.calls import RowCalls
+from sparsebench.exporters.kernels.lanes.layer_network import (
+    Array,
+    LayerNetwork,
+    Tell,
+    why_no_code,
+)
 from sparsebench.exporters.kernels.lanes.library import (
     CCopy,
     CEdges,
     CLines,
     CStep,
     LaneLibrary,
-)
-from sparsebench.exporters.kernels.lanes.network import (
-    readers_of,
-    recognise,
-    why_no_code,
 )
 from sparsebench.exporters.kernels.lanes.reader import LaneGraph
 from sparsebench.exporters.kernels.lanes.steps import (
@@ -46,15 +41,13 @@ from sparsebench.exporters.kernels.lines.memory import LineMemory
 from sparsebench.exporters.kernels.lines.rows import line_rows
 from sparsebench.models.errors import SparsebenchError
 
-Array = NDArray[np.float32]
-Tell = Callable[[str, str, float], object]
 GENERATED = "generated"
 COPY, EDGES, WINDOW, LAYER, ROWS = range(5)
 """What `lines_run` of lines.cpp executes."""
 
 
-class LineNetwork:
-    """A network compiled for one batch size; see :class:`LaneNetwork` for its attributes.
+class LineNetwork(LayerNetwork):
+    """As :class:`LayerNetwork`, the neighbouring pixels of one image in the lanes.
 
     Raises:
         LinesRefusedError: some operator does not keep to whole planes, or no code can be generated.
@@ -72,18 +65,12 @@ class LineNetwork:
     ) -> None:
         if refused := why_no_code(graph, kernels):
             raise LinesRefusedError(refused)
-        self.kernels, self.threads = kernels, threads
-        self._shape, self._graph = (batch_size, *input_shape), graph
+        super().__init__(graph, batch_size, input_shape, kernels, threads)
         self.parts = [(batch_size, "lines")]
-        self.layers = tuple(layer.name for layer in graph.layers)
         self.paths = [GENERATED]
-        self.multiply_adds: Counter[tuple[str, str]] = Counter()
-        self._kept: list[object] = []  # whose addresses the steps hold
         self._names: list[tuple[str, str]] = []  # of each step: layer or nothing, kind
         self._list: list[CStep] = []
         self._made: list[LineConvolution] = []
-        recognise(graph)
-        self._readers = readers_of(graph)
         self._memory = LineMemory(graph)
         # What is read across rows needs zeros behind them.
         self._across = {
@@ -107,30 +94,13 @@ class LineNetwork:
                 raise LinesRefusedError("A product of two values does not keep to planes.")
             self._memory.drop_read(place)
         try:
-            self._code = CodeMemory([code for layer in self._made for code in layer.functions])
+            self._place(self._made)
         except SparsebenchError as error:
             raise LinesRefusedError(error.cause) from error
-        places = iter(self._code.addresses)
-        for layer in self._made:
-            layer.place(tuple(next(places) for _ in layer.functions))
-            layer.functions = []
-        self.code_bytes = self._code.size
         self._copied(graph.output, View(-1, 0, graph.output.shape, (0, 1)))
         self._calls = (CStep * len(self._list))(*self._list)
 
-    def run(self, images: Array, tell: Tell | None = None) -> Array:
-        """``[N, 3, H, W]`` to ``[N, D]``, N as compiled.
-
-        Args:
-            images: float32.
-            tell: is given the layer's name (or nothing), its path or the step's kind, and the
-                seconds of each step.
-
-        Raises:
-            SparsebenchError: the images are not those that it is compiled for.
-        """
-        images = checked_images(images, self._shape, np.dtype(np.float32))
-        found = np.empty((len(images), self._graph.output.shape[1]), np.float32)
+    def _run(self, images: Array, found: Array, tell: Tell | None) -> None:
         run, calls, threads = self.kernels.lines_run, self._calls, self.threads
         for image, row in zip(images, found, strict=True):
             calls[0].a, calls[len(calls) - 1].b = image.ctypes.data, row.ctypes.data
@@ -141,11 +111,6 @@ class LineNetwork:
                 start = time.perf_counter()
                 run(ctypes.addressof(call), 1, threads)
                 tell(name, kind, time.perf_counter() - start)
-        return found
-
-    def peak_seconds(self) -> float | None:
-        """Of a vector multiply-add on all threads at best."""
-        return peak_seconds() / self.threads
 
     def _add(
         self, names: tuple[str, str], kind: int, what: ctypes.Structure, *places: int, **more: int
