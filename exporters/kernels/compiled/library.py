@@ -307,7 +307,7 @@ class Library:
         lanes: images in a block (VL).
         most_forward: vectors of a tile of outputs.
         most_backward: vectors of a tile of inputs beside their gradients.
-        most_alike: vectors of a tile of outputs where four channels are computed at once.
+        most_alike: vectors of a tile of outputs where a few channels are computed at once.
     """
 
     def __init__(self, isa: str, dtype: str) -> None:

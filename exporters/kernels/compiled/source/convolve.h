@@ -82,12 +82,12 @@ static void forward_tile(const Plan& plan, const Tile& tile, const Tile* next, i
     const Run* last = plan.runs + plan.run_sets[tile.runs + 1];
     const bool ask = next && block == plan.blocks - 1;
     int row = row0;
-    if constexpr (4 * Ops::T <= MOST_ALIKE) {
-        for (; plan.alike && row + 4 <= row1; row += 4) {
+    if constexpr (ALIKE * Ops::T <= MOST_ALIKE) {
+        for (; plan.alike && row + ALIKE <= row1; row += ALIKE) {
             if (ask)
-                for (int k = 0; k < 4; ++k)
+                for (int k = 0; k < ALIKE; ++k)
                     Ops::template ask<S>(plan, call.other + next->other, row + k);
-            forward_rows<NB, R, C, S, 4>(plan, tile, first, last, block, row, call);
+            forward_rows<NB, R, C, S, ALIKE>(plan, tile, first, last, block, row, call);
         }
     }
     for (; row < row1; ++row) {

@@ -8,7 +8,7 @@ extern "C" {
 int sparse_lanes() { return VL; }
 int sparse_most_forward() { return MOST_FORWARD; }
 int sparse_most_backward() { return MOST_BACKWARD; }
-int sparse_most_alike() { return MOST_ALIKE / 4; }
+int sparse_most_alike() { return MOST_ALIKE / ALIKE; }
 
 // images [N, C, H, W] -> [C][B][H*W][VL], unused lanes zero.
 void sparse_to_blocked(const Shape* shape, const real* from, real* to, int threads) {

@@ -45,19 +45,23 @@ struct Plan {
     const int32_t* cuts;  // [cuts_count + 1]: own channels of about equal work
     int32_t cuts_count;
     int32_t row_split;    // 1: threads share the channels, 0: the tiles
-    int32_t alike;        // 1: each four channels in turn have their non-zeros at the same places
+    int32_t alike;        // 1: all channels have their non-zeros at the same places
     int32_t unused;
     const real* mask;     // bits for each place of an own channel that must stay zero, or null
 };
 
 // Vectors of a tile: outputs alone, or inputs and their gradients together; beside them the
-// registers hold a weight, four partial sums and what is loaded.
+// registers hold a weight, four partial sums and what is loaded. Where all channels have their
+// non-zeros at the same places, ALIKE of them are computed at once, with MOST_ALIKE sums in all:
+// with 16 registers three channels of four vectors, their three weights and one input.
 #if defined(SMALL_TILES)  // for sanitizers: large unrolled tiles take them minutes to compile
-constexpr int MOST_FORWARD = 6, MOST_BACKWARD = 4, MOST_ALIKE = 8;
+constexpr int MOST_FORWARD = 6, MOST_BACKWARD = 4, ALIKE = 4, MOST_ALIKE = 8;
 #elif defined(__AVX512F__)
-constexpr int MOST_FORWARD = 16, MOST_BACKWARD = 11, MOST_ALIKE = 24;
+constexpr int MOST_FORWARD = 16, MOST_BACKWARD = 11, ALIKE = 4, MOST_ALIKE = 24;
+#elif defined(__AVX2__)
+constexpr int MOST_FORWARD = 12, MOST_BACKWARD = 5, ALIKE = 3, MOST_ALIKE = 12;
 #else
-constexpr int MOST_FORWARD = 12, MOST_BACKWARD = 5, MOST_ALIKE = 8;
+constexpr int MOST_FORWARD = 12, MOST_BACKWARD = 5, ALIKE = 4, MOST_ALIKE = 8;
 #endif
 
 // X-macro: index, blocks, rows, columns. The planner reads the same list.
