@@ -26,6 +26,7 @@ from sparsebench.bench.statistics import (
     accuracy_delta,
     relative_error_increase,
 )
+from sparsebench.bench.tasks.kinds import word_of
 
 ONE_SEED = "One seed, so the change of accuracy has no interval."
 SEEDS_ONLY = (
@@ -61,9 +62,8 @@ def accuracy_change(sparse: Record, dense: Record, records: Sequence[Record]) ->
     borrowed = sparse.extra.get("accuracy_from") if source is sparse else source.id
     if borrowed:
         lender = indexed(records).by_id.get(borrowed)
-        notes.append(
-            f"The accuracy is that of the {lender.workload if lender else 'training'} workload."
-        )
+        word, workload = word_of([sparse.task.metric]), lender.workload if lender else "training"
+        notes.append(f"The {word} is that of the {workload} workload.")
     ours, theirs = paired_by_seed(of_sparse, of_dense)
     change = change_between(of_sparse, of_dense)
     if unequal := unequal_budgets(sparse, dense):

@@ -40,7 +40,7 @@ class LinearCached(OnFeatures):
 
     name = "linear-cached"
     usual_seconds = 6.0
-    caption = "seconds: end to end, from loading the images to the evaluated classifier."
+    caption = "seconds: end to end, from loading the images to the evaluated network."
     settings = CachedSettings
     runs = "extracted"
     lends_accuracy = True

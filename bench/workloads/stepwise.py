@@ -18,7 +18,7 @@ class Stepwise(Workload):
     """A workload whose trial is one training for each seed of its block."""
 
     settings: ClassVar[type[Settings]] = TrainingSettings
-    caption = "seconds: end to end, from loading the images to the evaluated classifier."
+    caption = "seconds: end to end, from loading the images to the evaluated network."
     seeded = True
     deals_seeds = True
     whole_job = True

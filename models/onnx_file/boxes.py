@@ -3,7 +3,8 @@
 Two layouts of YOLOv5's exports are known (SparseZoo's too): one output of decoded boxes
 ``[N, n, 5 + C]`` (centre and sides in input pixels, presence, classes, 0-1), or three raw ones on
 strides 8, 16 and 32, ``[N, 3 (5 + C), H, W]`` or ``[N, 3, H, W, 5 + C]``. Where a file has both,
-the raw ones are taken, so that decoding is outside its graph as with every other detector.
+the raw ones are taken, so that decoding is outside its graph as with every other detector, with the
+anchors that lead from the ones to the others; where none do, the decoded ones are.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sparsebench.models.detection.grids import BOX_VALUES, Grids
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsebench.models.detection.grids import BOX_VALUES, Grids, Sizes
 from sparsebench.models.errors import SparsebenchError
 
 if TYPE_CHECKING:
     from sparsebench.models.onnx_file.backbone import OnnxBackbone
 
 STRIDES, PER_CELL = (8, 16, 32), 3
+ROUNDING = 0.01
+"""How much an anchor may differ from cell to cell, of itself."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +37,21 @@ class OnnxBoxes:
         shapes: of each for one image.
         classes: C.
         decoded: whether the file decodes them itself.
+        anchors: of raw outputs, where the file's own decoding tells them; else YOLOv5's.
     """
 
     tensors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     classes: int
     decoded: bool
+    anchors: tuple[Sizes, ...] | None = None
 
     @property
     def grids(self) -> Grids:
-        """Of raw outputs: YOLOv5's, as nothing in a file tells others."""
+        """Of raw outputs: YOLOv5's."""
         from sparsebench.models.architectures.yolov5 import GRIDS
 
-        return GRIDS
+        return GRIDS if self.anchors is None else replace(GRIDS, anchors=self.anchors)
 
 
 def with_boxes(backbone: OnnxBackbone, size: int, classes: int) -> OnnxBackbone:
@@ -88,20 +96,55 @@ def find_boxes(backbone: OnnxBackbone, side: int) -> OnnxBoxes | None:
     from sparsebench.models.onnx_file.running import OwnGraph
 
     names = [output.name for output in backbone.file.model.graph.output]
-    tails = [tuple(shape[1:]) for shape in OwnGraph(backbone.file, names).shapes(side)]
+    graph = OwnGraph(backbone.file, names)
+    tails = [tuple(shape[1:]) for shape in graph.shapes(side)]
     sides = [side // stride for stride in STRIDES]
-    raw = [_level(names, tails, here) for here in sides]
-    if all(one is not None for one in raw):
-        kept: list[Any] = [one for one in raw if one is not None]
-        counts = {classes for _, _, classes in kept}
-        if len(counts) == 1:
-            tensors, shapes, _ = zip(*kept, strict=True)
-            return OnnxBoxes(tuple(tensors), tuple(shapes), counts.pop(), decoded=False)
-    boxes = PER_CELL * sum(here**2 for here in sides)
-    for name, tail in zip(names, tails, strict=True):
-        if len(tail) == 2 and tail[0] == boxes and tail[1] > BOX_VALUES:
-            return OnnxBoxes((name,), (tail,), tail[1] - BOX_VALUES, decoded=True)
-    return None
+    count = PER_CELL * sum(here**2 for here in sides)
+    decoded = next(
+        (
+            OnnxBoxes((name,), (tail,), tail[1] - BOX_VALUES, decoded=True)
+            for name, tail in zip(names, tails, strict=True)
+            if len(tail) == 2 and tail[0] == count and tail[1] > BOX_VALUES
+        ),
+        None,
+    )
+    kept = [one for here in sides if (one := _level(names, tails, here)) is not None]
+    if len(kept) < len(sides) or len({classes for _, _, classes in kept}) > 1:
+        return decoded
+    tensors, shapes, classes = zip(*kept, strict=True)
+    raw = OnnxBoxes(tensors, shapes, classes[0], decoded=False)
+    if decoded is None or decoded.classes != raw.classes:
+        return raw
+    # Noise, whose cells differ: where all are equal any formula has anchors.
+    noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
+    values = dict(zip(names, graph.run(noise), strict=True))
+    anchors = _anchors([values[name][0] for name in tensors], values[decoded.tensors[0]][0])
+    return decoded if anchors is None else replace(raw, anchors=anchors)
+
+
+def _anchors(
+    raw: Sequence[NDArray[np.float32]], decoded: NDArray[np.float32]
+) -> tuple[Sizes, ...] | None:
+    """The anchors by which YOLOv5's formula makes an image's boxes ``[n, 5 + C]`` of its raw ones.
+
+    Authors fit them to their own boxes. None where there are none: the file has another formula.
+    """
+    width, start = decoded.shape[1], 0
+    found: list[Sizes] = []
+    for one in raw:
+        if one.ndim == 3:
+            one = one.reshape(PER_CELL, width, *one.shape[1:]).transpose(0, 2, 3, 1)
+        values = one.reshape(PER_CELL, -1, width)
+        end = start + PER_CELL * values.shape[1]
+        sides = decoded[start:end].reshape(values.shape)[..., 2:4]
+        start = end
+        with np.errstate(all="ignore"):
+            each = sides / (2 / (1 + np.exp(-values[..., 2:4]))) ** 2
+        sizes = np.median(each, axis=1)
+        if not np.all(np.abs(each - sizes[:, None]) <= ROUNDING * sizes[:, None]):
+            return None
+        found.append(tuple((float(w), float(h)) for w, h in sizes))
+    return tuple(found)
 
 
 def _level(

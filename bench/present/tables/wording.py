@@ -9,7 +9,7 @@ from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.rows import PER_SECOND, Row, Section
 from sparsebench.bench.records import SEEDS, Record
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
-from sparsebench.bench.tasks.kinds import DETECTION
+from sparsebench.bench.tasks.kinds import CLASSIFIED, DETECTION, word_of
 from sparsebench.models.images.losses import Losses
 
 DEEPSPARSE = "deepsparse"
@@ -57,10 +57,12 @@ def how_to_read(found: Sequence[Section]) -> str:
         over = "training seeds alone (the run did not keep which test images were right)"
     elif SEEDS in covered:
         over += ", of older cells over seeds alone"
+    word = word_of(row.record.task.metric for section in found for row in section.rows)
+    scores = word.replace(CLASSIFIED, "accuracies")
     smallest = f"{SMALLEST_EFFECT_OF_INTEREST * 100:.0f}%"
     text = (
         "How to read it: every number has a 95% confidence interval: of times over blocks "
-        f"(launches in fresh processes), of accuracies over {over}. The accuracy change is in "
+        f"(launches in fresh processes), of {scores} over {over}. The {word} change is in "
         "percentage points against the dense baseline. 'vs dense, same engine': the dense "
         "baseline's time over the sparse one's on the same engine, the effect of sparsity alone. "
         "'vs best dense engine': the fastest dense engine's time over this one's, what changing "

@@ -68,6 +68,7 @@ class Faults:
 
 OUTSIDE = "box(es) outside their image: left out"
 EMPTY = "box(es) of zero size or without finite numbers: left out"
+TINY = "box(es) smaller than a pixel (are they shares of the image, not pixels?): left out"
 CUT = "box(es) reach over the edge of their image: cut there"
 MISSING = "annotated image(s) that are not there: left out"
 UNLISTED = "image(s) without an annotation: left out"
@@ -105,6 +106,9 @@ def checked_boxes(
             x1, y1, x2, y2 = x1 * width, y1 * height, x2 * width, y2 * height
         if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 - x1 <= 0 or y2 - y1 <= 0:
             faults.add(EMPTY, name)
+            continue
+        if x2 - x1 < 1 and y2 - y1 < 1:
+            faults.add(TINY, name)
             continue
         inside = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
         if inside[2] - inside[0] <= 0 or inside[3] - inside[1] <= 0:

@@ -85,6 +85,11 @@ def _categories(data: dict[str, Any], path: str) -> dict[int, str]:
         told = [(int(one["id"]), printable(str(one["name"]))) for one in data["categories"]]
     except (KeyError, TypeError, ValueError) as error:
         raise _entry(path, "category", error) from error
+    if not told:
+        raise SparsebenchError(
+            f"'{printable(path)}' lists no categories.",
+            "Export them with their classes.",
+        )
     _refuse_doubles([number for number, _ in told], "category", path)
     return dict(told)
 
@@ -120,7 +125,8 @@ def _images(
             name = str(one["file_name"]).removeprefix("./")
             paths = [f"{found.prefix}{place}{name}" for place in places]
             place = next((p for p in paths if p in tree.stamps), paths[0])
-            size = (int(one["width"]), int(one["height"])) if "width" in one else None
+            sides = one.get("width"), one.get("height")
+            size = None if None in sides else (int(sides[0]), int(sides[1]))
             if place in by_path:
                 faults.add(TWICE, place)
             numbers.append(one["id"])
@@ -129,6 +135,7 @@ def _images(
         raise _entry(path, "image", error) from error
     _refuse_doubles(numbers, "image", path)
     unknown: Counter[str] = Counter()
+    lost: list[Any] = []
     try:
         for one in data["annotations"]:
             image, label = images.get(one["image_id"]), label_of.get(one["category_id"])
@@ -136,14 +143,36 @@ def _images(
                 unknown[printable(str(one["category_id"]))] += 1
             elif image is None:
                 faults.add(LOST, f"{side} annotation {one.get('id', '?')}")
+                lost.append(one["image_id"])
             else:
-                x, y, width, height = (float(value) for value in one["bbox"])
+                x, y, width, height = _four(one["bbox"], one.get("id", "?"))
                 crowd = bool(one.get("iscrowd", 0))
                 image.boxes.append(Box(label, x, y, x + width, y + height, crowd))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _entry(path, "annotation", error) from error
     refuse_unknown_classes(unknown, classes, path)
+    if lost and len(lost) == len(data["annotations"]):
+        raise SparsebenchError(
+            f"Every annotation of '{printable(path)}' is of an image that it does not list: "
+            f"image_id {lost[0]!r} and the like, where images have ids like "
+            f"{next(iter(images), None)!r}.",
+            "Export the annotations again; a number and its digits in quotes are two ids.",
+        )
     return list(by_path.values())
+
+
+def _four(box: Any, number: Any) -> tuple[float, ...]:
+    """A box's left, top, width and height.
+
+    Raises:
+        ValueError: it is not four numbers; names the annotation.
+    """
+    numbers = isinstance(box, list) and all(isinstance(v, int | float) for v in box)
+    if not numbers or len(box) != 4:
+        raise ValueError(
+            f"the bbox of annotation {number} is {str(box)[:60]}, not [x, y, width, height]"
+        )
+    return tuple(map(float, box))
 
 
 def _entry(path: str, kind: str, error: Exception) -> SparsebenchError:

@@ -59,7 +59,7 @@ def find_format(names: Collection[str], where: str) -> Found | None:
         where: how messages call the root.
 
     Raises:
-        SparsebenchError: annotations of one side only.
+        SparsebenchError: annotations of one side only; YOLO's labels without names of classes.
     """
     below = [name for name in names if not _hidden(name)]
     prefix = _wrapper(below)
@@ -78,6 +78,13 @@ def find_format(names: Collection[str], where: str) -> Found | None:
                 EXPECTED,
             )
         return Found(kind, prefix, (train, test))
+    if any(name.startswith("labels/") for name in inner) and any(
+        name.startswith("images/") for name in inner
+    ):
+        raise SparsebenchError(
+            f"'{where}' has images/ and labels/, and no names of the classes.",
+            f"List them in {NAME_FILES[0]} (names: [cat, dog]) or a line each in {NAME_FILES[2]}.",
+        )
     return None
 
 

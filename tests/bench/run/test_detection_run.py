@@ -192,7 +192,8 @@ def test_tables_figure_and_answer_say_map50(run: Path, cli: Cli) -> None:
     page = (run / "summary.md").read_text()
     assert "mAP50 %" in page
     assert "mAP50 change (pp)" in page
-    assert "accuracy %" not in page
+    assert "accuracy %" not in page and "accuracy change" not in page
+    assert "classifier" not in page
     assert "mean average precision of the boxes" in page
     assert "mAP50 change (pp)" in (run / "report.html").read_text()
     told = cli("advise", run, "--max-accuracy-loss", 100)

@@ -95,6 +95,7 @@ def set_box(*box: float) -> Callable[[dict[str, Any]], object]:
             "1 annotated image(s) that are",
             14,
         ),
+        (set_box(0.2, 0.2, 0.4, 0.4), "1 box(es) smaller than a pixel", 15),
         (lambda d: d["images"][0].update(width=63), "000.png is 64x48, not 63x48", 14),
         (lambda d: d["images"][0].update(file_name="gone.png"), "without an annotation", 14),
     ],
@@ -119,7 +120,15 @@ def test_what_does_not_fit_is_counted_and_named(
         (lambda d: d["categories"].append({"id": 5, "name": "third"}), "other categories"),
         (lambda d: d.pop("images"), "no COCO file"),
         (lambda d: d["images"][0].pop("id"), "lacks 'id'"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "cannot be read"),
+        (lambda d: d["annotations"][1].update(bbox=[1, 2, 3]),
+         r"bbox of annotation 1 is \[1, 2, 3\], not \[x, y, width, height\]"),
+        (lambda d: d["annotations"][0].update(bbox=None), "bbox of annotation 0 is None"),
+        (lambda d: d["annotations"][0].update(bbox=["1", 2, 3, 4]), "bbox of annotation 0 is"),
+        (lambda d: [one.update(image_id=str(one["image_id"])) for one in d["annotations"]],
+         "Every annotation.*image_id '100' .* ids like 100"),
+        (lambda d: d.update(categories=[]), "lists no categories"),
+        (lambda d: [one.update(bbox=[v / 64 for v in one["bbox"]]) for one in d["annotations"]],
+         "lose most.*16 .*smaller than a pixel"),
         (lambda d: d.update(annotations=[a for a in d["annotations"] if a["category_id"] == 7]),
          "no train box of light"),
         (lambda d: d["images"][1].update(id=100), r"1 number.*kind image have: 100"),
@@ -132,6 +141,19 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(SparsebenchError, match=said):
         opened(changed_coco(tmp_path / "a", change), tmp_path)
+
+
+@pytest.mark.parametrize("size", [{"width": None, "height": None}, {"height": None}])
+def test_an_image_without_a_stated_size_is_read(size: dict[str, None], tmp_path: Path) -> None:
+    root = changed_coco(tmp_path / "a", lambda d: [one.update(size) for one in d["images"]])
+    assert told(opened(root, tmp_path), "train") == truth(0, 8)
+
+
+def test_labels_without_names_of_classes_say_what_is_missing(tmp_path: Path) -> None:
+    root = sets.write_yolo(tmp_path / "a")
+    (root / "data.yaml").unlink()
+    with pytest.raises(SparsebenchError, match=r"no names of the classes.*data\.yaml"):
+        opened(root, tmp_path)
 
 
 def test_an_image_on_both_sides_is_counted_and_named(tmp_path: Path) -> None:
