@@ -247,7 +247,7 @@ def _refuse_boxes(arch: str, data: Path) -> None:
     fix = (
         "Sparsify a classifier, whose maps a head for boxes is then trained on; a trained detector "
         "is pruned in one shot by its name, as yolov5n/magnitude-90@best.pt, and `sparsebench run "
-        "--workload full` trains such a network on, its zeros kept."
+        "quick --workload full` trains such a network on, its zeros kept."
     )
     if find_architecture(arch).grids is not None:
         raise SparsebenchError(f"sparsify trains classifiers, and {arch} finds boxes.", fix)

@@ -23,6 +23,7 @@ from tests.bench.present.plots.sweeps import TRAINED, with_setting
 from tests.bench.publish.hub_stub import stub_hub
 from tests.bench.run.pretended_ray import pretend
 from tests.bench.synthetic import make_run
+from tests.bench.tasks.detection.sets import CLASSES as BOX_CLASSES
 from tests.bench.tasks.detection.sets import write_coco
 from tests.docs.commands import ROOT
 
@@ -77,6 +78,7 @@ def _networks(here: Path) -> None:
     import torch
 
     from sparsebench.bench.cli.export import export
+    from sparsebench.models.generated import generate
     from sparsebench.models.zoo.load import load_backbone
 
     for file, name in (("sparse.pth", "resnet18/gmp-90"), ("dense.pth", "resnet18/dense")):
@@ -90,6 +92,8 @@ def _networks(here: Path) -> None:
     for file, name in (("my", "tiny/uniform-90@generated"), ("dense", "tiny/dense@generated")):
         export(name, size=SIDE, out=here / f"{file}.onnx")
     shutil.copy(here / "my.onnx", here / "model.onnx")
+    detector = generate("yolov5n", "dense", 0.0, len(BOX_CLASSES))
+    torch.save(detector.state_dict(), here / "best.pt")
 
 
 @pytest.fixture
