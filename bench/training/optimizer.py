@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch._dynamo  # else the first optimizer of a process imports it, under the clock
 from torch import Tensor
 
 # Above this density a dense update is cheaper than gathering and putting back.

@@ -68,7 +68,13 @@ def _work(job: Job, answers: TextIO, group: Group | None = None) -> None:
     from sparsebench.bench.training.placement import placed
     from sparsebench.bench.training.source import decode_task
     from sparsebench.bench.training.tuning import Tuning
+    from sparsebench.models.architectures.without_compiler import postpone_compiler
 
+    if job.compile:
+        # Else the first optimizer of the process imports it, under the clock.
+        import torch._dynamo  # noqa: F401
+    else:
+        postpone_compiler()
     if group is not None:
         job = replace(job, device=group.device)
     beat = Heartbeat(lambda text: _answer(answers, say=text), every=job.word_every)

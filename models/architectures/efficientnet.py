@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ArchitectureSpec
+from sparsebench.models.architectures.without_compiler import timm_library
 from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ LITE0_PREPROCESSING = Preprocessing(
 
 
 def _efficientnet_lite0(num_classes: int) -> nn.Module:
-    import timm
-
-    module: nn.Module = timm.create_model(
+    module: nn.Module = timm_library().create_model(
         "tf_efficientnet_lite0", pretrained=False, num_classes=num_classes
     )
     return module

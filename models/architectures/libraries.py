@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sparsebench.models.architectures import LIBRARIES, ArchitectureSpec, TorchvisionWeights
+from sparsebench.models.architectures.without_compiler import timm_library, torchvision_models
 from sparsebench.models.cards import INTERPOLATIONS, Preprocessing
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
@@ -28,19 +29,16 @@ _OTHER = "Any other network runs as its ONNX file: torch.onnx.export, then name 
 
 def libraries_with(entry: str) -> list[str]:
     """The names under which the libraries have a network: ``resnet18`` is known to both."""
-    import timm
-    from torchvision.models import list_models
-
-    known: dict[str, Any] = {"timm": timm.list_models(), "torchvision": _classifiers(list_models())}
+    known = {"timm": timm_library().list_models(), "torchvision": _classifiers()}
     plain = entry.partition(".")[0]  # timm's names may carry those of weights: resnet50.a1_in1k
     return [f"{library}:{entry}" for library in LIBRARIES if plain in known[library]]
 
 
-def _classifiers(names: list[str]) -> list[str]:
+def _classifiers() -> list[str]:
     """torchvision's names without those of detection, segmentation and video."""
-    import torchvision
-
-    return [n for n in names if hasattr(torchvision.models, n) and not n.startswith("quantized")]
+    models = torchvision_models()
+    names: list[str] = models.list_models()
+    return [n for n in names if hasattr(models, n) and not n.startswith("quantized")]
 
 
 @lru_cache(maxsize=256)
@@ -58,10 +56,7 @@ def library_spec(arch: str) -> ArchitectureSpec:
 
     library, _, entry = arch.partition(":")
     if arch not in libraries_with(entry):
-        import timm
-        from torchvision.models import list_models
-
-        names = timm.list_models() if library == "timm" else _classifiers(list_models())
+        names = timm_library().list_models() if library == "timm" else _classifiers()
         raise UnknownNameError("architecture", arch, [f"{library}:{name}" for name in names])
     builder = partial(_built, _timm if library == "timm" else _torchvision, entry)
     try:
@@ -93,16 +88,14 @@ def _built(make: Callable[[str, int], nn.Module], entry: str, num_classes: int) 
 
 
 def _timm(entry: str, num_classes: int) -> nn.Module:
-    import timm
-
-    module: nn.Module = timm.create_model(entry, pretrained=False, num_classes=num_classes)
+    module: nn.Module = timm_library().create_model(
+        entry, pretrained=False, num_classes=num_classes
+    )
     return _one_headed(module)
 
 
 def _torchvision(entry: str, num_classes: int) -> nn.Module:
-    from torchvision.models import get_model
-
-    module: nn.Module = get_model(entry, weights=None, num_classes=num_classes)
+    module: nn.Module = torchvision_models().get_model(entry, weights=None, num_classes=num_classes)
     return module
 
 
@@ -148,9 +141,7 @@ def _classifier(module: nn.Module, arch: str) -> str:
 
 
 def _of_timm(entry: str) -> tuple[Preprocessing, None]:
-    import timm
-
-    config: Any = timm.get_pretrained_cfg(entry)
+    config: Any = timm_library().get_pretrained_cfg(entry)
     channels, height, width = getattr(config, "input_size", (3, 224, 224))
     if channels != 3 or height != width:
         raise SparsebenchError(
@@ -168,9 +159,7 @@ def _of_timm(entry: str) -> tuple[Preprocessing, None]:
 
 
 def _of_torchvision(entry: str) -> tuple[Preprocessing, TorchvisionWeights | None]:
-    from torchvision.models import get_model_weights
-
-    published = list(get_model_weights(entry))
+    published = list(torchvision_models().get_model_weights(entry))
     if not published:
         return Preprocessing(), None
     # V1 weights: without the long recipes of V2, as those of the suite's own architectures.

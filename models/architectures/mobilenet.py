@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
-from sparsebench.models.architectures.light_torchvision import torchvision_models
+from sparsebench.models.architectures.without_compiler import torchvision_models
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import ArchitectureSpec, TorchvisionWeights
-from sparsebench.models.architectures.light_torchvision import torchvision_models
+from sparsebench.models.architectures.without_compiler import torchvision_models
 from sparsebench.models.cards import Preprocessing
 
 if TYPE_CHECKING:

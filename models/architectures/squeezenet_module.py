@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsebench.models.architectures.light_torchvision import torchvision_models
+from sparsebench.models.architectures.without_compiler import torchvision_models
 
 
 class SqueezeNet(nn.Module):

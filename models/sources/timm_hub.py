@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sparsebench.models.architectures import find_architecture, library_of
+from sparsebench.models.architectures.without_compiler import timm_library
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.found import Found
@@ -19,12 +20,10 @@ NAME = "timm"
 
 
 def _find(name: BackboneName) -> Found | None:
-    import timm
-
     if not name.is_dense or library_of(name.arch) != NAME:
         return None
     entry = name.arch.partition(":")[2]
-    config = timm.get_pretrained_cfg(entry)
+    config = timm_library().get_pretrained_cfg(entry)
     if config is None or not (config.hf_hub_id or config.url):
         return None
     own = str(BackboneName(name.arch, "dense", 0.0, NAME))
@@ -49,11 +48,9 @@ def _find(name: BackboneName) -> Found | None:
 
 
 def _load(arch: str, classes: int) -> nn.Module:
-    import timm
-
     entry = arch.partition(":")[2]
     try:
-        state = timm.create_model(entry, pretrained=True).state_dict()
+        state = timm_library().create_model(entry, pretrained=True).state_dict()
     except Exception as error:  # the hub, the network and the file fail in many ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SparsebenchError(

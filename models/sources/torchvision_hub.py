@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sparsebench.models.architectures import ARCHITECTURES, ArchitectureSpec, find_architecture
-from sparsebench.models.architectures.light_torchvision import torchvision_models
+from sparsebench.models.architectures.without_compiler import torchvision_models
 from sparsebench.models.cards import Card
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.found import Found

@@ -13,8 +13,8 @@ from statistics import median
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
+from sparsebench.models.architectures.without_compiler import torchvision_ops
 from sparsebench.models.detection.grids import BOX_VALUES, FORMS, Form
 from sparsebench.models.detection.head import ANCHORS
 
@@ -106,7 +106,7 @@ def keep_best(boxes: Tensor, scores: Tensor) -> Found:
     sure = scores[place, label]
     best = torch.argsort(sure, descending=True, stable=True)[:BEFORE_NMS]
     place, label, sure = place[best], label[best], sure[best]
-    kept = batched_nms(boxes[place], sure, label, NMS_IOU)[:MOST]
+    kept = torchvision_ops().batched_nms(boxes[place], sure, label, NMS_IOU)[:MOST]
     return Found(boxes[place[kept]], sure[kept], label[kept])
 
 

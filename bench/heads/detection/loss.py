@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss
 
 from sparsebench.bench.heads.detection.decode import LIGHT, by_anchor, corners
 from sparsebench.bench.heads.detection.targets import Answers
+from sparsebench.models.architectures.without_compiler import torchvision_ops
 from sparsebench.models.detection.grids import BOX_VALUES, Form
 
 BOX, PRESENCE, CLASS = 2.0, 1.0, 0.5
@@ -48,7 +48,7 @@ def detection_loss(
             place = (one.image, one.anchor, one.row, one.column)
             mine = values[place]
             boxes = corners(mine, one.column, one.row, sizes[one.anchor], stride, form)
-            apart = generalized_box_iou_loss(boxes, one.box)
+            apart = torchvision_ops().generalized_box_iou_loss(boxes, one.box)
             wanted = functional.one_hot(one.label, mine.shape[-1] - BOX_VALUES).to(mine.dtype)
             kinds = functional.binary_cross_entropy_with_logits(
                 mine[:, BOX_VALUES:], wanted, reduction="none"

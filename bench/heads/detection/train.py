@@ -17,6 +17,7 @@ from sparsebench.bench.heads.detection.decode import Found, decode
 from sparsebench.bench.heads.detection.loss import detection_loss
 from sparsebench.bench.heads.detection.targets import answers
 from sparsebench.models.architectures.heads import new_head
+from sparsebench.models.architectures.without_compiler import without_compiler
 from sparsebench.models.detection.head import (
     ANCHORS,
     PREDICTED,
@@ -112,6 +113,7 @@ class TrainedHead:
             return decode(raw, self.anchors, self.head.strides, self.head.form)
 
 
+@without_compiler()
 def train_head(
     rows: Rows,
     boxes: TrainingBoxes,

@@ -13,11 +13,31 @@ from sparsebench.models.costs import dense_costs
 
 assert len(open_task("digits").train.labels) == 1258
 build("resnet18")
+lite = build("efficientnet_lite0")  # of timm
 dense_costs("resnet18", 10, (3, 32, 32))
 heavy = {"torch._dynamo", "torch._inductor", "sklearn", "scipy.stats"} & set(sys.modules)
 assert not heavy, heavy
 
 import torch
+from sparsebench.bench.training.optimizer import MaskedSGD
+from sparsebench.models.architectures.without_compiler import postpone_compiler, without_compiler
+
+with without_compiler():
+    torch.optim.AdamW(lite.parameters(), foreach=True).step()
+assert "torch._dynamo" not in sys.modules
+postpone_compiler()
+weight = torch.nn.Parameter(torch.tensor([1.0]))
+weight.grad = torch.tensor([0.5])
+stepping = MaskedSGD([weight], {}, lr=0.1, momentum=0.9, weight_decay=0.0)
+stepping.step()
+assert abs(float(weight) - 0.95) < 1e-6
+assert "torch._dynamo.eval_frame" not in sys.modules
+import torch._dynamo.config  # a part of what is postponed
+
+assert torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).tolist() == [2.0]
+assert "torch._dynamo.eval_frame" in sys.modules
+stepping.step()  # by momentum: 0.9 * 0.5 + 0.5
+assert abs(float(weight) - 0.855) < 1e-6
 from torchvision.ops import roi_align  # of which it is a part
 
 assert roi_align(torch.ones(1, 1, 8, 8), [torch.tensor([[0.0, 0, 4, 4]])], 2).tolist() == [
