@@ -103,7 +103,6 @@ class EngineWorker:
         self.feature_dim = 0
         self.input_shape: tuple[int, int, int] = (3, 0, 0)
         self.describe: dict[str, Any] = {}
-        self.compile_seconds = 0.0
         self._pending: deque[tuple[int, int]] = deque()
         self._next_slot = 0
         self._inputs: list[NDArray[np.float32]] = []
@@ -202,7 +201,6 @@ class EngineWorker:
             buffer, request.batch_size, artifact.input_shape, artifact.output_dim
         )
         self.describe = answer["describe"]
-        self.compile_seconds = float(answer["seconds"])
         threads = self.describe.get("threads")
         if threads is not None and threads != request.threads:
             raise WorkerFailed(
