@@ -45,6 +45,21 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """What trained heads get right, without a clock; it travels between machines.
+
+    Attributes:
+        accuracy: as of :class:`Scored`, like the others.
+        outcomes: see above.
+        extra: see above.
+    """
+
+    accuracy: tuple[float, ...]
+    outcomes: Kept
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Scored:
     """Trained and evaluated heads.
 
@@ -61,3 +76,8 @@ class Scored:
     outcomes: Kept
     weight_decays: dict[float, float] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> Heads:
+        """What is no time of it."""
+        return Heads(self.accuracy, self.outcomes, self.extra)

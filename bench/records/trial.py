@@ -24,6 +24,9 @@ VISITS = "visits"  # calls of each visit, in order; their sum is that of all cal
 MODEL_BYTES = "model_bytes"
 OWN_HEAD = "own_head"
 """In a record's `extra`: what its network gets right with its own classifier."""
+SCORED_ON = "scored_on"
+"""In a trial's, and in its record's: fingerprint of the machine that trained its heads before the
+trial, where that was another lease of a cluster."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def run_block(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     on_engines = {n: w for n, w in workloads.items() if hasattr(w, "run_block")}
     with ExitStack() as stack:
         chosen = [cell for cell in cells if cell.workload in on_engines]
-        running = _launch(chosen, prepare, context, stack) if chosen else []
+        running = start_sessions(chosen, prepare, context, stack) if chosen else []
         for name, workload in on_engines.items():
             mine = [one for one in running if one.cell.workload == name]
             if mine:
@@ -70,7 +70,7 @@ def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
     return ready
 
 
-def _launch(
+def start_sessions(
     cells: Sequence[Cell], prepare: Prepare, context: BlockContext, stack: ExitStack
 ) -> list[Running]:
     """Workers for all cells; those that fail are emitted as failed trials and left out."""

@@ -1,5 +1,7 @@
 """What a leased machine does: look around, measure one comparison group, give back what it wrote.
 
+Or, as one of several that share it, find out what of a group needs no clock.
+
 A group is an ordinary run in a temporary folder. Its lines and files travel to the driver, which
 alone writes the run's folder. Nothing here knows how machines are leased.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +28,7 @@ from sparsebench.bench.records.outcomes import FOLDER
 from sparsebench.bench.run.execute import log_to, remember_run
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.run import measure_here
+from sparsebench.bench.run.untimed import Untimed, find_untimed
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.errors import SparsebenchError
 
@@ -107,27 +110,42 @@ def look(files: Sequence[str], where: str) -> Looked:
     return Looked(sparsebench.__version__, usable_cpus(), missing)
 
 
-def measure(plan: Plan, run: str, where: str) -> Measured | Refused:
+def find_out(plan: Plan, backbone: str, heads: Collection[str], where: str) -> Untimed | Refused:
+    """Do the untimed work on one network of a group here.
+
+    Args:
+        plan: of :class:`Group`.
+        backbone: see :func:`find_untimed`, like the next.
+        heads: see above.
+        where: folder from which the plan's relative paths start.
+    """
+    try:
+        _settle(where)
+        return find_untimed(plan, backbone, heads)
+    except SparsebenchError as error:
+        return Refused(platform.node(), error.cause, error.fix)
+
+
+def measure(plan: Plan, run: str, where: str, untimed: Untimed) -> Measured | Refused:
     """Measure a group's plan here.
 
     Args:
         plan: of :class:`Group`.
         run: name of the run, for its records.
         where: folder from which the plan's relative paths start.
+        untimed: what of the group was found out before.
     """
-    # Whoever leases processors may set it for its own; the suite sets threads itself.
-    os.environ.pop("OMP_NUM_THREADS", None)
     node = platform.node()
     try:
-        if Path(where).is_dir():
-            os.chdir(where)
+        _settle(where)
         with (
             TemporaryDirectory(prefix="sparsebench-") as top,
             RunFolder.open(Path(top) / run) as folder,
         ):
             log_to(folder.path / LOG)
             since = time.monotonic()
-            measure_here(plan, expand(plan), folder, _Silent(), Turns.from_environment())
+            turns = Turns.from_environment()
+            measure_here(plan, expand(plan), folder, _Silent(), turns, untimed)
             remember_run(folder, since)
             return Measured(
                 node,
@@ -139,3 +157,10 @@ def measure(plan: Plan, run: str, where: str) -> Measured | Refused:
             )
     except SparsebenchError as error:
         return Refused(node, error.cause, error.fix)
+
+
+def _settle(where: str) -> None:
+    # Whoever leases processors may set it for its own; the suite sets threads itself.
+    os.environ.pop("OMP_NUM_THREADS", None)
+    if Path(where).is_dir():
+        os.chdir(where)

@@ -28,6 +28,7 @@ from sparsebench.bench.run.networks import Networks
 from sparsebench.bench.run.own_heads import OwnHeads
 from sparsebench.bench.run.pace import Pace
 from sparsebench.bench.run.stopping import Stop, most_blocks, stops
+from sparsebench.bench.run.untimed import Untimed, needing_heads, worker_bytes
 from sparsebench.bench.tasks import open_task
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import DETECTION
@@ -37,9 +38,6 @@ from sparsebench.models.cache import cache_dir
 
 log = logging.getLogger("sparsebench")
 
-# What a worker holds: its engine's library and a compiled network; then, for each number of an
-# image, what the network makes of it on its way.
-WORKER_BYTES, BYTES_A_NUMBER = 0.6e9, 100
 MEMORY_SHARE = 0.6
 """Of the memory that is free when a run begins, for all its workers."""
 
@@ -58,7 +56,12 @@ class Display(Protocol):
 
 
 def measure_here(
-    plan: Plan, cells: Sequence[Cell], folder: RunFolder, display: Display, turns: Turns
+    plan: Plan,
+    cells: Sequence[Cell],
+    folder: RunFolder,
+    display: Display,
+    turns: Turns,
+    untimed: Untimed | None = None,
 ) -> None:
     """Measure cells on this machine; see :data:`sparsebench.bench.run.execute.Measure`.
 
@@ -68,11 +71,12 @@ def measure_here(
         folder: open.
         display: receives progress.
         turns: with another run, where the two take turns.
+        untimed: what of it was found beforehand.
     """
     for text in left_out(plan):
         log.warning(text)
         display.note(f"Note: {text}")
-    run = _Run(plan, cells, folder, display, turns)
+    run = _Run(plan, cells, folder, display, turns, untimed or Untimed())
     display.begin(plan.name, run.pace)
     for name in plan.tasks:
         run.open_and_measure(name)
@@ -88,6 +92,7 @@ class _Run:
         folder: RunFolder,
         display: Display,
         turns: Turns,
+        untimed: Untimed,
     ) -> None:
         self.plan = plan
         self.groups = list(launches(list(cells), most_workers))
@@ -110,12 +115,11 @@ class _Run:
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
         self.networks = Networks(display.say)
         self.ledger = Ledger(plan, folder)
-        self.own_heads = OwnHeads(plan)
+        self.untimed = untimed
+        self.own_heads = OwnHeads(plan, untimed.own)
         # As it was before this run: its forecast stands beside what it measures.
         self.earlier = Earlier.load(earlier_path(str(machine_facts()["fingerprint"])))
-        self.accuracy_sources = {
-            (cell.task, cell.worker) for cell in cells if workload_of(cell.workload).lends_accuracy
-        }
+        self.needing_heads = needing_heads(cells)
 
     def _open(self, name: str) -> Task:
         self.display.say(f"opening {name}")
@@ -220,6 +224,7 @@ class _Run:
             keep=self.ledger.keep,
             earlier=self.ledger.good_trials,
             reach=lambda cell, share: self.pace.reach(cell.id, share),
+            heads=self.untimed.heads,
         )
         log.info("%s%d cells, launch %s", prefix, len(cells), context.launch)
         self.ledger.begin(context.launch)
@@ -262,10 +267,7 @@ class _Run:
 
     def _needs_accuracy(self, cell: Cell) -> bool:
         """Whether no other cell on the same engine lends its accuracy."""
-        return (
-            cell.id not in self.ledger.accurate
-            and (cell.task, cell.worker) not in self.accuracy_sources
-        )
+        return cell.id in self.needing_heads and cell.id not in self.ledger.accurate
 
     def _emit(self, trial: Trial) -> None:
         self.ledger.add(trial)
@@ -281,6 +283,5 @@ def most_workers(cell: Cell) -> int:
     """Workers like that of a cell for which this machine has memory now."""
     import psutil
 
-    numbers = cell.batch_size * 3 * cell.size**2
-    each = WORKER_BYTES + BYTES_A_NUMBER * numbers
-    return max(2, int(psutil.virtual_memory().available * MEMORY_SHARE / each))
+    free = psutil.virtual_memory().available * MEMORY_SHARE
+    return max(2, int(free / worker_bytes(cell)))

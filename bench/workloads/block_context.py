@@ -12,6 +12,7 @@ import numpy as np
 from sparsebench.bench.clock.alternation import Turns
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.heads.features import FeatureCache
+from sparsebench.bench.heads.scored import Heads
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.plan.plan import Plan
 from sparsebench.bench.records import PEAK_MEMORY, Kept, Trial, utc_now
@@ -80,6 +81,7 @@ class BlockContext:
             trial's ``extra``.
         earlier: finds the good trials that a cell has in other blocks of this run, oldest first.
         reach: told which share (0-1) of a cell's part of the launch is done.
+        heads: cell id -> heads of ``inference`` that were trained beforehand, elsewhere.
     """
 
     run: str
@@ -95,6 +97,7 @@ class BlockContext:
     keep: Callable[[Cell, Kept], Mapping[str, Any]] = lambda cell, outcomes: {}
     earlier: Callable[[Cell], Sequence[Trial]] = lambda cell: ()
     reach: Callable[[Cell, float], None] = lambda cell, share: None
+    heads: Mapping[str, Heads] = field(default_factory=dict)
 
     def say_of(self, cell: Cell) -> Callable[[str], None]:
         """Receives what a cell is doing."""

@@ -132,7 +132,7 @@ class Inference(OnFeatures):
                 accuracy, extra = None, one.memory()
                 if context.needs_accuracy(one.cell):
                     context.say(f"{one.cell.label} · accuracy")
-                    fitted = fit_and_score(one, context, own)
+                    fitted = context.heads.get(key) or fit_and_score(one, context, own).heads
                     accuracy = fitted.accuracy
                     extra |= {**fitted.extra, **context.keep(one.cell, fitted.outcomes)}
                 trial = make_trial(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sparsebench.bench.run import cluster
+from sparsebench.bench.run import joining
 
 
 class RayError(Exception):
@@ -90,7 +90,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> PretendedRay:
     modules: dict[str, Any] = {"ray": made, "ray.util.scheduling_strategies": place}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    monkeypatch.setattr(joining, "find_spec", lambda name: object())
     return made
 
 

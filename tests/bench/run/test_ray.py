@@ -5,6 +5,7 @@ Ray is no dependency of the suite nor of its tests: where it is not installed, t
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import time
 from pathlib import Path
@@ -57,12 +58,15 @@ def test_twelve_cells_on_two_nodes_one_of_which_dies(
             local.remove_node(nodes[1], allow_graceful=False)
             killed.append(time.time())
 
-        threading.Thread(target=kill, daemon=True).start()
+        seen: dict[str, int] = {"at once": 0, "beside a clock": 0}
+        for target in (kill, lambda: watch(folders, seen)):
+            threading.Thread(target=target, daemon=True).start()
         result = cli("run", plan, "--out", tmp_path / "R", "--ray", local.address)
     finally:
         local.shutdown()
     assert result.code == 0, result.err
     assert killed
+    assert seen == {"at once": 2, "beside a clock": 0}  # two processors, a thread each
     assert "A node was lost" in (tmp_path / "R/log.txt").read_text()
     assert cli("run", plan, "--out", tmp_path / "H").code == 0
     over_two, here = (records_but_times(tmp_path / name) for name in "RH")
@@ -72,6 +76,30 @@ def test_twelve_cells_on_two_nodes_one_of_which_dies(
     trials = lines(tmp_path / "R/trials.jsonl")
     assert len({(one["cell"], one["block"]) for one in trials}) == len(trials) == 24
     assert {one["status"] for one in trials} == {"ok"}
+
+
+def watch(folders: list[Path], seen: dict[str, int]) -> None:
+    """Note how many untimed parts a node had at once, and how often it had one beside a clock."""
+    while True:
+        for folder in folders:
+            parts = running_parts(folder)
+            seen["at once"] = max(seen["at once"], len(parts))
+            timed = any(folder.glob("sparsebench-*/*/trials.jsonl"))
+            # Looked at again: the part may have ended before the clock began.
+            seen["beside a clock"] += bool(timed and parts & running_parts(folder))
+        time.sleep(0.05)
+
+
+def running_parts(folder: Path) -> set[str]:
+    """Locks of processors that are held."""
+    held = set()
+    for path in folder.glob("sparsebench-*-cpu*"):
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.add(path.name)
+    return held
 
 
 def records_but_times(folder: Path) -> dict[str, Any]:
