@@ -38,7 +38,9 @@ from sparsebench.models.errors import SparsebenchError
 NODE = "sparsebench_node"
 """The resource that a node offers one of, to be leased as a whole."""
 WAIT_SECONDS = 30.0
-"""For the cluster's answer, for a node's, and for a first or another node that can be leased."""
+"""For the cluster's answer, and for a first or another node that can be leased."""
+LOOK_SECONDS = 120.0
+"""For a node's answer: its first process imports the suite and PyTorch, perhaps from a network."""
 SHARES = 10_000
 """Of a resource: Ray counts no finer."""
 TRIES = 3
@@ -152,8 +154,8 @@ class Cluster:
             pending[lease] = place, part, tries
 
         for place, work in works.items():
-            for part in work.parts:
-                submit(place, part)
+            for untimed in work.parts:
+                submit(place, untimed)
             if not work.parts:
                 submit(place)
         last_node = time.monotonic()
@@ -254,7 +256,12 @@ class Cluster:
         here = place.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         asked = ray.remote(num_cpus=0, scheduling_strategy=here, max_retries=0)(look)
         try:
-            found: Looked = ray.get(asked.remote(files, str(Path.cwd())), timeout=self._wait)
+            found: Looked = ray.get(asked.remote(files, str(Path.cwd())), timeout=LOOK_SECONDS)
+        except ray.exceptions.GetTimeoutError as error:
+            raise SparsebenchError(
+                f"Node {node['NodeManagerAddress']} did not answer within {LOOK_SECONDS:g} s.",
+                "Look whether it is reachable, and what else keeps it busy.",
+            ) from error
         except Exception as error:  # Ray's own, and whatever the import of the suite raised there
             raise SparsebenchError(
                 f"Node {node['NodeManagerAddress']} cannot run sparsebench: {_last_line(error)}",

@@ -16,6 +16,7 @@ from sparsebench.models.architectures import (
     find_architecture,
 )
 from sparsebench.models.architectures.libraries import libraries_with
+from sparsebench.models.architectures.recognised import usual_networks
 from sparsebench.models.architectures.shapes import build_shapes
 from sparsebench.models.checkpoints import LoadedCheckpoint
 from sparsebench.models.checkpoints.layouts import our_architecture
@@ -211,13 +212,17 @@ def matching_architectures(
 ) -> list[str]:
     """The architectures whose tensors have these names and shapes, any class count.
 
+    The suite's own come first; where none fits, the usual ones of timm and torchvision are tried.
+
     Args:
         state_dict: as a file names its tensors.
         entry: the prefix that was asked for, or another word.
         claimed: what the file says that it is; a name of a library's is tried too.
     """
     others = libraries_with((claimed or "").rpartition(":")[2]) if claimed else []
-    return [arch for arch in (*ARCHITECTURES, *others) if _fits(arch, state_dict, entry)]
+    fitting = [arch for arch in (*ARCHITECTURES, *others) if _fits(arch, state_dict, entry)]
+    usual = [] if fitting else usual_networks(state_dict)
+    return fitting or [arch for arch in usual if _fits(arch, state_dict, entry)]
 
 
 def _fits(arch: str, tensors: Mapping[str, Tensor], entry: str | None) -> bool:
@@ -232,7 +237,7 @@ def _fits(arch: str, tensors: Mapping[str, Tensor], entry: str | None) -> bool:
 
 def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """The architecture that a file just misses: nine tenths of its tensors or more agree."""
-    for arch in ARCHITECTURES:
+    for arch in (*ARCHITECTURES, *usual_networks(state_dict)):
         weight = state_dict.get(class_weight(arch))
         classes = (
             classes_of(arch, int(weight.shape[0])) if weight is not None and weight.dim() else 1

@@ -22,6 +22,10 @@ class RayTaskError(RayError):
     """As Ray's: a task raised something."""
 
 
+class GetTimeoutError(RayError):
+    """As Ray's: nothing was back in time."""
+
+
 @dataclass
 class PretendedRay:
     """A module with a cluster behind it.
@@ -37,7 +41,9 @@ class PretendedRay:
     leases: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
 
-    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    exceptions = SimpleNamespace(
+        RayError=RayError, RayTaskError=RayTaskError, GetTimeoutError=GetTimeoutError
+    )
 
     def init(self, **options: object) -> None:
         """Joined."""

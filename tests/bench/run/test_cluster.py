@@ -20,7 +20,7 @@ from sparsebench.bench.run.cluster import Cluster
 from sparsebench.bench.run.leased import Looked, Measured, Refused
 from sparsebench.bench.run.untimed import Untimed
 from sparsebench.models.errors import SparsebenchError
-from tests.bench.run.pretended_ray import PretendedRay, node, pretend
+from tests.bench.run.pretended_ray import GetTimeoutError, PretendedRay, node, pretend
 from tests.bench.run.small import BACKBONE, SMALL, Cli, lines
 from tests.bench.run.test_heat import Silent
 from tests.bench.synthetic import make_run
@@ -187,6 +187,11 @@ def test_what_a_node_cannot_do_is_said_with_its_name(
         raise ModuleNotFoundError("No module named 'sparsebench'")
 
     assert "10.0.0.2 cannot run sparsebench: No module named" in refused_by(no_suite)
+
+    def silent(*given: object) -> object:
+        raise GetTimeoutError("Get timed out: some object(s) not ready.")
+
+    assert "10.0.0.2 did not answer within 120 s" in refused_by(silent)
     assert "10.0.0.2 has sparsebench 0.0.1" in refused_by(lambda *_: Looked("0.0.1", 2, ()))
     assert "10.0.0.2 lacks what the plan names: a.pth." in refused_by(
         lambda *_: Looked(here, 2, ("a.pth",))
