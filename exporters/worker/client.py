@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -39,6 +40,7 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_ASSERTED = re.compile(r"\s*Assertion (at|failed)\b|.*: Assertion .* failed\.")
 START_TIMEOUT = 120.0
 CALL_TIMEOUT = 600.0
 
@@ -359,10 +361,15 @@ class EngineWorker:
         return WorkerFailed("crash", f"ended with exit code {code}{said}")
 
     def log_tail(self, lines: int = 3) -> str:
-        """The last lines the worker printed, ready to append to a sentence."""
+        """What the worker printed of its end, ready to append to a sentence.
+
+        The line that names a failed assertion, where a library says so in front of its backtrace;
+        else the last lines.
+        """
         self._log.seek(0)
         text = self._log.read().decode(errors="replace").strip().splitlines()
-        return ": " + " | ".join(text[-lines:]) if text else ""
+        asserted = [line.strip() for line in text if _ASSERTED.match(line)]
+        return ": " + " | ".join(asserted[-1:] or text[-lines:]) if text else ""
 
     def _kill(self) -> None:
         """End the worker and whatever it has forked (some libraries do) with it."""

@@ -237,7 +237,8 @@ def _fits(arch: str, tensors: Mapping[str, Tensor], entry: str | None) -> bool:
 
 def nearest_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """The architecture that a file just misses: nine tenths of its tensors or more agree."""
-    for arch in (*ARCHITECTURES, *usual_networks(state_dict)):
+    candidates: list[str] = [*ARCHITECTURES, *usual_networks(state_dict)]
+    for arch in candidates:
         weight = state_dict.get(class_weight(arch))
         classes = (
             classes_of(arch, int(weight.shape[0])) if weight is not None and weight.dim() else 1

@@ -95,6 +95,7 @@ def test_printing_libraries_do_not_disturb_the_protocol() -> None:
     ("name", "kind", "words"),
     [
         ("Segfaults", "crash", "SIGSEGV"),
+        ("Asserts", "crash", r"^ended with exit code 1: Assertion at src/gemm_utils.cpp:68$"),
         ("OutOfMemory", "memory", "out of memory"),
         ("KilledByKernel", "memory", "SIGKILL"),
         ("Refuses", "engine", "unsupported operator Foo"),
