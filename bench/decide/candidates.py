@@ -152,6 +152,10 @@ class Candidate:
             return None
         return max(0.0, 1 - math.fsum(1 - one for one in sure)), min(sure)
 
+    def lost(self) -> float:
+        """Points of accuracy that it loses on its worst task, whatever their error."""
+        return max(-one.evidence.change.mid for one in self.cells.values())
+
     def seconds(self) -> float:
         """Seconds an image, geometric mean over the tasks."""
         return math.exp(combined(self._mean([o.log_seconds for o in self.cells.values()])).mid)

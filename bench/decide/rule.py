@@ -147,7 +147,11 @@ def judge(race: Race, corrected: Mapping[Candidate, float] | None = None) -> Ans
     others = [one for one in accurate if one is not take]
     lead = _claims({one: race.ratios(take, one) for one in others}) if take else {}
     runner_up = next((one for one in others if one.is_timed), None) if take else None
-    likeliest = tuple(sorted(unsure, key=lambda o: -o.chance)) if kind == "not shown" else ()
+    # Where nothing tells the chances, as of one seed, the points are all there is.
+    by_chance = sorted(
+        unsure, key=lambda o: (-o.chance, o.candidate.lost() > limits.max_accuracy_loss)
+    )
+    likeliest = tuple(by_chance) if kind == "not shown" else ()
     told = take or (likeliest[0].candidate if likeliest else None)
     over_fp32 = None
     if told is not None and race.fp32 not in (None, told):

@@ -41,6 +41,16 @@ def test_the_fastest_that_is_shown_is_taken(limit: float, name: str) -> None:
     assert advice.exit_code == 0
 
 
+def test_of_unknown_chances_the_likeliest_is_within_the_limit_by_its_point() -> None:
+    """Of one seed and one block the fastest came first, which had lost five points."""
+    dense = cell("dense", "onnxruntime", (1e-3,), (90.0,))
+    losing = cell("acdc-90", "onnxruntime", (0.2e-3,), (85.0,))
+    within = cell("acdc-50", "onnxruntime", (0.4e-3,), (91.0,))
+    answer = inference(asked(dense, losing, within, max_accuracy_loss=0.5))
+    assert answer.kind == "not shown"
+    assert [one.candidate.record for one in answer.open] == [within, losing]
+
+
 def int8(points: tuple[float, ...]) -> Record:
     """A dense cell in INT8, 2.5 times as fast as the other."""
     dense = cell("dense", "openvino", (0.4e-3,) * 3, points)
