@@ -26,6 +26,7 @@ from sparsebench.bench.present.tables.forecasts import total_of
 from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
 from sparsebench.bench.present.tables.theory import READING
 from sparsebench.bench.present.tables.wording import how_to_read, warning_of, warnings
+from sparsebench.bench.tasks.kinds import word_of
 from sparsebench.models.errors import SparsebenchError
 
 MARGIN = 0.5
@@ -91,8 +92,9 @@ class Report:
     @property
     def within(self) -> str:
         """When a variant counts as within the margin."""
+        word = word_of(one.task.metric for run in self.runs for one in run.records)
         return (
-            "“Within”: the accuracy change against the variant's dense baseline stays within the "
+            f"“Within”: the {word} change against the variant's dense baseline stays within the "
             f"limit with a probability of {self.limits.confidence:.4g} or more. “Significantly "
             "better” is corrected for every comparison of the run (Holm)."
         )
