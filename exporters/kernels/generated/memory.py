@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from functools import cache
 
-from sparsebench.exporters.kernels.compiled.buffers import give_back
 from sparsebench.exporters.kernels.compiled.build import cpu_flags
+from sparsebench.exporters.kernels.compiled.pages import give_back
 from sparsebench.models.errors import SparsebenchError
 
 LIMIT = 96 * 2**20  # bytes of one network's code

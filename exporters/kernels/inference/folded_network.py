@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import Library
+from sparsebench.exporters.kernels.compiled.pages import aligned
 from sparsebench.exporters.kernels.compiled.steps import IMAGES
 from sparsebench.exporters.kernels.inference.folded_calls import PartCalls
 from sparsebench.exporters.kernels.inference.folding import Folded
@@ -153,8 +152,8 @@ class FoldedNetwork:
         sizes = [own] * self.threads
         sizes += [shape.bytes * count for shape, count in made.values()]
         ends = np.cumsum([-(-size // _PAGE) * _PAGE for size in sizes])
-        self._memory = Buffers(torch.uint8).take(int(ends[-1]))
-        places = [self._memory.data_ptr() + int(first) for first in (0, *ends[:-1])]
+        self._memory = aligned(int(ends[-1]))
+        places = [self._memory.ctypes.data + int(first) for first in (0, *ends[:-1])]
         found = {
             value: [first + shape.lead * self._item + i * shape.bytes for i in range(count)]
             for first, (value, (shape, count)) in zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.library import CForward, CShape, Library
+from sparsebench.exporters.kernels.compiled.pages import aligned
 from sparsebench.exporters.kernels.compiled.plan import Pattern
 from sparsebench.exporters.kernels.compiled.steps import (
     IMAGES,
@@ -31,6 +31,7 @@ from sparsebench.exporters.kernels.inference.pixels import PixelConvolution, Pix
 from sparsebench.exporters.kernels.inference.sizes import Size, size_after
 
 Tell = Callable[[str, str, float], object]
+Array = NDArray[Any]
 Call = tuple[Callable[..., object], tuple[object, ...]]
 
 
@@ -60,16 +61,16 @@ class PixelNetwork:
         threads: int,
     ) -> None:
         self.network, self.kernels, self.threads = network, kernels, threads
-        self._dtype: torch.dtype = getattr(torch, kernels.dtype)
-        self._item = torch.empty(0, dtype=self._dtype).element_size()
-        self._images = torch.zeros(batch_size, *input_shape, dtype=self._dtype)
-        self._given: NDArray[Any] = self._images.numpy()  # the same memory
+        self._dtype = np.dtype(kernels.dtype)
+        self._item = self._dtype.itemsize
+        shape = (batch_size, *input_shape)
+        self._images = self._zeros(math.prod(shape)).reshape(shape)
         self._kept_alive: list[object] = []
         self.multiply_adds: Counter[str] = Counter()
         self._steps: list[tuple[str, str, list[Call]]] = []
-        self._tensors: dict[int, torch.Tensor] = {}
+        self._tensors: dict[int, Array] = {}
         self._shapes: dict[int, Pixels] = {}
-        self._free: dict[Pixels, list[torch.Tensor]] = {}
+        self._free: dict[Pixels, list[Array]] = {}
         self._input = Pixels(batch_size, *input_shape, *input_shape[1:], kernels.lanes)
         self._input = replace(self._input, item_bytes=self._item)
         last = last_uses(network.steps, network.output)
@@ -94,14 +95,14 @@ class PixelNetwork:
         Raises:
             SparsebenchError: the images are not those that it is compiled for.
         """
-        self._given[...] = checked_images(images, self._given.shape, self._given.dtype)
+        self._images[...] = checked_images(images, self._images.shape, self._dtype)
         for name, kind, calls in self._steps:
             start = time.perf_counter() if tell else 0.0
             for function, arguments in calls:
                 function(*arguments)
             if tell:
                 tell(name, kind, time.perf_counter() - start)
-        return self.network.classify(self._features.numpy())
+        return self.network.classify(self._features)
 
     def _prepare(self, step: Step, calls: list[Call]) -> None:
         kernels, threads = self.kernels, self.threads
@@ -127,10 +128,10 @@ class PixelNetwork:
             call = (self._keep(inp.c), self._keep(out.c), *window, x, y, threads)
             calls.append((kernels.pixel_max_pool, call))
         else:
-            features = torch.zeros(inp.images, inp.channels, dtype=self._dtype)
+            features = np.zeros((inp.images, inp.channels), self._dtype)
             self._tensors[step.out] = features
             line = self._keep(inp.c)
-            calls.append((kernels.pixel_mean, (line, x, features.data_ptr(), threads)))
+            calls.append((kernels.pixel_mean, (line, x, features.ctypes.data, threads)))
 
     def _convolve(self, step: NormStep, calls: list[Call]) -> None:
         kernels, threads = self.kernels, self.threads
@@ -150,13 +151,11 @@ class PixelNetwork:
             x = self._phases(step.inp, given, layer, calls)
         else:
             x = self._place(step.inp)
-        bias_tensor = None if bias is None else torch.from_numpy(bias).to(self._dtype)
+        own = None if bias is None else np.ascontiguousarray(bias, self._dtype)
         residual = self._aligned(step.residual, layer.out, calls)
         y = self._take(step.out, layer.out)
-        call = CForward(
-            x, y, None if bias_tensor is None else bias_tensor.data_ptr(), residual, step.act
-        )
-        self._kept_alive += [plan, bias_tensor]
+        call = CForward(x, y, None if own is None else own.ctypes.data, residual, step.act)
+        self._kept_alive += [plan, own]
         calls.append((kernels.forward1, (plan.reference, self._keep(call), threads)))
         if layer.phases is not None:
             self._give(-1)
@@ -167,7 +166,7 @@ class PixelNetwork:
         if value == IMAGES:
             plane = given.height * given.width
             source.channel, source.image = plane, plane * given.channels
-            x = self._images.data_ptr()
+            x = self._images.ctypes.data
         else:
             x = self._place(value)
         assert layer.phases is not None
@@ -195,9 +194,9 @@ class PixelNetwork:
         if own == shape:
             return self._place(value)
         zero = np.zeros(2, np.int32)
-        copied = torch.zeros(shape.numel, dtype=self._dtype)
+        copied = self._zeros(shape.numel)
         self._kept_alive += [zero, copied]
-        y = copied.data_ptr() + shape.lead * self._item
+        y = copied.ctypes.data + shape.lead * self._item
         call = (self._keep(own.c), self._keep(shape.c), zero.ctypes.data, 1, 1, 1)
         calls.append((self.kernels.pixel_phases, (*call, self._place(value), y, self.threads)))
         return y
@@ -216,7 +215,7 @@ class PixelNetwork:
             calls.append(
                 (
                     self.kernels.pixel_phases,
-                    (*call, self._images.data_ptr(), y, self.threads),
+                    (*call, self._images.ctypes.data, y, self.threads),
                 )
             )
         return self._shapes[value]
@@ -227,10 +226,13 @@ class PixelNetwork:
         if free:
             tensor = free.pop()
         else:
-            tensor = Buffers(self._dtype).take(shape.numel).zero_()
+            tensor = self._zeros(shape.numel)
             self._kept_alive.append(tensor)
         self._tensors[value], self._shapes[value] = tensor, shape
         return self._place(value)
+
+    def _zeros(self, numel: int) -> Array:
+        return aligned(numel * self._item).view(self._dtype)
 
     def _give(self, value: int) -> None:
         shape = self._shapes[value]
@@ -238,7 +240,7 @@ class PixelNetwork:
 
     def _place(self, value: int) -> int:
         """Address of a value's first pixel."""
-        return self._tensors[value].data_ptr() + self._shapes[value].lead * self._item
+        return self._tensors[value].ctypes.data + self._shapes[value].lead * self._item
 
     def _keep(self, structure: ctypes.Structure) -> object:
         self._kept_alive.append(structure)

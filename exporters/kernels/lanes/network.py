@@ -8,9 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import torch
-
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
+from sparsebench.exporters.kernels.compiled.pages import aligned
 from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
 from sparsebench.exporters.kernels.lanes.calls import (
     Addresses,
@@ -96,15 +94,15 @@ class LaneNetwork(LayerNetwork):
         steps, sizes = self._graph.steps, self._graph.sizes
         readers = self._readers
         begins, total = _laid_out(steps, sizes, self._graph.output, readers, self._vector)
-        self._memory = Buffers(torch.uint8).take(total)
-        base = self._memory.data_ptr()
+        self._memory = aligned(total)
+        base = self._memory.ctypes.data
         self._begins = [base + begin for begin in begins]
         self._addresses = addresses = Addresses(self._begins, self._vector)
         extents = sizes
         rows = {id(s): RowCalls(s, addresses, readers) for s in steps if isinstance(s, RowStep)}
         workers = 8 * self.threads if self.threads > 1 else 1
         most = max((call.room * call.registers for call in rows.values()), default=1)
-        self._scratch = Buffers(torch.uint8).take(workers * most * self._vector)
+        self._scratch = aligned(workers * most * self._vector)
         made: list[GeneratedConvolution] = []
         for step in steps:
             if isinstance(step, LayerStep):
@@ -119,7 +117,7 @@ class LaneNetwork(LayerNetwork):
             self._place(made)
 
     def _rows(self, call: RowCalls, most: int) -> None:
-        scratch, kernels, threads = self._scratch.data_ptr(), self.kernels, self.threads
+        scratch, kernels, threads = self._scratch.ctypes.data, self.kernels, self.threads
         given, room = ctypes.addressof(call.c), call.room
         self._kept.append(call)
         self._steps.append(("", "Rows", lambda: kernels.rows(given, scratch, room, most, threads)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
+from sparsebench.exporters.kernels.compiled.pages import aligned
 from sparsebench.exporters.kernels.lanes.reader import LaneGraph
 from sparsebench.exporters.kernels.lanes.steps import RowStep, written
 from sparsebench.exporters.kernels.lanes.values import View
@@ -37,7 +38,7 @@ class LineMemory:
         self._free: dict[object, list[int]] = {}
         self._keys: dict[int, object] = {}  # of what is held, by its address
         self._held: dict[int, int] = {}  # buffer -> address of its first pixel
-        self._kept: list[torch.Tensor] = []
+        self._kept: list[NDArray[np.uint8]] = []
         self.take(0)
 
     def root(self, buffer: int) -> int:
@@ -90,9 +91,9 @@ class LineMemory:
         if free:
             address = free.pop()
         else:
-            memory = Buffers(torch.float32).take(floats)
-            self._kept.append(memory.zero_())
-            address = memory.data_ptr() + 4 * lead
+            memory = aligned(4 * floats)
+            self._kept.append(memory)
+            address = memory.ctypes.data + 4 * lead
         self._keys[address] = key
         return address
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsebench.exporters.kernels.compiled.buffers import give_back
+from sparsebench.exporters.kernels.compiled.pages import give_back
 from sparsebench.exporters.kernels.compiled.steps import ConvStep, Step
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
 from sparsebench.exporters.kernels.training.module import SparseModule

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers, give_back
 from sparsebench.exporters.kernels.compiled.library import Library, library
+from sparsebench.exporters.kernels.compiled.pages import give_back
 from sparsebench.exporters.kernels.compiled.steps import ConvStep
 from sparsebench.exporters.kernels.generated.memory import no_pairs
 from sparsebench.exporters.kernels.training.admission import admitted_copy, check_images
+from sparsebench.exporters.kernels.training.buffers import Buffers
 from sparsebench.exporters.kernels.training.differentiate import Run
 from sparsebench.exporters.kernels.training.layers import SparseConv2d, SparseLinear
 from sparsebench.exporters.kernels.training.program import Program

@@ -7,9 +7,9 @@ import ctypes
 import torch
 from torch import Tensor, nn
 
-from sparsebench.exporters.kernels.compiled.buffers import pointer
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import CNorm, CNormBackward, Library
+from sparsebench.exporters.kernels.training.buffers import pointer
 from sparsebench.exporters.kernels.training.pooling import Pooled
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers, pointer
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.library import Library
 from sparsebench.exporters.kernels.compiled.steps import (
@@ -21,6 +20,7 @@ from sparsebench.exporters.kernels.compiled.steps import (
     Step,
     last_uses,
 )
+from sparsebench.exporters.kernels.training.buffers import Buffers, pointer
 from sparsebench.exporters.kernels.training.dense import dense_backward, dense_forward
 from sparsebench.exporters.kernels.training.fitting import check_step
 from sparsebench.exporters.kernels.training.functional import from_blocked

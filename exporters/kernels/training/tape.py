@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sparsebench.exporters.kernels.compiled.buffers import Buffers
 from sparsebench.exporters.kernels.compiled.layout import Blocked
 from sparsebench.exporters.kernels.compiled.steps import (
     IMAGES,
@@ -17,6 +16,7 @@ from sparsebench.exporters.kernels.compiled.steps import (
     NormStep,
     Step,
 )
+from sparsebench.exporters.kernels.training.buffers import Buffers
 
 
 @dataclass

@@ -77,6 +77,16 @@ def test_every_engine_states_what_it_is_without_importing_its_library(name: str)
     assert "fp32" in one.precisions
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of loaded libraries")
+def test_a_process_of_native_does_not_load_pytorch(artifact: Artifact) -> None:
+    """Its import takes seconds and 200 MB, in each of many processes of a run."""
+    with start_worker("native", threads=1) as worker:
+        for batch in (4, 17):  # lines of pixels, whole blocks
+            worker.compile(artifact, CompileRequest(batch_size=batch, threads=1))
+        worker.run(np.zeros((17, 3, 32, 32), np.float32))
+        assert "libtorch" not in Path(f"/proc/{worker.pid}/maps").read_text()
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
 def test_a_truncated_artifact_is_a_reason_and_not_a_traceback(
     name: str, artifact: Artifact, tmp_path: Path

@@ -1,18 +1,15 @@
 """Memory for activations that is kept from step to step.
 
 Fresh memory is cleared by the kernel page by page; at the speed of these kernels that
-would be a good part of a step. Large buffers ask for huge pages.
+would be a good part of a step.
 """
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-
 import torch
 from torch import Tensor
 
-_HUGE = 1 << 21
+from sparsebench.exporters.kernels.compiled.pages import aligned
 
 
 class Buffers:
@@ -47,18 +44,7 @@ class Buffers:
             tensor = free.pop()
             self._free[numel] = free  # at the end: wanted last
             return tensor
-        size = numel * self._item
-        room = size + (_HUGE if size >= _HUGE else 64)
-        # Shared memory, Python's default, would not get huge pages.
-        memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        whole = torch.frombuffer(memory, dtype=torch.uint8)
-        first = -whole.data_ptr() % (_HUGE if size >= _HUGE else 64)
-        if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            # What is behind the last whole huge page would take another.
-            end = first + size // _HUGE * _HUGE
-            memory.madvise(mmap.MADV_HUGEPAGE, first, end - first)
-            memory.madvise(mmap.MADV_NOHUGEPAGE, end, len(memory) - end)
-        return whole[first : first + size].view(self._dtype)
+        return torch.from_numpy(aligned(numel * self._item)).view(self._dtype)
 
     def give(self, buffer: Tensor) -> None:
         """Take a tensor back; nobody else may hold it."""
@@ -75,14 +61,6 @@ class Buffers:
         """Return all free memory to the system."""
         self._free.clear()
         self._kept = 0
-
-
-def give_back() -> None:
-    """Return to the system what is free between this process's other allocations: glibc would keep
-    it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def pointer(tensor: Tensor | None) -> int | None:
