@@ -15,10 +15,10 @@ from sparsebench.exporters.kernels.inference.folding import Folded
 # it has one, since the sums of many blocks would be read and written for few non-zeros each.
 CACHE_VECTORS = 1000
 POINT_VECTORS = 3000
-# Of vectors of 32 bytes (AVX2) more fit, and whole planes cut a block's non-zeros into short runs by
-# what the border leaves of a tile, so fewer and larger blocks are faster. ResNet-18's layers of 4x4
-# places take 0.55 instead of 0.82 ms, of 2x2 places 0.48 instead of 0.55, of 8x8 places 5 % less
-# (Zen 3, 16 images at 64 px).
+# Of vectors of 32 bytes (AVX2) more fit, and whole planes cut the non-zeros of a block into short
+# runs by what the border leaves of a tile, so fewer and larger blocks are faster. ResNet-18: layers
+# of 4x4 places take 0.55 instead of 0.82 ms, of 2x2 places 0.48 instead of 0.55, of 8x8 places 5 %
+# less (Zen 3, 16 images at 64 px).
 _SHORT = 32  # bytes
 _SHORT_VECTORS, _WHOLE_VECTORS = 1500, 3000
 
