@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
 from sparsebench.exporters.kernels.compiled.plan import Pattern
-from sparsebench.exporters.kernels.generated.emitter import FLOATS, Kind, Shape, emit
+from sparsebench.exporters.kernels.generated import narrow
+from sparsebench.exporters.kernels.generated.emitter import FLOATS, Code, Kind, Shape, emit
 from sparsebench.models.errors import SparsebenchError
 
 LANES, VECTOR = 16, 64  # floats, bytes
@@ -24,8 +25,8 @@ _UNIT_CODE, _LEAST_PLACES = 32 * 1024, 16
 _NEAR_CHANNELS, _NEAR_CODE = 512, 512 * 1024
 # Inputs that the second-level cache does not hold are taken in tiles that it does. ViT-tiny's
 # layers of 768 channels (9.7 MB for 16 images) read them once instead of seven times: 108 -> 42 ms.
-_TILE_BYTES, _LEAST_TILE = 512 * 1024, 8
-_BYTES = 10  # of code, about, for each non-zero
+_TILECODE_BYTES, _LEAST_TILE = 512 * 1024, 8
+CODE_BYTES = {LANES: 10, narrow.LANES: 22}  # of code, about, for each non-zero
 _FAR = 2**31 - 1
 PLACE = np.dtype([("inp", "<i4"), ("out", "<i4"), ("bits", "<u8")])
 
@@ -59,6 +60,7 @@ class Planes:
         block: distance of two of them, vectors.
         channel: distance of two channels, vectors.
         first: vectors in front of the first place.
+        lanes: floats of a vector, 16 (AVX-512) or 8 (AVX2).
     """
 
     height: int
@@ -70,6 +72,12 @@ class Planes:
     block: int
     channel: int = 1
     first: int = 0
+    lanes: int = LANES
+
+    @property
+    def vector(self) -> int:
+        """Bytes of a vector."""
+        return 4 * self.lanes
 
 
 class GeneratedPattern:
@@ -119,13 +127,13 @@ class GeneratedPattern:
         count, taps = len(entries[0]), len(shifts)
         sizes = ((inp, channels[1]), (out, channels[0]))
         ends = [p.blocks * p.block + (c * p.channel if p.channel > 1 else 0) for p, c in sizes]
-        if VECTOR * max(ends) > _FAR:
+        if inp.vector * max(ends) > _FAR:
             raise SparsebenchError(
                 f"Tensors of more than {_FAR} bytes are too large for generated code.",
                 "Take smaller images.",
             )
         if offsets is None:
-            offsets = tuple(VECTOR * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
+            offsets = tuple(inp.vector * (dy * inp.row + dx * inp.column) for dy, dx in shifts)
         self._places, seen = _places(shifts, step, inp, out)
         self.all_seen = bool(inp.borders or seen.all())
         bits = not self.all_seen
@@ -136,15 +144,25 @@ class GeneratedPattern:
         if bits:
             tap_bits = np.uint64(1) << np.arange(taps, dtype=np.uint64)
             self._places["bits"] = (seen * tap_bits).sum(1, dtype=np.uint64)
-        size = count * _BYTES
+        size = count * CODE_BYTES[inp.lanes]
+        apart = None
+        if inp.lanes == narrow.LANES:
+            self._places, apart = _paired(self._places, out)
+            bounds = narrow.groups_of(channels[0], 2 if apart else 1)
+        else:
+            bounds = kind.bounds(channels[0])
         together = taps == 1 and channels[1] <= _NEAR_CHANNELS and size <= _NEAR_CODE
         blocks = 1
         if kind is FLOATS and not together and len(self._places) >= _LEAST_PLACES:
-            unit = size // (len(kind.bounds(channels[0])) - 1)
+            unit = size // (len(bounds) - 1)
             blocks = max(1, min(-(-unit // _UNIT_CODE), channels[1]))
-        far = (inp.channel * VECTOR, out.channel * VECTOR)
+        far = (inp.channel * inp.vector, out.channel * out.vector)
         shape = Shape(*channels, offsets, bits, residual, act, blocks, *far, accumulate)
-        self.code = emit(*entries, shape, kind)
+        self.code: Code
+        if inp.lanes == narrow.LANES:
+            self.code = narrow.emit(*entries, shape, apart)
+        else:
+            self.code = emit(*entries, shape, kind)
         units = len(self.code.starts) - 1
         if together:
             self.functions = [self.code.function(0, units)]
@@ -160,10 +178,13 @@ class GeneratedPattern:
             self._places.ctypes.data,
             len(self._places),
             blocks,
-            _tile(len(self._places), channels[1] * min(taps, step[0] * step[1])),
+            _tile(
+                len(self._places),
+                inp.vector * (2 if apart else 1) * channels[1] * min(taps, step[0] * step[1]),
+            ),
         )
         per_tap = np.bincount(entries[2], minlength=taps)
-        places = seen.sum(0) if bits else len(self._places)
+        places = seen.sum(0) if bits else len(seen)
         self.multiply_adds = int((per_tap * places).sum())
 
     def place(self, addresses: tuple[int, ...]) -> None:
@@ -212,11 +233,28 @@ class GeneratedConvolution(GeneratedPattern):
         self.code.fill(self.stream, weight[weight != 0], bias)
 
 
-def _tile(places: int, vectors: int) -> int:
-    """Places of a tile, each of which reads so many vectors that the one before it did not."""
-    if places * vectors * VECTOR <= 2 * _TILE_BYTES:
+def _tile(places: int, size: int) -> int:
+    """Places of a tile, each of which reads so many bytes that the one before it did not."""
+    if places * size <= 2 * _TILECODE_BYTES:
         return places
-    return max(_LEAST_TILE, _TILE_BYTES // (vectors * VECTOR))
+    return max(_LEAST_TILE, _TILECODE_BYTES // size)
+
+
+def _paired(places: NDArray[np.void], out: Planes) -> tuple[NDArray[np.void], narrow.Apart | None]:
+    """The first of each two places that lie equally far apart and see the same taps, and how far;
+    all places and None where an odd number along every axis leaves one over."""
+    grid = places.reshape(out.blocks, out.height, out.width)
+    for axis in (2, 1, 0):
+        if grid.shape[axis] % 2:
+            continue
+        first, second = (grid.take(range(i, grid.shape[axis], 2), axis) for i in (0, 1))
+        if not np.array_equal(first["bits"], second["bits"]):
+            continue
+        apart = tuple({*(second[of] - first[of]).flat} for of in ("inp", "out"))
+        if all(len(distances) == 1 for distances in apart):
+            kept = np.ascontiguousarray(first).reshape(-1)
+            return kept, (int(apart[0].pop()), int(apart[1].pop()))
+    return places, None
 
 
 def _places(
@@ -225,9 +263,9 @@ def _places(
     """Where each place of the output reads and writes (bytes); which taps it sees."""
     block, y, x = np.mgrid[: out.blocks, : out.height, : out.width].reshape(3, -1)
     places = np.zeros(len(y), PLACE)
-    places["out"] = VECTOR * (out.first + block * out.block + y * out.row + x * out.column)
+    places["out"] = out.vector * (out.first + block * out.block + y * out.row + x * out.column)
     y, x = y * step[0], x * step[1]
-    places["inp"] = VECTOR * (inp.first + block * inp.block + y * inp.row + x * inp.column)
+    places["inp"] = inp.vector * (inp.first + block * inp.block + y * inp.row + x * inp.column)
     dy, dx = np.array(shifts, np.int64).reshape(-1, 2).T
     y, x = y[:, None] + dy, x[:, None] + dx
     return places, (y >= 0) & (y < inp.height) & (x >= 0) & (x < inp.width)

@@ -80,9 +80,18 @@ def _protect(start: int, size: int) -> None:
 
 
 def no_code(isa: str, dtype: str) -> str:
-    """Why code cannot be generated here for kernels of a kind, or nothing."""
+    """Why code of whole AVX-512 registers cannot be generated here for kernels of a kind, or
+    nothing."""
     if (isa, dtype) != ("avx512", "float32"):
         return f"Code is generated for avx512 and float32, not {isa} and {dtype}."
+    return refusal()
+
+
+def no_forward_code(isa: str, dtype: str) -> str:
+    """Why code of layers, of registers of any width, cannot be generated here for kernels of a kind,
+    or nothing."""
+    if isa not in ("avx512", "avx2") or dtype != "float32":
+        return f"Code is generated for avx512 or avx2 and float32, not {isa} and {dtype}."
     return refusal()
 
 

@@ -9,8 +9,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsebench.exporters.kernels.generated.convolution import GeneratedPattern
-from sparsebench.exporters.kernels.generated.memory import LIMIT, CodeMemory, refusal
+from sparsebench.exporters.kernels.generated.convolution import CODE_BYTES, GeneratedPattern
+from sparsebench.exporters.kernels.generated.memory import (
+    LIMIT,
+    CodeMemory,
+    no_code,
+    no_forward_code,
+)
 from sparsebench.exporters.kernels.generated.peak import peak_seconds
 from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.lanes.library import LaneLibrary
@@ -20,7 +25,6 @@ from sparsebench.exporters.kernels.lanes.steps import Instruction, RowStep
 
 Array = NDArray[np.float32]
 Tell = Callable[[str, str, float], object]
-_CODE = 10  # bytes of it for each non-zero, about
 
 
 class LayerNetwork(ABC):
@@ -84,7 +88,7 @@ class LayerNetwork(ABC):
 
     def peak_seconds(self) -> float | None:
         """Of a vector multiply-add on all threads at best; None where no code can be generated."""
-        return None if self.kernels.isa != "avx512" or refusal() else peak_seconds() / self.threads
+        return None if no_code(self.kernels.isa, "float32") else peak_seconds() / self.threads
 
     @abstractmethod
     def _run(self, images: Array, found: Array, tell: Tell | None) -> None:
@@ -102,12 +106,11 @@ class LayerNetwork(ABC):
 
 def why_no_code(graph: LaneGraph, kernels: LaneLibrary) -> str:
     """Why code is not generated for a network here, or nothing."""
-    if kernels.isa != "avx512":
-        return f"Code is generated for avx512, not {kernels.isa}."
+    refused = no_forward_code(kernels.isa, "float32")
     count = sum(int((layer.weight != 0).sum()) for layer in graph.layers)
-    if count * _CODE > LIMIT:
+    if not refused and count * CODE_BYTES[kernels.lanes] > LIMIT:
         return f"{count} non-zeros would take more than {LIMIT >> 20} MiB of code."
-    return refusal()
+    return refused
 
 
 def _readers_of(graph: LaneGraph) -> Counter[int]:

@@ -140,8 +140,8 @@ class LaneNetwork(LayerNetwork):
                 step.weight,
                 step.bias,
                 step.geometry,
-                _planes(step.inp, extents),
-                _planes(step.out, extents),
+                _planes(step.inp, extents, kernels.lanes),
+                _planes(step.out, extents, kernels.lanes),
                 step.act,
                 step.residual is not None,
             )
@@ -153,10 +153,11 @@ class LaneNetwork(LayerNetwork):
         self._steps.append((step.name, path, lambda: call(given, inp, out, residual, threads)))
 
 
-def _planes(view: View, extents: list[int]) -> Planes:
+def _planes(view: View, extents: list[int], lanes: int) -> Planes:
     _, height, width = view.shape
     channel, row, column = view.strides
-    return Planes(height, width, row, column, False, 1, extents[view.buffer], channel)
+    size = extents[view.buffer]
+    return Planes(height, width, row, column, False, 1, size, channel, lanes=lanes)
 
 
 def _laid_out(

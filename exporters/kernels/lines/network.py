@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from sparsebench.exporters.kernels.generated.memory import no_code
 from sparsebench.exporters.kernels.lanes.calls import RowCalls
 from sparsebench.exporters.kernels.lanes.layer_network import (
     Array,
@@ -63,7 +64,8 @@ class LineNetwork(LayerNetwork):
         kernels: LaneLibrary,
         threads: int,
     ) -> None:
-        if refused := why_no_code(graph, kernels):
+        # A line is sixteen pixels of one register.
+        if refused := no_code(kernels.isa, "float32") or why_no_code(graph, kernels):
             raise LinesRefusedError(refused)
         super().__init__(graph, batch_size, input_shape, kernels, threads)
         self.parts = [(batch_size, "lines")]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sparsebench.exporters.kernels.compiled.build import find_compiler, supported_isas
 from sparsebench.exporters.kernels.compiled.geometry import Geometry
-from sparsebench.exporters.kernels.compiled.library import RELU, CCall, library
+from sparsebench.exporters.kernels.compiled.library import RELU, RELU6, CCall, library
 from sparsebench.exporters.kernels.generated.convolution import GeneratedConvolution, Planes
 from sparsebench.exporters.kernels.generated.memory import CodeMemory
 from sparsebench.exporters.kernels.inference.folded_calls import GENERATED
@@ -20,19 +20,26 @@ from sparsebench.models.errors import SparsebenchError
 from tests.exporters.kernels.generated.guarded import Guarded
 
 pytestmark = pytest.mark.skipif(
-    find_compiler() is None or "avx512" not in supported_isas(), reason="no compiler or AVX-512"
+    find_compiler() is None or "avx2" not in supported_isas(), reason="no compiler or AVX2"
 )
 
 
-def planes_of(channels: int, height: int, width: int, halo: int, blocks: int) -> Planes:
+def planes_of(
+    channels: int, height: int, width: int, halo: int, blocks: int, lanes: int = 16
+) -> Planes:
     row = (width + 2 * halo) * channels
-    return Planes(height, width, row, channels, halo > 0, blocks, row * (height + 2 * halo))
+    size = row * (height + 2 * halo)
+    return Planes(height, width, row, channels, halo > 0, blocks, size, lanes=lanes)
 
 
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_a_layer_is_pytorchs_and_stays_in_its_memory(data: st.DataObject) -> None:
-    draw = data.draw
+def test_a_layer_is_pytorchs_and_stays_in_its_memory(isa: str, data: st.DataObject) -> None:
+    if isa not in supported_isas():
+        pytest.skip(f"this processor has no {isa}")
+    kernels, draw = library(isa=isa), data.draw
+    lanes = kernels.lanes
     kernel = draw(st.sampled_from([(1, 1), (3, 3), (7, 7), (2, 5)]))
     stride, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     groups = draw(st.sampled_from([1, 1, 3]))
@@ -54,27 +61,27 @@ def test_a_layer_is_pytorchs_and_stays_in_its_memory(data: st.DataObject) -> Non
     weight *= rng.random(weight.shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     bias = rng.standard_normal(geometry.out_channels).astype(np.float32)
     channels = (geometry.in_channels, geometry.out_channels)
-    shape = (blocks, size[0] + 2 * halo, size[1] + 2 * halo, channels[0], 16)
+    shape = (blocks, size[0] + 2 * halo, size[1] + 2 * halo, channels[0], lanes)
     x = rng.standard_normal(shape).astype(np.float32)
     if halo and stride * (high - 1) + dilation * (kernel[0] - 1) - pads[0] >= size[0] + halo:
         return  # such a border is not one that a network's fold would have
     if halo and stride * (wide - 1) + dilation * (kernel[1] - 1) - pads[1] >= size[1] + halo:
         return
-    out_planes = planes_of(channels[1], high, wide, 0, blocks)
-    residual = rng.standard_normal((blocks, high, wide, channels[1], 16)).astype(np.float32)
-    layer = GeneratedConvolution(
-        weight, bias, geometry, planes_of(channels[0], *size, halo, blocks), out_planes, RELU, True
-    )
+    out_planes = planes_of(channels[1], high, wide, 0, blocks, lanes)
+    residual = rng.standard_normal((blocks, high, wide, channels[1], lanes)).astype(np.float32)
+    in_planes = planes_of(channels[0], *size, halo, blocks, lanes)
+    act = draw(st.sampled_from([RELU, RELU6]))
+    layer = GeneratedConvolution(weight, bias, geometry, in_planes, out_planes, act, True)
     code = CodeMemory(layer.functions)
     layer.place(code.addresses)
     at_end = draw(st.booleans())
     source, added = Guarded(x, at_end), Guarded(residual, at_end)
     found = Guarded(np.full(residual.shape, np.nan, np.float32), at_end)
-    lead = 4 * 16 * channels[0] * (halo * (size[1] + 2 * halo) + halo)
+    lead = 4 * lanes * channels[0] * (halo * (size[1] + 2 * halo) + halo)
     table = np.array([source.address + lead, found.address, added.address], np.uint64)
-    call = CCall(GENERATED, RELU, 0, 1, 2, ctypes.addressof(layer.c))
+    call = CCall(GENERATED, act, 0, 1, 2, ctypes.addressof(layer.c))
     threads = draw(st.sampled_from([1, 2]))
-    library().run(ctypes.byref(call), 1, table.ctypes.data, 1, 3, 1, threads, None)
+    kernels.run(ctypes.byref(call), 1, table.ctypes.data, 1, 3, 1, threads, None)
     # Lanes and blocks are images; where there are borders, what they hold is in the images.
     images = torch.from_numpy(np.moveaxis(x, (0, 4), (0, 1)).reshape(-1, *shape[1:4])).double()
     around = [p if not halo else p - halo for p in pads]
@@ -85,10 +92,12 @@ def test_a_layer_is_pytorchs_and_stays_in_its_memory(data: st.DataObject) -> Non
         images, torch.from_numpy(weight).double(), torch.from_numpy(bias).double(),
         stride, 0, dilation, groups,
     )[:, :, :high, :wide]  # fmt: skip
-    expected = expected.permute(0, 2, 3, 1).reshape(blocks, 16, high, wide, channels[1])
+    expected = expected.permute(0, 2, 3, 1).reshape(blocks, lanes, high, wide, channels[1])
     sums = np.moveaxis(expected.numpy(), 1, 4) + residual
     near = 3e-6 * max(1.0, float(np.abs(sums).max()))
-    np.testing.assert_allclose(found.array, np.maximum(sums, 0), rtol=0, atol=near)
+    np.testing.assert_allclose(
+        found.array, np.clip(sums, 0, 6 if act == RELU6 else None), rtol=0, atol=near
+    )
 
 
 def test_what_the_code_cannot_address_is_refused() -> None:
