@@ -187,6 +187,9 @@ class Plan:
         ``sections`` gives workload -> key -> value; a key from before there were sections goes
         to all sections that have it. Naming engines names all of them: the plan's own dense rivals
         go, unless they are named too. A limit or batch size that is named stays as it is.
+
+        Raises:
+            SparsebenchError: a bad value, or dense rivals for workloads that have none.
         """
         given = {key: value for key, value in changes.items() if value not in (None, (), [], "")}
         if "engines" in given:
@@ -194,7 +197,15 @@ class Plan:
         for named, rule in (("limit", "task_gmacs"), ("batch_size", "call_gmacs")):
             if named in given:
                 given.setdefault(rule, 0.0)
-        return changed(self, given, "the changes")
+        plan = changed(self, given, "the changes")
+        trained = [name for name in plan.workloads if workload_of(name).engines is not None]
+        if "dense_engines" in given and trained == list(plan.workloads):
+            raise SparsebenchError(
+                f"Dense engines have no effect on {' and '.join(trained)}: both networks train on the "
+                "same engines.",
+                f"Name them among the engines (--engine {given['dense_engines'][0]}).",
+            )
+        return plan
 
 
 def preset_names() -> list[str]:

@@ -11,6 +11,7 @@ from sparsebench.bench.plan import optional_engines as rivals
 from sparsebench.bench.plan.cells import engines_for
 from sparsebench.bench.plan.plan import Plan, load_plan
 from sparsebench.exporters.kernels.generated import memory
+from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
 
 DENSE, RIVAL, OURS = ("torch", "fp32"), ("torch", "bf16"), ("native", "fp32")
@@ -71,3 +72,17 @@ def test_int8_on_native_is_raced_where_the_processor_has_vnni(
             if refused
             else []
         )
+
+
+def test_dense_rivals_of_trainings_alone_are_refused() -> None:
+    with pytest.raises(
+        SparsebenchError, match="no effect on linear-online and full: both networks"
+    ):
+        load_plan("quick").with_changes(
+            workloads=("linear-online", "full"), dense_engines=("torch",)
+        )
+    plan = load_plan("quick").with_changes(
+        workloads=("inference", "full"), dense_engines=("torch",)
+    )
+    assert plan.dense_engines == ("torch",)
+    assert load_plan("quick").with_changes(workloads=("full",)).workloads == ("full",)  # a preset's
