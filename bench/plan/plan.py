@@ -201,8 +201,8 @@ class Plan:
         trained = [name for name in plan.workloads if workload_of(name).engines is not None]
         if "dense_engines" in given and trained == list(plan.workloads):
             raise SparsebenchError(
-                f"Dense engines have no effect on {' and '.join(trained)}: both networks train on the "
-                "same engines.",
+                f"Dense engines have no effect on {' and '.join(trained)}: both networks train on "
+                "the same engines.",
                 f"Name them among the engines (--engine {given['dense_engines'][0]}).",
             )
         return plan

@@ -88,8 +88,7 @@ def no_code(isa: str, dtype: str) -> str:
 
 
 def no_forward_code(isa: str, dtype: str) -> str:
-    """Why code of layers, of registers of any width, cannot be generated here for kernels of a kind,
-    or nothing."""
+    """Why code of layers, of registers of any width, cannot be generated here, or nothing."""
     if isa not in ("avx512", "avx2") or dtype != "float32":
         return f"Code is generated for avx512 or avx2 and float32, not {isa} and {dtype}."
     return refusal()

@@ -75,12 +75,8 @@ def test_int8_on_native_is_raced_where_the_processor_has_vnni(
 
 
 def test_dense_rivals_of_trainings_alone_are_refused() -> None:
-    with pytest.raises(
-        SparsebenchError, match="no effect on linear-online and full: both networks"
-    ):
-        load_plan("quick").with_changes(
-            workloads=("linear-online", "full"), dense_engines=("torch",)
-        )
+    with pytest.raises(SparsebenchError, match="no effect on full: both networks"):
+        load_plan("quick").with_changes(workloads=("full",), dense_engines=("torch",))
     plan = load_plan("quick").with_changes(
         workloads=("inference", "full"), dense_engines=("torch",)
     )
