@@ -71,7 +71,9 @@ def quantise_weight(
     # A filter of hardly any weight beside a large bias must not make its steps too many.
     least = np.abs(bias.astype(np.float64)) / (float(input_scale) * _BIAS_STEPS)
     scale = np.maximum(largest.astype(np.float64) / most, least)
-    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    # Below the normal numbers a step would become zero in float32.
+    scale = np.maximum(scale, np.finfo(np.float32).tiny)
+    scale = np.where(largest + least > 0, scale, 1.0).astype(np.float32)
     ratio = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
     rounded = np.clip(np.rint(ratio), -most, most)
     rounded = np.where((rounded == 0) & (weight != 0), np.sign(weight), rounded)

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -102,6 +102,7 @@ def test_zero_is_one_of_a_range_s_values_and_its_ends_are_near_the_others(
     st.floats(-50, 50, width=32),
     st.floats(2**-10, 10, width=32),
 )
+@example([[0.0, 0.0, 0.0, 2.0**-149]], 0.0, 1.0)  # a step of less than float32 holds
 @settings(max_examples=200, deadline=None)
 def test_weights_keep_their_zeros_their_signs_and_half_a_step(
     rows: list[list[float]], bias: float, input_scale: float
