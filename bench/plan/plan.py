@@ -199,7 +199,7 @@ class Plan:
                 given.setdefault(rule, 0.0)
         plan = changed(self, given, "the changes")
         trained = [name for name in plan.workloads if workload_of(name).engines is not None]
-        if "dense_engines" in given and trained == list(plan.workloads):
+        if given.get("dense_engines") and trained == list(plan.workloads):
             raise SparsebenchError(
                 f"Dense engines have no effect on {' and '.join(trained)}: both networks train on "
                 "the same engines.",
