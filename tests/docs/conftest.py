@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench.bench.present.summaries import write_summaries
-from sparsebench.bench.run import cluster
+from sparsebench.bench.run import joining
 from sparsebench.exporters.worker.environments import ENVIRONMENTS
 from sparsebench.models.architectures import ARCHITECTURES
 from tests.bench.conftest import cli, images  # noqa: F401  (fixtures)
@@ -144,7 +144,7 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of one node, which is this machine."""
     pretend(monkeypatch)
-    monkeypatch.setattr(cluster, "_refuse_silent", lambda *given: None)
+    monkeypatch.setattr(joining, "_refuse_silent", lambda *given: None)
 
 
 @pytest.fixture
