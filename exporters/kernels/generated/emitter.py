@@ -163,8 +163,8 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     channel = vector % shape.in_channels
     segment = vector // shape.in_channels  # all of one unit and tap
     unit = segment // taps
-    opens = _changes(segment)
-    rank = np.arange(len(key)) - np.repeat(np.flatnonzero(opens), _lengths(opens))
+    opens = changes(segment)
+    rank = np.arange(len(key)) - np.repeat(np.flatnonzero(opens), lengths(opens))
 
     # The stream: of each unit its biases and other constants, then the weights in order.
     sizes = np.tile(np.diff(bounds), shape.blocks)
@@ -175,10 +175,10 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
 
     # Slots in front of each multiply-add: those that open a segment, a new base of the input, a
     # new base of the weights, a load.
-    loads = _changes(vector)
+    loads = changes(vector)
     # Channels apart have a base each.
     reach, middle = (_REACH, MIDDLE) if shape.inp_channel == _NEXT else (1, 0)
-    bases = _changes(segment * -(-shape.in_channels // reach) + channel // reach)
+    bases = changes(segment * -(-shape.in_channels // reach) + channel // reach)
     moves = (rank % _REACH == 0) & ~opens
     own = 1 + loads + moves + bases + opens * (3 if shape.bits else 1)
     frames = [kind.frame(shape, bounds, u, int(begins[u])) for u in range(units)]
@@ -212,14 +212,14 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, six_at, begins)
 
 
-def _changes(values: Indices) -> NDArray[np.bool_]:
+def changes(values: Indices) -> NDArray[np.bool_]:
     """Where an array's value is not the one before it."""
     found = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=found[1:])
     return found
 
 
-def _lengths(opens: NDArray[np.bool_]) -> Indices:
+def lengths(opens: NDArray[np.bool_]) -> Indices:
     """Of the runs that begin where `opens` is true."""
     return np.diff(np.append(np.flatnonzero(opens), len(opens)))
 

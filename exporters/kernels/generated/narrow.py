@@ -14,12 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.compiled.library import NONE, RELU6
 from sparsebench.exporters.kernels.generated import encoding as x86
 from sparsebench.exporters.kernels.generated import vex_encoding as vex
-from sparsebench.exporters.kernels.generated.emitter import Code, Indices, Shape
+from sparsebench.exporters.kernels.generated.emitter import (
+    Code,
+    Indices,
+    Shape,
+    changes,
+    lengths,
+)
 
 LANES = 8
 TOTALS = 12  # accumulators; two registers hold inputs, two hold weights
@@ -71,13 +76,13 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, apart: Apart | 
     values_at = np.arange(len(key)) + np.cumsum(sizes + 1)[unit]
 
     # Bytes in front of each multiply-add: a skip over the segment, a base of the weights, loads.
-    opens = _changes(segment)
+    opens = changes(segment)
     run = segment if shape.bits else unit
-    starts_run = _changes(run)
-    rank = np.arange(len(key)) - np.repeat(np.flatnonzero(starts_run), _lengths(starts_run))
+    starts_run = changes(run)
+    rank = np.arange(len(key)) - np.repeat(np.flatnonzero(starts_run), lengths(starts_run))
     moves = rank % _REACH == 0
-    first = _changes(vector)
-    shared = np.repeat(_lengths(first) > 1, _lengths(first))
+    first = changes(vector)
+    shared = np.repeat(lengths(first) > 1, lengths(first))
     loads = first & shared
     skips = opens & shape.bits
     own = np.where(shared, 6 + 5 * count, 6 + 9 * count) + loads * 8 * count + moves * 7
@@ -125,18 +130,6 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, apart: Apart | 
 def _put(code: vex.Bytes, at: Indices, instructions: vex.Bytes) -> None:
     """Write instructions of one length to where they begin."""
     code[at[:, None] + np.arange(instructions.shape[1])] = instructions
-
-
-def _changes(values: Indices) -> NDArray[np.bool_]:
-    """Where an array's value is not the one before it."""
-    found = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=found[1:])
-    return found
-
-
-def _lengths(opens: NDArray[np.bool_]) -> Indices:
-    """Of the runs that begin where `opens` is true."""
-    return np.diff(np.append(np.flatnonzero(opens), len(opens)))
 
 
 def _frame(
