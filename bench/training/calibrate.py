@@ -27,6 +27,7 @@ from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cuda_graphs import Capture, first_line
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.memory_format import channels_last_is_safe
 
 ROUNDS = 5
 # A GPU is not waited for in every step of a training, so it is not here.
@@ -84,7 +85,7 @@ def fastest(
         beat: told of every step that is tried out.
     """
     began = time.perf_counter()
-    candidates = {name_of(one): one for one in (plain, replace(plain, channels_last=True))}
+    candidates = candidates_for(network.module, plain)
     trial = _Trial(plain, beat)
     runners = {}
     for name, execution in candidates.items():
@@ -119,6 +120,14 @@ def fastest(
         trial.rejected,
         time.perf_counter() - began,
     )
+
+
+def candidates_for(module: nn.Module, plain: Execution) -> dict[str, Execution]:
+    """Name of each memory format in which `module` may train -> its execution."""
+    formats = [plain]
+    if channels_last_is_safe(module, plain.device):
+        formats.append(replace(plain, channels_last=True))
+    return {name_of(one): one for one in formats}
 
 
 def cost_of_determinism(

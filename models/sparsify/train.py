@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from sparsebench.models.cuda_graphs import Forward
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.memory_format import training_format
 from sparsebench.models.sparsify.data import DecodedImages, augment, epoch_batches
 from sparsebench.models.sparsify.distill import Distillation
 from sparsebench.models.sparsify.graphs import GraphOfEachSide
@@ -131,7 +132,8 @@ def train(
             f"{len(examples.labels)} training images do not fill a batch of {recipe.batch_size}.",
             "Lower the batch size.",
         )
-    module.to(execution.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = training_format(module, execution.device)
+    module.to(execution.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         module.parameters(),
         lr=recipe.learning_rate,
@@ -145,7 +147,7 @@ def train(
         optimizer,
         total_steps=epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
-        batches=lambda: _statistics_batches(examples, recipe, seed, execution.device),
+        batches=lambda: _statistics_batches(examples, recipe, seed, execution.device, layout),
         seed=seed,
         bf16=execution.bf16(module),
     )
@@ -183,7 +185,8 @@ def train(
                 done = position.step / run.total_steps
                 rate = recipe.learning_rate * method.learning_rate(done)
                 side = recipe.side(done, examples.images.shape[-1])
-                images = _input(raw, recipe, seed, position.step, side, execution.device)
+                images = _input(raw.to(execution.device), recipe, seed, position.step, side)
+                images = images.contiguous(memory_format=layout)
                 loss, right = _step(
                     run,
                     method,
@@ -239,21 +242,21 @@ class _Interrupt:
         self.came = True
 
 
-def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int, device: str) -> Tensor:
+def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int) -> Tensor:
     """Augmented float32 ``[B, 3, side, side]``, the same for the same seed and step."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    pixels = augment(raw.to(device), generator, (recipe.min_area, 1.0), side)
-    return pixels.contiguous(memory_format=torch.channels_last)
+    return augment(raw, generator, (recipe.min_area, 1.0), side)
 
 
 def _statistics_batches(
-    examples: DecodedImages, recipe: Recipe, seed: int, device: str
+    examples: DecodedImages, recipe: Recipe, seed: int, device: str, layout: torch.memory_format
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented batches in an order of their own: an epoch and steps that no training reaches."""
     side = examples.images.shape[-1]
     raw_batches = epoch_batches(examples, recipe.batch_size, seed, 10**6)
     for step, (raw, labels) in enumerate(raw_batches, start=10**9):
-        yield _input(raw, recipe, seed, step, side, device), labels.to(device)
+        images = _input(raw.to(device), recipe, seed, step, side)
+        yield images.contiguous(memory_format=layout), labels.to(device)
 
 
 def _step(
