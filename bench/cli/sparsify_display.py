@@ -29,7 +29,9 @@ class TrainingDisplay(LiveProgress):
         """A training begins."""
         self._started, self._first, self.last = time.monotonic(), None, None
         title = f"{name} ({index + 1} of {count})" if count > 1 else name
-        self._progress.update(self._bar, title=title, description="reading the images")
+        self._progress.update(self._bar, title=title)
+        self._last_line = float("-inf")  # whose training it is, is always said
+        self.say("reading the images")
 
     def progress(self, report: Progress) -> None:
         """A few steps further."""
@@ -51,6 +53,6 @@ class TrainingDisplay(LiveProgress):
         if self._first is None or self.last is None:
             return Reading(0.0, now - self._started, None)
         done, left = self.last.step - self._first[0], self.last.total_steps - self.last.step
-        remaining = (now - self._first[1]) / done * left if done else None
+        remaining = (now - self._first[1]) / done * left if done else None if left else 0.0
         share = self.last.step / self.last.total_steps
         return Reading(share, now - self._started, remaining)

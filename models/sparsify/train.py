@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import platform
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +25,7 @@ from sparsebench.models.memory_format import training_format
 from sparsebench.models.sparsify.data import DecodedImages, augment, epoch_batches
 from sparsebench.models.sparsify.distill import Distillation
 from sparsebench.models.sparsify.graphs import GraphOfEachSide
+from sparsebench.models.sparsify.interrupt import Interrupt
 from sparsebench.models.sparsify.method import Method, Recipe, Run
 from sparsebench.models.sparsify.resume import (
     VERSION,
@@ -35,6 +34,8 @@ from sparsebench.models.sparsify.resume import (
     load_training,
     save_training,
 )
+
+_SILENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Execution:
         compile: fuse the network with ``torch.compile`` (a minute to begin, then faster).
         graphs: replay the network as a CUDA graph, uncompiled; by default on a GPU.
         checkpoint_seconds: at most this much work is lost by a kill.
-        report_steps: steps between two reports of progress.
+        report_steps: steps between two reports of progress, where these take no longer than
+            ten seconds; the first step is reported at once.
     """
 
     device: str = "cpu"
@@ -177,7 +179,8 @@ def train(
         forward = GraphOfEachSide(module, torch.device(execution.device).type, run.bf16)
     # The first checkpoint comes sooner: what is begun is often ended in its first minutes.
     saved = time.monotonic() - 5 / 6 * execution.checkpoint_seconds
-    with _Interrupt() as interrupt:
+    told = -math.inf
+    with Interrupt() as interrupt:
         while position.step < run.total_steps:
             module.train()
             epoch, first = divmod(position.step, steps_per_epoch)
@@ -202,7 +205,9 @@ def train(
                 counted = (loss * len(labels), right, len(labels))
                 position.sums = [a + b for a, b in zip(position.sums, counted, strict=True)]
                 ends = position.step % steps_per_epoch == 0
-                if ends or position.step % execution.report_steps == 0:
+                silent = time.monotonic() - told > _SILENT_SECONDS
+                if ends or silent or position.step % execution.report_steps == 0:
+                    told = time.monotonic()
                     report = _report(run, method, position, epoch, rate, ends)
                     if progress is not None:
                         progress(report)
@@ -218,28 +223,6 @@ def train(
                     raise KeyboardInterrupt
     method.on_end(run)
     return position.history
-
-
-class _Interrupt:
-    """Lets a step end before Ctrl-C is obeyed; a second one is obeyed at once."""
-
-    def __init__(self) -> None:
-        self.came = False
-        self._before: Any = None
-
-    def __enter__(self) -> _Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: object) -> None:
-        if self.came:
-            raise KeyboardInterrupt
-        self.came = True
 
 
 def _input(raw: Tensor, recipe: Recipe, seed: int, step: int, side: int) -> Tensor:

@@ -12,8 +12,10 @@ import sparsebench.bench.cli.progress
 import sparsebench.bench.run.run
 from sparsebench.bench.cli.progress import times
 from sparsebench.bench.cli.run_display import RunDisplay
+from sparsebench.bench.cli.sparsify_display import TrainingDisplay
 from sparsebench.bench.machine.drift import Watch
 from sparsebench.bench.run.pace import Pace, Reading
+from sparsebench.models.sparsify.resume import Progress
 from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
@@ -108,3 +110,20 @@ def test_a_busy_machine_is_said_before_a_run_and_with_its_result(
     done = measured(cli, images, tmp_path)
     assert done.err.startswith("This machine is busy.")
     assert "Said before the run: This machine is busy." in done.err
+
+
+def test_a_second_training_does_not_begin_with_the_end_of_the_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with TrainingDisplay() as display:
+        display.stage("dense", 0, 2)
+        display.progress(Progress(0, 3, 3, 1.5, 0.25, 0.0, 0.1, True))
+        display.stage("sparse", 1, 2)
+    lines = [line.partition("] ") for line in capsys.readouterr().err.splitlines()]
+    assert [text.partition(";")[2] or text for _, _, text in lines] == [
+        "reading the images",
+        " measuring the accuracy",
+        "reading the images",
+    ]
+    assert "100 %" in lines[1][0] and "about 0 s remaining" in lines[1][0]
+    assert lines[2][0].startswith("[0 %")

@@ -256,3 +256,23 @@ def test_depthwise_convolutions_train_in_fp32_on_a_processor(
     assert not Execution().bf16(nn.Sequential(plain, depthwise))
     assert Execution(precision="bf16").bf16(nn.Sequential(depthwise))
     assert not Execution(precision="fp32").bf16(nn.Sequential(plain))
+
+
+def test_a_training_of_few_slow_steps_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy host said "reading the images" for 26 minutes, in an epoch of three steps."""
+    module, heard = fresh(), list[int]()
+    clock = iter(range(0, 10**6, 4))  # seconds; read a few times a step
+    monkeypatch.setattr("sparsebench.models.sparsify.train.time.monotonic", lambda: next(clock))
+    train(
+        module,
+        weights_of(module),
+        random_images(400),
+        METHODS.load("dense")(0.0),
+        RECIPE,
+        1,
+        seed=5,
+        execution=Execution(precision="fp32", report_steps=1000),
+        progress=lambda report: heard.append(report.step),
+    )
+    assert heard[0] == 1 and heard[-1] == 50
+    assert len(heard) > 10
