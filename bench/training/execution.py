@@ -75,6 +75,9 @@ class Execution:
 def strictness(execution: Execution) -> Iterator[None]:
     """PyTorch's determinism as the execution wants it; put back afterwards."""
     strict = torch.are_deterministic_algorithms_enabled()
+    if strict == execution.deterministic:  # to say it again would import PyTorch's compiler
+        yield
+        return
     torch.use_deterministic_algorithms(execution.deterministic)
     try:
         yield

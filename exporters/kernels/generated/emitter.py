@@ -237,11 +237,10 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
         if shape.out_channel == _NEXT:
             base = x86.address(x86.RAX, x86.R11, _NEXT * (first + MIDDLE))
             return [base, *move, what(totals, x86.RAX, places)]
-        found = []
-        for total in range(count):
-            found.append(x86.address(x86.RAX, x86.R11, (first + total) * shape.out_channel))
-            found += [*move, what(total, x86.RAX, 0)]
-        return found
+        bases = x86.address(x86.RAX, x86.R11, (first + totals) * shape.out_channel)
+        moves = [np.broadcast_to(slot, bases.shape) for slot in move]
+        steps = np.stack([bases, *moves, what(totals, x86.RAX, 0)], axis=1)
+        return [steps.reshape(-1, x86.SLOT)]
 
     if block == 0 and not shape.accumulate:
         head = [stream, x86.broadcast(totals, x86.R10, places)]
