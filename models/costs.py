@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.models.architectures import build, prunable_layers
-from sparsebench.models.architectures.shapes import only_shapes
+from sparsebench.models.architectures.shapes import uncomputed
 from sparsebench.models.errors import SparsebenchError
 
 LayerKind = Literal["conv", "depthwise", "linear"]
@@ -124,7 +124,7 @@ def bytes_ratio(costs: Sequence[LayerCost]) -> float:
 def dense_macs(arch: str, num_classes: int, input_size: tuple[int, int, int]) -> int:
     """Multiply-accumulates of an architecture in its full, dense shape, for one image.
 
-    What a network with removed channels is compared with. Only shapes are computed.
+    What a network with removed channels is compared with. Its layers are not computed.
 
     Raises:
         UnknownNameError: no architecture has this name.
@@ -138,7 +138,7 @@ def dense_costs(
     arch: str, num_classes: int, input_size: tuple[int, int, int]
 ) -> tuple[LayerCost, ...]:
     """Costs of each layer of an architecture in its full, dense shape; as :func:`dense_macs`."""
-    with only_shapes():
+    with uncomputed():
         return tuple(count_costs(build(arch, num_classes), input_size))
 
 

@@ -23,7 +23,7 @@ from sparsebench.bench.images.decode import decoded_batches
 from sparsebench.bench.statistics.intervals import Interval
 from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION
-from sparsebench.models.architectures.without_compiler import timm_library
+from sparsebench.models.architectures.without_compiler import timm_info
 from sparsebench.models.cards import at_size
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.images.folder import FolderImages
@@ -263,6 +263,5 @@ def _real(task: Task, first: NDArray[np.int64]) -> NDArray[np.bool_] | None:
 @cache
 def _real_labels() -> list[list[int]]:
     """The 50,000 lists that timm ships; 3,163 of them are empty."""
-    path = Path(timm_library().data.__file__).parent / "_info" / "imagenet_real_labels.json"
-    found: list[list[int]] = json.loads(path.read_text())
+    found: list[list[int]] = json.loads(timm_info("imagenet_real_labels.json"))
     return found

@@ -8,9 +8,11 @@ longer to import than PyTorch and torchvision together, and few processes of the
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +38,13 @@ def timm_library() -> Any:
     """
     with without_compiler():
         return importlib.import_module("timm")
+
+
+def timm_info(name: str) -> str:
+    """The text of a file that timm ships about data sets, without timm itself."""
+    spec = importlib.util.find_spec("timm")
+    assert spec is not None and spec.origin is not None
+    return (Path(spec.origin).parent / "data" / "_info" / name).read_text(encoding="utf-8")
 
 
 def postpone_compiler() -> None:

@@ -7,9 +7,10 @@ off. Weights keep their names, so that the mask of the checkpoint proves what ru
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from sparsebench.models.errors import SparsebenchError
 
@@ -38,7 +39,7 @@ def feature_maps(module: nn.Module, size: int, name: str) -> fx.GraphModule:
         graph = _WholeLayers().trace(module)
         traced = fx.GraphModule(module, graph)
         with torch.no_grad():
-            ShapeProp(traced).propagate(torch.zeros(1, 3, size, size))
+            _Shapes(traced).run(torch.zeros(1, 3, size, size))
     except Exception as error:  # the code of any network may do what cannot be traced
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SparsebenchError(
@@ -82,11 +83,20 @@ class _WholeLayers(fx.Tracer):
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 
+class _Shapes(fx.Interpreter):
+    """Notes every value's shape; PyTorch's own ``ShapeProp`` imports SymPy, seconds of it."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        n.meta["shape"] = getattr(value, "shape", ())
+        return value
+
+
 def _last_of(graph: fx.Graph, side: int) -> fx.Node | None:
     """The last value that is planes of this side."""
     last = None
     for node in graph.nodes:
-        shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+        shape = node.meta.get("shape", ())
         if node.op.startswith("call") and len(shape) == 4 and tuple(shape[2:]) == (side, side):
             last = node
     return last

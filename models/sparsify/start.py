@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.models.architectures import build, classifier_name, require_classifier
-from sparsebench.models.architectures.without_compiler import timm_library
+from sparsebench.models.architectures.without_compiler import timm_info
 from sparsebench.models.checkpoints import load_checkpoint
 from sparsebench.models.checkpoints.fit import check_statistics, check_values
 from sparsebench.models.errors import SparsebenchError
@@ -72,7 +72,7 @@ def imagenet_rows(classes: Sequence[str]) -> list[int] | None:
 
     Source of the order: timm's ``imagenet_synsets.txt``.
     """
-    names: list[str] = timm_library().data.ImageNetInfo().label_names()
+    names = timm_info("imagenet_synsets.txt").splitlines()
     places = {name: place for place, name in enumerate(names)}
     found = [places.get(name) for name in classes]
     return [row for row in found if row is not None] if None not in found else None

@@ -10,12 +10,16 @@ import sys
 from sparsebench.bench.tasks import open_task
 from sparsebench.models.architectures import build
 from sparsebench.models.costs import dense_costs
+from sparsebench.models.detection.maps import feature_maps
+from sparsebench.models.sparsify.start import imagenet_rows
 
 assert len(open_task("digits").train.labels) == 1258
 build("resnet18")
+assert imagenet_rows(["n15075141"]) == [999] and "timm" not in sys.modules
 lite = build("efficientnet_lite0")  # of timm
 dense_costs("resnet18", 10, (3, 32, 32))
-heavy = {"torch._dynamo", "torch._inductor", "sklearn", "scipy.stats"} & set(sys.modules)
+feature_maps(build("resnet18").eval(), 32, "resnet18")
+heavy = {"torch._dynamo", "torch._inductor", "sklearn", "scipy.stats", "sympy"} & set(sys.modules)
 assert not heavy, heavy
 
 import torch
