@@ -40,6 +40,23 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
+# They would come last, and one process would wait for the other.
+LONG = ("tests/test_wheel.py", "tests/pytest_sparsebench/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests have the machine to themselves come first, then the longest of the last.
+
+    While one process begins with such a test the other is not in the middle of a long one.
+    """
+    paths = {item.path for item in items if item.get_closest_marker("alone")}
+
+    def place(item: pytest.Item) -> int:
+        return 0 if item.path in paths else 1 if item.nodeid.startswith(LONG) else 2
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """Ctrl-C works here and in children, also where the tests were started with ``nohup … &``.

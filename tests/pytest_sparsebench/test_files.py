@@ -17,13 +17,7 @@ SMALL = dict(size=32, batch_size=8, threads=1, repeats=3, epochs=2, limit=32)
 def test_mine(sparse_benchmark):
     sparse_benchmark(
         "my.onnx", dense="dense.onnx", engine="onnxruntime", task="folder",
-        max_accuracy_loss=100, **SMALL,
-    )
-
-def test_too_much_is_asked_for(sparse_benchmark):
-    sparse_benchmark(
-        "my.onnx", dense="dense.onnx", engine="onnxruntime", task="folder",
-        min_speedup=1000, **SMALL,
+        max_accuracy_loss=100, min_speedup=1000, **SMALL,
     )
 """
 
@@ -45,9 +39,9 @@ def test_files_of_ones_own_are_measured_from_a_test(
         text=True,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed, 1 passed" in done.stdout
+    assert "1 failed" in done.stdout and "points of accuracy" not in done.stdout
     assert "at least 1000x is asked for" in done.stdout
-    mine, _ = json.loads((tmp_path / "b.json").read_text())["benchmarks"]
+    (mine,) = json.loads((tmp_path / "b.json").read_text())["benchmarks"]
     info = mine["extra_info"]["sparsebench"]
     assert info["backbone"] == "my.onnx" and info["engine"]["name"] == "onnxruntime"
     assert info["speedup"] > 0 and info["blocks"] == 3
