@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from sparsebench.bench.training import launch
 from sparsebench.bench.training.job import Job
-from sparsebench.bench.training.launch import run_job
+from sparsebench.bench.training.launch import Answers, run_job
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
@@ -20,7 +21,7 @@ from sparsebench.models.errors import SparsebenchError
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job(images: Path) -> Job:
     return Job(
         backbone="resnet18/gmp-90",
@@ -34,6 +35,12 @@ def job(images: Path) -> Job:
         precision="fp32",
         threads=1,
     )
+
+
+@pytest.fixture(scope="module")
+def natively(job: Job) -> Answers:
+    """What one seed's training on the suite's own kernels said."""
+    return run_job(replace(job, kernels=True, seeds=(4,)), timeout=300, say=lambda text: None)
 
 
 def test_a_job_survives_its_journey(job: Job) -> None:
@@ -50,16 +57,15 @@ def test_two_seeds_in_a_fresh_process(job: Job) -> None:
     assert any("epoch 1/1" in text for text in said)
 
 
-def test_the_native_kernels_say_which_layers_ran_sparse(job: Job) -> None:
-    answers = run_job(replace(job, kernels=True, seeds=(4,)), timeout=300, say=lambda text: None)
-    layers = answers.facts["layers"]
+def test_the_native_kernels_say_which_layers_ran_sparse(natively: Answers) -> None:
+    layers = natively.facts["layers"]
     assert "layer1.0.conv1" in layers and len(layers) == 20  # all convolutions of ResNet-18
     assert {layer["execution"] for layer in layers.values()} <= {"sparse", "dense"}
     for layer in layers.values():
         assert (layer["forward"] == "generated") is not bool(layer["why_not"])
         assert layer["backward"] in ("generated", "compiled", "generated+compiled")
-    assert answers.trained[0].facts["execution"]["kernels"]
-    assert answers.trained[0].facts["compile_seconds"] > 0  # reported apart, outside of the clock
+    assert natively.trained[0].facts["execution"]["kernels"]
+    assert natively.trained[0].facts["compile_seconds"] > 0  # reported apart, outside of the clock
 
 
 def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: Job) -> None:
@@ -96,12 +102,12 @@ def test_graphs_of_an_earlier_block_that_cannot_be_had_are_done_without(job: Job
     assert "without_graphs" not in one.facts  # pieces never had any
 
 
-def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None:
-    native = replace(job, kernels=True, seeds=(4,))
-    layers = run_job(native, timeout=300, say=lambda text: None).facts["layers"]
+def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job, natively: Answers) -> None:
+    layers = deepcopy(natively.facts["layers"])
     layers["layer1.0.conv1"]["execution"] = "dense"  # whatever was found
     found = {"block": 0, "channels_last": False, "kernels": True, "layers": layers}
-    answers = run_job(replace(native, tuned=found), timeout=300, say=lambda text: None)
+    native = replace(job, kernels=True, seeds=(4,), tuned=found)
+    answers = run_job(native, timeout=300, say=lambda text: None)
     assert answers.facts["layers"] == layers
     assert answers.trained[0].facts["execution"]["kernels"]
 

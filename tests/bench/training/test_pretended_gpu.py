@@ -42,9 +42,16 @@ def trained(images: Path, device: str, **changes: Any) -> dict[str, Any]:
     return answers
 
 
+@pytest.fixture(scope="module")
+def here(images: Path) -> dict[str, Any]:
+    """The training on the CPU."""
+    found: dict[str, Any] = trained(images, "cpu", tune=False)["trained"]
+    return found
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_it_trains_as_on_the_cpu(
-    images: Path, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+    images: Path, here: dict[str, Any], deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """20 images in batches of 8, 8 and 4: graphs where they are the fastest, losses together."""
     monkeypatch.setattr(calibrate, "_GPU_STEPS", 1)
@@ -54,7 +61,6 @@ def test_it_trains_as_on_the_cpu(
     assert facts["data_on_device"] and facts["peak_gpu_bytes"] and "without_graphs" not in facts
     assert not tuning["rejected"], tuning
     assert any("graphs" in name for name in tuning["seconds"])
-    here = trained(images, "cpu", tune=False)["trained"]
     losses = [[epoch["loss"] for epoch in one["epochs"]] for one in (there["trained"], here)]
     # Crops are resized on the device, where a few values differ by a step of 255.
     assert np.allclose(losses[0], losses[1], rtol=0.05)
