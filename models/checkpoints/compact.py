@@ -3,8 +3,10 @@
 A tensor ``T`` with many zeros becomes two entries, its non-zero values in row-major order
 (``T::values``) and where they stand: either one bit per element, first element in the
 highest bit (``T::bitmask``, uint8), or their flat positions, increasing (``T::indices``,
-int32), whichever is smaller. Tensors that would not shrink are stored as they are. The
-safetensors header's text entries hold ``sparsebench_compact`` (this format's version),
+int32), whichever is smaller. Where the zeros stand in blocks of consecutive input channels,
+both tell of blocks instead of elements (``block`` in the tensor's description; version 2).
+Tensors that would not shrink are stored as they are. The safetensors header's text entries
+hold ``sparsebench_compact`` (the oldest version of this format that has all the file needs),
 ``tensors`` (JSON: per tensor its encoding, shape and type) and the writer's own metadata.
 
 Weights may be stored in 16 bits; they come back in their first type. A non-zero never
@@ -21,12 +23,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.compact_places import (
+    BLOCK,
+    READERS,
+    by_channels,
+    in_blocks,
+    of_blocks,
+    written,
+)
 from sparsebench.models.checkpoints.containers import (
     OpenedFile,
     damaged,
@@ -35,7 +44,8 @@ from sparsebench.models.checkpoints.containers import (
 )
 from sparsebench.models.errors import SparsebenchError
 
-FORMAT_VERSION = 1
+# Blocks came with version 2; a file without them is of version 1 still.
+WITHOUT_BLOCKS, FORMAT_VERSION = "1", "2"
 VERSION_KEY = "sparsebench_compact"
 TENSORS_KEY = "tensors"
 # The whole network may have this many elements once unpacked (4 GiB in float32), and so many
@@ -43,7 +53,6 @@ TENSORS_KEY = "tensors"
 # of the memory: zeros cost nothing in the file.
 LARGEST_NETWORK = 2**30
 _USUAL_NETWORK, _ELEMENTS_A_BYTE = 2**26, 64
-_LARGEST_INDEXED = 2**31 - 1
 _DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (
@@ -96,9 +105,10 @@ def save_compact(
     for name, tensor in state_dict.items():
         parts, described[name] = _encode(name, tensor.detach().cpu().contiguous(), dtype)
         entries.update(parts)
+    blocks = any("block" in about for about in described.values())
     header = {
         **metadata,
-        VERSION_KEY: str(FORMAT_VERSION),
+        VERSION_KEY: FORMAT_VERSION if blocks else WITHOUT_BLOCKS,
         TENSORS_KEY: json.dumps(described, separators=(",", ":")),
     }
     _write_whole(Path(path), entries, header)
@@ -154,23 +164,18 @@ def _encode(
     narrow = dtype is not None and tensor.is_floating_point() and tensor.dim() >= 2
     values = _narrowed(name, flat[kept], dtype) if narrow and dtype else flat[kept]
 
-    bitmask_bytes = (count + 7) // 8
-    index_bytes = 4 * nonzeros if count <= _LARGEST_INDEXED else bitmask_bytes + 1
-    sparse_bytes = nonzeros * values.element_size() + min(bitmask_bytes, index_bytes)
-    if sparse_bytes >= count * values.element_size():
+    block = BLOCK if in_blocks(kept.reshape(tensor.shape), BLOCK) else 1
+    places = written(by_channels(kept.reshape(tensor.shape), block)[::block])
+    if nonzeros * values.element_size() + places.size >= count * values.element_size():
         whole = torch.zeros(count, dtype=values.dtype)
         whole[kept] = values
         # Minus zeros and the like are kept where nothing is narrowed.
         stored = whole.reshape(tensor.shape) if narrow else tensor.clone()
         return {name: stored}, {"encoding": "dense", **about}
-    if index_bytes < bitmask_bytes:
-        indices = kept.nonzero().reshape(-1).to(torch.int32)
-        return {f"{name}::values": values, f"{name}::indices": indices}, {
-            "encoding": "indices",
-            **about,
-        }
-    bits = torch.from_numpy(np.packbits(kept.numpy()))
-    return {f"{name}::values": values, f"{name}::bitmask": bits}, {"encoding": "bitmask", **about}
+    if block > 1:
+        about["block"] = block
+    parts = {f"{name}::values": values, f"{name}::{places.encoding}": places.stored}
+    return parts, {"encoding": places.encoding, **about}
 
 
 def _narrowed(name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -191,10 +196,10 @@ def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str,
     version = metadata.get(VERSION_KEY)
     if version is None:
         raise damaged(path, "it is a safetensors file, but no compact one")
-    if version != str(FORMAT_VERSION):
+    if version not in (WITHOUT_BLOCKS, FORMAT_VERSION):
         raise SparsebenchError(
             f"'{path}' has version {version[:20]} of the compact format; this program "
-            f"reads version {FORMAT_VERSION}.",
+            f"reads version {FORMAT_VERSION} and older.",
             "Update sparsebench.",
         )
     try:
@@ -217,7 +222,13 @@ def _is_description(about: object) -> bool:
         and isinstance(about.get("shape"), list)
         and len(about["shape"]) <= 8
         and all(type(n) is int and n >= 0 for n in about["shape"])
+        and ("block" not in about or _is_blocked(about))
     )
+
+
+def _is_blocked(about: Mapping[str, Any]) -> bool:
+    sides = about["shape"]
+    return about["block"] == BLOCK and len(sides) > 1 and sides[1] % BLOCK == 0
 
 
 def _check_sizes(path: Path, described: Mapping[str, Mapping[str, Any]]) -> None:
@@ -239,10 +250,12 @@ def _decode(path: Path, name: str, about: Mapping[str, Any], entries: dict[str, 
         return whole.to(dtype)
     count = math.prod(shape)
     values = _take(path, f"{name}::values", entries)
-    if about["encoding"] == "bitmask":
-        positions = _from_bitmask(path, name, count, _take(path, f"{name}::bitmask", entries))
-    else:
-        positions = _from_indices(path, name, count, _take(path, f"{name}::indices", entries))
+    block = about.get("block", 1)
+    encoding = about["encoding"]
+    stored = _take(path, f"{name}::{encoding}", entries)
+    positions = READERS[encoding](path, name, count // block, stored)
+    if block > 1:
+        positions = of_blocks(positions, shape, block)
     if values.dim() != 1 or values.numel() != positions.numel():
         raise damaged(path, f"'{name}' has {values.numel()} values for {positions.numel()} places")
     flat = torch.zeros(count, dtype=dtype)
@@ -254,26 +267,6 @@ def _take(path: Path, entry: str, entries: dict[str, Tensor]) -> Tensor:
     if entry not in entries:
         raise damaged(path, f"the entry '{entry}' is missing")
     return entries.pop(entry)
-
-
-def _from_bitmask(path: Path, name: str, count: int, bits: Tensor) -> Tensor:
-    if bits.dtype != torch.uint8 or bits.dim() != 1 or bits.numel() != (count + 7) // 8:
-        raise damaged(path, f"the bit mask of '{name}' does not fit its {count} weights")
-    flags = np.unpackbits(bits.numpy())
-    if flags[count:].any():
-        raise damaged(path, f"the bit mask of '{name}' is longer than its {count} weights")
-    return torch.from_numpy(np.flatnonzero(flags[:count]))
-
-
-def _from_indices(path: Path, name: str, count: int, indices: Tensor) -> Tensor:
-    if indices.dtype != torch.int32 or indices.dim() != 1:
-        raise damaged(path, f"the positions of '{name}' are not a list of int32")
-    positions = indices.to(torch.int64)
-    if positions.numel():
-        increasing = bool((positions[1:] > positions[:-1]).all())
-        if not increasing or int(positions[0]) < 0 or int(positions[-1]) >= count:
-            raise damaged(path, f"the positions of '{name}' leave its {count} weights")
-    return positions
 
 
 def _write_whole(path: Path, entries: dict[str, Tensor], header: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,8 +43,6 @@ def sparse(count: int, nonzeros: int) -> Tensor:
 
 
 def encodings(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
     with safe_open(str(path), "pt") as file:
         described = json.loads(file.metadata()[TENSORS_KEY])
     return {name: about["encoding"] for name, about in described.items()}
@@ -107,6 +106,36 @@ def test_a_sparse_file_is_as_small_as_it_should_be(tmp_path: Path) -> None:
     save_compact(tmp_path / "a.safetensors", {"w": sparse(count, nonzeros).reshape(400, -1)}, {})
     size = (tmp_path / "a.safetensors").stat().st_size
     assert nonzeros * 4 + count / 8 <= size < nonzeros * 4 + count / 8 + 1000
+
+
+@given(data=st.data())
+@SETTINGS
+def test_zeros_in_blocks_are_told_by_the_block(tmp_path: Path, data: st.DataObject) -> None:
+    """Four bits fewer of five: a mask over blocks of four consecutive input channels."""
+    out, groups, *taps = data.draw(hnp.array_shapes(min_dims=2, max_dims=5, min_side=1, max_side=5))
+    flags = hnp.arrays(bool, (out, groups, *taps), elements=st.integers(0, 7).map(lambda n: n == 0))
+    mask = torch.from_numpy(data.draw(flags)).repeat_interleave(4, 1)
+    weights = torch.arange(1.0, mask.numel() + 1).reshape(mask.shape) * mask
+    save_compact(tmp_path / "a.safetensors", {"w": weights}, {})
+    loaded, _ = load_compact(tmp_path / "a.safetensors")
+    assert torch.equal(loaded["w"], weights)
+    stored = load_file(tmp_path / "a.safetensors")
+    if "w::bitmask" in stored:
+        assert stored["w::bitmask"].numel() == -(-mask.numel() // 32)
+
+
+def test_blocks_alone_need_the_newer_version(tmp_path: Path) -> None:
+    whole = torch.zeros(8, 8, 3, 3)
+    whole[0, 4:8, 1, 1] = 2.0
+    broken = whole.clone()
+    broken[0, 5, 1, 1] = 0.0
+    for tensor, version, places in ((whole, "2", [9]), (broken, "1", [40, 58, 67])):
+        save_compact(tmp_path / "a.safetensors", {"w": tensor}, {})
+        with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
+            assert file.metadata()[VERSION_KEY] == version
+        stored = load_file(tmp_path / "a.safetensors")
+        assert stored["w::indices"].tolist() == places
+        assert torch.equal(load_compact(tmp_path / "a.safetensors")[0]["w"], tensor)
 
 
 def test_the_file_is_plain_safetensors_and_is_recognised(tmp_path: Path) -> None:
@@ -184,6 +213,10 @@ def test_the_forger_s_unaltered_file_is_good(tmp_path: Path) -> None:
         (lambda e, d: d["m"].update(shape=[3, 6]), "does not fit"),
         (lambda e, d: d["m"].update(shape=[1]), "does not fit"),
         (lambda e, d: e.update({"m::bitmask": torch.tensor([192, 1]).byte()}), "longer than"),
+        (lambda e, d: d["m"].update(block=4), "does not fit"),
+        (lambda e, d: d["m"].update(block=2), "list of tensors"),
+        (lambda e, d: d["m"].update(block=4, shape=[4, 3]), "list of tensors"),
+        (lambda e, d: d["i"].update(block=4), "list of tensors"),
         (lambda e, d: e.__delitem__("m::values"), "'m::values' is missing"),
         (lambda e, d: e.__delitem__("d"), "'d' is missing"),
         (lambda e, d: d["d"].update(shape=[4]), r"instead of \[4\]"),
@@ -199,7 +232,7 @@ def test_a_forged_file_is_refused_by_name(tmp_path: Path, change: Forger, compla
 
 
 def test_a_newer_version_asks_for_an_update(tmp_path: Path) -> None:
-    path = forged(tmp_path / "a.safetensors", lambda e, d: None, version="2")
+    path = forged(tmp_path / "a.safetensors", lambda e, d: None, version="3")
     with pytest.raises(SparsebenchError, match="Update sparsebench"):
         load_compact(path)
 
