@@ -26,6 +26,11 @@ class SparsebenchError(Exception):
         self.fix = fix
 
 
+LISTED = ("backbone", "engine", "method", "plan", "task", "workload")
+"""Kinds of names that `sparsebench list` shows."""
+_FEW, _MANY = 12, 60
+
+
 class UnknownNameError(SparsebenchError):
     """A name that no registry knows; offers the nearest known ones."""
 
@@ -34,10 +39,12 @@ class UnknownNameError(SparsebenchError):
         close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
         if close:
             fix = "Did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-        elif len(choices) <= 12:
+        elif len(choices) > _FEW and kind in LISTED:
+            fix = f"`sparsebench list {kind}s` shows all {len(choices)}."
+        elif len(choices) <= _MANY:
             fix = "Known: " + ", ".join(choices) + "."
         else:
-            fix = f"`sparsebench list {kind}s` shows all {len(choices)}."
+            fix = f"Known: {', '.join(choices[:_FEW])} and {len(choices) - _FEW} more."
         super().__init__(f"There is no {kind} named '{name}'.", fix)
         self.kind = kind
         self.name = name

@@ -68,15 +68,17 @@ class SparseBenchmark:
             workload: workload name.
             max_accuracy_loss: percentage points that may be lost against the dense baseline.
             min_speedup: least speed-up.
-            options: further options of ``sparsebench run``: batch_size, size, repeats, ...
+            options: further options of ``sparsebench run``: batch_size, size, repeats, ...; a list
+                gives one several times, True is a switch.
         """
+        refuse_limits(max_accuracy_loss=max_accuracy_loss, min_speedup=min_speedup)
         backbone = str(backbone)
         arguments = ["quick", "--backbone", backbone, "--engine", engine, "--task", str(task)]
         arguments += ["--workload", workload]
         if dense is not None:
             arguments += ["--dense", f"{backbone}={dense}"]
         for name, value in {**session_options(self._config), **options}.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
+            arguments += as_arguments(name, value)
         return self.from_run(
             run_once(self._request, arguments),
             backbone=backbone,
@@ -98,6 +100,7 @@ class SparseBenchmark:
         min_speedup: float | None = None,
     ) -> SparseResult:
         """Report one cell of a finished run's folder; arguments as of the call itself."""
+        refuse_limits(max_accuracy_loss=max_accuracy_loss, min_speedup=min_speedup)
         result = find_cell(folder, backbone, engine, workload, task)
         self._report(result)
         broken, unknown = judged(result, max_accuracy_loss, min_speedup)
@@ -150,6 +153,22 @@ def session_options(config: pytest.Config) -> dict[str, Any]:
     names = ("repeats", "threads", "batch_size", "limit", "epochs")
     values = {name: config.getoption(f"sparsebench_{name}") for name in names}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def as_arguments(name: str, value: Any) -> list[str]:
+    """One option of ``sparsebench run``; None and False are as if it was not given."""
+    option = f"--{name.replace('_', '-')}"
+    if value is None or isinstance(value, bool):
+        return [option] if value else []
+    values = value if isinstance(value, list | tuple) else [value]
+    return [word for one in values for word in (option, str(one))]
+
+
+def refuse_limits(**limits: float | None) -> None:
+    """Fail a test whose limit nothing could break: every comparison with NaN is passed."""
+    for name, limit in limits.items():
+        if limit is not None and not limit >= 0:
+            pytest.fail(f"{name}={limit} is no limit: give a number of 0 or more", False)
 
 
 def judged(

@@ -97,14 +97,14 @@ class Run:
         self,
         out: str | Path | None = None,
         *,
-        figures: Sequence[str] = ("speedup-accuracy",),
+        figures: str | Sequence[str] = ("speedup-accuracy",),
         margin: float = 0.5,
     ) -> list[Path]:
         """Draw figures as PNG and SVG, as ``sparsebench plot`` does.
 
         Args:
             out: folder, or a file whose stem is used (default: the run's folder).
-            figures: their names, or ``("all",)``.
+            figures: their names, or ``"all"``.
             margin: percentage points lost that still count as no worse.
 
         Returns:
@@ -116,7 +116,8 @@ class Run:
         from sparsebench.bench.present.plots.figures import Wish, draw_figures
 
         target = self.path if out is None else Path(out)
-        return list(draw_figures([self._folder], figures, Wish(margin=margin), target).files)
+        names = [figures] if isinstance(figures, str) else figures
+        return list(draw_figures([self._folder], names, Wish(margin=margin), target).files)
 
     def report(self, out: str | Path | None = None, *, max_accuracy_loss: float = 0.5) -> Path:
         """Write the report (HTML, or Markdown where `out` ends in ``.md``) and return its path.
@@ -213,7 +214,7 @@ def run(
 
 
 def advise(
-    runs: Sequence[Run | str | Path],
+    runs: Run | str | Path | Sequence[Run | str | Path],
     *,
     max_accuracy_loss: float = 0.5,
     confidence: float = 0.95,
@@ -226,7 +227,7 @@ def advise(
     """Which variant to take for each workload, and whether that is shown: ``sparsebench advise``.
 
     Args:
-        runs: runs of one machine.
+        runs: one, or several of one machine.
         max_accuracy_loss: percentage points that may be lost against the dense baseline.
         confidence: probability, 0 to 1, with which that limit must hold.
         production: only engines whose licence allows production.
@@ -239,13 +240,15 @@ def advise(
         The answers; printing it says what the command says.
 
     Raises:
-        SparsebenchError: runs of two machines, nothing measured at this batch size, or an unknown
-            reference.
+        SparsebenchError: runs of two machines, nothing measured at this batch size, an unknown
+            reference, or a limit that cannot be meant.
     """
     from sparsebench.bench.decide import Limits, Request, RunData
     from sparsebench.bench.decide import advise as answer
 
-    found = [one if isinstance(one, Run) else load(one) for one in runs]
+    named = [runs] if isinstance(runs, Run | str | Path) else runs
+    loaded = [one if isinstance(one, Run) else load(one) for one in named]
+    found = {run.path.resolve(): run for run in loaded}.values()  # named twice, it counts once
     limits = Limits(max_accuracy_loss, latency, production, confidence)
     data = [RunData.of(str(one.path), one.records, one.trials) for one in found]
     return Recommendation(answer(data, Request(limits, batch_size, retrain_every, reference)))

@@ -95,3 +95,22 @@ def test_bad_input_names_itself(call: object, said: str) -> None:
     assert callable(call)
     with pytest.raises(SparsebenchError, match=said):
         call()
+
+
+def test_one_run_needs_no_list_and_counts_once() -> None:
+    """A path was taken letter by letter: "r holds no run"."""
+    alone = sparsebench.advise([QUICK]).to_json()
+    for runs in (QUICK, str(QUICK), sparsebench.load(QUICK), [QUICK, QUICK / ".." / QUICK.name]):
+        assert sparsebench.advise(runs).to_json() == alone
+
+
+def test_one_figure_needs_no_list(tmp_path: Path) -> None:
+    drawn = sparsebench.load(QUICK).plot(tmp_path, figures="stages")
+    assert {path.name for path in drawn} == {"stages.png", "stages.svg"}
+
+
+def test_the_limits_of_python_are_checked_as_those_of_the_command_line() -> None:
+    run = sparsebench.load(QUICK)
+    for limits in ({"max_accuracy_loss": math.nan}, {"confidence": 95}, {"latency": 0}):
+        with pytest.raises(SparsebenchError, match="cannot be asked for"):
+            run.advise(**limits)

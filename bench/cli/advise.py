@@ -9,7 +9,7 @@ import typer
 
 from sparsebench.bench.cli.options import Json, certainty
 from sparsebench.bench.cli.say import echo_json
-from sparsebench.models.errors import SparsebenchError, UnknownNameError
+from sparsebench.models.errors import UnknownNameError
 
 EPILOG = """Examples:
 
@@ -71,15 +71,8 @@ def advise(
     from sparsebench.bench.decide.retraining import seconds_of
     from sparsebench.bench.records import RunFolder
 
-    if not 0 <= max_accuracy_loss <= 100:
-        raise SparsebenchError(
-            f"'--max-accuracy-loss {max_accuracy_loss:g}' is not between 0 and 100.",
-            "Write the points that may be lost, such as 0.5.",
-        )
     if inconclusive not in ("", *INCONCLUSIVE):
         raise UnknownNameError("--inconclusive", inconclusive, INCONCLUSIVE)
-    if batch_size is not None and batch_size < 1:
-        raise SparsebenchError(f"--batch-size must be 1 or more, not {batch_size}.")
     request = Request(
         limits=Limits(
             max_accuracy_loss,
@@ -93,7 +86,7 @@ def advise(
         ),
         reference=reference,
     )
-    folders = [RunFolder.reading(run) for run in runs]
+    folders = RunFolder.reading_all(runs)
     data = [RunData.of(str(one.path), one.records(), one.trials()) for one in folders]
     advice = answer(data, request)
     if as_json:

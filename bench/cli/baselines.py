@@ -18,7 +18,8 @@ def named_baselines(options: Sequence[str], backbones: Iterable[str]) -> dict[st
         backbones: of the run.
 
     Raises:
-        SparsebenchError: an option is none of these, or a backbone does not exist.
+        SparsebenchError: an option is none of these, or a backbone does not exist or is none of
+            the run's.
     """
     from sparsebench.models.zoo import find_card
 
@@ -35,6 +36,12 @@ def named_baselines(options: Sequence[str], backbones: Iterable[str]) -> dict[st
             for name, card in cards.items():
                 if card.family != "dense":
                     pairs.setdefault(name, card.dense_partner if text == AUTO else text)
+    for sparse in pairs:
+        if sparse not in backbones:
+            raise SparsebenchError(
+                f"--dense names a baseline of '{sparse}', which this run does not measure.",
+                f"Its backbones are {', '.join(backbones)}: write one as it stands there.",
+            )
     return pairs
 
 

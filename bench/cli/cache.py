@@ -13,7 +13,7 @@ CLEAR_EPILOG = """Examples:
 
   sparsebench cache clear
 
-  sparsebench cache clear features images
+  sparsebench cache clear features pictures
 
   sparsebench cache clear --unused-for 30
 """

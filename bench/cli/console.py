@@ -10,7 +10,6 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 from sparsebench.bench.present import escape
-from sparsebench.models.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType, RichCast
@@ -37,14 +36,9 @@ def show(parts: Iterable[Table | RenderableType], form: str = "") -> None:
         parts: in their order; a :class:`rich.text.Text` with `no_wrap` (a command to copy, a path)
             is not broken.
         form: one of terminal, markdown, latex, csv; in all but "terminal" the tables alone.
-
-    Raises:
-        UnknownNameError: there is no such form.
     """
     from sparsebench.bench.present.table import FORMATS, Table, terminal, written
 
-    if form not in ("", "terminal", *FORMATS):
-        raise UnknownNameError("format", form, ("terminal", *FORMATS))
     if form in FORMATS:
         print(escape.terminal(written((p for p in parts if isinstance(p, Table)), form)), end="")
         return

@@ -102,8 +102,10 @@ def _why(
         )
     if len(targets) > 1:
         raise SparsebenchError("--why takes one thing at a time.", "Ask for each by itself.")
-    if batch_size < 1 or threads < 0:
-        raise SparsebenchError("--batch-size must be 1 or more, and --threads 0 or more.")
+    if batch_size < 1:
+        raise SparsebenchError(f"--batch-size must be 1 or more, not {batch_size}.")
+    if not 0 <= threads <= usable_cpus():
+        raise SparsebenchError(f"--threads must lie between 0 and {usable_cpus()}.")
     ENGINES.target(engine)  # an unknown name is said before anything is loaded
     with new_console(stderr=True).status("") as status:
 

@@ -8,13 +8,32 @@ from typing import Annotated
 import typer
 
 from sparsebench.bench.cli.say import echo
-from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.errors import SparsebenchError, UnknownNameError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+
+
+def _a_form(form: str) -> str:
+    """A form of tables, looked up before a minute is spent on what they show.
+
+    Raises:
+        UnknownNameError: there is no such form.
+    """
+    if form:
+        from sparsebench.bench.present.table import FORMATS
+
+        if form not in ("terminal", *FORMATS):
+            raise UnknownNameError("format", form, ("terminal", *FORMATS))
+    return form
+
+
 Format = Annotated[
     str,
     typer.Option(
-        "--format", metavar="terminal|markdown|latex|csv", help="How the tables are written."
+        "--format",
+        metavar="terminal|markdown|latex|csv",
+        callback=_a_form,
+        help="How the tables are written.",
     ),
 ]
 AllowImageLoss = Annotated[
@@ -79,7 +98,7 @@ def certainty(text: str, option: str) -> float:
     Raises:
         SparsebenchError: it is neither.
     """
-    value = fraction(text, option)
+    value = fraction(text, option, "95% or 0.95")
     if value < 0.5:
         raise SparsebenchError(
             f"'{option} {text}' is less likely than not.", "Ask for 50% or more, such as 95%."
@@ -87,8 +106,13 @@ def certainty(text: str, option: str) -> float:
     return value
 
 
-def fraction(text: str, option: str) -> float:
+def fraction(text: str, option: str, example: str = "5% or 0.05") -> float:
     """``5%`` or ``0.05`` as a fraction.
+
+    Args:
+        text: as it was typed.
+        option: where.
+        example: how it is written, for the message.
 
     Raises:
         SparsebenchError: it is neither, or not between 0 and 1.
@@ -99,6 +123,6 @@ def fraction(text: str, option: str) -> float:
         value = -1.0
     if not 0 < value < 1:
         raise SparsebenchError(
-            f"'{option} {text}' is not a valid share.", "Write it as 5% or 0.05."
+            f"'{option} {text}' is not a valid share.", f"Write it as {example}."
         )
     return value

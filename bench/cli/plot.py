@@ -100,7 +100,7 @@ def plot(
     selection = Selection(tuple(workload or ()), tuple(task or ()), tuple(engine or ()))
     page = replace(PAGES[columns], most=panels)
     wish = Wish(selection, "speedup" if same_engine else "total", margin, page)
-    folders = [RunFolder.reading(run) for run in runs]
+    folders = RunFolder.reading_all(runs)
     drawn = draw_figures(folders, figure or [DEFAULT], wish, out or runs[0], file_format or ())
     for path in drawn.files:
         echo(str(path))

@@ -45,7 +45,8 @@ def leaderboard(
     from sparsebench.bench.records import RunFolder
 
     with ExitStack() as stack:
-        shown = [stack.enter_context(shareable(RunFolder.reading(run))) for run in runs]
+        shown = [stack.enter_context(shareable(folder)) for folder in RunFolder.reading_all(runs)]
         found = leaderboard(shown)
     write(out, leaderboard_page(found))
-    echo(f"{len(found.machines)} machines: {out}")
+    count = len(found.machines)
+    echo(f"{count} {'machine' if count == 1 else 'machines'}: {out}")

@@ -57,7 +57,7 @@ def reproduce(
             "Runs and --paper-only exclude each other." if runs else "No run is named.",
             "Name run folders, or give --paper-only alone.",
         )
-    data = [RunData.read(RunFolder.reading(run)) for run in runs or ()]
+    data = [RunData.read(folder) for folder in RunFolder.reading_all(runs or ())]
     found = compared(data)
     written: list[Path] = []
     missing: list[str] = []

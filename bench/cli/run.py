@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench.bench.cli.baselines import named_baselines
+from sparsebench.bench.cli.idle_options import idle_options
 from sparsebench.bench.cli.options import AllowImageLoss, Json, a_place, fraction
 from sparsebench.bench.cli.say import echo
 from sparsebench.bench.plan.plan import Plan, load_plan
@@ -171,6 +172,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measure time and accuracy of sparse backbones against their dense baselines."""
+    settings = {
+        "epochs": epochs, "solver": solver, "prepared": prepared or None, "recipe": recipe,
+        "train_epochs": train_epochs, "lr": lr, "tune": tune, "deterministic": deterministic,
+    }  # fmt: skip
     chosen = load_plan(plan).with_changes(
         backbones=tuple(backbone or ()),
         engines=tuple(engine or ()),
@@ -187,14 +192,7 @@ def run(
         budget_seconds=budget,
         seeds=tuple(seed or ()),
         limit=limit,
-        epochs=epochs,
-        recipe=recipe,
-        train_epochs=train_epochs,
-        lr=lr,
-        tune=tune,
-        deterministic=deterministic,
-        prepared=prepared or None,
-        solver=solver,
+        **settings,
         metric=metric,
         device=device,
         precision=precision,
@@ -215,7 +213,9 @@ def run(
             "--processes is for training, and this plan trains no network.",
             f"Add --workload {Full.name}.",
         )
-    if told := notice(chosen):
+    stand_for = {"serving": {"rate": rate, "streams": streams}}
+    idle = idle_options(chosen, {**settings, "budget": budget}, stand_for, set_ or ())
+    for told in filter(None, (notice(chosen), idle)):
         echo(f"Note: {told}", err=True)
     from sparsebench.bench.cli.run_display import RunDisplay, print_outcome
     from sparsebench.bench.comparisons.busy import busy_now

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sparsebench.bench.comparisons.training import CACHED, ONLINE
 from sparsebench.bench.decide.answers import INFERENCE, Answer, Limits, Question
@@ -29,12 +31,24 @@ class Request:
         retrain_every: seconds between two trainings, None where it does not matter.
         reference: dense backbone that all losses are measured against, and against whose
             variants all others compete; None for each variant's own dense baseline.
+
+    Raises:
+        SparsebenchError: a batch of no image, or a period that is none.
     """
 
     limits: Limits = field(default_factory=Limits)
     batch_size: int | None = None
     retrain_every: float | None = None
     reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise SparsebenchError(f"A batch has 1 image or more, not {self.batch_size}.")
+        if self.retrain_every is not None and not 0 < self.retrain_every < math.inf:
+            raise SparsebenchError(
+                f"Nothing is trained every {self.retrain_every:g} seconds.",
+                "Take more than 0 seconds, such as 86400 for a day.",
+            )
 
 
 @dataclass(frozen=True)
@@ -109,9 +123,9 @@ def advise(runs: Sequence[RunData], request: Request) -> Advice:
         NothingMeasuredError: there is no cell to choose from.
     """
     machine = _one_machine(runs)
-    names = {record.backbone.name for run in runs for record in run.records}
+    names = {one.backbone.name for run in runs for one in run.records if one.backbone.is_dense}
     if request.reference is not None and request.reference not in names:
-        raise UnknownNameError("backbone of these runs", request.reference, names)
+        raise UnknownNameError("dense backbone of these runs", request.reference, names)
     study = Study(runs, request.reference)
     asked = [one for one in study.questions if one.candidates]
     if not asked:
@@ -186,7 +200,20 @@ def _missing(
 def _command(run: str, suffix: str, workload: str, *options: str) -> str:
     """The command that measures what a run has not."""
     words = ["sparsebench", "run", f"{run}/plan.toml", "--workload", workload, *options]
+    for engine in _engines(Path(run) / "plan.toml", workload):
+        words += ["--engine", engine]
     return shlex.join([*words, "--out", f"{run}-{suffix}"])
+
+
+def _engines(path: Path, workload: str) -> list[str]:
+    """Engines that the command must name, since none of the plan's can do the workload."""
+    from sparsebench.bench.plan.plan import load_plan
+    from sparsebench.bench.plan.validation import engines_to_add
+
+    try:
+        return engines_to_add(load_plan(str(path)), workload)
+    except SparsebenchError:  # there is no plan, or none that this version reads
+        return []
 
 
 def _one_machine(runs: Sequence[RunData]) -> str:

@@ -12,8 +12,10 @@ from sparsebench.bench.decide.evidence import Need, accuracy_need, blocks_need
 from sparsebench.bench.decide.uncertain import Uncertain
 from sparsebench.bench.records import Estimate
 from sparsebench.bench.statistics import SMALLEST_EFFECT_OF_INTEREST
+from sparsebench.bench.statistics.accuracy import refuse_loss
 from sparsebench.bench.statistics.ratios import LEAST_BLOCKS
 from sparsebench.bench.workloads.inference import Inference
+from sparsebench.models.errors import SparsebenchError
 
 INFERENCE = Inference.name
 CALLS_WITHIN = 0.95
@@ -30,13 +32,29 @@ class Limits:
         max_accuracy_loss: points against the dense baseline.
         latency: seconds that 95 % of the calls must keep; None without a limit; inference only.
         production: whether the engine's licence must allow production, by its own statement.
-        confidence: probability, 0-1, with which the accuracy limit must hold.
+        confidence: probability, 0.5-1, with which the accuracy limit must hold.
+
+    Raises:
+        SparsebenchError: a limit is no number that can be meant.
     """
 
     max_accuracy_loss: float = 0.5
     latency: float | None = None
     production: bool = False
     confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        refuse_loss(self.max_accuracy_loss)
+        if self.latency is not None and not 0 < self.latency < math.inf:
+            raise SparsebenchError(
+                f"A latency of {self.latency:g} seconds cannot be asked for.",
+                "Take more than 0 seconds, such as 0.02.",
+            )
+        if not 0.5 <= self.confidence < 1:
+            raise SparsebenchError(
+                f"A confidence of {self.confidence:g} cannot be asked for.",
+                "Take a probability from 0.5 to below 1, such as 0.95.",
+            )
 
     def licensed(self, candidate: Candidate) -> bool:
         """Whether its engine may be used."""

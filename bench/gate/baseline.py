@@ -6,6 +6,7 @@ TOML, made to be read and edited by hand: a limit that a cell needs is one line 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,6 +37,9 @@ class Limits:
         min_ratio_to: another engine -> the same of the ratio to it: the same backbone's time on
             that engine, in this precision, over this cell's.
         min_accuracy: fraction 0-1, on any machine.
+
+    Raises:
+        SparsebenchError: one is NaN, which every comparison would pass.
     """
 
     effect: float | None = None
@@ -43,6 +47,15 @@ class Limits:
     min_ratio: float | None = None
     min_ratio_to: Mapping[str, float] | None = None
     min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            numbers = value.values() if isinstance(value, Mapping) else (value,)
+            if any(one is not None and math.isnan(one) for one in numbers):
+                raise SparsebenchError(
+                    f"The limit '{name}' of a baseline's cell is not a number.",
+                    "Write one, or leave the line out.",
+                )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sparsebench.bench.statistics import (
     Interval,
     RatioEstimate,
 )
+from sparsebench.bench.statistics.accuracy import refuse_loss
 
 MAX_ACCURACY_LOSS = 0.5
 FAILING = ("regressed", "failed", "missing")
@@ -37,6 +38,9 @@ class Settings:
             block; None where it was never measured.
         busy: how busy the machines of the run and of its baseline were, as sentences; where there
             are any, no ratio is judged.
+
+    Raises:
+        SparsebenchError: a loss of accuracy that cannot be meant.
     """
 
     effect: float = SMALLEST_EFFECT_OF_INTEREST
@@ -46,6 +50,9 @@ class Settings:
     inconclusive: str | None = None
     noise: float | None = None
     busy: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_loss(self.max_accuracy_loss)
 
 
 @dataclass(frozen=True)

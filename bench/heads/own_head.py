@@ -35,6 +35,10 @@ from sparsebench.models.zoo.load import Backbone, load_to_run
 
 IMAGENET_VAL = "imagenet-val"
 _SYNSET = re.compile(r"n\d{8}")
+_NAME_IT = (
+    "Name the folder of your copy of ImageNet's validation set, --data-dir DIR, or other images, "
+    "--task FOLDER."
+)
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 _BEST = 5
 Z = 1.959963984540054  # of the normal distribution, 95 %
@@ -120,12 +124,12 @@ def open_imagenet_val(folder: Path, limit: int | None = None) -> Task:
         )
     except OSError as error:
         raise SparsebenchError(
-            f"The folder {error.filename} cannot be read ({error.strerror}).", "Check the path."
+            f"The folder {error.filename} cannot be read ({error.strerror}).", _NAME_IT
         ) from error
     if len(classes) < 2 or not found:
         raise SparsebenchError(
             f"'{root}' holds no folders of ImageNet's classes (n01440764, ...).",
-            "Name the folder of your copy of the validation set: --data-dir DIR.",
+            _NAME_IT,
         )
     if limit and limit < len(found):
         found = [found[i * len(found) // limit] for i in range(limit)]

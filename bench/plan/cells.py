@@ -160,22 +160,23 @@ def _pairs(plan: Plan) -> list[tuple[Card, Card]]:
         if card.refused:
             partner = partner or name  # its cells fail with the reason, the others go on
         elif is_onnx_name(name) or is_onnx_name(partner):
-            _refuse_onnx_pair(card, partner, plan, look_up)
+            _refuse_onnx_pair(card, partner, plan)
         if card.family == "dense":
             chosen[card.name] = (card, card)
             continue
         dense = look_up(partner)
+        _refuse_sparse_baseline(card, dense)
         _refuse_other_architecture(card, dense)
         chosen.setdefault(dense.name, (dense, dense))
         chosen[card.name] = (card, dense)
     return sorted(chosen.values(), key=lambda pair: pair[0].name != pair[1].name)
 
 
-def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[str], Card]) -> None:
+def _refuse_onnx_pair(card: Card, partner: str, plan: Plan) -> None:
     """Say at once what a graph without a name leaves open, before anything is measured.
 
     Raises:
-        SparsebenchError: no dense baseline is known, or what is named cannot be one.
+        SparsebenchError: no dense baseline is known, or none can be.
     """
     if card.family == "dense":
         if plan.dense.get(card.name, card.name) != card.name:
@@ -189,15 +190,22 @@ def _refuse_onnx_pair(card: Card, partner: str, plan: Plan, look_up: Callable[[s
             f"'{card.name}' does not say which dense network it is compared with.",
             f"Name it: --dense {card.name}=dense.onnx.",
         )
-    dense = look_up(partner)
-    if dense.refused:
-        return  # it fails with the reason
-    if dense.method != "dense":
-        raise SparsebenchError(
-            f"'{partner}' cannot be the dense baseline of '{card.name}': {dense.sparsity:.1%} of "
-            "its weights are zero.",
-            "Name another; or call it dense in a card file beside it.",
-        )
+
+
+def _refuse_sparse_baseline(card: Card, dense: Card) -> None:
+    """Stop before a sparse network is measured, and called dense in every table.
+
+    Raises:
+        SparsebenchError: the baseline is a sparse network.
+    """
+    if dense.family == "dense" or card.refused or dense.refused:  # a refused one fails its cells
+        return
+    described = "; or call it dense in a card file beside it" if is_onnx_name(dense.name) else ""
+    raise SparsebenchError(
+        f"'{dense.name}' cannot be the dense baseline of '{card.name}': {dense.sparsity:.1%} of "
+        "its weights are zero.",
+        f"Name another{described}.",
+    )
 
 
 def _refuse_other_architecture(card: Card, dense: Card) -> None:

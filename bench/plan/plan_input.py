@@ -63,13 +63,13 @@ def check_input(data: Mapping[str, Any], where: str) -> None:
         SparsebenchError: a list, table, number or name of the wrong kind.
     """
     for key, value in data.items():
-        _check_plain(value, f"{where}: '{shown(key)}'", 1)
+        _check_plain(value, f"{where}: {shown(key)}", 1)
         if key in _TABLES and not isinstance(value, Mapping):
             raise SparsebenchError(f"{where}: '{key}' must be a table, not {shown(value)}.")
         _check_list(key, value, where)
         if isinstance(value, Mapping) and key not in _TABLES:  # a section of a workload
             for name, item in value.items():
-                _check_list(name, item, f"{where}, [{shown(key)}]")
+                _check_list(name, item, f"{where}, section {shown(key)}")
     for name, partner in dict(data.get("dense") or {}).items():
         if not isinstance(partner, str) or not name or not partner:
             raise SparsebenchError(f"{where}: 'dense' must be a table of names, one for each name.")

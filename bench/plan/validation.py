@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sparsebench.bench.plan.cells import engines_for, with_partners
 from sparsebench.bench.plan.entries import TWO_OF_FOUR, EngineEntry
 from sparsebench.bench.plan.optional_engines import computes
@@ -77,6 +79,23 @@ def _refuse_precisions(plan: Plan) -> None:
             raise SparsebenchError(
                 f"None of the plan's engines computes in {precision}.", _able(precision)
             )
+
+
+def engines_to_add(plan: Plan, workload: str) -> list[str]:
+    """Engines that a plan must be given for a workload; none where its own can do it.
+
+    Args:
+        plan: of other workloads.
+        workload: one that it is asked for, too.
+    """
+    able = workload_of(workload).engines
+    if able is None:
+        return []
+    try:
+        _refuse_precisions(replace(plan, workloads=(workload,)))
+    except SparsebenchError:
+        return [able[0], *(name for name in able[1:] if name in Plan.engines)]
+    return []
 
 
 def _refuse_pattern(plan: Plan) -> None:

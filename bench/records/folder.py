@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sparsebench.bench.records.checksum import sealed
@@ -78,6 +78,18 @@ class RunFolder:
                 "`sparsebench run PLAN --out DIR` writes one.",
             )
         return folder
+
+    @classmethod
+    def reading_all(cls, paths: Iterable[Path | str]) -> list[RunFolder]:
+        """Existing runs, for reading; a folder that is named twice counts once.
+
+        Raises:
+            SparsebenchError: there is no run in one of the folders.
+        """
+        first: dict[Path, Path | str] = {}
+        for path in paths:
+            first.setdefault(Path(path).resolve(), path)
+        return [cls.reading(path) for path in first.values()]
 
     @property
     def name(self) -> str:

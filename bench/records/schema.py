@@ -73,7 +73,9 @@ def version_of(kind: Kind, line: Mapping[str, Any], where: str) -> int:
         raise SparsebenchError(
             f"{where} is not a valid {kind}: its 'schema' is {stated!r} instead of '{kind}.v"
             f"{CURRENT[kind]}'.",
-            "Point to a folder that `sparsebench run` has written.",
+            "`sparsebench baseline update RUN --out FILE --reason …` writes one."
+            if kind == "baseline"
+            else "Point to a folder that `sparsebench run` has written.",
         )
     version = int(match[1])
     if version > CURRENT[kind]:

@@ -8,8 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsebench.bench.statistics.intervals import Interval, mean_interval
+from sparsebench.models.errors import SparsebenchError
 
 POINTS = 100.0
+
+
+def refuse_loss(points: float) -> None:
+    """Refuse a limit on lost accuracy that no accuracy could break.
+
+    Args:
+        points: percentage points that may be lost.
+
+    Raises:
+        SparsebenchError: it is not from 0 to 100; NaN, which every comparison passes, is not.
+    """
+    if not 0 <= points <= POINTS:
+        raise SparsebenchError(
+            f"An accuracy loss of {points:g} points cannot be asked for.",
+            "Take a number from 0 to 100, such as --max-accuracy-loss 0.5.",
+        )
 
 
 def accuracy_delta(sparse: Sequence[float], dense: Sequence[float]) -> Interval:

@@ -1,20 +1,21 @@
-"""A network of the caller's own process as an ONNX file, kept by its weights and form."""
+"""A network of the caller's own process as an ONNX file, kept by what is written in it."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
 from sparsebench.exporters.onnx.export import write_onnx
-from sparsebench.exporters.onnx.exporters import KEY
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError
-from sparsebench.models.weights_hash import weights_hash
 
 
 def export_module(network: nn.Module, size: int) -> Path:
@@ -35,20 +36,29 @@ def export_module(network: nn.Module, size: int) -> Path:
             "Give the whole classifier as an nn.Module.",
         )
     own = _copied(network, size)
-    name = f"{weights_hash(own)[:16]}-{size}-{KEY}"
-    path = cache_dir("modules", name) / f"{type(network).__name__}.onnx"
-    if path.is_file():
-        return path
-    scratch = path.with_suffix(".part")
+    scratch = cache_dir("modules") / f"{os.getpid()}.part"
     try:
         write_onnx(own, scratch, size)
+        # Not by the weights: the same ones under another activation are another network.
+        path = cache_dir("modules", _content(scratch)) / f"{type(network).__name__}.onnx"
+        scratch.replace(path)
     except OSError as error:
         raise SparsebenchError(
             f"{type(network).__name__} could not be written ({error.strerror}).",
             "Free some disk space or set SPARSEBENCH_CACHE to another folder.",
         ) from error
-    scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
     return path
+
+
+def _content(path: Path) -> str:
+    """A hash of a file's graph and weights, without where in the source each node is from."""
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()[:16]
 
 
 def _copied(network: nn.Module, size: int) -> nn.Module:

@@ -116,3 +116,12 @@ def test_a_folder_that_was_just_made_is_in_use_though_empty(
     monkeypatch.setenv("SPARSEBENCH_CACHE_LIMIT", "0.001")
     trim()
     assert (cache / "artifacts" / ".export-b").exists()
+
+
+def test_the_parts_that_the_help_names_exist() -> None:
+    """Its example was `cache clear features images`, and no part is called so."""
+    from sparsebench.bench.cli.cache import CLEAR_EPILOG
+
+    words = CLEAR_EPILOG.replace("--unused-for 30", "").split()
+    named = {word for word in words if word not in ("Examples:", "sparsebench", "cache", "clear")}
+    assert named and named <= {kind.name for kind in KINDS}

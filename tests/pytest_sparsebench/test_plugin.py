@@ -158,6 +158,28 @@ def test_limits_fail_their_test_without_a_traceback(
     assert "pytest_sparsebench" not in done.stdout.replace("sparsebench-", "")
 
 
+@pytest.mark.parametrize("limit", ["max_accuracy_loss", "min_speedup"])
+def test_a_limit_that_nothing_could_break_fails_before_anything_is_measured(
+    repository: Repository, limit: str
+) -> None:
+    """A test with `max_accuracy_loss=float("nan")` passed, whatever was lost."""
+    repository.write(MINE, f", {limit}=float('nan')")
+    done = repository.pytest()
+    assert done.returncode == 1
+    assert f"{limit}=nan is no limit" in done.stdout
+    assert repository.calls() == []
+
+
+def test_switches_and_lists_are_options_too(repository: Repository) -> None:
+    """`strict=True` became `--strict True`, which no run takes."""
+    repository.write(MINE, ", strict=True, own_head=False, limit=None, seed=[1, 2]")
+    assert repository.pytest().returncode == 0
+    (call,) = repository.calls()
+    assert "True" not in call and call.count("--strict") == 1
+    assert "--own-head" not in call and "--limit" not in call
+    assert [call[i + 1] for i, word in enumerate(call) if word == "--seed"] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("option", "outcome"),
     [

@@ -15,6 +15,7 @@ from sparsebench.bench.decide.flips import Flip
 from sparsebench.bench.present import escape
 from sparsebench.bench.present.decisions.amounts import milliseconds, odds, points
 from sparsebench.bench.present.decisions.sentences import Said, Sentence, headline, said
+from sparsebench.bench.present.table import DASH
 from sparsebench.bench.present.tables import numbers
 from sparsebench.bench.present.tables.resources import (
     disk_text,
@@ -95,7 +96,9 @@ def _facts(one: Candidate, limits: Limits) -> Iterator[RenderableType]:
         yield _item(f"time: {words}, batch {one.batch_size}")
     told = one.record
     energy = energy_text(told) + " J/image" * (energy_of(told) is not None)
-    yield _item(f"memory: {memory_text(told)} MB at its peak; energy: {energy}")
+    peak = memory_text(told)
+    memory = "not known" if peak == DASH else f"{peak} MB at its peak"
+    yield _item(f"memory: {memory}; energy: {energy}")
     yield _item(f"on disk: {disk_text(told)}")
     facts = one.facts
     if facts.licence:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "speedup-accuracy"
 EVERY = "all"
+OTHER_PICTURES = ("bmp", "eps", "gif", "jpeg", "jpg", "ps", "svgz", "tif", "tiff", "webp")
+"""Endings that ask for one file, which a folder of that name would not be."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def draw_figures(
     Raises:
         UnknownNameError: there is no such figure, workload, task or engine.
         NothingToDrawError: the runs hold nothing for the only figure that was asked for.
-        SparsebenchError: a run's file is damaged, or `out` cannot be written.
+        SparsebenchError: a run's file is damaged, `out` ends like another kind of picture, or
+            cannot be written.
     """
     for name in names:
         if name != EVERY and name not in FIGURES:
@@ -156,9 +159,15 @@ def draw_figures(
     for one in formats:
         if one not in FORMATS:
             raise UnknownNameError("format", one, FORMATS)
-    alone = out.suffix.removeprefix(".") in FORMATS
+    named = out.suffix.removeprefix(".").lower()
+    alone = named in FORMATS
+    if named in OTHER_PICTURES and not out.is_dir():
+        raise SparsebenchError(
+            f"'{out}' ends like a picture of a kind that is not written.",
+            f"Name it .{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}, or name a folder.",
+        )
     if not formats:
-        formats = (*DEFAULT_FORMATS, *([out.suffix.removeprefix(".")] if alone else []))
+        formats = (*DEFAULT_FORMATS, *([named] if alone else []))
     if alone and len(chosen) > 1:
         raise SparsebenchError(
             f"{len(chosen)} figures do not fit into one file '{out}'.", "Name a folder as --out."

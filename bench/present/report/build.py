@@ -27,7 +27,6 @@ from sparsebench.bench.present.tables.over_tasks import OverTasks, over_tasks
 from sparsebench.bench.present.tables.theory import READING
 from sparsebench.bench.present.tables.wording import how_to_read, warning_of, warnings
 from sparsebench.bench.tasks.kinds import word_of
-from sparsebench.models.errors import SparsebenchError
 
 MARGIN = 0.5
 OTHER_MARGINS = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -151,14 +150,10 @@ def build_report(
         confidence: probability, 0-1, with which the margin must hold.
 
     Raises:
-        SparsebenchError: the margin is negative or no number, or a run cannot be read.
+        SparsebenchError: a limit is no number that can be meant, or a run cannot be read.
         NothingMeasuredError: a run has no record yet.
     """
-    if not 0 <= margin <= 100:
-        raise SparsebenchError(
-            f"An accuracy loss of {margin:g} points cannot be asked for.",
-            "Take a number from 0 to 100, such as --max-accuracy-loss 0.5.",
-        )
+    wanted = Limits(margin, production=production, confidence=confidence)
     runs = load_runs(paths)
     cells = {run.label: cells_of(run) for run in runs}
     every = [cell for run in runs for cell in cells[run.label]]
@@ -166,14 +161,13 @@ def build_report(
     studies = {run.label: Study([run.data]) for run in runs}
     answers = {}
     for asked in sorted({*OTHER_MARGINS, margin}):
-        limits = Limits(asked, production=production, confidence=confidence)
-        answers[asked] = _answers(studies, limits)
+        answers[asked] = _answers(studies, replace(wanted, max_accuracy_loss=asked))
     every_record = [record for run in runs for record in run.records]
     engines = sorted({record.engine.name for record in every_record})
     return Report(
         runs=tuple(runs),
         cells=tuple(every),
-        limits=Limits(margin, production=production, confidence=confidence),
+        limits=wanted,
         answers=answers,
         problems=tuple(problem for run in runs for problem in problems_of(run)),
         engines=tuple(engine_facts(name, every_record, warning_of(name)) for name in engines),

@@ -93,7 +93,7 @@ def load_runs(paths: Sequence[Path]) -> list[RunFacts]:
         SparsebenchError: a folder holds no run, or a file of it is damaged or unreadable.
         NothingMeasuredError: a run has not written one record yet.
     """
-    folders = [RunFolder.reading(path) for path in _distinct(paths)]
+    folders = RunFolder.reading_all(paths)
     labels = _labels([folder.path for folder in folders])
     return [_read(folder, label) for folder, label in zip(folders, labels, strict=True)]
 
@@ -128,13 +128,6 @@ def _plan_text(path: Path) -> str | None:
         return None
     except OSError as error:
         raise SparsebenchError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _distinct(paths: Sequence[Path]) -> list[Path]:
-    first: dict[Path, Path] = {}
-    for path in paths:
-        first.setdefault(path.resolve(), path)
-    return list(first.values())
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

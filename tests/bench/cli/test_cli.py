@@ -200,3 +200,21 @@ def test_a_dash_is_standard_output_and_no_file(
     ):
         assert cli(*refused).code == 2, refused
     assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "nothing.pth", "--why"),
+        ("inspect", "nothing.pth"),
+        ("history", "nothing"),
+        ("compare", "nothing", "nothing"),
+        ("reproduce", "nothing"),
+        ("list", "nothing"),
+    ],
+)
+def test_an_unknown_format_is_refused_before_any_work(cli: Cli, command: tuple[str, ...]) -> None:
+    """A minute was measured, or figures written, and then the format refused."""
+    done = cli(*command, "--format", "html")
+    assert done.code == 2
+    assert "There is no format named 'html'" in done.err

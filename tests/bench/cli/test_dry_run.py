@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,3 +153,28 @@ def test_a_checkpoint_that_is_not_here_is_called_so(cli: Cli) -> None:
         found = cli(*PLAN, "--backbone", name, "--dense", "auto")
         assert found.code == 2
         assert f"There is no file '{name}'." in found.err
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (("--rate", 50, "--streams", 2), "--rate, --streams have no effect here"),
+        (("--set", "full.epochs=3"), "--set full.epochs has no effect here"),
+        (("--lr", 0.1, "--train-epochs", 3), "--train-epochs, --lr have no effect here"),
+        (("--prepared",), "--prepared has no effect here: this run measures inference"),
+        (("--budget", 60), "--budget has no effect here"),
+        (("--epochs", 5), "--epochs has no effect here: .*inference, heads by lbfgs"),
+    ],
+)
+def test_an_option_without_effect_is_said(cli: Cli, options: tuple[object, ...], idle: str) -> None:
+    """A run measured without requests a second, and nothing said so."""
+    done = cli(*PLAN, *options)
+    assert done.code == 0, done.err
+    assert re.search(f"Note: {idle}", done.err)
+
+
+def test_an_option_with_effect_is_not(cli: Cli) -> None:
+    heard = ("--budget", 60, "--half-width", "3%", "--solver", "sgd", "--epochs", 5)
+    done = cli(*PLAN, *heard, "--set", "inference.validation=0.2")
+    assert done.code == 0, done.err
+    assert "no effect" not in done.err

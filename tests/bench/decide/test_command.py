@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sparsebench.bench.plan.plan import Plan, plan_to_toml
 from tests.bench.conftest import Result
 from tests.bench.decide.made import cell, folder_of
 
@@ -77,3 +79,34 @@ def test_an_answer_says_memory_disk_and_energy(cli: Cli) -> None:
     assert "energy: not readable" in said and known["energy"] == "not readable"
     dense, sparse, _ = (f"{size / 1e6:.3g} MB" for size in known["model_bytes"].values())
     assert f"on disk: {dense} dense, {sparse} sparse" in said
+
+
+def test_a_run_that_is_named_twice_counts_once(cli: Cli, run: Path) -> None:
+    """It was tied with itself, and nothing was shown: exit code 4."""
+    once = cli("advise", run)
+    twice = cli("advise", run, run / ".." / run.name)
+    assert (twice.code, twice.out) == (once.code, once.out)
+
+
+def test_a_share_is_explained_by_one_that_can_be_meant(cli: Cli, run: Path) -> None:
+    assert "Write it as 95% or 0.95." in cli("advise", run, "--confidence", "95").err
+
+
+def test_what_was_not_recorded_is_not_said_in_megabytes(cli: Cli) -> None:
+    old = Path(__file__).parents[3] / "results/reference/amd-epyc-2cpu/quick"
+    said = cli("advise", old).out
+    assert "memory: not known; energy: not readable" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("engines", [("deepsparse",), ("native:int8", "onnxruntime"), ("native",)])
+def test_the_command_that_measures_the_rest_can_be_run(
+    cli: Cli, run: Path, engines: tuple[str, ...]
+) -> None:
+    """It was refused: "None of the plan's engines (deepsparse) can do 'full'"."""
+    plan = Plan(backbones=("resnet18/gmp-90",), engines=engines, workloads=("inference",))
+    (run / "plan.toml").write_text(plan_to_toml(plan), encoding="utf-8")
+    told = cli("advise", run).out
+    (command,) = (line.strip() for line in told.splitlines() if "--workload full" in line)
+    assert ("--engine" in command) == (engines != ("native",))
+    done = cli(*shlex.split(command)[1:], "--dry-run", "--limit", 40)
+    assert done.code == 0, done.err

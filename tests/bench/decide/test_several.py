@@ -141,3 +141,21 @@ def test_a_limit_that_may_hold_on_both_tasks_is_not_ruled_out() -> None:
     both = advise([RunData.of("two", records)], request).answers[0].answer
     assert both.question.whole and both.kind == "not shown"
     assert both.standings[0].odds == pytest.approx((0.0, 0.5), abs=1e-6)
+
+
+def test_a_sparse_backbone_is_no_reference() -> None:
+    """Losses were counted against it, and the answer said that "no dense fits"."""
+    with pytest.raises(UnknownNameError, match="no dense backbone of these runs named"):
+        advise([run_of(DENSE, FAST)], Request(reference=FAST.backbone.name))
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_what_cannot_be_meant_is_refused_wherever_it_is_asked(value: float) -> None:
+    """NaN passes every comparison: such a limit could never be broken."""
+    for limits in ({"max_accuracy_loss": value}, {"latency": value}, {"confidence": value}):
+        with pytest.raises(SparsebenchError, match="cannot be asked for"):
+            Limits(**limits)
+    with pytest.raises(SparsebenchError, match="Nothing is trained every"):
+        Request(retrain_every=value)
+    with pytest.raises(SparsebenchError, match="1 image or more"):
+        Request(batch_size=0)

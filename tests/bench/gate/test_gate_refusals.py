@@ -185,3 +185,34 @@ def test_damaged_or_missing_baselines_are_one_sentence(cli: Cli, accepted: Path)
     assert "is not a valid baseline" in cli("check", run, "--baseline", accepted).err
     empty = cli("baseline", "update", run, "--out", accepted.parent / "x.toml", "--reason", " ")
     assert empty.code == 2
+
+
+@pytest.mark.parametrize("loss", ["nan", "-1", "inf", "101"])
+def test_a_loss_that_nothing_could_break_is_refused(cli: Cli, accepted: Path, loss: str) -> None:
+    """With nan, no loss of accuracy failed the gate."""
+    result = check(cli, again(), accepted, "--max-accuracy-loss", loss)
+    assert result.code == 2
+    assert "Take a number from 0 to 100" in result.err
+
+
+@pytest.mark.parametrize(
+    "line", ["max_accuracy_loss = nan", "effect = nan", "min_ratio_to = { torch = nan }"]
+)
+def test_nan_is_no_limit_of_a_cell(cli: Cli, accepted: Path, line: str) -> None:
+    text = accepted.read_text(encoding="utf-8")
+    first = "[[cells]]"
+    assert first in text
+    limited = text.replace("[cells.key]", f"[cells.limits]\n{line}\n\n[cells.key]", 1)
+    assert limited != text
+    accepted.write_text(limited, encoding="utf-8")
+    result = check(cli, again(), accepted)
+    assert result.code == 2
+    assert f"The limit '{line.split()[0]}' of a baseline's cell is not a number" in result.err
+
+
+def test_what_is_no_baseline_is_told_how_one_is_written(cli: Cli, tmp_path: Path) -> None:
+    """The hint was that of a run: to name a folder."""
+    (tmp_path / "x.toml").write_text("a = 1\n", encoding="utf-8")
+    result = check(cli, again(), tmp_path / "x.toml")
+    assert result.code == 2
+    assert "sparsebench baseline update RUN" in result.err

@@ -94,3 +94,22 @@ def test_unknown_tensors_are_said_to_be_such(folder: Path) -> None:
     torch.save({"blocks.0.attn.qkv.weight": torch.ones(3, 1)}, folder / "vit.pth")
     with pytest.raises(SparsebenchError, match=r"does not say which backbone.*vision transformer"):
         find_card("vit.pth")
+
+
+def test_a_sparse_network_is_no_dense_baseline(folder: Path) -> None:
+    """It was measured, and called dense in every table; of ONNX files it was refused."""
+    for name, partner in (
+        ("resnet18/gmp-90", "resnet18/gmp-95"),
+        ("resnet18/gmp-90", "resnet18/gmp-90"),
+        ("resnet18/uniform-90@generated", "resnet18/uniform-50@generated"),
+        ("pruned.pth", "pruned.pth"),
+    ):
+        with pytest.raises(SparsebenchError, match="cannot be the dense baseline.*are zero"):
+            with_partners(plan(name, dense={name: partner}))
+
+
+def test_a_baseline_of_what_the_run_does_not_measure_is_refused(folder: Path) -> None:
+    """It was passed over, and the usual dense network was the baseline."""
+    for other in ("resnet18/gmp-95", f"{ARCH}/pruned-90@pruned.pth"):
+        with pytest.raises(SparsebenchError, match="which this run does not measure"):
+            named_baselines([f"{other}=dense.pth"], ["pruned.pth"])

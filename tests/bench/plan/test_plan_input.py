@@ -149,3 +149,17 @@ def test_changed_bytes_of_a_preset_load_or_are_refused(tmp_path: Path, data: st.
         load_plan(str(path))
     except SparsebenchError:
         pass
+
+
+def test_a_key_is_quoted_once(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("description = 1979-05-27\n", encoding="utf-8")
+    with pytest.raises(SparsebenchError, match=r"p.toml: 'description' holds a date"):
+        load_plan(str(tmp_path / "p.toml"))
+
+
+def test_of_an_unknown_key_the_known_ones_are_named(tmp_path: Path) -> None:
+    """The hint was a command that does not exist: `sparsebench list key of a plan (p.toml)s`."""
+    (tmp_path / "p.toml").write_text("zzz = 1\n", encoding="utf-8")
+    with pytest.raises(SparsebenchError, match="Known: .*backbones.*workloads") as error:
+        load_plan(str(tmp_path / "p.toml"))
+    assert "sparsebench list" not in str(error.value)

@@ -53,3 +53,21 @@ def test_what_is_no_classifier_is_refused(pruned: TinyNet) -> None:
         export_module(nn.Sequential(nn.ReLU()), 16)
     with pytest.raises(SparsebenchError, match="does not accept images of 3 px"):
         export_module(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(4, 2)), 3)
+
+
+def test_equal_weights_in_another_form_are_another_network(pruned: TinyNet) -> None:
+    """The file of the first one was taken: kept by its weights and its class's name alone."""
+
+    def network(activation: nn.Module, stride: int = 1) -> nn.Sequential:
+        convolution = nn.Conv2d(3, 4, 3, stride=stride)
+        return nn.Sequential(
+            convolution, activation, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+        )
+
+    first = network(nn.ReLU())
+    others = [network(nn.Tanh()), network(nn.ReLU(), stride=2)]
+    for other in others:
+        other.load_state_dict(first.state_dict())
+    paths = [export_module(one, 16) for one in (first, *others)]
+    assert len(set(paths)) == 3
+    assert export_module(first, 16) == paths[0]

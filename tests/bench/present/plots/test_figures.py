@@ -282,3 +282,16 @@ def test_a_run_without_an_accuracy_enters_no_figure() -> None:
     hidden: RunData = replace(bare, records=Records(replace(r, trials=()) for r in bare.records))
     with pytest.raises(NothingToDrawError):
         stages.draw([hidden])
+
+
+def test_a_figures_file_is_of_a_kind_that_is_written(cli: Cli, tmp_path: Path) -> None:
+    """`--out x.jpg` made a folder of that name, and so did `--out x.PNG`."""
+    make_run(backbones=TRAINED).write(tmp_path / "run")
+    for name in ("x.jpg", "x.TIFF"):
+        done = cli("plot", tmp_path / "run", "--out", tmp_path / name)
+        assert done.code == 2 and "Name it .png, .svg or .pdf" in done.err
+        assert not (tmp_path / name).exists()
+    assert cli("plot", tmp_path / "run", "--out", tmp_path / "x.PNG", "--format", "png").code == 0
+    assert (tmp_path / "x.png").is_file()
+    assert cli("plot", tmp_path / "run", "--out", tmp_path / "v1.2").code == 0
+    assert (tmp_path / "v1.2" / "speedup-accuracy.png").is_file()
