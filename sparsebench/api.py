@@ -247,10 +247,12 @@ def advise(
     from sparsebench.bench.decide import advise as answer
 
     named = [runs] if isinstance(runs, Run | str | Path) else runs
-    loaded = [one if isinstance(one, Run) else load(one) for one in named]
-    found = {run.path.resolve(): run for run in loaded}.values()  # named twice, it counts once
+    found: dict[Path, Run] = {}
+    for one in named:
+        run = one if isinstance(one, Run) else load(one)
+        found.setdefault(run.path.resolve(), run)  # named twice, it counts once
     limits = Limits(max_accuracy_loss, latency, production, confidence)
-    data = [RunData.of(str(one.path), one.records, one.trials) for one in found]
+    data = [RunData.of(str(one.path), one.records, one.trials) for one in found.values()]
     return Recommendation(answer(data, Request(limits, batch_size, retrain_every, reference)))
 
 
