@@ -67,8 +67,9 @@ def _refuse_precisions(plan: Plan) -> None:
                     f"Leave it out, or give it engines of its own: [workload_engines] {workload} = "
                     '["torch:fp32"].',
                 )
+            only = " outside of trainings" if computes(name, precision, trains=True) else ""
             raise SparsebenchError(
-                f"The engine {name} does not compute in {precision}.",
+                f"The engine {name} does not compute in {precision}{only}.",
                 f"{_able(precision)} Name each engine, with :fp32 behind those that stay as they "
                 "are.",
             )

@@ -56,7 +56,9 @@ BASE = Sources(
     SOURCE,
     tuple(
         (name, f"{name}.cpp", f"-D{name.upper()}")
-        for name in ("elementwise", "normpool", "pixels", "folded", "bytes", "correlation")
+        for name in (
+            *("elementwise", "normpool", "pixels", "folded", "bytes", "correlation", "matrix"),
+        )
     ),
 )
 # The loops that read a pattern take eight times as long to compile as all the rest, and networks of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_int64, c_void_p
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from sparsebench.exporters.kernels.compiled.build import (
@@ -13,6 +13,7 @@ from sparsebench.exporters.kernels.compiled.build import (
     build,
     checked_isa,
     chosen_isa,
+    cpu_flags,
     load,
 )
 from sparsebench.models.cpus import usable_cpus
@@ -283,6 +284,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sparse_pixel_mean": (_LINE, _P, _P, _I),
     "sparse_run": (POINTER(CCall), _L, _P, _L, _L, _I, _I, _P),
     "sparse_correlate": (_P, _P, _I, _P, _P, _P, _I, _P, _I),
+    "sparse_matrix_sums": (_P, _P, _I, _P, _P, _P, _P, _P, _I),
     "sparse_pack": (_L, _P, _P, _P, _I),
     "sparse_unpack": (_L, _P, _P, _P, _I),
 }
@@ -322,6 +324,13 @@ class Library:
         for name, arguments in _SIGNATURES.items():
             function = _typed(self._handle, name, arguments)
             setattr(self, name.removeprefix("sparse_"), function)
+
+    @cached_property
+    def has_matrix(self) -> bool:
+        """Whether the system lets this process use the processor's matrix unit (AMX, bf16)."""
+        if not {"amx_tile", "amx_bf16", "avx512_bf16"} <= cpu_flags():
+            return False
+        return int(self._handle.sparse_allow_matrix()) == 0
 
     def __getattr__(self, name: str) -> Any:
         """A part's function, which is an attribute from then on.

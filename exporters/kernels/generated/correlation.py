@@ -34,7 +34,7 @@ from sparsebench.exporters.kernels.generated.memory import CodeMemory
 _NEAR = 512  # vectors of input that stay in the first-level cache
 _OUTPUTS = 3  # whose gradients lie in registers
 _INPUT = TOTALS + _OUTPUTS  # the register of an input that several of them use
-_OWN = threading.local()  # memory of each thread that calls, see `_room`
+_OWN = threading.local()  # memory of each thread that calls, see `room_of`
 
 
 class CCorrelation(Structure):
@@ -122,10 +122,13 @@ class GeneratedCorrelation:
 
     Attributes:
         cut: how the work is cut.
+        path: what the record calls it.
 
     Raises:
         SparsebenchError: the system gives no memory for code.
     """
+
+    path = "generated"
 
     def __init__(
         self,
@@ -197,7 +200,7 @@ class GeneratedCorrelation:
         grads = torch.empty(self._count)
         threads = max(1, min(threads, self._pieces))
         sums = threads * TOTALS if self._once else self._count
-        room = _room((sums + threads * self._window) * LANES)
+        room = room_of((sums + threads * self._window) * LANES)
         kernels.correlate(
             self._reference,
             x.data_ptr(),
@@ -271,7 +274,7 @@ def _functions(
     ]
 
 
-def _room(size: int) -> Tensor:
+def room_of(size: int) -> Tensor:
     """Memory of at least `size` floats, aligned to 64 bytes, kept by each thread that calls."""
     room: Tensor | None = getattr(_OWN, "room", None)
     if room is None or room.numel() < size:

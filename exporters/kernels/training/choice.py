@@ -39,8 +39,8 @@ class Choice:
             ``compiled`` kernels that read it.
         why_not: why it is not generated, or nothing.
         backward: the same of the sparse backward pass; ``generated+compiled`` where one gives the
-            gradient of the input and the other that of the weights; ``(bf16)`` behind it where
-            this was in bf16.
+            gradient of the input and the other that of the weights, which ``matrix`` gives on a
+            processor's matrix unit; ``(bf16)`` behind it where this was in bf16.
     """
 
     layer: str

@@ -23,6 +23,7 @@ from sparsebench.exporters.kernels.training.generated import (
     generated_output,
     why_not,
 )
+from sparsebench.exporters.kernels.training.matrix import MatrixSums
 from sparsebench.models.errors import SparsebenchError
 
 # Measured, see ROOFLINE.md. Below this share of non-zeros the compiled pass, which reads each
@@ -31,13 +32,15 @@ _LEAST_DENSITY = 0.2
 # With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
 _LEAST_PLACES = 128
 _LEAST_PAIRED = 64  # the same where the gradient of the non-zeros is summed in pairs of bf16
+_LEAST_MATRIX = 0.02  # the matrix unit computes zeros, too
 
 
 @dataclass
 class _Plans:
     generated: Generated | None  # the output, where nothing is added to it
     inputs: dict[bool, Generated | None] = field(default_factory=dict)  # by accumulation
-    correlation: list[GeneratedCorrelation | None] = field(default_factory=list)  # one, once tried
+    # One, once tried.
+    correlation: list[GeneratedCorrelation | MatrixSums | None] = field(default_factory=list)
     forward: Plan | None = None
     backward: Plan | None = None
     weights: Plan | None = None
@@ -51,15 +54,15 @@ class Convolution:
         geometry: of the convolution.
         kernels: the compiled library; its data type is that of every tensor here.
         threads: to share the work.
-        bf16: whether inputs are kept in bf16 and, where it is generated code and the processor is
-            faster so, the gradient of the non-zeros takes what it multiplies in bf16; sums are of
-            the kernels' data type.
+        bf16: whether inputs are kept in bf16 and, where the processor is faster so, the gradient of
+            the non-zeros takes what it multiplies in bf16: on its matrix unit or, as generated
+            code, in pairs; sums are of the kernels' data type.
 
     Attributes:
         why_not: why the last forward pass that was compiled is no generated code, or nothing.
-        backward_path: of the last backward pass: ``generated``, ``compiled``, or both where one
-            gives the gradient of the input and the other that of the non-zeros; ``(bf16)`` behind
-            it where this was in bf16.
+        backward_path: of the last backward pass: ``generated``, ``compiled``, or two where one
+            gives the gradient of the input and the other, which may be ``matrix`` (the unit of
+            that name), that of the non-zeros; ``(bf16)`` behind it where this was in bf16.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class Convolution:
         self._kernels = kernels
         self._threads = threads
         self._bf16 = bf16
-        self._pairs = bf16 and pairs_pay()
+        self._matrix = (
+            bf16 and kernels.has_matrix and geometry.groups == 1 and self._density >= _LEAST_MATRIX
+        )
+        self._pairs = bf16 and not self._matrix and pairs_pay()
         self.why_not = why_not(kernels, self._count)
         self.backward_path = ""
         self._plans: dict[tuple[int, ...], _Plans] = {}
@@ -166,8 +172,9 @@ class Convolution:
             x_grad = None
             paths.append("generated")
         sums = self._correlation(plans, inp) if x_grad is None else None
-        self.backward_path = "+".join(dict.fromkeys([*paths, "generated" if sums else "compiled"]))
-        self.backward_path += " (bf16)" * bool(sums and self._pairs)
+        paths.append(sums.path if sums else "compiled")
+        self.backward_path = "+".join(dict.fromkeys(paths))
+        self.backward_path += " (bf16)" * bool(sums and (self._pairs or self._matrix))
         if sums:
             return sums.run(self._kernels, x, y_grad, self._threads)
         kernels, x = self._kernels, x.to(values.dtype)
@@ -233,7 +240,9 @@ class Convolution:
         """Code for the gradient of the input, where it pays."""
         out = self.output(inp)
         few = self._few(out)
-        if plans.generated is None or (few and self.geometry.kernel == (1, 1)):
+        if plans.generated is None:
+            return None
+        if not self._matrix and few and self.geometry.kernel == (1, 1):
             return None
         if self._density < _LEAST_DENSITY and not (few or self._bf16):
             return None
@@ -246,16 +255,19 @@ class Convolution:
                 plans.inputs[accumulate] = None
         return plans.inputs[accumulate]
 
-    def _correlation(self, plans: _Plans, inp: Blocked) -> GeneratedCorrelation | None:
-        """Code for the gradient of the non-zeros, where it pays."""
+    def _correlation(self, plans: _Plans, inp: Blocked) -> GeneratedCorrelation | MatrixSums | None:
+        """The matrix unit or code for the gradient of the non-zeros, where it pays."""
         out = self.output(inp)
-        if plans.generated is None or self._few(out):
+        if not self._matrix and (plans.generated is None or self._few(out)):
             return None
         if not plans.correlation:
             try:
-                code = GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._pairs)
-                plans.correlation.append(code)
-            except SparsebenchError:  # no memory
+                plans.correlation.append(
+                    MatrixSums(self.pattern, self.geometry, inp, out)
+                    if self._matrix
+                    else GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._pairs)
+                )
+            except SparsebenchError:  # no memory, or too many sums
                 plans.correlation.append(None)
         return plans.correlation[0]
 

@@ -187,9 +187,10 @@ def sparsify_module(
         threads: to compute with; PyTorch's number by default.
         isa: instruction set; the machine's best by default.
         precision: ``fp32``, or ``bf16``: what a backward pass needs of a batch norm's inputs and
-            outputs is kept in bf16, the gradients of convolutions' non-zeros multiply it where
-            code is generated for them and the processor is faster so, and layers that are executed
-            dense compute in it. The forward pass, sums, weights and updates stay float32.
+            outputs is kept in bf16, the gradients of convolutions' non-zeros multiply it where the
+            processor is faster so (by its matrix unit, or in pairs by generated code), and layers
+            that are executed dense compute in it. The forward pass, sums, weights and updates stay
+            float32.
 
     Returns:
         A module in the training mode of `module`.

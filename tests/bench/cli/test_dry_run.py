@@ -13,6 +13,7 @@ import sparsebench.bench.tasks.download
 from sparsebench.bench.plan.obstacles import photos_instead
 from sparsebench.bench.plan.plan import load_plan
 from sparsebench.exporters.engines.base import Availability
+from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.engines.onnxruntime import OnnxRuntimeEngine
 from sparsebench.exporters.worker import environments
 from tests.bench.conftest import Result
@@ -136,7 +137,16 @@ def test_an_environment_that_the_run_builds_is_told_and_an_impossible_one_refuse
 def test_a_precision_that_an_engine_lacks_is_refused_before_anything_is_opened(cli: Cli) -> None:
     found = cli(*PLAN, "--precision", "bf16")
     assert found.code == 2
-    assert "onnxruntime does not compute in bf16" in found.err and "These do:" in found.err
+    assert "onnxruntime does not compute in bf16." in found.err and "These do:" in found.err
+
+
+def test_one_that_it_has_for_trainings_alone_is_refused_with_these_words(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NativeEngine, "training_precisions", ("fp32", "bf16"))
+    found = cli(*PLAN, "--engine", "native:bf16")
+    assert found.code == 2
+    assert "The engine native does not compute in bf16 outside of trainings." in found.err
 
 
 def test_a_gpu_that_is_not_here_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

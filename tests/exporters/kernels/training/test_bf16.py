@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.kernels.compiled.build import find_compiler
-from sparsebench.exporters.kernels.compiled.library import RELU
+from sparsebench.exporters.kernels.compiled.library import RELU, library
 from sparsebench.exporters.kernels.compiled.steps import (
     IMAGES,
     ActStep,
@@ -31,6 +31,9 @@ from sparsebench.models.errors import SparsebenchError
 able = pytest.mark.skipif(
     find_compiler() is None or bool(no_pairs("avx512", "float32")), reason="no compiler or bf16"
 )
+has_matrix = pytest.mark.skipif(
+    find_compiler() is None or not library().has_matrix, reason="no matrix unit"
+)
 
 
 def network() -> nn.Module:
@@ -48,12 +51,19 @@ def network() -> nn.Module:
 
 @able
 @pytest.mark.parametrize(
-    ("execution", "pairs"), [("sparse", True), ("sparse", False), ("dense", True)]
+    ("execution", "multiplies"),
+    [
+        ("sparse", "pairs"),
+        ("sparse", "float32"),
+        pytest.param("sparse", "matrix", marks=has_matrix),
+        ("dense", "pairs"),
+    ],
 )
 def test_gradients_are_those_in_float64_within_the_rounding_of_bf16(
-    execution: str, pairs: bool, monkeypatch: pytest.MonkeyPatch
+    execution: str, multiplies: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "pairs_pay", lambda: pairs)
+    monkeypatch.setattr(convolution, "pairs_pay", lambda: multiplies == "pairs")
+    monkeypatch.setattr(library(), "has_matrix", multiplies == "matrix")
     dense = network()
     images, labels = torch.randn(40, 3, 12, 12), torch.arange(40) % 16
     sparse = sparsify_module(dense, threads=1, precision="bf16")
@@ -67,7 +77,12 @@ def test_gradients_are_those_in_float64_within_the_rounding_of_bf16(
     if execution == "sparse":  # only what the backward pass reads is rounded
         torch.testing.assert_close(mine.double(), loss, rtol=1e-5, atol=0)
         paths = {layer.backward_path() for layer in sparse.convolutions().values()}
-        assert paths == {"generated (bf16)"} if pairs else not any("bf16" in p for p in paths)
+        if multiplies == "matrix":  # images have no gradient
+            assert paths == {"matrix (bf16)", "generated+matrix (bf16)"}
+        elif multiplies == "pairs":
+            assert paths == {"generated (bf16)"}
+        else:
+            assert not any("bf16" in path for path in paths)
     for name, parameter in exact.named_parameters():
         where, _, kind = name.partition(".")
         values = kind == "weight" and isinstance(dense.get_submodule(where), nn.Conv2d)
