@@ -123,6 +123,7 @@ class GeneratedCorrelation:
     Attributes:
         cut: how the work is cut.
         path: what the record calls it.
+        bf16: as given.
 
     Raises:
         SparsebenchError: the system gives no memory for code.
@@ -138,6 +139,7 @@ class GeneratedCorrelation:
         out: Blocked,
         bf16: bool = False,
     ) -> None:
+        self.bf16 = bf16
         self.cut = cut = best_cut(geometry, inp, out, len(pattern), bf16)
         high, wide = cut.window
         blocks = -(-inp.channels // cut.channels)

@@ -32,7 +32,9 @@ _LEAST_DENSITY = 0.2
 # With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
 _LEAST_PLACES = 128
 _LEAST_PAIRED = 64  # the same where the gradient of the non-zeros is summed in pairs of bf16
-_LEAST_MATRIX = 0.02  # the matrix unit computes zeros, too
+# The matrix unit computes zeros, too: the least density. With fewer vectors in a channel than the
+# second number storing the sums of all weights takes the most time, and it is the third.
+_LEAST_MATRIX, _FEW_MATRIX, _LEAST_OF_FEW = 0.02, 32, 0.15
 
 
 @dataclass
@@ -81,10 +83,8 @@ class Convolution:
         self._kernels = kernels
         self._threads = threads
         self._bf16 = bf16
-        self._matrix = (
-            bf16 and kernels.has_matrix and geometry.groups == 1 and self._density >= _LEAST_MATRIX
-        )
-        self._pairs = bf16 and not self._matrix and pairs_pay()
+        self._matrix = bf16 and geometry.groups == 1 and kernels.has_matrix
+        self._pairs = bf16 and pairs_pay()
         self.why_not = why_not(kernels, self._count)
         self.backward_path = ""
         self._plans: dict[tuple[int, ...], _Plans] = {}
@@ -174,7 +174,7 @@ class Convolution:
         sums = self._correlation(plans, inp) if x_grad is None else None
         paths.append(sums.path if sums else "compiled")
         self.backward_path = "+".join(dict.fromkeys(paths))
-        self.backward_path += " (bf16)" * bool(sums and (self._pairs or self._matrix))
+        self.backward_path += " (bf16)" * bool(sums and sums.bf16)
         if sums:
             return sums.run(self._kernels, x, y_grad, self._threads)
         kernels, x = self._kernels, x.to(values.dtype)
@@ -242,7 +242,7 @@ class Convolution:
         few = self._few(out)
         if plans.generated is None:
             return None
-        if not self._matrix and few and self.geometry.kernel == (1, 1):
+        if few and self.geometry.kernel == (1, 1) and not self._on_matrix(out):
             return None
         if self._density < _LEAST_DENSITY and not (few or self._bf16):
             return None
@@ -258,18 +258,24 @@ class Convolution:
     def _correlation(self, plans: _Plans, inp: Blocked) -> GeneratedCorrelation | MatrixSums | None:
         """The matrix unit or code for the gradient of the non-zeros, where it pays."""
         out = self.output(inp)
-        if not self._matrix and (plans.generated is None or self._few(out)):
+        matrix = self._on_matrix(out)
+        if not matrix and (plans.generated is None or self._few(out)):
             return None
         if not plans.correlation:
             try:
                 plans.correlation.append(
                     MatrixSums(self.pattern, self.geometry, inp, out)
-                    if self._matrix
+                    if matrix
                     else GeneratedCorrelation(self.pattern, self.geometry, inp, out, self._pairs)
                 )
             except SparsebenchError:  # no memory, or too many sums
                 plans.correlation.append(None)
         return plans.correlation[0]
+
+    def _on_matrix(self, out: Blocked) -> bool:
+        """Whether the matrix unit gives the gradient of the non-zeros."""
+        few = out.blocks * out.plane < _FEW_MATRIX
+        return self._matrix and self._density >= (_LEAST_OF_FEW if few else _LEAST_MATRIX)
 
     def _few(self, out: Blocked) -> bool:
         """Whether a channel has too few vectors for a generated gradient of the non-zeros."""

@@ -56,12 +56,13 @@ class MatrixSums:
     Attributes:
         chunk: (pairs of blocks of images, rows of the output) that are copied at once.
         path: what the record calls it.
+        bf16: true.
 
     Raises:
         SparsebenchError: the layer has groups, or more sums than can be numbered.
     """
 
-    path = "matrix"
+    path, bf16 = "matrix", True
 
     def __init__(self, pattern: Pattern, geometry: Geometry, inp: Blocked, out: Blocked) -> None:
         (high, wide), (dy, dx), (sy, sx) = geometry.kernel, geometry.dilation, geometry.stride
@@ -99,7 +100,9 @@ class MatrixSums:
 
         chunks = [(1, rows) for rows in range(1, out.height + 1)]
         chunks += [(images, out.height) for images in range(2, -(-out.blocks // 2) + 1)]
-        near = [chunk for chunk in chunks if 2 * sum(room(*chunk)) <= _CHUNK_BYTES]
+        # Every chunk reads and writes all sums: where these are many, copies may be as large.
+        most = max(_CHUNK_BYTES, min(4 * self._size, 4 * _CHUNK_BYTES))
+        near = [chunk for chunk in chunks if 2 * sum(room(*chunk)) <= most]
         self.chunk = images, chunk_rows = max(near, default=(1, 1))
         self._window, self._tiles = room(*self.chunk)
         self._c = CMatrixSums(

@@ -29,6 +29,7 @@ struct MatrixSums {
 namespace {
 
 constexpr int64_t TILE = 16, PAIR = 32;  // rows and columns; bf16 of a pair of vectors
+constexpr int64_t RUN = 8;               // pixels
 
 // As `ldtilecfg` reads it. Registers 0 to 3 are sums, 4 and 5 rows of the input, 6 and 7 outputs.
 struct Configuration {
@@ -76,22 +77,31 @@ __attribute__((target("avx512bf16"))) void copy_input(const MatrixSums& m, const
         const int64_t block = 2 * (k.image + i);
         const int64_t other = block + 1 < m.image_blocks ? plane : 0;
         const T* first = x + block * plane;
-        for (int64_t h = 0; h < m.window_rows; ++h)
-            for (int64_t w = 0; w < m.window_columns; ++w) {
-                half* place = window + ((i * m.window_rows + h) * m.window_columns + w) *
-                                           m.window_channels * PAIR;
-                const int64_t y = k.row * m.stride_y - m.top + h, z = w - m.left;
-                if (y < 0 || y >= m.height || z < 0 || z >= m.width) {
-                    std::memset(place + from * PAIR, 0, sizeof(half) * PAIR * size_t(to - from));
-                    continue;
-                }
-                const T* pixel = first + (y * m.width + z) * VL;
-                for (int64_t c = from; c < to; ++c) {
-                    const T* low = pixel + c * m.channel;
-                    store(reinterpret_cast<real*>(place + c * PAIR),
-                          pair_of(low, other ? low + other : nullptr));
-                }
+        const auto zeros = [&](half* place, int64_t count) {
+            for (int64_t p = 0; p < count; ++p, place += m.window_channels * PAIR)
+                std::memset(place + from * PAIR, 0, sizeof(half) * PAIR * size_t(to - from));
+        };
+        const int64_t left = m.left < m.window_columns ? m.left : m.window_columns;
+        const int64_t pixels = m.window_columns - left < m.width ? m.window_columns - left : m.width;
+        for (int64_t h = 0; h < m.window_rows; ++h) {
+            const int64_t step = m.window_channels * PAIR, y = k.row * m.stride_y - m.top + h;
+            half* place = window + (i * m.window_rows + h) * m.window_columns * step;
+            if (y < 0 || y >= m.height) {
+                zeros(place, m.window_columns);
+                continue;
             }
+            zeros(place, left);
+            zeros(place + (left + pixels) * step, m.window_columns - left - pixels);
+            // A few pixels of each channel at a time, which lie side by side in memory.
+            for (int64_t w = 0; w < pixels; w += RUN)
+                for (int64_t c = from; c < to; ++c) {
+                    const T* low = first + c * m.channel + (y * m.width + w) * VL;
+                    half* target = place + (left + w) * step + c * PAIR;
+                    for (int64_t p = 0; p < RUN && w + p < pixels; ++p, low += VL, target += step)
+                        store(reinterpret_cast<real*>(target),
+                              pair_of(low, other ? low + other : nullptr));
+                }
+        }
     }
 }
 

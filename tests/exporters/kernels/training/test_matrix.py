@@ -101,7 +101,8 @@ def test_a_layer_takes_it_in_bf16_only_and_where_enough_weights_are_kept() -> No
         torch.from_numpy(Guarded(np.ones(shape.numel, np.float32), True).array) for _ in "xyz"
     )
     for share, bf16, path in (
-        (0.5, True, "generated+matrix (bf16)"),
+        (convolution._LEAST_OF_FEW + 0.01, True, "generated+matrix (bf16)"),
+        (convolution._LEAST_OF_FEW - 0.01, True, "compiled"),
         (0.5, False, "compiled"),
         (convolution._LEAST_MATRIX / 2, True, "compiled"),
     ):
