@@ -76,7 +76,8 @@ class _Instead(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return self._replaced.get(func, func)(*args, **(kwargs or {}))
+        called: Callable[..., Any] = self._replaced.get(func, func)
+        return called(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -162,18 +162,23 @@ def _residual(finish: Finish, first: int, count: int, scale: int) -> list[x86.Sl
         found = [x86.address(x86.RAX, x86.R11, place), x86.add_register(x86.RAX, x86.RDX)]
     else:
         found = [byte86.scaled_residual(finish.out_bytes), x86.address(x86.RAX, x86.RAX, place)]
+    totals = np.arange(count)
     if not of_bytes:
-        for total in range(count):
-            added = _ADDED + total % 4
-            found.append(x86.load(added, x86.RAX, total - MIDDLE))
-            found.append(x86.fma_broadcast(total, added, x86.R10, scale))
-        return found
-    for total in range(count):
-        four, which = divmod(total, FOUR)
-        added, taken = _ADDED + four % 2, _TAKEN + which % 2
-        if which == 0:
-            found.append(x86.load(added, x86.RAX, four - MIDDLE))
-        found.append(byte86.shuffle(taken, added, x86.RCX, _TAKE + which))
-        found.append(byte86.to_float(taken, taken))
-        found.append(x86.fma_broadcast(total, taken, x86.R10, scale))
-    return found
+        added = _ADDED + totals % 4
+        loads = x86.load(added, x86.RAX, totals - MIDDLE)
+        steps = np.stack([loads, x86.fma_broadcast(totals, added, x86.R10, scale)], axis=1)
+        return [*found, steps.reshape(-1, x86.SLOT)]
+    four, which = np.divmod(totals, FOUR)
+    added, taken = _ADDED + four % 2, _TAKEN + which % 2
+    steps = np.stack(
+        [
+            x86.load(added, x86.RAX, four - MIDDLE),
+            byte86.shuffle(taken, added, x86.RCX, _TAKE + which),
+            byte86.to_float(taken, taken),
+            x86.fma_broadcast(totals, taken, x86.R10, scale),
+        ],
+        axis=1,
+    )
+    wanted = np.ones(steps.shape[:2], np.bool_)
+    wanted[:, 0] = which == 0  # four channels lie in one vector
+    return [*found, steps[wanted]]

@@ -51,5 +51,6 @@ def test_what_does_not_fit_is_refused(image: tuple[int, ...]) -> None:
 
 
 def test_the_order_of_imagenet_s_classes_is_timm_s() -> None:
-    names = timm.data.ImageNetInfo().label_names()
+    library: Any = timm
+    names = library.data.ImageNetInfo().label_names()
     assert imagenet_rows(names) == list(range(1000))
