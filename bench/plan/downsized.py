@@ -60,8 +60,8 @@ def downsized(
         return done, ""
     return (
         replace(done, batch_size=batch, limit=limit or plan.limit),
-        f"The network takes {gmacs:.2g} billion multiply-adds an image. To keep to minutes, "
-        f"'{plan.name}' takes {' and '.join(told)}.",
+        f"The network takes {float(f'{gmacs:.2g}'):g} billion multiply-adds an image. To keep to "
+        f"minutes, '{plan.name}' takes {' and '.join(told)}.",
     )
 
 

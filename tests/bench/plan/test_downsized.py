@@ -48,6 +48,11 @@ def test_enough_images_are_left_to_score_a_network() -> None:
     assert plan.limit == 200
 
 
+def test_a_very_large_network_is_said_in_digits() -> None:
+    """A timm:samvit_base_patch16 took "3.7e+02 billion"."""
+    assert "takes 150 billion multiply-adds" in downsized(quick(size=2048))[1]  # 1.82 (2048/224)^2
+
+
 def test_the_largest_network_of_a_plan_counts() -> None:
     """A ResNet-50 takes 4.09 billion (torchvision): 700 / 4.09 = 171, and 200 at least."""
     names = ("resnet18/gmp_uniform-90", "resnet50/uniform-90@generated")
