@@ -33,7 +33,7 @@ def draw(
     followed = [series for series in history.series if len(series.runs) > 1]
     if not followed:
         raise canvas.NothingToDrawError(
-            "No cell of these runs has a ratio to follow.",
+            "No cell has a ratio in two of these runs or more, so there is nothing to follow.",
             "Measure the same cells again: sparse backbones with their dense baselines, or dense "
             "ones on two engines.",
         )

@@ -136,3 +136,11 @@ def test_the_command_follows_one_machine_and_fails_on_a_worse_level(
 
 def test_a_folder_without_runs_exits_three(cli: Cli, tmp_path: Path) -> None:
     assert cli("history", tmp_path).code == 3
+
+
+def test_of_a_first_run_it_is_said_that_it_is_alone(cli: Cli, tmp_path: Path) -> None:
+    """It was "No cell of these runs has a ratio to follow", and every cell had one."""
+    make_run(backbones=TWO).write(tmp_path / "nightly" / "n00")
+    done = cli("history", tmp_path / "nightly")
+    assert done.code == 3
+    assert "No cell has a ratio in two of these runs or more" in done.err
