@@ -32,8 +32,9 @@ _LEAST_DENSITY = 0.2
 # With fewer vectors in a channel loading and storing the sums of a few places takes the most time.
 _LEAST_PLACES = 128
 _LEAST_PAIRED = 64  # the same where the gradient of the non-zeros is summed in pairs of bf16
-# The matrix unit computes zeros, too: the least density. With fewer vectors in a channel than the
-# second number storing the sums of all weights takes the most time, and it is the third.
+# The matrix unit computes zeros, too: the least density. It is the third number with fewer vectors
+# in a channel than the second, where storing the sums of all weights takes the most time, and for
+# kernels of one tap, where copies do.
 _LEAST_MATRIX, _FEW_MATRIX, _LEAST_OF_FEW = 0.02, 32, 0.15
 
 
@@ -274,7 +275,7 @@ class Convolution:
 
     def _on_matrix(self, out: Blocked) -> bool:
         """Whether the matrix unit gives the gradient of the non-zeros."""
-        few = out.blocks * out.plane < _FEW_MATRIX
+        few = out.blocks * out.plane < _FEW_MATRIX or self.geometry.kernel == (1, 1)
         return self._matrix and self._density >= (_LEAST_OF_FEW if few else _LEAST_MATRIX)
 
     def _few(self, out: Blocked) -> bool:
