@@ -23,14 +23,14 @@ from sparsebench.bench.training.calibrate import cost_of_determinism
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Heartbeat
 from sparsebench.bench.training.job import Job
-from sparsebench.bench.training.launch import _environment, run_job
+from sparsebench.bench.training.launch import _environment
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.bench.training.tuning import Tuning
 from sparsebench.bench.workloads.full import FullSettings, _found_earlier
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
-from tests.bench.training.small import small_network
+from tests.bench.training.small import SPARSE, small_network, trained_here
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STRICT = Execution(deterministic=True)
@@ -80,7 +80,7 @@ def test_a_cost_that_cannot_be_had_is_not_guessed(data: TrainingData) -> None:
 @pytest.mark.parametrize("kernels", [False, True])
 def test_a_training_tells_its_cost_and_later_blocks_go_by_it(images: Path, kernels: bool) -> None:
     job = Job(
-        backbone="resnet18/gmp-90",
+        backbone=SPARSE,
         task=str(images),
         task_options={},
         preprocessing=CARD,
@@ -93,7 +93,7 @@ def test_a_training_tells_its_cost_and_later_blocks_go_by_it(images: Path, kerne
         kernels=kernels,
         deterministic=True,
     )
-    answers = run_job(job, timeout=300, say=lambda text: None)
+    answers = trained_here(job)
     execution = answers.trained[0].facts["execution"]
     assert execution["deterministic"] and 0.2 < execution["deterministic_cost"] < 20
     trial = SimpleNamespace(block=0, extra={**answers.facts, "execution": execution})

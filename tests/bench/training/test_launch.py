@@ -17,6 +17,7 @@ from sparsebench.bench.training.launch import Answers, run_job
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
+from tests.bench.training.small import DENSE, SPARSE, trained_here
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -70,8 +71,7 @@ def test_the_native_kernels_say_which_layers_ran_sparse(natively: Answers) -> No
 
 def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: Job) -> None:
     """Seen: every layer faster on the kernels, the network 2.5 times slower than PyTorch's."""
-    dense = replace(job, backbone="resnet18/dense", kernels=True, seeds=(4, 5))
-    answers = run_job(dense, timeout=300, say=lambda text: None)
+    answers = trained_here(replace(job, backbone=DENSE, kernels=True))
     # Processor time decides: the wall clock also counts what else the machine does.
     steps = answers.facts["tuning"]["processor_seconds"]
     assert set(steps) == {"contiguous", "channels-last", "kernels"}
@@ -84,8 +84,8 @@ def test_a_dense_network_trains_in_pytorch_where_that_is_faster_as_a_whole(job: 
 
 def test_what_an_earlier_block_found_is_not_tried_out_again(job: Job) -> None:
     found = {"block": 2, "channels_last": True, "kernels": False, "layers": {}}
-    answers = run_job(replace(job, tuned=found, seeds=(4,)), timeout=300, say=lambda text: None)
-    assert answers.trained[0].facts["execution"]["channels_last"]
+    answers = trained_here(replace(job, backbone=SPARSE, tuned=found))
+    assert all(one.facts["execution"]["channels_last"] for one in answers.trained)
     assert answers.facts["tuned_in_block"] == 2
     assert "tuning" not in answers.facts
 
@@ -93,21 +93,22 @@ def test_what_an_earlier_block_found_is_not_tried_out_again(job: Job) -> None:
 def test_graphs_of_an_earlier_block_that_cannot_be_had_are_done_without(job: Job) -> None:
     """Here because there is no GPU; on one, because something else took its memory."""
     found = {"block": 0, "channels_last": False, "kernels": False, "graphs": True, "layers": {}}
-    job = replace(job, tuned=found, seeds=(4,))
-    (one,) = run_job(job, timeout=300, say=lambda text: None).trained
+    job = replace(job, backbone=SPARSE, tuned=found, seeds=(4,))
+    (one,) = trained_here(job).trained
     assert "cannot be captured" in one.facts["without_graphs"]
     assert one.facts["execution"]["graphs"] is False
     in_pieces = replace(job, accumulate=2)
-    (one,) = run_job(in_pieces, timeout=300, say=lambda text: None).trained
+    (one,) = trained_here(in_pieces).trained
     assert "without_graphs" not in one.facts  # pieces never had any
 
 
-def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job, natively: Answers) -> None:
-    layers = deepcopy(natively.facts["layers"])
-    layers["layer1.0.conv1"]["execution"] = "dense"  # whatever was found
+def test_the_layers_of_an_earlier_block_run_as_they_were_found(job: Job) -> None:
+    native = replace(job, backbone=SPARSE, kernels=True, seeds=(4,))
+    layers = deepcopy(trained_here(native).facts["layers"])
+    layer = layers["3"]  # the second convolution; whatever was found is turned around
+    layer["execution"] = "sparse" if layer["execution"] == "dense" else "dense"
     found = {"block": 0, "channels_last": False, "kernels": True, "layers": layers}
-    native = replace(job, kernels=True, seeds=(4,), tuned=found)
-    answers = run_job(native, timeout=300, say=lambda text: None)
+    answers = trained_here(replace(native, tuned=found))
     assert answers.facts["layers"] == layers
     assert answers.trained[0].facts["execution"]["kernels"]
 

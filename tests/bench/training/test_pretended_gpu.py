@@ -14,6 +14,7 @@ from sparsebench.bench.training import calibrate, process
 from sparsebench.bench.training.job import Job
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.models.cards import Preprocessing
+from tests.bench.training.small import SPARSE
 from tests.pretended_gpu import pretended_gpu
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -21,7 +22,7 @@ CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 def trained(images: Path, device: str, **changes: Any) -> dict[str, Any]:
     job = Job(
-        backbone="resnet18/gmp-90",
+        backbone=SPARSE,
         task=str(images),
         task_options={},
         preprocessing=CARD,
