@@ -27,6 +27,7 @@ from sparsebench.bench.training.source import TrainingData
 from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cuda_graphs import Capture, first_line
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.matrix_products import has_products, use_matrix_products
 from sparsebench.models.memory_format import channels_last_is_safe
 
 ROUNDS = 5
@@ -68,7 +69,7 @@ def fastest(
     capture: Capture | None = None,
     beat: Beat = silent,
 ) -> Choice:
-    """Try memory formats and rivals on real batches, in turns; take the fastest correct one.
+    """Try forms of PyTorch and rivals on real batches, in turns; take the fastest correct one.
 
     Then, on a GPU, the better memory format with graphs beside the same without. The network is
     left as it was.
@@ -123,11 +124,13 @@ def fastest(
 
 
 def candidates_for(module: nn.Module, plain: Execution) -> dict[str, Execution]:
-    """Name of each memory format in which `module` may train -> its execution."""
-    formats = [plain]
+    """Name of each form in which `module` may train with PyTorch -> its execution."""
+    forms = [plain]
     if channels_last_is_safe(module, plain.device):
-        formats.append(replace(plain, channels_last=True))
-    return {name_of(one): one for one in formats}
+        forms.append(replace(plain, channels_last=True))
+        if not plain.on_gpu and has_products(module):
+            forms.append(replace(plain, channels_last=True, products=True))
+    return {name_of(one): one for one in forms}
 
 
 def cost_of_determinism(
@@ -169,15 +172,23 @@ def name_of(execution: Execution) -> str:
     if execution.kernels:
         return "kernels"
     name = "channels-last" if execution.channels_last else "contiguous"
+    name += " products" * execution.products
     return f"{name} graphs" if execution.graphs else name
 
 
 def copy_of(network: Network, execution: Execution) -> Network:
     """A copy that may be trained without touching the original."""
     twin = copy.deepcopy(network)
-    if execution.channels_last:
-        twin.module.to(memory_format=torch.channels_last)
+    prepare(twin, execution)
     return twin
+
+
+def prepare(network: Network, execution: Execution) -> None:
+    """Bring a network into the form in which `execution` trains it, in place."""
+    if execution.channels_last:
+        network.module.to(memory_format=torch.channels_last)
+    if execution.products:
+        use_matrix_products(network.module)
 
 
 @dataclass

@@ -20,6 +20,8 @@ class Execution:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32`` or ``bf16`` (autocast; weights and updates stay float32).
         channels_last: memory format of weights and images.
+        products: convolutions over small planes run as matrix products; see
+            :mod:`sparsebench.models.matrix_products`.
         kernels: compute with the suite's own sparse kernels instead of PyTorch's layers.
         compile: fuse the network with ``torch.compile``.
         accumulate: pieces a batch is computed in, where it does not fit into memory as one;
@@ -35,6 +37,7 @@ class Execution:
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = False
+    products: bool = False
     kernels: bool = False
     compile: bool = False
     accumulate: int = 1

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
-import torch
-
 from sparsebench.bench.clock.stages import StageClock
-from sparsebench.bench.training.calibrate import Choice, cost_of_determinism, fastest, name_of
+from sparsebench.bench.training.calibrate import (
+    Choice,
+    cost_of_determinism,
+    fastest,
+    name_of,
+    prepare,
+)
 from sparsebench.bench.training.distributed.group import Group
 from sparsebench.bench.training.execution import Execution
 from sparsebench.bench.training.heartbeat import Heartbeat
@@ -68,6 +72,7 @@ class Tuning:
             self._how = replace(
                 self.asked,
                 channels_last=found["channels_last"],
+                products=found.get("products", False),
                 kernels=found["kernels"],
                 graphs=found.get("graphs", False) and self.asked.may_have_graphs,
             )
@@ -91,12 +96,11 @@ class Tuning:
             if job.kernels:
                 network, compiling = self._on_kernels(network, data)
             elif self._how is None and job.tune:
-                self._beat.say("trying out memory formats" + " and graphs" * self.asked.on_gpu)
+                self._beat.say("trying out forms of the step" + " and graphs" * self.asked.on_gpu)
                 self._take(self._fastest(network, data))
         how = self._how = self._how or self.asked
-        if how.channels_last:
-            with clock.stage("load"):
-                network.module.to(memory_format=torch.channels_last)
+        with clock.stage("load"):
+            prepare(network, how)
         if needs_rehearsal(how):
             self._beat.say("preparing for the sizes of batches")
             with clock.paused():

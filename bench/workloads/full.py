@@ -232,6 +232,7 @@ def _found_earlier(one: Ready, context: BlockContext) -> dict[str, Any]:
             return {
                 "block": trial.block,
                 "channels_last": execution["channels_last"],
+                "products": execution.get("products", False),
                 "kernels": execution["kernels"],
                 "graphs": execution.get("graphs", False),
                 "layers": trial.extra.get("layers", {}),

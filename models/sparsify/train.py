@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from sparsebench.models.cuda_graphs import Forward
 from sparsebench.models.errors import SparsebenchError
+from sparsebench.models.matrix_products import products_pay, use_matrix_products
 from sparsebench.models.memory_format import training_format
 from sparsebench.models.sparsify.data import DecodedImages, augment, epoch_batches
 from sparsebench.models.sparsify.distill import Distillation
@@ -153,6 +154,8 @@ def train(
         seed=seed,
         bf16=execution.bf16(module),
     )
+    if execution.device == "cpu" and products_pay(torch.bfloat16 if run.bf16 else torch.float32):
+        use_matrix_products(module)
     method.prepare(run)
     identity = {
         "version": VERSION,

@@ -2,10 +2,11 @@
 ``python -m sparsebench.results.scripts.kernels``.
 
 Data on hand; forward, loss, backward, optimizer (SGD with momentum and weight decay). The
-dense network is PyTorch's, masked, in both memory layouts, in fp32 and under bf16 autocast;
-the best of its layouts counts. All of them alternate within one process, so that what
-disturbs one disturbs all; shown are medians, and ratios of the medians and of the minima, and the
-least processor time, which others on the machine disturb the least.
+dense network is PyTorch's, masked, in both memory layouts and with matrix products in place of
+convolutions over small planes, in fp32 and under bf16 autocast; the best of these counts. All of
+them alternate within one process, so that what disturbs one disturbs all; shown are medians, and
+ratios of the medians and of the minima, and the least processor time, which others on the machine
+disturb the least.
 
 ``--method rigl-90`` and the like takes the mask of that backbone instead of a generated one.
 """
@@ -32,6 +33,7 @@ from sparsebench.exporters.kernels.generated.memory import no_pairs
 from sparsebench.exporters.kernels.training.module import sparsify_module
 from sparsebench.models.generated import generate
 from sparsebench.models.masks import mask_of
+from sparsebench.models.matrix_products import use_matrix_products
 
 Step = Callable[[], None]
 CLASSES = 100
@@ -68,9 +70,11 @@ def contestants(
     images = torch.randn(batch, 3, size, size)
     labels = torch.randint(0, CLASSES, (batch,))
 
-    def dense(bf16: bool, layout: torch.memory_format) -> Step:
+    def dense(bf16: bool, layout: torch.memory_format, products: bool) -> Step:
         module = network(arch, method, sparsity)
         module.to(memory_format=layout)
+        if products:
+            use_matrix_products(module)
         return training_step(module, images.contiguous(memory_format=layout), labels, bf16)
 
     def sparse(precision: str) -> Step:
@@ -81,9 +85,11 @@ def contestants(
 
     makers: dict[str, Callable[[], Step]] = {}
     for bf16 in (False, True):
-        for layout in (torch.contiguous_format, torch.channels_last):
-            name = f"{'bf16' if bf16 else 'fp32'} {str(layout).removeprefix('torch.')}"
-            makers[name] = partial(dense, bf16, layout)
+        precision = "bf16" if bf16 else "fp32"
+        makers[f"{precision} contiguous"] = partial(dense, bf16, torch.contiguous_format, False)
+        makers[f"{precision} channels-last"] = partial(dense, bf16, torch.channels_last, False)
+        products = partial(dense, bf16, torch.channels_last, True)
+        makers[f"{precision} channels-last products"] = products
     makers["sparse"] = partial(sparse, "fp32")
     if not no_pairs(chosen_isa(), "float32"):
         makers["sparse bf16"] = partial(sparse, "bf16")
@@ -136,7 +142,7 @@ def interleave(
 
 
 def summarise(times: dict[str, list[float]]) -> dict[str, float]:
-    """Ratios against the best layout of each precision, from medians and from minima."""
+    """Ratios against the best form of each precision, from medians and from minima."""
     found: dict[str, float] = {}
     for label, reduce in (("median", statistics.median), ("min", min)):
         of = {name: reduce(samples) for name, samples in times.items()}

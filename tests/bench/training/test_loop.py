@@ -12,7 +12,7 @@ import torch
 from sparsebench.bench.clock.stages import StageClock
 from sparsebench.bench.images import ResizedImages
 from sparsebench.bench.tasks import open_task
-from sparsebench.bench.training.calibrate import fastest
+from sparsebench.bench.training.calibrate import fastest, name_of
 from sparsebench.bench.training.execution import TF32, Execution, configured
 from sparsebench.bench.training.loop import train_network
 from sparsebench.bench.training.losses import LossLedger
@@ -23,6 +23,7 @@ from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cards import Preprocessing
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.masks import mask_hash
+from sparsebench.models.matrix_products import SmallPlaneConv2d
 from sparsebench.models.zoo.load import load_backbone
 from tests.bench.training.small import small_network
 
@@ -235,10 +236,11 @@ def test_the_calibration_leaves_the_network_as_it_was(data: TrainingData) -> Non
     network = load_network(SPARSE, 2, 1)
     before = {n: t.clone() for n, t in network.module.state_dict().items()}
     choice = fastest(network, data, TrainRecipe("short", 1, 0.1, 8), Execution())
-    assert set(choice.seconds) | set(choice.rejected) == {"contiguous", "channels-last"}
-    assert choice.seconds[
-        "channels-last" if choice.execution.channels_last else "contiguous"
-    ] == min(choice.seconds.values())
+    forms = {"contiguous", "channels-last", "channels-last products"}
+    assert set(choice.seconds) | set(choice.rejected) == forms
+    least = choice.processor_seconds
+    assert least[name_of(choice.execution)] == min(least.values())
+    assert not any(isinstance(one, SmallPlaneConv2d) for one in network.module.modules())
     after = network.module.state_dict()
     assert all(torch.equal(before[n], after[n]) for n in before)
 

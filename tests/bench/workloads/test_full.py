@@ -15,10 +15,11 @@ def found(*extras: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_block_runs_as_the_first_that_calibrated_found_it_fastest() -> None:
-    graphs = {"channels_last": True, "kernels": False, "graphs": True}
+    graphs = {"channels_last": True, "products": True, "kernels": False, "graphs": True}
     told = found({}, {"execution": graphs}, {"execution": {**graphs, "graphs": False}})
     assert told == {"block": 1, **graphs, "layers": {}}
 
 
-def test_a_run_that_was_begun_before_there_were_graphs_goes_on_without() -> None:
-    assert found({"execution": {"channels_last": False, "kernels": False}})["graphs"] is False
+def test_a_run_that_was_begun_before_a_form_existed_goes_on_without() -> None:
+    told = found({"execution": {"channels_last": False, "kernels": False}})
+    assert told["graphs"] is False and told["products"] is False
