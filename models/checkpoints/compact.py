@@ -5,8 +5,9 @@ A tensor ``T`` with many zeros becomes two entries, its non-zero values in row-m
 highest bit (``T::bitmask``, uint8), or their flat positions, increasing (``T::indices``,
 int32), whichever is smaller. Where the zeros stand in blocks of consecutive input channels,
 both tell of blocks instead of elements (``block`` in the tensor's description; version 2).
-Tensors that would not shrink are stored as they are. The safetensors header's text entries
-hold ``sparsebench_compact`` (the oldest version of this format that has all the file needs),
+Tensors that would not shrink are stored as they are. Then each entry is packed that becomes
+smaller by it (``packed``; version 3). The safetensors header's text entries hold
+``sparsebench_compact`` (the oldest version of this format that has all the file needs),
 ``tensors`` (JSON: per tensor its encoding, shape and type) and the writer's own metadata.
 
 Weights may be stored in 16 bits; they come back in their first type. A non-zero never
@@ -28,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sparsebench.models.checkpoints import CheckpointFormat, LoadedCheckpoint
+from sparsebench.models.checkpoints.compact_packing import pack, unpack
 from sparsebench.models.checkpoints.compact_places import (
     BLOCK,
     READERS,
@@ -44,15 +46,17 @@ from sparsebench.models.checkpoints.containers import (
 )
 from sparsebench.models.errors import SparsebenchError
 
-# Blocks came with version 2; a file without them is of version 1 still.
-WITHOUT_BLOCKS, FORMAT_VERSION = "1", "2"
+# Blocks came with version 2, packed entries with 3; a file without them is of an older one still.
+VERSIONS = ("1", "2", "3")
 VERSION_KEY = "sparsebench_compact"
-TENSORS_KEY = "tensors"
+TENSORS_KEY, PACKED_KEY = "tensors", "packed"
 # The whole network may have this many elements once unpacked (4 GiB in float32), and so many
 # for each byte of its file beyond a usual network's, so that a forged header cannot ask for all
 # of the memory: zeros cost nothing in the file.
 LARGEST_NETWORK = 2**30
 _USUAL_NETWORK, _ELEMENTS_A_BYTE = 2**26, 64
+_OWN_KEYS = (VERSION_KEY, TENSORS_KEY, PACKED_KEY)
+Described = dict[str, dict[str, Any]]
 _DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (
@@ -95,7 +99,7 @@ def save_compact(
     """
     if dtype not in (None, torch.float16, torch.bfloat16):
         raise SparsebenchError(f"Weights cannot be stored as {dtype}.", "Use float16 or bfloat16.")
-    reserved = {VERSION_KEY, TENSORS_KEY} & metadata.keys()
+    reserved = set(_OWN_KEYS) & metadata.keys()
     if reserved:
         raise SparsebenchError(f"The metadata key '{min(reserved)}' is reserved.")
     if any("::" in name for name in state_dict):
@@ -106,11 +110,14 @@ def save_compact(
         parts, described[name] = _encode(name, tensor.detach().cpu().contiguous(), dtype)
         entries.update(parts)
     blocks = any("block" in about for about in described.values())
+    packed = pack(entries)
     header = {
         **metadata,
-        VERSION_KEY: FORMAT_VERSION if blocks else WITHOUT_BLOCKS,
+        VERSION_KEY: VERSIONS[2 if packed else blocks],
         TENSORS_KEY: json.dumps(described, separators=(",", ":")),
     }
+    if packed:
+        header[PACKED_KEY] = json.dumps(packed, separators=(",", ":"))
     _write_whole(Path(path), entries, header)
 
 
@@ -136,12 +143,13 @@ def _load(opened: OpenedFile) -> LoadedCheckpoint:
     if opened.kind != "safetensors":
         raise damaged(path, "it is not a safetensors file")
     entries, metadata = read_safetensors(path)
-    described = _description(path, metadata)
-    _check_sizes(path, described)
+    described, packed = _description(path, metadata)
+    _check_sizes(path, described, packed)
+    unpack(path, entries, packed, _DTYPES)
     state_dict = {name: _decode(path, name, d, entries) for name, d in described.items()}
     if entries:
         raise damaged(path, f"'{min(entries)}' belongs to no tensor")
-    kept = {k: v for k, v in metadata.items() if k not in (VERSION_KEY, TENSORS_KEY)}
+    kept = {k: v for k, v in metadata.items() if k not in _OWN_KEYS}
     return LoadedCheckpoint(state_dict, kept, COMPACT.name)
 
 
@@ -192,37 +200,46 @@ def _narrowed(name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
     return narrow
 
 
-def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _description(path: Path, metadata: Mapping[str, str]) -> tuple[Described, Described]:
+    """What the header says of the tensors, and of the packed entries."""
     version = metadata.get(VERSION_KEY)
     if version is None:
         raise damaged(path, "it is a safetensors file, but no compact one")
-    if version not in (WITHOUT_BLOCKS, FORMAT_VERSION):
+    if version not in VERSIONS:
         raise SparsebenchError(
             f"'{path}' has version {version[:20]} of the compact format; this program "
-            f"reads version {FORMAT_VERSION} and older.",
+            f"reads version {VERSIONS[-1]} and older.",
             "Update sparsebench.",
         )
     try:
         described = json.loads(metadata[TENSORS_KEY])
+        packed = json.loads(metadata.get(PACKED_KEY, "{}"))
         valid = isinstance(described, dict) and all(_is_description(d) for d in described.values())
+        valid &= isinstance(packed, dict) and all(_is_array(d) for d in packed.values())
     except (KeyError, ValueError, RecursionError):
         valid = False
     if not valid:
         raise damaged(path, "its list of tensors cannot be read")
-    assert isinstance(described, dict)
-    return described
+    return described, packed
 
 
 def _is_description(about: object) -> bool:
     return (
         isinstance(about, dict)
         and about.get("encoding") in ("dense", "bitmask", "indices")
+        and _is_array(about)
+        and ("block" not in about or _is_blocked(about))
+    )
+
+
+def _is_array(about: object) -> bool:
+    return (
+        isinstance(about, dict)
         and isinstance(about.get("dtype"), str)
         and about["dtype"] in _DTYPES
         and isinstance(about.get("shape"), list)
         and len(about["shape"]) <= 8
         and all(type(n) is int and n >= 0 for n in about["shape"])
-        and ("block" not in about or _is_blocked(about))
     )
 
 
@@ -231,9 +248,13 @@ def _is_blocked(about: Mapping[str, Any]) -> bool:
     return about["block"] == BLOCK and len(sides) > 1 and sides[1] % BLOCK == 0
 
 
-def _check_sizes(path: Path, described: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_sizes(path: Path, described: Described, packed: Described) -> None:
     # Empty sides count as one, so that no side of a tensor without elements is absurd.
-    total = sum(math.prod(max(n, 1) for n in d["shape"]) for d in described.values())
+    total, unpacked = (
+        sum(math.prod(max(n, 1) for n in d["shape"]) for d in each.values())
+        for each in (described, packed)
+    )
+    total = max(total, unpacked // 2)  # a tensor's values and their places
     by_size = max(_USUAL_NETWORK, _ELEMENTS_A_BYTE * path.stat().st_size)
     most = min(LARGEST_NETWORK, by_size)
     if total > most:
