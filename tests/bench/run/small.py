@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparsebench.models.architectures import ARCHITECTURES
 from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
+ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
+# Two convolutions, where it does not matter what is measured: known in this process alone, and to
+# engines that get an ONNX file.
+TINY, TINY_DENSE = "tiny/uniform-90@generated", "tiny/dense@generated"
+_SIZES = ("--size", 32, "--batch-size", 8, "--threads", 1, "--epochs", 3)
+SMALL = ("--backbone", TINY, *_SIZES)
+# A real network, for engines and trainings in processes that load it by its name.
 BACKBONE = "resnet18/uniform-90@generated"
-SMALL = ("--backbone", BACKBONE, "--size", 32, "--batch-size", 8, "--threads", 1, "--epochs", 3)
+REAL = ("--backbone", BACKBONE, *_SIZES)
+# ``sparsebench`` in a process of its own.
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import tests.bench.run.small; from sparsebench.bench.cli import main; main()",
+)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

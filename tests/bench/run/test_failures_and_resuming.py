@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from sparsebench.exporters.worker.launch import ENGINES
-from tests.bench.run.small import BACKBONE, SMALL, Cli, lines, plan_file
+from tests.bench.run.small import COMMAND, SMALL, TINY, Cli, lines, plan_file
 
 
 def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
@@ -21,7 +20,7 @@ def test_a_failing_cell_is_a_record_with_a_reason_and_the_others_go_on(
     path = tmp_path / "plan.toml"
     path.write_text(
         f'min_seconds = 0.01\nrepeats = 1\nworkloads = ["inference"]\nsize = 32\nbatch_size = 4\n'
-        f'threads = 1\nepochs = 2\nbackbones = ["{BACKBONE}"]\ntasks = ["{images}"]\n'
+        f'threads = 1\nepochs = 2\nbackbones = ["{TINY}"]\ntasks = ["{images}"]\n'
         '[engines.onnxruntime]\n[engines.deepsparse]\npython = "/nonexistent/python"\n'
     )
     result = cli("run", path, "--out", tmp_path / "R")
@@ -46,7 +45,7 @@ def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
     path = tmp_path / "plan.toml"
     path.write_text(
         f"min_seconds = 0.01\nrepeats = 2\nsize = 32\nbatch_size = 4\nthreads = 1\nepochs = 2\n"
-        f'backbones = ["{BACKBONE}"]\ntasks = ["{images}"]\nworkloads = ["inference"]\n'
+        f'backbones = ["{TINY}"]\ntasks = ["{images}"]\nworkloads = ["inference"]\n'
         'engines = ["dies-midway", "wrong", "onnxruntime"]\n'
     )
     assert cli("run", path, "--out", tmp_path / "R").code == 0
@@ -67,7 +66,7 @@ def test_an_engine_that_crashes_or_computes_wrongly_costs_only_its_own_cells(
 def test_a_batch_that_does_not_fit_in_memory_is_a_reason_with_its_fix(
     cli: Cli, images: Path, tmp_path: Path
 ) -> None:
-    options = ["--backbone", BACKBONE, "--engine", "onnxruntime", "--repeats", 1]
+    options = ["--backbone", TINY, "--engine", "onnxruntime", "--repeats", 1]
     options += ["--task", images, "--batch-size", 65_536, "--size", 512]
     options += ["--workload", "inference", "--out", tmp_path / "R"]
     result = cli("run", "quick", *options)
@@ -81,7 +80,7 @@ def test_a_run_in_which_everything_fails_exits_three(
 ) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
-        f'repeats = 1\nbackbones = ["{BACKBONE}"]\ntasks = ["{images}"]\nsize = 32\n'
+        f'repeats = 1\nbackbones = ["{TINY}"]\ntasks = ["{images}"]\nsize = 32\n'
         '[engines.deepsparse]\npython = "/nonexistent/python"\n'
     )
     result = cli("run", path, "--out", tmp_path / "R")
@@ -97,7 +96,7 @@ def test_a_killed_run_resumes_without_losing_or_repeating_a_trial(
     options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(images)]
     command = ["run", str(plan_file(tmp_path)), *options, "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sparsebench", *command],
+        [*COMMAND, *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -137,9 +136,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(images: Path, tmp_
     options = [*map(str, SMALL), "--engine", "onnxruntime", "--task", str(images)]
     process = subprocess.Popen(
         [
-            sys.executable,
-            "-m",
-            "sparsebench",
+            *COMMAND,
             "run",
             str(plan_file(tmp_path)),
             *options,

@@ -24,6 +24,7 @@ from sparsebench.models.zoo import find_card
 from tests.bench.comparisons.finding import ACDC, DENSE
 from tests.bench.conftest import Result
 from tests.bench.run.test_onnx_run import SIDE, export, lines, small
+from tests.bench.run.test_onnx_run import DENSE as DENSE_NAME
 from tests.bench.run.test_onnx_run import SPARSE as SPARSE_NAME
 from tests.bench.synthetic import make_run
 
@@ -66,7 +67,7 @@ def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_
     tmp_path: Path, images: Path, cli: Cli
 ) -> None:
     plain, dense = export(SPARSE_NAME, tmp_path / "plain.onnx"), tmp_path / "dense.onnx"
-    export("resnet18/dense@generated", dense)
+    export(DENSE_NAME, dense)
     model = onnx.load(str(plain))
     fold_batch_norm(model)
     noise = np.random.default_rng(0).standard_normal((8, 3, SIDE, SIDE), dtype=np.float32)
@@ -74,7 +75,7 @@ def test_a_user_s_int8_file_is_recorded_as_int8_and_its_effect_is_the_precision_
     mine = tmp_path / "mine8.onnx"
     onnx.save(quantise(model, ranges, "qdq"), str(mine))
     assert find_card(str(mine)).precision == "int8"
-    assert find_card(f"resnet18/uniform-90@{mine}").precision == "int8"
+    assert find_card(f"tiny/uniform-90@{mine}").precision == "int8"
     assert find_card(str(plain)).precision == "fp32"
 
     words = [*small(tmp_path, images), "--engine", "onnxruntime", "--workload", "inference"]

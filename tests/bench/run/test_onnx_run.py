@@ -16,9 +16,10 @@ import torch
 from sparsebench.bench.why.inspection import inspect_target
 from sparsebench.models.zoo.load import load_backbone
 from tests.bench.conftest import Result
+from tests.bench.run.small import TINY, TINY_DENSE
 
 Cli = Callable[..., Result]
-SPARSE, DENSE = "resnet18/uniform-90@generated", "resnet18/dense@generated"
+SPARSE, DENSE = TINY, TINY_DENSE
 SIDE = 32
 
 
@@ -121,7 +122,7 @@ def test_export_cuts_the_file_and_says_what_it_was_held_against(
     monkeypatch.chdir(tmp_path)
     done = cli("export", files[0])
     assert done.code == 0, done.err
-    assert "my-features.onnx: features [N, 512]" in done.out
+    assert "my-features.onnx: features [N, 16]" in done.out
     assert "against ONNX Runtime (the file itself)" in done.out
     assert (tmp_path / "my-features.onnx").is_file()
     again = cli("export", files[0], "--out", files[0])
@@ -134,7 +135,7 @@ def test_wrong_pairs_and_broken_files_end_with_one_message(
     mine, dense = files
     words = [*small(tmp_path, images), "--engine", "onnxruntime", "--out", str(tmp_path / "R")]
     broken = tmp_path / "broken.onnx"
-    broken.write_bytes(mine.read_bytes()[:10_000])
+    broken.write_bytes(mine.read_bytes()[:2_000])
     for arguments, complaint in (
         (("--backbone", mine), "does not say which dense network"),
         (("--backbone", mine, "--dense", f"{mine}={mine}"), "cannot be the dense baseline"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.plan.workloads import WORKLOADS
-from tests.bench.run.small import BACKBONE, SMALL, Cli, lines, plan_file
+from tests.bench.run.small import BACKBONE, REAL, Cli, lines, plan_file
 
 SCHEMAS = Path(__file__).parents[3] / "results/schema"
 
@@ -24,7 +24,7 @@ SCHEMAS = Path(__file__).parents[3] / "results/schema"
 def finished(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """The folder of a finished run of every registered workload on two engines."""
     folder = tmp_path_factory.mktemp("run")
-    command = [sys.executable, "-m", "sparsebench", "run", str(plan_file(folder)), *map(str, SMALL)]
+    command = [sys.executable, "-m", "sparsebench", "run", str(plan_file(folder)), *map(str, REAL)]
     # Two seeds over two blocks: step-by-step training deals them.
     command += ["--seed", "1", "--seed", "2"]
     command += ["--engine", "onnxruntime", "--engine", "torch", "--task", str(images)]
@@ -267,7 +267,7 @@ def test_a_forecast_stands_beside_the_measurement_and_a_dry_run_measures_nothing
     for record in lines(finished / "records.jsonl"):
         known = record["extra"]["prediction_basis"] != "unknown"
         assert (record["extra"].get("predicted_seconds", 0) > 0) == known
-    options = [*SMALL, "--engine", "torch", "--workload", "full", "--task", images]
+    options = [*REAL, "--engine", "torch", "--workload", "full", "--task", images]
     plan = plan_file(tmp_path)
     result = cli("run", plan, *options, "--dry-run", "--json", "--out", tmp_path / "R")
     assert result.code == 0, result.err
