@@ -22,6 +22,7 @@ from tests.bench.synthetic import MACHINE, make_run
 
 SPARSE = "resnet18/acdc-90"
 BOTH = ["resnet18/dense", SPARSE]
+PLUGINS = ("-p", "no:cacheprovider", "-p", "benchmark", "-p", "sparsebench")
 FAKE = """
 import json, os, shutil, sys
 assert "PYTHONPATH" not in os.environ
@@ -70,13 +71,16 @@ class Repository:
             "FAKE_FINGERPRINT": str(MACHINE["fingerprint"]),
             "FAKE_CALLS": str(path / "calls"),
             "PYTHONPATH": str(path),
+            # Finding plugins is pytest's work, and imports all of this environment; that ours is
+            # found is stated by tests/test_wheel.py.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
 
     def write(self, text: str, limits: str = "") -> None:
         (self.path / "test_mine.py").write_text(text.replace(", LIMITS", limits))
 
     def pytest(self, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+        command = [sys.executable, "-m", "pytest", *PLUGINS, *options]
         return subprocess.run(
             command, cwd=self.path, env=self.environment, capture_output=True, text=True
         )
@@ -286,10 +290,10 @@ def test_a_repository_without_such_tests_is_left_alone(repository: Repository) -
 
 def test_processes_beside_each_other_are_refused(repository: Repository) -> None:
     repository.write(MINE)
-    done = repository.pytest("-n", "1")
+    done = repository.pytest("-p", "xdist", "-n", "1")
     assert done.returncode == 1
     assert "run these tests with -n 0" in done.stdout
-    skipped = repository.pytest("-n", "1", "--benchmark-disable")
+    skipped = repository.pytest("-p", "xdist", "-n", "1", "--benchmark-disable")
     assert skipped.returncode == 0 and "1 skipped" in skipped.stdout
     assert repository.calls() == []
 
