@@ -101,14 +101,6 @@ def mask_hash(mask: Mask) -> str:
     return digest.hexdigest()
 
 
-def layer_sparsity(mask: Mask) -> dict[str, float]:
-    """Share of pruned weights (0..1) in each tensor; 0 for an empty one."""
-    return {
-        name: (kept.numel() - int(kept.sum())) / kept.numel() if kept.numel() else 0.0
-        for name, kept in mask.items()
-    }
-
-
 def sparsity(mask: Mask) -> float:
     """Share of pruned weights (0..1) over all tensors together; 0 for an empty mask."""
     total = sum(kept.numel() for kept in mask.values())

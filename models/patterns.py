@@ -94,10 +94,3 @@ def broken_groups(masks: Mapping[str, Tensor]) -> int:
         for kept in masks.values()
         if takes_pattern(kept)
     )
-
-
-def is_two_of_four(weight: Tensor) -> bool:
-    """Whether no group of a weight has more than two non-zeros."""
-    if not takes_pattern(weight):
-        return False
-    return bool(((groups_of(weight) != 0).sum(1) <= _KEPT).all())

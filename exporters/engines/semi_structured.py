@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from sparsebench.exporters.engines.base import EngineError
 
-PRECISION = "2:4"
 # Of CUTLASS's kernels in 16 bits: rows and columns of a weight are multiples of these.
 _ROWS, _COLUMNS = 32, 64
 _GROUP, _KEPT = 4, 2

@@ -10,9 +10,10 @@ from torch import nn
 from sparsebench.models.architectures import classifiers, prunable_layers
 from sparsebench.models.errors import SparsebenchError, UnknownNameError
 from sparsebench.models.generated import GENERATED_METHODS, generate, random_weight
-from sparsebench.models.masks import Mask, layer_sparsity, mask_hash, mask_of, sparsity
+from sparsebench.models.masks import Mask, mask_hash, mask_of, sparsity
 from sparsebench.models.weights_hash import weights_hash
 from sparsebench.models.zoo import find_card
+from tests.models.shares import by_layer
 
 
 def zeros_and_weights(mask: Mask) -> tuple[int, int]:
@@ -80,7 +81,7 @@ def test_dense_has_no_zero_at_all() -> None:
 
 def test_uniform_spares_the_first_and_the_depthwise_convolutions() -> None:
     module = generate("mobilenet_v2", "uniform", 0.8)
-    layers = layer_sparsity(mask_of(module))
+    layers = by_layer(mask_of(module))
     whole = {name for name, share in layers.items() if share == 0}
     depthwise = {
         f"{n}.weight"
@@ -93,7 +94,7 @@ def test_uniform_spares_the_first_and_the_depthwise_convolutions() -> None:
 
 
 def test_uniform_resnet_is_ninety_percent_in_every_layer_but_the_first() -> None:
-    layers = layer_sparsity(mask_of(generate("resnet18", "uniform", 0.9)))
+    layers = by_layer(mask_of(generate("resnet18", "uniform", 0.9)))
     assert layers.pop("conv1.weight") == 0
     assert all(share == pytest.approx(0.9, abs=0.002) for share in layers.values())
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsebench.models.architectures import prunable_layers
-from sparsebench.models.masks import layer_sparsity
 from sparsebench.models.oneshot import ONE_SHOT_METHODS, global_magnitude, uniform_magnitude
+from tests.models.shares import by_layer
 
 
 def network(seed: int = 0) -> Any:
@@ -49,10 +49,10 @@ def test_the_first_and_depthwise_layers_stay_whole_where_that_is_affordable(meth
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 200, 1), nn.Linear(200, 10)
     )
-    layers = layer_sparsity(ONE_SHOT_METHODS[method](module, 0.5))
+    layers = by_layer(ONE_SHOT_METHODS[method](module, 0.5))
     assert layers["0.weight"] == layers["1.weight"] == 0
     assert layers["2.weight"] > 0 and layers["3.weight"] > 0
-    crushed = layer_sparsity(ONE_SHOT_METHODS[method](module, 0.99))
+    crushed = by_layer(ONE_SHOT_METHODS[method](module, 0.99))
     assert crushed["1.weight"] > 0.5
 
 
