@@ -23,8 +23,8 @@ from sparsebench.exporters.onnx.quantise_ranges import calibrate
 from sparsebench.models.zoo import find_card
 from tests.bench.comparisons.finding import ACDC, DENSE
 from tests.bench.conftest import Result
-from tests.bench.run.test_onnx_run import SIDE, export, lines, small
 from tests.bench.run.test_onnx_run import DENSE as DENSE_NAME
+from tests.bench.run.test_onnx_run import SIDE, export, lines, small
 from tests.bench.run.test_onnx_run import SPARSE as SPARSE_NAME
 from tests.bench.synthetic import make_run
 
