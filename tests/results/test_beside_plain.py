@@ -9,8 +9,9 @@ import torch
 
 from sparsebench.bench.training.network import Network, load_network
 from sparsebench.results.scripts.beside_plain import Asked, beside_plain
+from tests.bench.training.small import DENSE
 
-SMALL = Asked("resnet18/dense", "cpu", "fp32", size=32, batch=4, rounds=3, steps=1)
+SMALL = Asked(DENSE, "cpu", "fp32", size=32, batch=4, rounds=3, steps=1)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -104,7 +104,8 @@ def test_a_damaged_checkpoint_in_a_run_costs_only_its_own_cells(
     path = tmp_path / "broken.pth"
     path.write_bytes(b"\x80\x02not what it says" * 20)
     options = ["--engine", "onnxruntime", "--workload", "inference", "--repeats", 1]
-    options += ["--task", images, "--epochs", 2, "--batch-size", 8]
+    options += ["--task", images, "--epochs", 2, "--batch-size", 8, "--size", 32]
+    options += ["--set", "inference.min_seconds=0.01"]
     backbone = f"resnet18/mine-50@{path}"
     result = cli("run", "quick", "--backbone", backbone, *options, "--out", tmp_path / "R")
     assert result.code == 0, result.err

@@ -17,6 +17,7 @@ from sparsebench.bench.machine.drift import Watch
 from sparsebench.bench.run.pace import Pace, Reading
 from sparsebench.models.sparsify.resume import Progress
 from tests.bench.conftest import Result
+from tests.bench.run.small import TINY
 
 Cli = Callable[..., Result]
 
@@ -80,7 +81,7 @@ def measured(cli: Cli, images: Path, folder: Path) -> Result:
     plan = folder / "small.toml"
     plan.write_text("repeats = 1\ndiscards = 1\n[inference]\nmin_seconds = 0.01\nepochs = 1\n")
     return cli(
-        "run", plan, "--backbone", "resnet18/uniform-90@generated", "--size", 32, "--batch-size", 4,
+        "run", plan, "--backbone", TINY, "--size", 32, "--batch-size", 4,
         "--engine", "onnxruntime", "--workload", "inference", "--task", images, "--seed", 1,
         "--threads", 1, "--out", folder / "R",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from sparsebench.bench.plan.rerun_command import run_words
 from sparsebench.bench.tasks.naming import distinct_names
 from sparsebench.models.errors import SparsebenchError
 from tests.bench.conftest import Result
+from tests.bench.run.small import TINY
 
 
 def folders(root: Path, *names: str) -> list[str]:
@@ -55,8 +56,8 @@ def test_a_run_keeps_two_folders_of_one_name_apart(
     tasks = [word for parent in "xy" for word in ("--task", tmp_path / parent / "pics")]
     small = ("--size", 32, "--batch-size", 8, "--threads", 1, "--epochs", 2, "--limit", 24)
     done = cli(
-        "run", plan, *tasks, *small, "--backbone", "resnet18/uniform-90@generated",
-        "--engine", "torch", "--workload", "linear-cached", "--out", tmp_path / "R",
+        "run", plan, *tasks, *small, "--backbone", TINY, "--engine", "onnxruntime",
+        "--workload", "linear-cached", "--out", tmp_path / "R",
     )  # fmt: skip
     assert done.code == 0, done.err
     records = [json.loads(line) for line in (tmp_path / "R/records.jsonl").read_text().splitlines()]

@@ -16,6 +16,7 @@ from sparsebench.bench.training.job import Job
 from sparsebench.bench.training.recipe import TrainRecipe
 from sparsebench.bench.training.steps import StepRunner
 from sparsebench.models.cards import Preprocessing
+from tests.bench.training.small import SPARSE
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -64,7 +65,7 @@ def test_an_epoch_longer_than_the_timeout_is_no_hang(
 
     monkeypatch.setattr(StepRunner, "step", slow)
     job = Job(
-        backbone="resnet18/gmp-90",
+        backbone=SPARSE,
         task=str(images),
         task_options={},
         preprocessing=CARD,

@@ -19,6 +19,7 @@ from sparsebench.bench.training.source import TrainingData, decode_task
 from sparsebench.exporters.kernels.compiled.build import find_compiler
 from sparsebench.exporters.kernels.training.convolution import Convolution
 from sparsebench.models.cards import Preprocessing
+from tests.bench.training.small import DENSE, SPARSE
 
 CARD = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 RECIPE = TrainRecipe("short", 1, 0.02, 17)  # more than the lanes of one block
@@ -56,11 +57,11 @@ def test_after_a_rehearsal_the_kernels_compile_nothing_and_train_the_same(
 
         monkeypatch.setattr(Convolution, name, noted)
     execution = Execution(kernels=True)
-    plain = load_network("resnet18/gmp-90", 2, 1).with_kernels(1)
+    plain = load_network(SPARSE, 2, 1).with_kernels(1)
     without = train_network(plain, data, RECIPE, execution, seed=1)
     assert compiled, "the training above compiles on its way"
 
-    network = load_network("resnet18/gmp-90", 2, 1).with_kernels(1)
+    network = load_network(SPARSE, 2, 1).with_kernels(1)
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
     compiled.clear()
     assert rehearse(network, data, RECIPE, execution) > 0
@@ -75,4 +76,4 @@ def test_after_a_rehearsal_the_kernels_compile_nothing_and_train_the_same(
 
 
 def test_eager_pytorch_has_nothing_to_compile(data: TrainingData) -> None:
-    assert rehearse(load_network("resnet18/dense", 2, 1), data, RECIPE, Execution()) == 0
+    assert rehearse(load_network(DENSE, 2, 1), data, RECIPE, Execution()) == 0

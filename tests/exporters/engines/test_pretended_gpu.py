@@ -10,9 +10,11 @@ import pytest
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.engines.torch import TorchEngine
 from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.models.architectures import ARCHITECTURES
 from sparsebench.models.zoo.load import load_backbone
 from tests.pretended_gpu import pretended_gpu
 
+ARCHITECTURES.register("tiny", "tests.models.sparsify.tiny:TINY")
 IMAGES = np.random.default_rng(0).standard_normal((2, 3, 32, 32), dtype=np.float32)
 
 
@@ -21,7 +23,7 @@ def test_it_computes_there_what_it_computes_on_the_cpu(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSEBENCH_CACHE", str(tmp_path))
-    artifact = export_backbone(load_backbone("resnet18/uniform-90@generated"), size=32)
+    artifact = export_backbone(load_backbone("tiny/uniform-90@generated"), size=32)
     options = {"layout": "channels_last"}
     here, there = (CompileRequest(2, 1, precision, device, options) for device in ("cpu", "cuda"))
     expected = TorchEngine().compile(artifact, here).run(IMAGES)

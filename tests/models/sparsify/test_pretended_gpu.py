@@ -26,6 +26,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("pictures"), train=48, test=20)
 
 
+@pytest.fixture(scope="module")
+def start(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dense network that was trained for a moment."""
+    folder = tmp_path_factory.mktemp("start")
+    path, reading = folder / "dense.safetensors", ReadOptions(folder / "cache")
+    sparsify("tiny", "dense", 0.0, data, 2, path, size=SIZE, reading=reading)
+    return path
+
+
 def test_it_is_as_strict_as_a_gpu() -> None:
     with pretended_gpu():
         there = torch.ones(2, device="cuda")
@@ -39,7 +48,7 @@ def test_it_is_as_strict_as_a_gpu() -> None:
 
 @pytest.mark.parametrize(("method", "block"), CASES)
 def test_every_method_computes_there_what_it_computes_on_the_cpu(
-    method: str, block: int, data: Path, tmp_path: Path
+    method: str, block: int, data: Path, start: Path, tmp_path: Path
 ) -> None:
     found = {}
     for device in ("cpu", "cuda"):
@@ -51,11 +60,11 @@ def test_every_method_computes_there_what_it_computes_on_the_cpu(
                 data,
                 4,
                 tmp_path / f"{device}.safetensors",
-                start=_start(data, tmp_path),
+                start=start,
                 size=SIZE,
                 device=device,
                 block=block,
-                teacher=_start(data, tmp_path) if method == "gmp" else None,
+                teacher=start if method == "gmp" else None,
                 recipe={"batch_size": 8, "learning_rate": 0.05, "sides": [[0.0, 6], [0.5, SIZE]]},
                 execution=Execution(precision="fp32", graphs=False),
                 reading=ReadOptions(tmp_path / "cache"),
@@ -65,11 +74,3 @@ def test_every_method_computes_there_what_it_computes_on_the_cpu(
     assert accuracy == there
     for key, value in cpu.items():
         assert torch.equal(value, gpu[key]), key
-
-
-def _start(data: Path, folder: Path) -> Path:
-    path = folder / "dense.safetensors"
-    if not path.exists():
-        reading = ReadOptions(folder / "cache")
-        sparsify("tiny", "dense", 0.0, data, 2, path, size=SIZE, reading=reading)
-    return path

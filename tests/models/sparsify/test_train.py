@@ -3,15 +3,17 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.methods import METHODS
@@ -54,15 +56,25 @@ def run(
     )
 
 
+@cache
+def uninterrupted(name: str) -> tuple[list[Progress], dict[str, Tensor]]:
+    """History and weights of a training that nothing happens to."""
+    module = fresh()
+    history = run(module, METHODS.load(name)(_sparsity(name)), None)
+    return history, module.state_dict()
+
+
+def _sparsity(name: str) -> float:
+    return 0.0 if name == "dense" else 0.8
+
+
 @pytest.mark.parametrize("name", METHODS.names())
 @pytest.mark.parametrize("kill_after", [2, 15, 29])
 def test_a_killed_training_ends_where_an_uninterrupted_one_ends(
     name: str, kill_after: int, tmp_path: Path
 ) -> None:
-    sparsity = 0.0 if name == "dense" else 0.8
-    whole = fresh()
-    history = run(whole, METHODS.load(name)(sparsity), None)
-
+    sparsity = _sparsity(name)
+    history, whole = uninterrupted(name)
     checkpoint = tmp_path / "training.ckpt"
     with pytest.raises(Killed):
         run(fresh(), METHODS.load(name)(sparsity), checkpoint, kill_after)
@@ -72,14 +84,13 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_ends(
     again = run(resumed, METHODS.load(name)(sparsity), checkpoint)
 
     assert again == history
-    for key, value in whole.state_dict().items():
+    for key, value in whole.items():
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
 def test_an_interrupt_lets_the_step_end_and_saves(tmp_path: Path) -> None:
     """Ctrl-C at any moment: the step ends, a checkpoint of it is written, nothing is lost."""
-    whole = fresh()
-    history = run(whole, METHODS.load("acdc")(0.8), None)
+    history, _ = uninterrupted("acdc")
     checkpoint = tmp_path / "training.ckpt"
 
     class Interrupting(METHODS.load("acdc")):  # type: ignore[misc]
@@ -145,22 +156,29 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves that is killed at its step 15: two checkpoints."""
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.raises(Killed):
+        run(fresh(), METHODS.load("acdc")(0.8), folder / "training.ckpt", 15)
+    return folder
+
+
 @pytest.mark.parametrize("both", [False, True], ids=["last", "both"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_loses_nothing_but_time(
     damage: str,
     both: bool,
+    killed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """On from the one before, or again; said either way, and the end is the same."""
     monkeypatch.chdir(tmp_path)
-    whole = fresh()
-    history = run(whole, METHODS.load("acdc")(0.8), None)
-    checkpoint = tmp_path / "training.ckpt"
-    with pytest.raises(Killed):
-        run(fresh(), METHODS.load("acdc")(0.8), checkpoint, 15)
+    history, whole = uninterrupted("acdc")
+    checkpoint = shutil.copytree(killed, tmp_path, dirs_exist_ok=True) / "training.ckpt"
     files = sorted(tmp_path.glob("training.ckpt*"))
     assert [file.name for file in files] == ["training.ckpt", "training.ckpt.before"]
     for file in files if both else files[:1]:
@@ -168,7 +186,7 @@ def test_a_damaged_checkpoint_loses_nothing_but_time(
     resumed = fresh()
     again = run(resumed, METHODS.load("acdc")(0.8), checkpoint)
     assert again == history
-    for key, value in whole.state_dict().items():
+    for key, value in whole.items():
         assert torch.equal(value, resumed.state_dict()[key]), key
     assert ("starts again" in caplog.text) == both
     assert ("goes on from" in caplog.text) != both
