@@ -14,7 +14,7 @@ from tests.bench.tasks.detection import sets
 pytest.importorskip("faster_coco_eval")
 PLAN = """
 backbones = ["yolov5n/magnitude-90@best.pt"]
-engines = ["torch"]
+engines = ["onnxruntime"]
 workloads = ["inference", "full"]
 size = 64
 batch_size = 4
@@ -25,6 +25,7 @@ discards = 0
 [inference]
 min_seconds = 0.01
 [full]
+engines = ["torch"]
 recipe = "short"
 epochs = 1
 validation = 0.0
