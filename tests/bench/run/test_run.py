@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sparsebench.bench.plan.workloads import WORKLOADS
-from tests.bench.run.small import BACKBONE, REAL, Cli, lines, plan_file
+from tests.bench.run.small import BACKBONE, REAL, TINY, Cli, lines, plan_file
 
 SCHEMAS = Path(__file__).parents[3] / "results/schema"
 
@@ -175,25 +175,24 @@ def test_warm_up_is_kept_apart_and_samples_are_raw(finished: Path) -> None:
 
 
 def test_an_engine_without_linear_cached_finds_its_accuracy_itself(
-    tmp_path: Path, images: Path
+    tmp_path: Path, images: Path, cli: Cli
 ) -> None:
     """Seen: with engines of its own for linear-cached, the others' inference had no accuracy."""
     plan = plan_file(tmp_path)
     text = plan.read_text() + '[workload_engines]\nlinear-cached = ["onnxruntime"]\n'
     plan.write_text(
-        'backbones = ["resnet18/uniform-90@generated"]\nengines = ["onnxruntime", "torch"]\n'
+        f'backbones = ["{TINY}"]\nengines = ["onnxruntime", "openvino"]\n'
         f'tasks = ["{images}"]\nworkloads = ["inference", "linear-cached"]\nseeds = [1, 2]\n'
         "size = 32\nbatch_size = 4\nepochs = 2\n" + text
     )
-    command = [sys.executable, "-m", "sparsebench", "run", str(plan), "--out", str(tmp_path / "R")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    done = cli("run", plan, "--out", tmp_path / "R")
+    assert done.code == 0, done.err
     found = {
         (r["workload"], r["engine"]["name"]): r["accuracy"]
         for r in lines(tmp_path / "R" / "records.jsonl")
     }
     assert set(found) == {
-        ("inference", "onnxruntime"), ("inference", "torch"), ("linear-cached", "onnxruntime"),
+        ("inference", "onnxruntime"), ("inference", "openvino"), ("linear-cached", "onnxruntime"),
     }  # fmt: skip
     assert all(accuracy["per_seed"] for accuracy in found.values())
 
