@@ -125,15 +125,15 @@ def run(count, width):
     name = key(split=f"{count}")
     cache.get_or_extract(name, many, "train", PREPROCESSING, lambda: wide, workers=2)
 
-run(1900, 40)
+run(950, 40)
 small = peak()
-run(19000, 40)
+run(9500, 40)
 print(small, peak())
 """
 
 
 def test_memory_stays_flat_as_the_task_grows(tmp_path: Path) -> None:
-    """Ten times the images: 82 MB of features, none of which may stay in memory."""
+    """Ten times the images: 41 MB of features, none of which may stay in memory."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)],
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import mmap
+from functools import lru_cache
 
 import pytest
 import torch
@@ -27,11 +28,16 @@ pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler
 
 def masked(arch: str, method: str = "uniform", sparsity: float = 0.9) -> tuple[nn.Module, Mask]:
     """A network in float64 and training mode with its convolutions' mask."""
-    module = generate(arch, method, sparsity, 10).double().train()
+    module = copy.deepcopy(_generated(arch, method, sparsity)).double().train()
     for layer in module.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
     return module, {name: kept for name, kept in mask_of(module).items() if kept.ndim == 4}
+
+
+@lru_cache(4)
+def _generated(arch: str, method: str, sparsity: float) -> nn.Module:
+    return generate(arch, method, sparsity, 10)
 
 
 def gradients(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
