@@ -1,8 +1,9 @@
 """The suite's own kernels: sparse convolutions and linear layers whose zeros cost nothing.
 
 Fed from the same ONNX file as the other engines. With AVX-512 the layers are machine code
-generated for their patterns, else compiled kernels read the patterns. INT8 is generated code
-alone, for convolutional networks and processors with VNNI. Compiled for one batch size.
+generated for their patterns, else compiled kernels read the patterns. INT8 and bf16 are generated
+code alone, for convolutional networks: INT8 on processors with VNNI, bf16 (which stores what
+convolutions read; sums are float32) on those with AVX-512. Compiled for one batch size.
 Plain convolutional networks take multiples of a vector register's lanes (16 images with AVX-512) in
 groups that grow along the network, and the few images that are left in a layout of their own. All
 others (detectors, transformers, ConvNeXt, squeeze-and-excite) take an image a lane throughout, and
@@ -39,9 +40,14 @@ class _Precisions:
     def __get__(self, engine: object, kind: type) -> tuple[str, ...]:
         try:
             from sparsebench.exporters.kernels.compiled.build import chosen_isa
-            from sparsebench.exporters.kernels.generated.memory import no_bytes
+            from sparsebench.exporters.kernels.generated.memory import (
+                no_bytes,
+                no_pairs_of_channels,
+            )
 
-            return ("fp32",) if no_bytes(chosen_isa()) else ("fp32", "int8")
+            isa = chosen_isa()
+            refused = {"bf16": no_pairs_of_channels(isa), "int8": no_bytes(isa)}
+            return ("fp32", *(precision for precision, why in refused.items() if not why))
         except Exception:  # `available` says what is wrong
             return ("fp32",)
 
@@ -60,16 +66,16 @@ class _Trains:
 
 
 class NativeEngine:
-    """``sparsebench.exporters.kernels`` on the CPU, fp32; INT8 where there is VNNI, for training
-    bf16 where there are instructions for it."""
+    """``sparsebench.exporters.kernels`` on the CPU, fp32; bf16 where there is AVX-512, INT8 where
+    there is VNNI; for training bf16 where there are instructions for it."""
 
     name = "native"
     environment: str | None = None
     devices: tuple[str, ...] = ("cpu",)
     precisions = _Precisions()
     training_precisions = _Trains()
-    # SiLU and joined maps, of YOLOv3 and YOLOv5, have no INT8 kernels.
-    precisions_without_yolo = ("int8",)
+    # SiLU and joined maps, of YOLOv3 and YOLOv5, have kernels in fp32 alone.
+    precisions_without_yolo = ("bf16", "int8")
     int8_form = "integer"
     reads = "onnx"
     licence, support, production = "Apache-2.0", "maintained here", True
@@ -110,13 +116,15 @@ class NativeEngine:
         """Read the ONNX file, compile the kernels if need be, lay out the patterns.
 
         Option ``isa``: ``avx512``, ``avx2`` or ``portable`` instead of the best. Option
-        ``generate``: false for the compiled kernels where code could be generated. INT8 runs as
-        generated code alone, of convolutional networks in the form that ``int8_form`` names.
+        ``generate``: false for the compiled kernels where code could be generated. INT8 and bf16
+        run as generated code alone, of convolutional networks; INT8 in the form that ``int8_form``
+        names.
         """
         from sparsebench.exporters.kernels.compiled.library import library
         from sparsebench.exporters.kernels.inference.byte_reader import read_bytes
         from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
         from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
+        from sparsebench.exporters.kernels.inference.pair_network import read_pairs
         from sparsebench.exporters.kernels.inference.split import SplitNetwork
         from sparsebench.exporters.kernels.lanes.library import lane_library
         from sparsebench.exporters.kernels.lanes.reader import read_lanes
@@ -133,12 +141,13 @@ class NativeEngine:
         compiled: SplitNetwork | LayerNetwork
         try:
             try:
-                read = read_bytes if request.precision == "int8" else read_onnx
+                read = {"int8": read_bytes, "bf16": read_pairs}.get(request.precision, read_onnx)
                 network = read(artifact.onnx, shape)
             except UnsupportedOnnxError as error:
-                if request.precision == "int8":
+                if request.precision != "fp32":
+                    named = {"int8": "INT8"}.get(request.precision, request.precision)
                     raise EngineError(
-                        f"the native engine cannot run this network in INT8: {error}"
+                        f"the native engine cannot run this network in {named}: {error}"
                     ) from error
                 compiled = any_network(
                     read_lanes(artifact.onnx, shape),
@@ -216,10 +225,15 @@ class NativeSession:
         blocks of images; ``pixels`` for the compiled kernels of small batches. ``why``: no code
         was generated where it could be wanted, or few images take ``lanes`` and not ``lines``.
         ``fours_share``, in INT8: the share of the fours of weights that are multiplied, because
-        one of them is not zero.
+        one of them is not zero. ``bf16_layers``, in bf16: how many of the layers read or write
+        what is stored so; the others are those of fp32.
         """
         kernels, paths = self._compiled.kernels, self._compiled.paths
         share = getattr(self._compiled, "fours_share", None)
+        lower = {
+            "fours_share": None if share is None else round(share, 4),
+            "bf16_layers": getattr(self._compiled, "bf16_layers", None),
+        }
         return {
             "threads": self._compiled.threads,
             "supported_fraction": 1.0,
@@ -229,4 +243,4 @@ class NativeSession:
             "layers": dict.fromkeys(self._compiled.layers, "+".join(dict.fromkeys(paths))),
             "code_bytes": self._compiled.code_bytes,
             "why": self._compiled.why_not,
-        } | ({} if share is None else {"fours_share": round(share, 4)})
+        } | {key: value for key, value in lower.items() if value is not None}

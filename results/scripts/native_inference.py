@@ -7,12 +7,14 @@ processor time of all of a process's threads over a visit of a few calls, and of
 least one: others on the machine take turns with us, which this clock does not see, and empty the
 caches, which the least value sees the least. Prints one JSON line for each network and batch size:
 milliseconds a call, ratios of them, and what compiling took. With ``--layers`` also what each layer
-takes and its share of the peak; that is by the wall clock and wants a quiet machine.
+takes and its share of the peak; that is by the wall clock and wants a quiet machine. With
+``--bf16`` a fourth session is native in bf16.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -26,11 +28,12 @@ from sparsebench.exporters.worker.client import EngineWorker
 from sparsebench.exporters.worker.launch import start_worker
 from sparsebench.models.zoo.load import load_backbone
 
-SIDES: dict[str, tuple[str, dict[str, Any]]] = {
-    "generated": ("native", {}),
-    "compiled": ("native", {"generate": False}),
-    "deepsparse": ("deepsparse", {}),
+SIDES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "generated": ("native", "fp32", {}),
+    "compiled": ("native", "fp32", {"generate": False}),
+    "deepsparse": ("deepsparse", "fp32", {}),
 }
+BF16 = "native bf16"
 VISIT = 0.02  # seconds that a visit takes at least; below, its clock would not tell
 
 
@@ -41,17 +44,24 @@ def main(
     threads: int = 1,
     visits: Annotated[int, typer.Option(help="Of each session.")] = 100,
     layers: Annotated[bool, typer.Option(help="Also each layer's time.")] = False,
+    bf16: Annotated[bool, typer.Option(help="Also native in bf16.")] = False,
 ) -> None:
     """Measure and print."""
     for name in backbone or ["resnet18/uniform-90@generated"]:
         artifact = export_backbone(load_backbone(name), size=size)
         for batch in batch_size or [64]:
             line = {"backbone": name, "size": size, "batch_size": batch, "threads": threads}
-            print(json.dumps(line | measure(artifact, batch, threads, visits, layers)), flush=True)
+            found = measure(artifact, batch, threads, visits, layers, bf16)
+            print(json.dumps(line | found), flush=True)
 
 
 def measure(
-    artifact: Artifact, batch_size: int, threads: int, visits: int, layers: bool = False
+    artifact: Artifact,
+    batch_size: int,
+    threads: int,
+    visits: int,
+    layers: bool = False,
+    bf16: bool = False,
 ) -> dict[str, Any]:
     """Least processor milliseconds of a call for each side, and what goes with them."""
     shape = (batch_size, *artifact.input_shape)
@@ -59,10 +69,11 @@ def measure(
     found: dict[str, Any] = {}
     with ExitStack() as stack:
         sides: dict[str, tuple[EngineWorker, int, int]] = {}
-        for side, (engine, options) in SIDES.items():
+        wanted = SIDES | ({BF16: ("native", "bf16", {})} if bf16 else {})
+        for side, (engine, precision, options) in wanted.items():
             worker = stack.enter_context(start_worker(engine, threads=threads))
             answer = worker.compile(
-                artifact, CompileRequest(batch_size, threads, options=dict(options))
+                artifact, CompileRequest(batch_size, threads, precision, options=dict(options))
             )
             found[f"{side}_compile_seconds"] = round(float(answer["seconds"]), 2)
             slot = worker.load(images)
@@ -82,7 +93,12 @@ def measure(
                 for one in told
             ]
     own = best["generated"]
+    if bf16:
+        found["bf16_layers"] = sides[BF16][0].describe["bf16_layers"]
+        found["generated/bf16"] = round(own / best[BF16], 3)
+        found["deepsparse/bf16"] = round(best["deepsparse"] / best[BF16], 3)
     return {
+        "load": round(os.getloadavg()[0], 1),
         "ms": {side: round(1e3 * seconds, 3) for side, seconds in best.items()},
         "deepsparse/generated": round(best["deepsparse"] / own, 3),
         "compiled/generated": round(best["compiled"] / own, 3),

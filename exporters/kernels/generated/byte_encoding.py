@@ -99,16 +99,17 @@ def shuffle(register: ArrayLike, other: ArrayLike, base: int, place: ArrayLike) 
     return memory_form(0x00, MAP_0F38, PREFIX_66, register, other, base, place)
 
 
-def scaled_residual(wider: bool) -> Slots:
+def scaled_residual(wider: bool, power: int = 2) -> Slots:
     """rax = where the residual of a place lies, for one of four times the outputs' bytes a place.
 
     rax = r11 - rsi (the output's offset), four times it or a fourth, plus rdx + rsi (the residual).
 
     Args:
         wider: whether the residual has four times the bytes, else a fourth of them.
+        power: of two, that is four.
     """
     offset = (0x4C, 0x89, 0xD8, 0x48, 0x29, 0xF0, 0x90)  # mov rax, r11; sub rax, rsi; nop
     assert (RAX, RDX, RSI, R11) == (0, 2, 6, 11)
     # shl rax, 2 or sar rax, 2; add rax, rdx
-    scaled = (0x48, 0xC1, 0xE0 if wider else 0xF8, 0x02, 0x48, 0x01, 0xD0)
+    scaled = (0x48, 0xC1, 0xE0 if wider else 0xF8, power, 0x48, 0x01, 0xD0)
     return np.concatenate([np.array([offset, scaled], np.uint8), add_register(RAX, RSI)])

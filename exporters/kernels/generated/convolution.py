@@ -151,9 +151,10 @@ class GeneratedPattern:
             bounds = narrow.groups_of(channels[0], 2 if apart else 1)
         else:
             bounds = kind.bounds(channels[0])
-        together = taps == 1 and channels[1] <= _NEAR_CHANNELS and size <= _NEAR_CODE
+        vectors = -(-channels[1] // kind.held)
+        together = taps == 1 and vectors <= _NEAR_CHANNELS and size <= _NEAR_CODE
         blocks = 1
-        if kind is FLOATS and not together and len(self._places) >= _LEAST_PLACES:
+        if kind.splits and not together and len(self._places) >= _LEAST_PLACES:
             unit = size // (len(bounds) - 1)
             blocks = max(1, min(-(-unit // _UNIT_CODE), channels[1]))
         far = (inp.channel * inp.vector, out.channel * out.vector)
@@ -180,7 +181,7 @@ class GeneratedPattern:
             blocks,
             _tile(
                 len(self._places),
-                inp.vector * (2 if apart else 1) * channels[1] * min(taps, step[0] * step[1]),
+                inp.vector * (2 if apart else 1) * vectors * min(taps, step[0] * step[1]),
             ),
         )
         per_tap = np.bincount(entries[2], minlength=taps)

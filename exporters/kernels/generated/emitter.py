@@ -70,6 +70,7 @@ class Code:
         bias_at: the same of each output channel's bias, ``[O]``.
         six_at: places that hold the number six.
         begins: where the constants of each unit begin, ``[units + 1]``.
+        around: what a function does before all places and after them.
     """
 
     slots: x86.Slots
@@ -80,6 +81,7 @@ class Code:
     bias_at: Indices
     six_at: Indices
     begins: Indices
+    around: tuple[bytes, bytes] = (b"", b"")
 
     def stream(
         self, values: NDArray[np.float32], bias: NDArray[np.float32] | None
@@ -110,7 +112,7 @@ class Code:
 
     def function(self, first: int, end: int) -> bytes:
         """The code of units ``first .. end`` as one loop over places."""
-        return x86.loop(self.slots[self.starts[first] : self.starts[end]].tobytes())
+        return x86.loop(self.slots[self.starts[first] : self.starts[end]].tobytes(), *self.around)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,10 @@ class Kind:
             outputs' biases are the first of them.
         frame: shape, bounds, unit, place of its constants -> what it does before and after.
         lead: floats of the stream in front of all units.
+        six: whether the number six stands behind the biases.
+        splits: whether outputs can hold the sums of some blocks of input channels.
+        held: input channels of a vector: 1, or 2 of bf16, the even one in the upper half of a lane.
+        around: what a function does before all places and after them.
     """
 
     multiply: Callable[..., x86.Slots]
@@ -131,6 +137,10 @@ class Kind:
     constants: Callable[[Indices], Indices]
     frame: Callable[[Shape, Indices, int, int], tuple[x86.Slots, x86.Slots]]
     lead: int = 0
+    six: bool = False
+    splits: bool = False
+    held: int = 1
+    around: tuple[bytes, bytes] = (b"", b"")
 
 
 def groups_of(channels: int) -> Indices:
@@ -161,6 +171,7 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     total = key % TOTALS
     vector = key // TOTALS  # what one load brings
     channel = vector % shape.in_channels
+    where = channel // kind.held  # of the vectors of a place
     segment = vector // shape.in_channels  # all of one unit and tap
     unit = segment // taps
     opens = changes(segment)
@@ -176,11 +187,13 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     # Slots in front of each multiply-add: those that open a segment, a new base of the input, a
     # new base of the weights, a load.
     loads = changes(vector)
+    shifts = loads & (channel % kind.held == 1)
+    alone = shifts & (np.append(-1, vector[:-1]) != vector - 1)  # the even channel is not there
     # Channels apart have a base each.
     reach, middle = (_REACH, MIDDLE) if shape.inp_channel == _NEXT else (1, 0)
-    bases = changes(segment * -(-shape.in_channels // reach) + channel // reach)
+    bases = changes(segment * -(-shape.in_channels // reach) + where // reach)
     moves = (rank % _REACH == 0) & ~opens
-    own = 1 + loads + moves + bases + opens * (3 if shape.bits else 1)
+    own = 1 + loads + alone + moves + bases + opens * (3 if shape.bits else 1)
     frames = [kind.frame(shape, bounds, u, int(begins[u])) for u in range(units)]
     heads, tails = np.array([[len(x) for x in frame] for frame in frames]).T
     inner = np.bincount(unit, own, units).astype(np.int64)
@@ -190,12 +203,18 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     slots = np.empty((int(starts[-1]), x86.SLOT), np.uint8)
     register = TOTALS + (np.cumsum(loads) - 1) % _INPUTS
     slots[at] = kind.multiply(total, register, x86.R10, rank % _REACH - MIDDLE)
-    slots[at[loads] - 1] = x86.load(register[loads], x86.RAX, channel[loads] % reach - middle)
-    slots[at[moves] - 1 - loads[moves]] = x86.address(x86.R10, x86.R10, 4 * _REACH)
+    fresh = loads & (alone | ~shifts)  # an odd channel without its even one is loaded, too
+    loaded_at = (at - 1 - shifts)[fresh]
+    slots[loaded_at] = x86.load(register[fresh], x86.RAX, where[fresh] % reach - middle)
+    if kind.held > 1:
+        other = TOTALS + (register[shifts] - TOTALS - ~alone[shifts]) % _INPUTS
+        slots[at[shifts] - 1] = x86.shift_left(register[shifts], other, 16)
+    before = at - loads - alone
+    slots[before[moves] - 1] = x86.address(x86.R10, x86.R10, 4 * _REACH)
     offsets = np.array(shape.taps, np.int64)[segment[bases] % taps]
-    offsets += channel[bases] // reach * reach * shape.inp_channel + middle * _NEXT
-    slots[at[bases] - 2 - moves[bases]] = x86.address(x86.RAX, x86.RBX, offsets)
-    first = at[opens] - 3  # a segment's place in the stream; its base and a load follow
+    offsets += where[bases] // reach * reach * shape.inp_channel + middle * _NEXT
+    slots[before[bases] - 1 - moves[bases]] = x86.address(x86.RAX, x86.RBX, offsets)
+    first = before[opens] - 2  # a segment's place in the stream; its base and a load follow
     slots[first] = x86.address(x86.R10, x86.RCX, 4 * (values_at[opens] + MIDDLE))
     if shape.bits:
         behind = np.append(first[1:] - 2, starts[-1])
@@ -208,8 +227,9 @@ def emit(out: Indices, inp: Indices, tap: Indices, shape: Shape, kind: Kind | No
     bias_at = np.concatenate(
         [b + np.arange(n) for b, n in zip(begins, sizes[:groups], strict=False)]
     )
-    six_at = begins[:-1] + sizes if kind is FLOATS else np.zeros(0, np.int64)
-    return Code(slots, starts, int(begins[-1]), order, values_at, bias_at, six_at, begins)
+    six_at = begins[:-1] + sizes if kind.six else np.zeros(0, np.int64)
+    found = (slots, starts, int(begins[-1]), order, values_at, bias_at, six_at, begins)
+    return Code(*found, kind.around)
 
 
 def changes(values: Indices) -> NDArray[np.bool_]:
@@ -259,4 +279,4 @@ def _frame(shape: Shape, bounds: Indices, unit: int, begin: int) -> tuple[x86.Sl
     return np.concatenate(head), np.concatenate(tail)
 
 
-FLOATS = Kind(x86.fma_broadcast, groups_of, lambda sizes: sizes + 1, _frame)
+FLOATS = Kind(x86.fma_broadcast, groups_of, lambda sizes: sizes + 1, _frame, six=True, splits=True)

@@ -22,7 +22,7 @@ Slots = NDArray[np.uint8]
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 = range(12)
 
 _NOP = 0x90
-MAP_0F, MAP_0F38 = 1, 2
+MAP_0F, MAP_0F38, MAP_0F3A = 1, 2, 3
 PLAIN, PREFIX_66, PREFIX_F3 = 0, 1, 2
 
 
@@ -115,6 +115,36 @@ def clear(register: ArrayLike) -> Slots:
     return register_form(0x57, register, register, register)
 
 
+def shift_left(register: ArrayLike, other: ArrayLike, bits: int) -> Slots:
+    """``register = other << bits`` in lanes of 32 bits: vpslld zmm, zmm, imm8."""
+    return _with_byte(register_form(0x72, 6, register, other, MAP_0F, PREFIX_66), bits)
+
+
+def shift_right(register: ArrayLike, other: ArrayLike, bits: int) -> Slots:
+    """The same to the right, zeros come from above: vpsrld zmm, zmm, imm8."""
+    return _with_byte(register_form(0x72, 2, register, other, MAP_0F, PREFIX_66), bits)
+
+
+def add_near(register: ArrayLike, other: ArrayLike) -> Slots:
+    """``register += other``, float32: vaddps zmm, zmm, zmm."""
+    return register_form(0x58, register, register, other)
+
+
+def add_lanes(register: ArrayLike, other: ArrayLike) -> Slots:
+    """``register += other``, whole numbers of 32 bits that wrap around: vpaddd zmm, zmm, zmm."""
+    return register_form(0xFE, register, register, other, MAP_0F, PREFIX_66)
+
+
+def subtract_lanes(register: ArrayLike, other: ArrayLike) -> Slots:
+    """``register -= other``, as :func:`add_lanes`: vpsubd zmm, zmm, zmm."""
+    return register_form(0xFA, register, register, other, MAP_0F, PREFIX_66)
+
+
+def join_bits(register: ArrayLike, mask: ArrayLike, other: ArrayLike) -> Slots:
+    """Bits of `register` where `mask` has ones, else those of `other`: vpternlogd zmm, zmm, zmm."""
+    return _with_byte(register_form(0x25, register, mask, other, MAP_0F3A, PREFIX_66), 0xE2)
+
+
 def address(register: int, base: int, offset: ArrayLike) -> Slots:
     """``register = base + offset`` bytes: lea r64, [r64 + disp32]."""
     assert base & 7 != RSP
@@ -183,6 +213,12 @@ def loop(body: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
     return head + before + once + jump + after + tail
 
 
+# Numbers below the normal ones count as zeros while the places run, then as before.
+# stmxcsr [rsp - 4]; mov eax, [rsp - 4]; or eax, 64; mov [rsp - 8], eax; ldmxcsr [rsp - 8]
+_ZEROS = bytes.fromhex("0fae5c24fc 8b4424fc 83c840 894424f8 0fae5424f8")
+DENORMALS_ARE_ZEROS = (_ZEROS, bytes.fromhex("0fae5424fc"))  # and ldmxcsr [rsp - 4]
+
+
 def _rex(register: int, rm: int) -> int:
     return 0x48 | (register >> 3) << 2 | rm >> 3
 
@@ -210,6 +246,12 @@ def memory_form(
         0x40 | (reg & 7) << 3 | base & 7,
         last,
     )
+
+
+def _with_byte(near: Slots, byte: int) -> Slots:
+    """Instructions of registers with a byte of their own instead of the nop."""
+    near[:, SLOT - 1] = byte
+    return near
 
 
 def _filled(near: Slots) -> Slots:

@@ -101,6 +101,16 @@ def no_pairs(isa: str, dtype: str) -> str:
     return no_code(isa, dtype)
 
 
+def no_pairs_of_channels(isa: str, dtype: str = "float32") -> str:
+    """Why code of activations stored in bf16 cannot be generated here, or nothing.
+
+    It shifts and adds whole registers of float32, so instructions for bf16 are not needed.
+    """
+    if isa != "avx512":
+        return f"Code that stores bf16 is generated for AVX-512, which {isa} does not have."
+    return no_code(isa, dtype)
+
+
 def no_bytes(isa: str = "avx512") -> str:
     """Why code of bytes (INT8) cannot be generated here for kernels of a kind, or nothing."""
     if isa != "avx512" or "avx512_vnni" not in cpu_flags():

@@ -29,6 +29,11 @@ from sparsebench.exporters.kernels.inference.generated_network import (
 )
 from sparsebench.exporters.kernels.inference.images import checked_images
 from sparsebench.exporters.kernels.inference.onnx_reader import OnnxNetwork
+from sparsebench.exporters.kernels.inference.pair_network import (
+    GeneratedPairs,
+    PairNetwork,
+    why_no_pairs,
+)
 from sparsebench.exporters.kernels.inference.pixel_network import PixelNetwork
 from sparsebench.models.errors import SparsebenchError
 
@@ -53,10 +58,11 @@ class SplitNetwork:
         code_bytes: of generated code.
         multiply_adds: of vectors, of one call, by layer and path.
         fours_share: of a network in INT8, fours of weights that are multiplied, 0-1; else None.
+        bf16_layers: of a network in bf16, convolutions that read or write it; else None.
 
     Raises:
-        SparsebenchError: a network in INT8 for which no code can be generated here; there are no
-            other kernels for it.
+        SparsebenchError: a network in INT8 or bf16 for which no code can be generated here; there
+            are no other kernels for it.
     """
 
     def __init__(
@@ -74,12 +80,17 @@ class SplitNetwork:
         self.layers = tuple(network.layers)
         self.why_not = why_not(network, kernels) if generated else "It was not asked for."
         self.fours_share: float | None = None
+        self.bf16_layers: int | None = None
         in_bytes = isinstance(network, ByteNetwork)
+        only: type[GeneratedNetwork] | None = None  # no other code runs its precision
         if isinstance(network, ByteNetwork):
-            self.fours_share = network.fours_share()
+            only, self.fours_share = GeneratedBytes, network.fours_share()
             self.why_not = why_no_bytes(network, kernels) if generated else self.why_not
-            if self.why_not:
-                raise SparsebenchError(self.why_not, "Run it in fp32.")
+        elif isinstance(network, PairNetwork):
+            only, self.bf16_layers = GeneratedPairs, network.layers_in_pairs()
+            self.why_not = why_no_pairs(network, kernels) if generated else self.why_not
+        if only and self.why_not:
+            raise SparsebenchError(self.why_not, "Run it in fp32.")
         self.code_bytes = 0
         self._streams: ThreadPoolExecutor | None = None
         if in_bytes and threads > 1 and batch_size % (threads * kernels.lanes) == 0:
@@ -92,13 +103,13 @@ class SplitNetwork:
             what = (network, count, input_shape, kernels, threads)
             if self._streams:  # each has memory of its own
                 compiled = {}
-            if layout == "pixels" and not self.why_not and not in_bytes:
+            if layout == "pixels" and not self.why_not and not only:
                 self.why_not = why_pixels(network, count, input_shape, kernels)
             if (count, layout) not in compiled and not self.why_not:
                 try:
-                    one = (GeneratedBytes if in_bytes else GeneratedNetwork)(*what)
+                    one = (only or GeneratedNetwork)(*what)
                 except SparsebenchError as error:
-                    if in_bytes:
+                    if only:
                         raise
                     self.why_not = error.cause
                 else:
@@ -109,7 +120,7 @@ class SplitNetwork:
                 compiled[count, layout] = kind(*what)
             made.append(compiled[count, layout])
         named: dict[type, str] = {FoldedNetwork: "compiled", PixelNetwork: "pixels"}
-        named |= {GeneratedNetwork: "generated", GeneratedBytes: "generated"}
+        named |= dict.fromkeys((GeneratedNetwork, GeneratedBytes, GeneratedPairs), "generated")
         self.paths = [named[type(part)] for part in made]
         self._compiled = [
             (count, part, path)

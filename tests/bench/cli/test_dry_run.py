@@ -143,6 +143,7 @@ def test_a_precision_that_an_engine_lacks_is_refused_before_anything_is_opened(c
 def test_one_that_it_has_for_trainings_alone_is_refused_with_these_words(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(NativeEngine, "precisions", ("fp32",))
     monkeypatch.setattr(NativeEngine, "training_precisions", ("fp32", "bf16"))
     found = cli(*PLAN, "--engine", "native:bf16")
     assert found.code == 2

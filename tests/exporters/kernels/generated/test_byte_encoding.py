@@ -51,15 +51,19 @@ def test_bytes_in_registers(tmp_path: Path) -> None:
         assert found.tobytes() == assembled("\n".join(lines), tmp_path), template
 
 
+@pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize(("wider", "shift"), [(True, "shl"), (False, "sar")])
-def test_the_place_of_a_residual(wider: bool, shift: str, tmp_path: Path) -> None:
+def test_the_place_of_a_residual(wider: bool, shift: str, power: int, tmp_path: Path) -> None:
+    shifted = f"{shift} rax, 2"
+    if power == 1:  # the assembler would take the shorter form of a shift by one
+        shifted = f".byte 0x48, 0xc1, {'0xe0' if wider else '0xf8'}, 1"
     source = f"""
         mov rax, r11
         sub rax, rsi
         nop
-        {shift} rax, 2
+        {shifted}
         add rax, rdx
         add rax, rsi
         .byte 0x0f, 0x1f, 0x40, 0x00
     """
-    assert x86.scaled_residual(wider).tobytes() == assembled(source, tmp_path)
+    assert x86.scaled_residual(wider, power).tobytes() == assembled(source, tmp_path)

@@ -92,6 +92,34 @@ def test_vectors_in_registers(tmp_path: Path) -> None:
     assert x86.clear(np.arange(32)).tobytes() == assembled("\n".join(lines), tmp_path)
 
 
+def test_lanes_of_whole_numbers(tmp_path: Path) -> None:
+    first, second = np.repeat(np.arange(32), 32), np.tile(np.arange(32), 32)
+    thirds = (first * 11 + second + 3) % 32
+    for template, found in {
+        "vaddps zmm{r}, zmm{r}, zmm{o}; nop": x86.add_near(first, second),
+        "vpaddd zmm{r}, zmm{r}, zmm{o}; nop": x86.add_lanes(first, second),
+        "vpsubd zmm{r}, zmm{r}, zmm{o}; nop": x86.subtract_lanes(first, second),
+        "vpslld zmm{r}, zmm{o}, 16": x86.shift_left(first, second, 16),
+        "vpsrld zmm{r}, zmm{o}, 31": x86.shift_right(first, second, 31),
+        "vpternlogd zmm{r}, zmm{o}, zmm{t}, 0xe2": x86.join_bits(first, second, thirds),
+    }.items():
+        every = zip(first, second, thirds, strict=True)
+        lines = [template.format(r=r, o=o, t=t) for r, o, t in every]
+        assert found.tobytes() == assembled("\n".join(lines), tmp_path), template
+
+
+def test_numbers_below_the_normal_ones_are_zeros_between_two_pieces(tmp_path: Path) -> None:
+    before = """
+        stmxcsr [rsp - 4]
+        mov eax, [rsp - 4]
+        or eax, 0x40
+        mov [rsp - 8], eax
+        ldmxcsr [rsp - 8]
+    """
+    assert x86.DENORMALS_ARE_ZEROS[0] == assembled(before, tmp_path)
+    assert x86.DENORMALS_ARE_ZEROS[1] == assembled("ldmxcsr [rsp - 4]", tmp_path)
+
+
 def test_addresses(tmp_path: Path) -> None:
     offsets = (-(2**31), -129, -1, 0, 1, 4096, 2**31 - 1)
     pairs = [(r, b) for r in range(12) for b in range(12) if b != x86.RSP]

@@ -233,12 +233,13 @@ def test_a_processor_without_vnni_has_no_int8(
     model = make.model(make.conv("images", 3, 8, 3), 8)
     images = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
     onnx.save(in_int8(model, images), tmp_path / "m.onnx")
-    assert tuple(NativeEngine.precisions) == NativeEngine().precisions == ("fp32", "int8")
+    both = ("fp32", "bf16", "int8")
+    assert tuple(NativeEngine.precisions) == NativeEngine().precisions == both
     told = compiled_error(tmp_path / "m.onnx", isa="avx2")
     assert "INT8 code is generated for AVX-512 with VNNI, which avx2 does not have" in told
     assert "It was not asked for" in compiled_error(tmp_path / "m.onnx", generate=False)
     monkeypatch.setattr(memory, "cpu_flags", lambda: {"avx512f"})
-    assert tuple(NativeEngine.precisions) == ("fp32",)
+    assert tuple(NativeEngine.precisions) == ("fp32", "bf16")
     assert "which this processor does not have" in compiled_error(tmp_path / "m.onnx")
 
 
