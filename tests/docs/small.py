@@ -52,6 +52,14 @@ class Small:
                 made += [option, *more.split()]
         return made
 
+    def applied_without_out(self, words: Sequence[str]) -> list[str]:
+        """The same without the folder or file that it writes."""
+        made = self.applied(words)
+        if "--out" in made:
+            at = made.index("--out")
+            del made[at : at + 2]
+        return made
+
 
 RUN = {
     "--size": 32,
@@ -64,7 +72,8 @@ RUN = {
 }
 ONNX = "onnxruntime"
 OWN_NETWORK = {"--backbone": "my.onnx --dense my.onnx=dense.onnx", "--engine": ONNX}
-ONE_WORKLOAD = {"--engine": ONNX, "--workload": "inference"}
+BRIEF = {"--set": "inference.min_seconds=0.01"}
+ONE_WORKLOAD = {"--engine": ONNX, "--workload": "inference", **BRIEF}
 LITTLE = {"--size": 32, "--batch-size": 2, "--threads": 1}
 NOISE = {"--blocks": 3, "--batch-size": 2, "--threads": 1, "--min-seconds": 0.01}
 # "It is slower" and "nothing fits" are answers too; 4: a run that short shows little.
@@ -95,7 +104,10 @@ RULES = (
     Small(
         ("run", "boxes/"),
         {**RUN, "--size": 64, "--limit": 24},
-        {"--engine": ONNX, "--backbone": "resnet18/gmp_uniform-90", "--dense-engine": ONNX},
+        {
+            "--engine": ONNX, "--backbone": "resnet18/gmp_uniform-90", "--dense-engine": ONNX,
+            **BRIEF,
+        },
     ),
     Small(("run", "--ray"), RUN, ONE_WORKLOAD, needs=("ray",)),
     Small(("run", "my.onnx"), RUN),

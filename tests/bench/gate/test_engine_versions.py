@@ -16,7 +16,7 @@ from tests.bench.conftest import Result
 
 Cli = Callable[..., Result]
 WEIGHT = np.arange(1, 13, dtype=np.float32).reshape(4, 3) / 7
-SECONDS = {"1.0": 0.02, "2.0": 0.08}
+SECONDS = {"1.0": 0.01, "2.0": 0.04}
 # Just what the engine's file calls; it knows the one network of this test by heart.
 LIBRARY = """
 import time

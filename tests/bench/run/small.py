@@ -21,11 +21,14 @@ SMALL = ("--backbone", TINY, *_SIZES)
 # A real network, for engines and trainings in processes that load it by its name.
 BACKBONE = "resnet18/uniform-90@generated"
 REAL = ("--backbone", BACKBONE, *_SIZES)
-# ``sparsebench`` in a process of its own.
+# ``sparsebench`` in a process of its own that knows it too.
 COMMAND = (
     sys.executable,
     "-c",
-    "import tests.bench.run.small; from sparsebench.bench.cli import main; main()",
+    "from sparsebench.bench.cli import main\n"
+    "from sparsebench.models.architectures import ARCHITECTURES\n"
+    "ARCHITECTURES.register('tiny', 'tests.models.sparsify.tiny:TINY')\n"
+    "main()",
 )
 
 
