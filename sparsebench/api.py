@@ -5,7 +5,7 @@ Everything here calls what the command line calls, so both give the same answers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,7 +197,8 @@ def run(
     chosen = chosen.with_changes(**{key: _frozen(value) for key, value in changes.items()})
     if backbone is not None:
         size = chosen.size if isinstance(chosen.size, int) else 0
-        sparse, partner = (_named(given, size) for given in (backbone, dense))
+        engines = chosen.engine_names
+        sparse, partner = (_named(given, size, engines) for given in (backbone, dense))
         partners = {} if partner is None else {str(sparse): partner}
         chosen = chosen.with_changes(backbones=(sparse,), dense=partners or None)
     elif dense is not None:
@@ -288,13 +289,14 @@ def sparsify(
     return produce(arch, method, sparsity, data, epochs, out, progress=progress, **settings)
 
 
-def _named(given: nn.Module | str | None, size: int) -> str | None:
-    """The name of a backbone; a network becomes an ONNX file first."""
+def _named(given: nn.Module | str | None, size: int, engines: Iterable[str]) -> str | None:
+    """The name of a backbone; a network becomes an ONNX file for these engines first."""
     if given is None or isinstance(given, str):
         return given
     from sparsebench.exporters.onnx.own_module import export_module
+    from sparsebench.exporters.worker.readers import readers_of
 
-    return str(export_module(given, size or 224))
+    return str(export_module(given, size or 224, readers_of(engines)))
 
 
 def _frozen(value: Any) -> Any:

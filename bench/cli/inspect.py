@@ -113,7 +113,7 @@ def _why(
             status.update(Text(escape.visible(f"{text} …")))
 
         say(f"reading {targets[0]}")
-        target = open_target(targets[0], size)
+        target = open_target(targets[0], size, engine)
         measured = measure(
             target, engine, batch_size=batch_size, threads=threads or usable_cpus(), say=say
         )

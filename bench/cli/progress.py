@@ -117,4 +117,7 @@ def times(now: Reading) -> str:
     if now.remaining is not None:
         bound = "at least" if now.at_least else "about"
         left = f"{bound} {duration(round(now.remaining))} remaining"
-    return f"{100 * now.share:.0f} %, {duration(round(now.elapsed))} elapsed, {left}"
+    percent = 100 * now.share
+    # Who is at work for minutes more does not read that all is done.
+    told = 99 if 99 <= percent < 100 else percent
+    return f"{told:.0f} %, {duration(round(now.elapsed))} elapsed, {left}"

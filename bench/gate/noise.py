@@ -97,10 +97,11 @@ def measure_noise(
     from sparsebench.exporters.engines.base import CompileRequest
     from sparsebench.exporters.onnx.export import export_backbone
     from sparsebench.exporters.worker.launch import start_worker
+    from sparsebench.exporters.worker.readers import readers_of
     from sparsebench.models.zoo.load import load_backbone
 
     backbone = load_backbone(BACKBONE)
-    artifact = export_backbone(backbone)
+    artifact = export_backbone(backbone, readers=readers_of([engine]))
     images = first_images(open_task("digits"), backbone.card.preprocessing, batch_size)
     logs: list[float] = []
     for block in range(blocks):

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparsebench.bench.plan.entries import PRECISIONS
+from sparsebench.bench.plan.entries import PRECISIONS, EngineEntry
 from sparsebench.bench.plan.plan_input import check_input, check_ranges, is_file
 from sparsebench.bench.plan.sections import NO_KEYS, changed, engines_by_workload, known_keys
 from sparsebench.bench.plan.settings import Settings
@@ -149,6 +149,13 @@ class Plan:
     def engines_of(self, workload: str) -> tuple[str, ...]:
         """The entries of engines that a workload is planned on."""
         return self.workload_engines.get(workload, self.engines)
+
+    @property
+    def engine_names(self) -> tuple[str, ...]:
+        """All engines that it names, dense baselines' rivals among them, without precisions."""
+        entries = [entry for name in self.workloads for entry in self.engines_of(name)]
+        named = [EngineEntry.parse(entry).name for entry in (*entries, *self.dense_engines)]
+        return tuple(dict.fromkeys(named))
 
     @property
     def dealt_over(self) -> int:

@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any
 
 from sparsebench.bench.plan.cells import Cell
+from sparsebench.bench.plan.optional_engines import optional_of
 from sparsebench.bench.plan.workloads import workload_of
 from sparsebench.bench.records import utc_now
+from sparsebench.bench.run.heat import skipped_trial
 from sparsebench.bench.workloads.block_context import (
     COMPILED,
     LOADED,
@@ -73,12 +75,16 @@ def _prepared(cells: Sequence[Cell], prepare: Prepare, context: BlockContext) ->
 def start_sessions(
     cells: Sequence[Cell], prepare: Prepare, context: BlockContext, stack: ExitStack
 ) -> list[Running]:
-    """Workers for all cells; those that fail are emitted as failed trials and left out."""
+    """Workers for all cells; those that fail are emitted as failed trials and left out.
+
+    An optional engine (``native:int8?``) that has no kernels for a network is skipped instead.
+    """
     sharing: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
         part = workload_of(cell.workload).part_of(context.task.kind)
         sharing.setdefault((*cell.worker, part), []).append(cell)
     workers: dict[tuple[str | int, ...], EngineWorker] = {}
+    optional, unfit = optional_of(context.plan), set[tuple[str | int, ...]]()
     failures: dict[tuple[str | int, ...], str] = {}
     # All are started first, so that slow imports overlap; compiling is one at a time,
     # because some engines decide by timing while they compile.
@@ -108,6 +114,8 @@ def start_sessions(
             if not isinstance(failure, WorkerFailed | SparsebenchError):
                 log.exception("%s on %s", cell.backbone, cell.engine)
             failures[key] = _reason(failure)
+            if isinstance(failure, WorkerFailed) and failure.kind == "network":
+                unfit.add(key)
             workers[key].close()  # a broken or refused session must not idle beside the others
             continue
         running += [Running(one, prepared, facts, worker=workers[key]) for one in (cell, *others)]
@@ -115,7 +123,10 @@ def start_sessions(
             context.reach(one, COMPILED)
     for key, reason in failures.items():
         for cell in sharing[key]:
-            _emit_failed(cell, reason, context)
+            if key in unfit and (cell.engine, cell.precision) in optional:
+                context.emit(skipped_trial(cell, context.run, {"reason": reason}))
+            else:
+                _emit_failed(cell, reason, context)
     return running
 
 

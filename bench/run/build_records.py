@@ -41,6 +41,7 @@ from sparsebench.bench.tasks.base import Task
 from sparsebench.bench.tasks.kinds import CLASSIFICATION, TaskKind
 from sparsebench.bench.training.training_facts import best_epoch_scores, training_facts
 from sparsebench.bench.workloads.prepared_backbone import Prepared
+from sparsebench.bench.workloads.session import RECOMPILED
 from sparsebench.models.onnx_file.backbone import OnnxBackbone
 
 # One-off costs and engine facts that trials carry in `extra`, by what a record calls them.
@@ -149,12 +150,14 @@ def _record(
             "verification": facts.get("verification"),
             "engine": facts.get("engine"),
             "quantisation": facts.get("quantisation"),
+            **({RECOMPILED: count} if (count := _recompiled(good)) else {}),
             "affinity": facts.get("affinity"),
             "openmp": facts.get("openmp"),
             "head": facts.get("head"),
             **({DETECTION: found} if (found := of_seeds(source, DETECTION, plan.seeds)) else {}),
             OPTIMUM: _first_of(source, OPTIMUM),
             **({SCORED_ON: told} if (told := _first_of(source, SCORED_ON)) else {}),
+            "exporter": _exporter(prepared),
             "onnx_file": _onnx_file(prepared),
             "checkpoint": _checkpoint(prepared),
             "bytes_ratio": prepared.bytes_ratio if prepared else None,
@@ -170,6 +173,11 @@ def _record(
             **workload_of(cell.workload).facts(plan, good),
         },
     )
+
+
+def _recompiled(trials: Sequence[Trial]) -> int:
+    """In how many blocks the engine computed NaN at first, and was compiled once more."""
+    return sum(bool(trial.extra.get(RECOMPILED)) for trial in trials)
 
 
 def _first_of(trials: Sequence[Trial], key: str) -> Any:
@@ -241,6 +249,18 @@ def _backbone(cell: Cell, prepared: Prepared | None) -> BackboneInfo:
         dense_partner=cell.dense,
         budget=asdict(card.budget) if card.budget else None,
     )
+
+
+def _exporter(prepared: Prepared | None) -> dict[str, Any] | None:
+    """What wrote the file that ONNX engines read, its opset, and why not the newer exporter."""
+    if prepared is None or isinstance(prepared.backbone, OnnxBackbone):
+        return None
+    facts = prepared.artifact.facts
+    return {
+        "name": facts["exporter"],
+        "opset": facts["opset"],
+        "instead": facts.get("exporter_instead") or None,
+    }
 
 
 def _onnx_file(prepared: Prepared | None) -> dict[str, Any] | None:

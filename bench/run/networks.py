@@ -18,10 +18,12 @@ class Networks:
 
     Args:
         say: is told what is being done.
+        cells: all of the run: a network's file is one for the engines of all.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], cells: Iterable[Cell]) -> None:
         self._say = say
+        self._engines = tuple(sorted({cell.engine for cell in cells}))
         self._kinds: dict[str, TaskKind] = {}
         self._prepared: dict[_Place, Prepared] = {}
 
@@ -44,6 +46,7 @@ class Networks:
                 size=cell.size,
                 batch_size=cell.batch_size,
                 output=workload_of(cell.workload).known_part_of(task.kind),
+                engines=self._engines,
             )
         return self._prepared[place]
 

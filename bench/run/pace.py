@@ -224,8 +224,11 @@ class Pace:
             if group.blocks:
                 total += coming + (group.blocks - 1) * one[1] * group.cells
             if key == self._current:
-                # What lasts longer than expected is not over before its steps are.
-                total -= min(now - self._launch.since, coming * (1 - (1 - self._launch.share) / 8))
+                # What lasts longer than expected is not over before its steps are: they take an
+                # eighth of what was expected of all, or as long as it is late, the longer of both.
+                since, open_steps = now - self._launch.since, 1 - self._launch.share
+                late = max(coming / 8, since - coming)
+                total -= min(since, coming - open_steps * late)
         return max(0.0, total)
 
     def _as_others(

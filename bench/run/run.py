@@ -113,7 +113,7 @@ class _Run:
         self.display = display
         self.cache = FeatureCache(cache_dir("features"))
         self.names = distinct_names(plan.tasks, plan.data_dir or None)
-        self.networks = Networks(display.say)
+        self.networks = Networks(display.say, cells)
         self.ledger = Ledger(plan, folder)
         self.untimed = untimed
         self.own_heads = OwnHeads(plan, untimed.own)

@@ -135,7 +135,7 @@ def _trains_heads_untimed(cell: Cell) -> bool:
 
 
 def _trained(plan: Plan, cells: Sequence[Cell], task: Task) -> dict[str, Heads]:
-    networks = Networks(_ignore)
+    networks = Networks(_ignore, expand(plan))
     networks.open(plan.tasks[0], task.kind)
     context = BlockContext(
         run="",

@@ -260,8 +260,8 @@ def _outside(measured: Measured) -> Finding | None:
     return Finding(
         "Operators are not supported.",
         "; ".join(words) + ".",
-        "Export with batch norm folded and opset 13 (`sparsebench export` does), and replace "
-        "unusual activations by ReLU.",
+        "Export with batch norm folded and opset 13 (`sparsebench export --engine deepsparse` "
+        "does), and replace unusual activations by ReLU.",
     )
 
 

@@ -11,6 +11,7 @@ import onnx
 from sparsebench.bench.why.inspection import Inspection, inspect_target
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.cards import IMAGENET_PREPROCESSING, Preprocessing, at_size
 from sparsebench.models.checkpoints import split_entry
 from sparsebench.models.errors import SparsebenchError
@@ -41,12 +42,13 @@ class Target:
     dead_filters: float
 
 
-def open_target(name: str, size: int | None = None) -> Target:
+def open_target(name: str, size: int | None = None, engine: str = "") -> Target:
     """Load and export a backbone, a checkpoint or an ONNX file.
 
     Args:
         name: backbone's name or path of a file.
         size: side of the input, pixels; its own by default.
+        engine: that is to run it.
 
     Raises:
         SparsebenchError: it cannot be read, or nobody knows how to build it.
@@ -59,7 +61,9 @@ def open_target(name: str, size: int | None = None) -> Target:
         preprocessing = at_size(IMAGENET_PREPROCESSING, artifact.input_shape[1])
     else:
         backbone = load_backbone(_name_of(name, report) if path.is_file() else name)
-        artifact = export_backbone(backbone, size=size)
+        artifact = export_backbone(
+            backbone, size=size, readers=readers_of([engine] if engine else [])
+        )
         preprocessing = at_size(backbone.card.preprocessing, artifact.input_shape[1])
     return Target(name, artifact, preprocessing, report.sparsity, report.dead_filters)
 

@@ -107,7 +107,12 @@ def extractor(one: Running, context: BlockContext) -> Iterator[EngineWorker]:
         return
     cell = one.cell
     prepared = prepare(
-        cell.backbone, context.task, size=cell.size, batch_size=cell.batch_size, output=wanted
+        cell.backbone,
+        context.task,
+        size=cell.size,
+        batch_size=cell.batch_size,
+        output=wanted,
+        engines=one.prepared.engines,
     )
     with start_worker(
         cell.engine,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_IMAGES, quantised_artifact
 from sparsebench.exporters.onnx.sizes import model_bytes
 from sparsebench.exporters.onnx.verify import Reference, reference
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.architectures import class_weight, classes_of, find_architecture
 from sparsebench.models.cards import Preprocessing, at_size
 from sparsebench.models.costs import (
@@ -57,6 +58,7 @@ class Prepared:
             (:func:`sparsebench.exporters.onnx.sizes.model_bytes`).
         export_seconds: what loading, exporting and checking took; a one-off cost.
         task: whose training images calibrate INT8.
+        engines: names of all that its file is for.
     """
 
     backbone: Backbone | OnnxBackbone
@@ -70,6 +72,7 @@ class Prepared:
     model_bytes: dict[str, int]
     export_seconds: float
     task: Task
+    engines: tuple[str, ...] = ()
 
     def artifact_for(self, precision: str, form: str) -> Artifact:
         """What an engine gets: the export itself, or its INT8 form, made once and then kept.
@@ -101,7 +104,13 @@ class Prepared:
 
 
 def prepare(
-    name: str, task: Task, *, size: int, batch_size: int, output: str = "features"
+    name: str,
+    task: Task,
+    *,
+    size: int,
+    batch_size: int,
+    output: str = "features",
+    engines: Collection[str] = (),
 ) -> Prepared:
     """Load, export and verify one backbone for one task.
 
@@ -111,6 +120,7 @@ def prepare(
         size: side of the input, pixels.
         batch_size: images in ``Prepared.images``.
         output: what of the network is run (:class:`Artifact`'s ``output``).
+        engines: names of all that are compared, and so get one file.
 
     Raises:
         SparsebenchError: the backbone cannot be had, or not at this size.
@@ -120,11 +130,11 @@ def prepare(
     if output in OUTPUTS and isinstance(backbone, OnnxBackbone):
         backbone = with_boxes(backbone, size, len(task.classes))
     preprocessing = task.input_of(at_size(backbone.card.preprocessing, size))
-    classes = len(task.classes)
+    classes, readers = len(task.classes), readers_of(engines)
     artifact = (
-        export_detector(backbone, size=size, output=output, classes=classes)
+        export_detector(backbone, size=size, output=output, classes=classes, readers=readers)
         if output in OUTPUTS
-        else export_backbone(backbone, size=size, output=output)
+        else export_backbone(backbone, size=size, output=output, readers=readers)
     )
     bound = artifact.facts.get("batch_size")
     if bound not in (None, batch_size):
@@ -146,6 +156,7 @@ def prepare(
         model_bytes=model_bytes(artifact, costs),
         export_seconds=time.perf_counter() - start,
         task=task,
+        engines=tuple(engines),
     )
 
 

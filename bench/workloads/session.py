@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sparsebench.bench.machine.hardware import openmp_runtimes
 from sparsebench.bench.plan.cells import Cell
 from sparsebench.bench.workloads.prepared_backbone import Prepared
@@ -12,9 +14,15 @@ from sparsebench.exporters.onnx.verify import check_outputs
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
 from sparsebench.exporters.worker.launch import ENGINES
 
+RECOMPILED = "recompiled"
+"""Of a trial's facts: whether the first compilation computed NaN, and a second one was taken."""
+
 
 def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dict[str, Any]:
     """Compile and verify one session; returns its facts.
+
+    An engine that computes NaN or infinity is compiled once more: DeepSparse did so of a ConvNeXt
+    in one of six compilations of the same file.
 
     Args:
         worker: that was asked whether its engine is available; the session takes its threads.
@@ -38,6 +46,10 @@ def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dic
     artifact = prepared.artifact_for(cell.precision, form)
     answer = worker.compile(artifact, request)
     outputs = worker.run(prepared.images)
+    recompiled = not np.isfinite(outputs).all()
+    if recompiled:
+        answer = worker.compile(artifact, request)
+        outputs = worker.run(prepared.images)
     verdict = check_outputs(
         prepared.backbone, prepared.artifact, prepared.reference, outputs, cell.precision
     )
@@ -51,4 +63,5 @@ def compile_session(worker: EngineWorker, cell: Cell, prepared: Prepared) -> dic
         "openmp": openmp_runtimes(worker.pid),
         "verification": verdict.to_json(),
         "quantisation": artifact.facts.get("quantisation"),
+        **({RECOMPILED: True} if recompiled else {}),
     }

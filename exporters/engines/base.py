@@ -91,6 +91,10 @@ class EngineError(Exception):
     """The engine cannot do what was asked; the message is the reason in the record."""
 
 
+class UnfitNetworkError(EngineError):
+    """It has no kernels for networks of this kind in this precision, on any machine."""
+
+
 class Session(Protocol):
     """A compiled backbone."""
 
@@ -116,7 +120,10 @@ class Engine(Protocol):
     A class may also say ``licence`` and ``support`` in a few words, and with ``production``
     (True or False) whether that licence allows production: `sparsebench advise` asks. With
     ``int8_form`` it chooses the graph that it gets in INT8, ``"qdq"`` where it does not say
-    (``exporters/onnx/quantise.py``). One that
+    (``exporters/onnx/quantise.py``). ``opset`` is the newest in which it executes networks well,
+    any where it does not say; ``refusal(onnx, input_shape)`` returns why it cannot read a file,
+    found without compiling it, or nothing: both decide who writes a network's file
+    (``exporters/onnx/exporters.py``). One that
     can tell the time of each layer has a method ``profile(artifact, request, images, calls)``
     that returns a list of :class:`LayerTime`, or its session has ``profile(images, calls)``:
     `sparsebench inspect --why` asks.

@@ -46,6 +46,7 @@ class DeepSparseEngine:
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("fp32", "int8")
     reads = "onnx"
+    opset = 13  # it reads newer ones, and leaves what they brought to its plain executor
     int8_form = "integer"
     licence, support, production = LICENCE, SUPPORT, False
 

@@ -20,6 +20,7 @@ from sparsebench.exporters.engines.base import (
     CompileRequest,
     EngineError,
     LayerTime,
+    UnfitNetworkError,
     library_failed,
 )
 
@@ -112,6 +113,22 @@ class NativeEngine:
             True, version=f"{VERSION}-{isa}", licence=self.licence, support=self.support
         )
 
+    def refusal(self, onnx: str, input_shape: tuple[int, int, int]) -> str:
+        """Why it cannot read a file, or nothing: its readers alone, nothing is compiled."""
+        from sparsebench.exporters.kernels.inference.onnx_nodes import UnsupportedOnnxError
+        from sparsebench.exporters.kernels.inference.onnx_reader import read_onnx
+        from sparsebench.exporters.kernels.lanes.reader import read_lanes
+
+        for read in (read_onnx, read_lanes):
+            try:
+                read(onnx, input_shape)
+                return ""
+            except UnsupportedOnnxError as error:
+                said = str(error)
+            except Exception as error:  # protobuf raises its own classes
+                said = f"{type(error).__name__}: {error}"
+        return said
+
     def compile(self, artifact: Artifact, request: CompileRequest) -> NativeSession:
         """Read the ONNX file, compile the kernels if need be, lay out the patterns.
 
@@ -146,8 +163,9 @@ class NativeEngine:
             except UnsupportedOnnxError as error:
                 if request.precision != "fp32":
                     named = {"int8": "INT8"}.get(request.precision, request.precision)
-                    raise EngineError(
-                        f"the native engine cannot run this network in {named}: {error}"
+                    raise UnfitNetworkError(
+                        "the native engine runs plain convolutional networks alone in "
+                        f"{named}: {error}"
                     ) from error
                 compiled = any_network(
                     read_lanes(artifact.onnx, shape),

@@ -17,6 +17,7 @@ from torch import nn
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import export_file
+from sparsebench.exporters.onnx.readers import ANY, Readers
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.models.architectures import (
     build,
@@ -43,7 +44,12 @@ BODY = "maps."
 
 
 def export_detector(
-    backbone: Backbone | OnnxBackbone, *, size: int, output: str, classes: int
+    backbone: Backbone | OnnxBackbone,
+    *,
+    size: int,
+    output: str,
+    classes: int,
+    readers: Readers = ANY,
 ) -> Artifact:
     """The artifact of a backbone's maps or of a detector on it; found again by content.
 
@@ -53,12 +59,13 @@ def export_detector(
         size: side of the square input, pixels, a multiple of 32.
         output: ``"maps"`` or ``"detector"``.
         classes: C of the head.
+        readers: the engines that the file is for.
 
     Raises:
         SparsebenchError: the network has no maps of strides 8, 16 and 32.
     """
     from sparsebench.exporters.onnx.export import write_onnx
-    from sparsebench.exporters.onnx.exporters import KEY
+    from sparsebench.exporters.onnx.exporters import key_of
 
     if isinstance(backbone, OnnxBackbone):
         return export_file(backbone, size=size, output=output)
@@ -69,7 +76,7 @@ def export_detector(
         "arch": arch,
         "num_classes": classes_of(arch, rows),
         "weights_sha256": backbone.sha256,
-        "exporter": KEY,
+        "exporter": key_of(readers),
         "torch": torch.__version__,
         "head_classes": classes if output == "detector" else None,
     }
@@ -82,8 +89,7 @@ def export_detector(
         whole = _classifier(facts, backbone.module.state_dict(), size)
         detector = _detector(whole, facts, size)
         onnx_path, weights = folder / "model.onnx", folder / "weights.safetensors"
-        written = write_onnx(detector, onnx_path, size)
-        facts.update(exporter=written.name, opset=written.opset)
+        facts.update(write_onnx(detector, onnx_path, size, readers).to_facts())
         save_file({n: v.contiguous() for n, v in backbone.module.state_dict().items()}, weights)
         with torch.inference_mode():
             width = int(detector(torch.zeros(1, 3, size, size)).shape[1])
@@ -109,12 +115,15 @@ def detects(backbone: Backbone | OnnxBackbone) -> bool:
     return known and find_architecture(backbone.card.arch).grids is not None
 
 
-def export_whole(backbone: Backbone | OnnxBackbone, *, size: int) -> Artifact:
+def export_whole(
+    backbone: Backbone | OnnxBackbone, *, size: int, readers: Readers = ANY
+) -> Artifact:
     """The artifact of a detector as it is, with the classes that it has.
 
     Args:
         backbone: for which :func:`detects` is true.
         size: side of the square input, pixels, a multiple of 32.
+        readers: the engines that the file is for.
 
     Raises:
         SparsebenchError: the side is none.
@@ -122,7 +131,8 @@ def export_whole(backbone: Backbone | OnnxBackbone, *, size: int) -> Artifact:
     assert not isinstance(backbone, OnnxBackbone)
     arch = backbone.card.arch
     rows = backbone.module.get_parameter(class_weight(arch)).shape[0]
-    return export_detector(backbone, size=size, output="detector", classes=classes_of(arch, rows))
+    classes = classes_of(arch, rows)
+    return export_detector(backbone, size=size, output="detector", classes=classes, readers=readers)
 
 
 def build_detector(artifact: Artifact) -> Detector:

@@ -15,11 +15,12 @@ from torch import nn
 
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.constants import fold_constants
-from sparsebench.exporters.onnx.exporters import KEY, Exporter, export
+from sparsebench.exporters.onnx.exporters import Written, export, key_of
 from sparsebench.exporters.onnx.padding import fix_padding, pads_by_size
 from sparsebench.exporters.onnx.plain_onnx import EXPORTER as AS_IT_IS
 from sparsebench.exporters.onnx.plain_onnx import VERSION as CUT_VERSION
 from sparsebench.exporters.onnx.plain_onnx import export_file, write_cut
+from sparsebench.exporters.onnx.readers import ANY, Readers
 from sparsebench.exporters.onnx.store import stored_artifact
 from sparsebench.exporters.onnx.torch_module import BUILDER
 from sparsebench.models.architectures import (
@@ -38,7 +39,11 @@ from sparsebench.models.zoo.load import Backbone
 
 
 def export_backbone(
-    backbone: Backbone | OnnxBackbone, *, size: int | None = None, output: str = "features"
+    backbone: Backbone | OnnxBackbone,
+    *,
+    size: int | None = None,
+    output: str = "features",
+    readers: Readers = ANY,
 ) -> Artifact:
     """The artifact of a backbone; exported once, then found by content.
 
@@ -46,6 +51,7 @@ def export_backbone(
         backbone: loaded backbone (weights, mask, card), or an ONNX file to be run as it is.
         size: side of the square input, pixels; the card's by default.
         output: ``"features"`` (pooled penultimate ``[N, D]``) or ``"logits"``.
+        readers: the engines that the file is for; what they need of it decides who writes it.
 
     Returns:
         An artifact whose ONNX file takes any batch size.
@@ -61,8 +67,8 @@ def export_backbone(
     side = size or backbone.card.preprocessing.size
     classifier = backbone.module.get_submodule(classifier_name(backbone.card.arch))
     num_classes = int(classifier.out_features)  # type: ignore[arg-type]
-    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output, KEY]
-    key.append(torch.__version__)
+    key = [backbone.sha256, backbone.card.arch, str(num_classes), str(side), output]
+    key += [key_of(readers), torch.__version__]
     if pads_by_size(backbone.module):
         key.append("fixed padding 2")
     if backbone.onnx is not None:
@@ -92,8 +98,7 @@ def export_backbone(
             own = load_onnx_backbone(backbone.card, open_onnx(backbone.onnx))
             facts["batch_size"] = write_cut(own, onnx_path, side, output)
         else:
-            written = write_onnx(module, onnx_path, side)
-            facts.update(exporter=written.name, opset=written.opset)
+            facts.update(write_onnx(module, onnx_path, side, readers).to_facts())
         _write_weights(backbone.module, folder / "weights.safetensors")
         return Artifact(
             folder=str(folder),
@@ -117,7 +122,7 @@ def covered(mask: Mask, arch: str, output: str) -> Mask:
     return {name: kept for name, kept in mask.items() if name != skipped}
 
 
-def write_onnx(module: nn.Module, path: Path, size: int) -> Exporter:
+def write_onnx(module: nn.Module, path: Path, size: int, readers: Readers = ANY) -> Written:
     """Write ``module`` as ONNX with a dynamic batch axis and batch norm folded.
 
     Args:
@@ -125,6 +130,7 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> Exporter:
             padding is fixed for this size.
         path: file to write.
         size: side of the square input, pixels.
+        readers: the engines that it is for.
 
     Returns:
         What has written it.
@@ -145,7 +151,7 @@ def write_onnx(module: nn.Module, path: Path, size: int) -> Exporter:
     by_size = pads_by_size(module)
     if by_size:
         fix_padding(module, example)
-    written = export(module, example, path)
+    written = export(module, example, path, readers)
     if by_size:
         model = onnx.load(str(path))
         fold_constants(model)

@@ -1,26 +1,34 @@
-"""torch's two ONNX exporters, in the order in which they are tried.
+"""torch's two ONNX exporters: which of them writes a network's file.
 
-Measured in November 2026 with torch 2.15, onnxscript 0.7.2 and 90 % sparse random weights: 22
-convolutional networks and transformers. Both exporters write the same weights bit for bit and the
-same zeros; outputs are PyTorch's to 1.2e-6 of their range. The newer one has produced no wrong
-network. The TorchScript one is first, because
+The newer one (``torch.onnx.export(dynamo=True)``, onnxscript) does, unless
 
-- it takes 0.2-2.2 s of processor time a network, the newer one 4-18 s;
-- what DeepSparse 1.8 executes of its graphs: ViT-Tiny all (the other's: 98 %, 1.3 times as long),
-  MobileNetV3-Small 79 % (nothing). ResNets are equal, once pooling is written in an older form
-  (:mod:`sparsebench.exporters.onnx.old_forms`). ConvNeXt-Atto is the exception: all of it is
-  executed and the result is NaN at 128 px (95 %, and right);
-- ``native`` refuses the ConvNeXts of the newer one (a ``Gather``);
-- on ONNX Runtime ViT-Tiny took 634 ms with it and 693 with the other, on ``native`` 373 and 392, on
-  OpenVINO 445 and 434 (16 images, one thread, busy machine).
+- an engine of the comparison executes older graphs only (its ``opset``; DeepSparse): the
+  TorchScript one comes first then. One file serves all engines;
+- it cannot write the network, or what it has written is wrong (outputs, zeros), or an engine that
+  was asked for cannot read it (:mod:`sparsebench.exporters.onnx.gate`).
 
-The newer one writes what TorchScript cannot. A newer torch may have it alone.
+An artifact says which wrote its file, and what kept the newer one from it.
+
+Both were compared in November 2026 on 22 convolutional networks and transformers (torch 2.15,
+onnxscript 0.7.2, 90 % sparse random weights): the same weights bit for bit, the same zeros, outputs
+PyTorch's to 1.2e-6 of their range. That the newer one "has produced wrong ResNets", as was once
+written here, was not seen with any. On 1 December 2026 (two cores of an Intel with AMX, load 4;
+process time of one thread, minima of interleaved visits, 16 images; TorchScript's figure first):
+
+- ResNet-18, 64 px: ONNX Runtime 53.1 and 53.1 ms, OpenVINO 50.6 and 52.7, ``native`` 3.2 and 3.2;
+- ViT-Tiny: ONNX Runtime 455 and 457 to 468, OpenVINO 344 and 334, ``native`` 200 and 191;
+- ConvNeXt-Atto: ONNX Runtime 226 and 203 (333 before GELU was written as it fuses it,
+  :mod:`sparsebench.exporters.onnx.usual_forms`), OpenVINO 238 and 242, ``native`` 85 and 86;
+- writing takes TorchScript 0.3-0.8 s of processor time a network, the newer one 2-5 s and 3 s more
+  in a process for imports and torch's table of functions. Of a ViT's 5 s torch's tracing takes 1.2,
+  its decomposition (two further tracings) 2, onnxscript's optimizer 1: none of it is ours. The
+  table was made anew for each network (0.8 s) and is kept now;
+- DeepSparse 1.8 executes all of TorchScript's ViT-Tiny and 79 % of its MobileNetV3-Small, of the
+  newer one's 98 % (1.3 times as long) and nothing. Hence its ``opset``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,17 +36,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
-from sparsebench.exporters.onnx.attention import plain_attention
+from sparsebench.exporters.onnx import newer_exporter
+from sparsebench.exporters.onnx.gate import why_wrong
+from sparsebench.exporters.onnx.plain_functions import plain_attention
+from sparsebench.exporters.onnx.readers import ANY, Readers
 from sparsebench.models.errors import SparsebenchError
 from sparsebench.models.installing import install_command
 
 INPUT, OUTPUT = "images", "output"
-EXTRA = "sparsebench[export]"
-_OPTIONS: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
 
 
 @dataclass(frozen=True)
@@ -50,68 +58,90 @@ class Exporter:
         opset: of its files.
         write: network in eval mode, example images, file.
         needs: module that must be installed beside torch, or nothing.
+        checked: whether its files are looked at before they are taken, where another exporter
+            could write them. Before any clock starts all are looked at.
     """
 
     name: str
     opset: int
     write: Callable[[nn.Module, Tensor, Path], None]
     needs: str = ""
+    checked: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What has written a file.
+
+    Attributes:
+        exporter: its name.
+        opset: of the file.
+        instead: why not the one that comes before it, or nothing.
+    """
+
+    exporter: str
+    opset: int
+    instead: str = ""
+
+    def to_facts(self) -> dict[str, Any]:
+        """What an artifact and a record say of it."""
+        return {"exporter": self.exporter, "opset": self.opset, "exporter_instead": self.instead}
 
 
 def _torchscript(module: nn.Module, example: Tensor, path: Path) -> None:
-    # The newest opset that every engine reads is 13; that this exporter is deprecated is known.
+    # The newest opset that every engine executes is 13; that this exporter is deprecated is known.
     axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
     torch.onnx.export(
-        module, (example,), str(path), dynamo=False, opset_version=13, dynamic_axes=axes, **_OPTIONS
+        module,
+        (example,),
+        str(path),
+        dynamo=False,
+        opset_version=13,
+        dynamic_axes=axes,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
     )
 
 
 def _dynamo(module: nn.Module, example: Tensor, path: Path) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress
-        torch.onnx.export(
-            module,
-            (example,),
-            str(path),
-            dynamo=True,
-            opset_version=18,  # the one that it is written in; others are converted
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
-            **_OPTIONS,
-        )
-    model = onnx.load(str(path))
-    model.ir_version = 8  # of opset 18; it writes 10, which DeepSparse refuses
-    onnx.save(model, str(path))
+    newer_exporter.write(module, example, path, INPUT, OUTPUT)
 
 
 EXPORTERS = (
+    Exporter("dynamo-opset18-2", newer_exporter.OPSET, _dynamo, "onnxscript", checked=True),
     Exporter("torchscript-opset13-1", 13, _torchscript),
-    Exporter("dynamo-opset18-1", 18, _dynamo, needs="onnxscript"),
 )
-KEY = "+".join(exporter.name for exporter in EXPORTERS)
-"""Part of the keys of whatever is kept of an export."""
+"""In the order in which they are tried where no engine says otherwise."""
 
 
-def export(module: nn.Module, example: Tensor, path: Path) -> Exporter:
-    """Write a network by the first exporter that can.
+def key_of(readers: Readers) -> str:
+    """Part of the keys of whatever is kept of an export for these readers."""
+    return f"{'+'.join(exporter.name for exporter in EXPORTERS)} for {readers.key}"
+
+
+def export(module: nn.Module, example: Tensor, path: Path, readers: Readers = ANY) -> Written:
+    """Write a network by the first exporter whose file is right and can be read.
 
     Args:
         module: in eval mode.
         example: float32 ``[2, 3, size, size]``; the file takes any number of images.
         path: file to write.
-
-    Returns:
-        What has written it.
+        readers: the engines that it is for.
 
     Raises:
         SparsebenchError: none can, with what each says.
     """
+    spare, unread = path.with_name(f"{path.name}.spare"), None
+    limit = readers.opset
+    order = sorted(EXPORTERS, key=lambda one: limit is not None and one.opset > limit)
+    instead = f"{readers.limited_by} executes opset {limit}" if order[0] != EXPORTERS[0] else ""
     said: list[str] = []
-    for exporter in EXPORTERS:
+    fix = "Write its ONNX file yourself, and name that."
+    for exporter in order:
         if exporter.needs and find_spec(exporter.needs) is None:
-            raise SparsebenchError(
-                f"{said[0]}; its newer exporter is not installed.",
-                f"Install what that needs: {install_command(EXTRA)}",
-            )
+            said.append(f"{exporter.name} needs {exporter.needs}, which is not installed")
+            fix = f"Install it: {install_command(exporter.needs)}"
+            continue
         try:
             with warnings.catch_warnings(), torch.no_grad(), plain_attention():
                 warnings.simplefilter("ignore")
@@ -120,7 +150,25 @@ def export(module: nn.Module, example: Tensor, path: Path) -> Exporter:
             raise
         except Exception as error:  # whatever it says of an operator
             first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            said.append(f"torch's exporter {exporter.name} cannot write the network: {first}")
+            said.append(f"{exporter.name} cannot write the network: {first}")
             continue
-        return exporter
-    raise SparsebenchError(f"{'; '.join(said)}.", "Write its ONNX file yourself, and name that.")
+        if exporter.checked and exporter != order[-1]:
+            if wrong := why_wrong(module, path, example):
+                said.append(f"{exporter.name}: {wrong}")
+                continue
+            if refused := readers.refusal(path, _shape(example)):
+                said.append(f"{exporter.name}: {refused}")
+                path.replace(spare)
+                unread = exporter
+                continue
+        spare.unlink(missing_ok=True)
+        return Written(exporter.name, exporter.opset, said[0] if said else instead)
+    if unread is not None:  # the other engines can have it
+        spare.replace(path)
+        return Written(unread.name, unread.opset)
+    raise SparsebenchError(f"torch's exporter {'; '.join(said)}.", fix)
+
+
+def _shape(example: Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = example.shape
+    return channels, height, width

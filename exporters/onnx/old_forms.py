@@ -38,16 +38,32 @@ def in_old_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    graph, shapes, constants = made.graph, _shapes(model), _constants(model)
+    graph, constants = made.graph, _constants(model)
     older = _relabelled(made, constants)
+    _pool(graph, _shapes(model), constants)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type == _POOL:
-            nodes += _pooled(node, shapes, constants)
-        elif node.op_type == _NORM and older:
-            nodes += _normalised(node, graph)
-        else:
-            nodes.append(node)
+        nodes += _normalised(node, graph) if node.op_type == _NORM and older else [node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return made
+
+
+def with_pooling(model: onnx.ModelProto) -> None:
+    """Write means over height and width as what pools, in place; all else stays as it is."""
+    if any(node.op_type == _POOL for node in model.graph.node):
+        _pool(model.graph, _shapes(model), _constants(model))
+
+
+def _pool(
+    graph: onnx.GraphProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    constants: Mapping[str, NDArray[Any]],
+) -> None:
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        nodes += _pooled(node, shapes, constants) if node.op_type == _POOL else [node]
     rank_two = {name for name, shape in shapes.items() if len(shape) == 2}
     pooled = {node.output[0] for node in nodes if node.op_type == "GlobalAveragePool"}
     for node in nodes:  # [N, C, 1, 1] to [N, C], whatever the shape was computed from
@@ -55,8 +71,6 @@ def in_old_forms(model: onnx.ModelProto) -> onnx.ModelProto:
             node.CopyFrom(helper.make_node("Flatten", node.input[:1], node.output, node.name))
     del graph.node[:]
     graph.node.extend(nodes)
-    del graph.value_info[:]
-    return made
 
 
 def _relabelled(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> bool:

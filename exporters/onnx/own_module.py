@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparsebench.exporters.onnx.export import write_onnx
+from sparsebench.exporters.onnx.readers import ANY, Readers
 from sparsebench.models.architectures import prunable_layers
 from sparsebench.models.cache import cache_dir
 from sparsebench.models.errors import SparsebenchError
 
 
-def export_module(network: nn.Module, size: int) -> Path:
+def export_module(network: nn.Module, size: int, readers: Readers = ANY) -> Path:
     """Write a network as ONNX; the network itself is left as it is.
 
     Masks of ``torch.nn.utils.prune`` are applied. The file is called after the network's class.
@@ -26,6 +27,7 @@ def export_module(network: nn.Module, size: int) -> Path:
     Args:
         network: float32 ``[N, 3, size, size]`` -> logits ``[N, C]``, in any mode.
         size: of the images, pixels.
+        readers: the engines that the file is for.
 
     Raises:
         SparsebenchError: it has no layers, or cannot be run or exported at this size.
@@ -38,7 +40,7 @@ def export_module(network: nn.Module, size: int) -> Path:
     own = _copied(network, size)
     scratch = cache_dir("modules") / f"{os.getpid()}.part"
     try:
-        write_onnx(own, scratch, size)
+        write_onnx(own, scratch, size, readers)
         # Not by the weights: the same ones under another activation are another network.
         path = cache_dir("modules", _content(scratch)) / f"{type(network).__name__}.onnx"
         scratch.replace(path)

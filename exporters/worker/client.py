@@ -49,7 +49,8 @@ class WorkerFailed(Exception):  # noqa: N818  (it is an outcome that becomes a r
     """A worker that crashed, hung, ran out of memory or was refused by its engine.
 
     Attributes:
-        kind: ``engine``, ``memory``, ``crash`` or ``timeout``.
+        kind: ``engine``, ``network`` (:class:`UnfitNetworkError`), ``memory``, ``crash`` or
+            ``timeout``.
         reason: one sentence for the record.
     """
 

@@ -24,7 +24,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from sparsebench.exporters.engines.base import CompileRequest, EngineError, Session
+from sparsebench.exporters.engines.base import (
+    CompileRequest,
+    EngineError,
+    Session,
+    UnfitNetworkError,
+)
 from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.worker.usage import peak_resident_bytes, usage_now
 
@@ -204,6 +209,8 @@ def serve(worker_target: str, shared_fd: int, requests: TextIO, answers: TextIO)
             answer = {"ok": True, **getattr(worker, operation)(message)}
         except MemoryError as error:
             answer = {"ok": False, "kind": "memory", "error": f"out of memory: {error}"}
+        except UnfitNetworkError as error:
+            answer = {"ok": False, "kind": "network", "error": str(error)}
         except EngineError as error:
             answer = {"ok": False, "kind": "engine", "error": str(error)}
         except Exception as error:  # a worker reports whatever its engine raises

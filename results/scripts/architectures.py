@@ -23,6 +23,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.verify import check_outputs, reference
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
 from sparsebench.exporters.worker.launch import start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 from sparsebench.results.scripts.native_inference import least_seconds
 
@@ -59,7 +60,7 @@ def measure(
         sides: dict[str, tuple[EngineWorker, int, int]] = {}
         for side, weights in SIDES.items():
             backbone = load_backbone(f"{arch}/{weights}")
-            artifact = export_backbone(backbone, size=size or None)
+            artifact = export_backbone(backbone, size=size or None, readers=readers_of(engines))
             told |= {"size": artifact.input_shape[1], "exporter": artifact.facts["exporter"]}
             shape = (batch_size, *artifact.input_shape)
             images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

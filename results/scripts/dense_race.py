@@ -75,9 +75,10 @@ def race(name: str, batch: int, size: int, threads: int, visits: int) -> dict[st
     from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
     from sparsebench.exporters.worker.client import WorkerFailed
     from sparsebench.exporters.worker.launch import ENGINES, start_worker
+    from sparsebench.exporters.worker.readers import readers_of
     from sparsebench.models.zoo.load import load_backbone
 
-    artifact = export_backbone(load_backbone(name), size=size)
+    artifact = export_backbone(load_backbone(name), size=size, readers=readers_of(["deepsparse"]))
     images = np.random.default_rng(0).standard_normal((batch, 3, size, size), dtype=np.float32)
     forms = {"fp32": artifact, "module": artifact}
     for form in ("qdq", "integer"):

@@ -21,6 +21,7 @@ from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.worker.client import EngineWorker
 from sparsebench.exporters.worker.launch import ENGINES as REGISTERED
 from sparsebench.exporters.worker.launch import start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 from sparsebench.results.scripts.native_inference import least_seconds
 
@@ -52,7 +53,13 @@ def main(
         sides: dict[str, tuple[EngineWorker, int, int]] = {}
         for name in backbone or USUAL:
             loaded = load_backbone(name)
-            artifact = export_detector(loaded, size=size, output="detector", classes=classes)
+            artifact = export_detector(
+                loaded,
+                size=size,
+                output="detector",
+                classes=classes,
+                readers=readers_of(["deepsparse"]),
+            )
             for entry in engine or ENGINES:
                 library, _, precision = entry.partition(":")
                 worker = stack.enter_context(start_worker(library, threads=threads))

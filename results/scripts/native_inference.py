@@ -26,6 +26,7 @@ from sparsebench.exporters.onnx.artifact import Artifact
 from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.worker.client import EngineWorker
 from sparsebench.exporters.worker.launch import start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 
 SIDES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -48,7 +49,9 @@ def main(
 ) -> None:
     """Measure and print."""
     for name in backbone or ["resnet18/uniform-90@generated"]:
-        artifact = export_backbone(load_backbone(name), size=size)
+        artifact = export_backbone(
+            load_backbone(name), size=size, readers=readers_of(["deepsparse"])
+        )
         for batch in batch_size or [64]:
             line = {"backbone": name, "size": size, "batch_size": batch, "threads": threads}
             found = measure(artifact, batch, threads, visits, layers, bf16)

@@ -24,6 +24,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
 from sparsebench.exporters.worker.launch import ENGINES, start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 from sparsebench.results.scripts.native_inference import VISIT, least_seconds
 
@@ -68,7 +69,9 @@ def measure(
     calibration = np.random.default_rng(1).standard_normal((64, 3, size, size), dtype=np.float32)
     forms: dict[tuple[str, str], Artifact] = {}
     for name in names:
-        forms[name, ""] = export_backbone(load_backbone(name), size=size)
+        forms[name, ""] = export_backbone(
+            load_backbone(name), size=size, readers=readers_of(["deepsparse"])
+        )
         for form in ("qdq", "integer"):
             forms[name, form] = quantised_artifact(
                 forms[name, ""], form, "native int8", lambda: calibration

@@ -25,6 +25,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.worker import environments
 from sparsebench.exporters.worker.client import EngineWorker
 from sparsebench.exporters.worker.launch import start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 
 # The loop that a user of DeepSparse would write; it knows nothing of this suite.
@@ -61,7 +62,9 @@ def main(
     from sparsebench.bench.comparisons.alternated_visits import pair_visits
     from sparsebench.bench.statistics import BlockPair, estimate_ratio
 
-    artifact = export_backbone(load_backbone(backbone), size=size)
+    artifact = export_backbone(
+        load_backbone(backbone), size=size, readers=readers_of(["deepsparse"])
+    )
     python = str(environments.install("neuralmagic"))
     images = np.random.default_rng(0).standard_normal(
         (batch_size, *artifact.input_shape), dtype=np.float32

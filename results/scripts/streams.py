@@ -25,6 +25,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.worker.client import EngineWorker, WorkerFailed
 from sparsebench.exporters.worker.launch import ENGINES, start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.cpus import usable_cpus
 from sparsebench.models.zoo.load import load_backbone
 
@@ -42,7 +43,9 @@ def main(
     """Measure and print."""
     threads = usable_cpus()
     for name in backbone or ["resnet18/dense", "resnet18/gmp_uniform-90"]:
-        artifact = export_backbone(load_backbone(name), size=size)
+        artifact = export_backbone(
+            load_backbone(name), size=size, readers=readers_of(["deepsparse"])
+        )
         for entry in engine or [f"{e}:{p}" for e in ENGINES for p in ENGINES.load(e).precisions]:
             line: dict[str, Any] = {"backbone": name, "engine": entry, "batch_size": batch_size}
             try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sparsebench.bench.comparisons.dense import REFERENCE_PRECISION
 from sparsebench.bench.present.report.runs import RunFacts
 from sparsebench.bench.records import Record, Trial
 
@@ -52,10 +53,12 @@ def problems_of(run: RunFacts) -> list[Problem]:
 
 
 def _of_record(run: RunFacts, record: Record, fate: str, reason: str | None) -> Problem:
+    engine = record.engine
+    precision = "" if engine.precision == REFERENCE_PRECISION else f" {engine.precision}"
     return Problem(
         run=run.label,
         fate=fate,
-        what=f"{record.backbone.name} on {record.engine.name}",
+        what=f"{record.backbone.name} on {engine.name}{precision}",
         workload=record.workload,
         task=record.task.name,
         method=record.backbone.method,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
 from sparsebench.exporters.kernels.inference.onnx_nodes import refusal
 from sparsebench.exporters.kernels.lanes.layers import LAYERS
@@ -263,16 +265,39 @@ def _split(reader: Reader, node: onnx.NodeProto, attributes: Attributes) -> None
 def _gather(reader: Reader, node: onnx.NodeProto, attributes: Attributes) -> None:
     x, index = reader.view(node.input[0]), np.asarray(reader.constant(node, 1))
     axis = attributes.get("axis", 0) % len(x.shape)
-    flat = index.reshape(-1) % x.shape[axis]
-    steps = np.diff(flat)
-    if index.ndim > 1 or (len(steps) and (np.any(steps != steps[0]) or steps[0] == 0)):
+    steps = _even_steps(index % x.shape[axis])
+    if steps is None:
         raise refusal(node, "only evenly spaced places along an axis")
-    where: Any = int(flat[0])
-    if index.ndim == 1:
-        step = int(steps[0]) if len(steps) else 1
-        last = int(flat[-1]) + (1 if step > 0 else -1)
-        where = slice(int(flat[0]), last if last >= 0 else None, step)
-    reader.values[node.output[0]] = _part(x, axis, where)
+
+    def taken(array: NDArray[Any]) -> NDArray[Any]:
+        first = int(index.flat[0]) % x.shape[axis]
+        start = array[(*[slice(None)] * axis, slice(first, None))]
+        stride = array.strides[axis]
+        return as_strided(
+            start,
+            (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]),
+            (*array.strides[:axis], *(s * stride for s in steps), *array.strides[axis + 1 :]),
+            writeable=False,
+        )
+
+    reader.values[node.output[0]] = _must(x.changed(taken))
+
+
+def _even_steps(index: NDArray[Any]) -> list[int] | None:
+    """The distance of neighbours along each axis of places; None where they are uneven.
+
+    torch's newer exporter writes an ``as_strided`` as the places of all its numbers.
+    """
+    if not index.size:
+        return None
+    corner = (0,) * index.ndim
+    steps = [
+        int(np.moveaxis(index, a, 0)[1][corner[1:]] - index[corner]) if index.shape[a] > 1 else 0
+        for a in range(index.ndim)
+    ]
+    grid = np.indices(index.shape, sparse=True)
+    even = index[corner] + sum((s * g for s, g in zip(steps, grid, strict=True)), np.int64(0))
+    return steps if np.array_equal(np.broadcast_to(even, index.shape), index) else None
 
 
 def _expand(reader: Reader, node: onnx.NodeProto, attributes: Attributes) -> None:

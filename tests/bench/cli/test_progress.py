@@ -38,6 +38,8 @@ def test_elapsed_and_remaining_are_labelled() -> None:
     guessed = Reading(0.01, 20.0, None, guess=500.0)
     assert times(guessed) == "1 %, 20 s elapsed, perhaps 8.3 min remaining"
     assert times(Pace().reading()).endswith("remaining time not known yet")  # seen: "100 %"
+    assert times(Reading(0.999, 60.0, 0.1)).startswith("99 %")
+    assert times(Reading(1.0, 60.0, 0.0)).startswith("100 %")
     assert times(Reading(1.0, 7260.0, 40.0, at_least=True)).endswith("at least 40 s remaining")
 
 

@@ -136,3 +136,28 @@ def test_a_graph_that_deepsparse_left_to_another_never_counts_as_deepsparse() ->
     gated = {cell.record.id: cell for cell in gated_cells(records, ())}
     assert gated[left.id].ratio is None
     assert "bundled ONNX Runtime" in (gated[left.id].reason or "")
+
+
+def test_an_optional_engine_without_kernels_for_a_network_is_skipped(
+    tmp_path: Path, images: Path, cli: Cli
+) -> None:
+    """`run quick` of a pruned ViT ended with four failed cells, "Shape: operator not known"."""
+    words = [*small(tmp_path, images), "--workload", "inference"]
+    words[words.index("--size") + 1] = "160"
+    words += ["--backbone", "timm:test_vit/uniform-90@generated"]
+    words += ["--engine", "onnxruntime", "--engine", "native:int8?", "--out", str(tmp_path / "R")]
+    done = cli(*words)
+    assert done.code == 0, done.err
+    told = {
+        (r["engine"]["name"], r["status"], r["reason"] or "")
+        for r in lines(tmp_path / "R/records.jsonl")
+    }
+    assert ("onnxruntime", "ok", "") in told
+    ((_, status, reason),) = (one for one in told if one[0] == "native")
+    assert status == "skipped" and "plain convolutional networks alone in INT8" in reason
+    (written,) = {
+        r["extra"]["exporter"]["name"]
+        for r in lines(tmp_path / "R/records.jsonl")
+        if r["status"] == "ok"
+    }
+    assert written.startswith("dynamo")  # no engine of it needs older graphs

@@ -146,6 +146,19 @@ def test_what_lasts_longer_than_expected_does_not_read_zero_before_it_is_over() 
     assert left is not None and left > 0
 
 
+def test_the_later_a_launch_is_the_more_its_open_steps_take() -> None:
+    """It told "about 3 s remaining" for eight minutes, when others had come onto the machine."""
+    run, clock = pace((2, 1))
+    run.expect(0, [10.0, 10.0])
+    run.start(0, ["a", "b"])
+    left = []
+    for seconds in (10, 40, 200):
+        clock.now = 1000.0 + seconds
+        run.reach("a", 1.0)
+        left.append(run.reading().remaining)
+    assert left == [10.0, (40 - 20) / 2, (200 - 20) / 2]  # half of its steps are open
+
+
 def test_a_group_that_nothing_is_known_of_takes_as_long_a_cell_as_the_others() -> None:
     run, _ = pace((2, 3), (4, 1))
     run.expect(0, [10.0, 10.0])

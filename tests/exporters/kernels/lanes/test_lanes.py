@@ -245,6 +245,8 @@ OPERATORS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "slice back": ("Slice", [np.array([3]), np.array([-5]), np.array([2]), np.array([-2])], {}),
     "gather a row": ("Gather", [np.array(2)], {"axis": 2}),
     "gather every second": ("Gather", [np.array([3, 1])], {"axis": 3}),
+    "gather a plane's places": ("Gather", [np.array([[0, 1], [1, 2], [2, 3]])], {"axis": 2}),
+    "gather a place twice": ("Gather", [np.array([1, 1])], {"axis": 1}),
     "sum over two axes": ("ReduceSum", [np.array([1, 3])], {"keepdims": 0}),
     "largest": ("ReduceMax", [], {"axes": [2]}),
     "transposed": ("Transpose", [], {"perm": [0, 3, 1, 2]}),

@@ -1,6 +1,8 @@
-"""Attention as the matrix products that it is, while a network is exported.
+"""Functions of torch written out while a network is exported.
 
-The fused operator of torch exists in ONNX only from opset 14 on; old readers take the products.
+Attention is the matrix products that it is: its fused operator exists in ONNX only from opset 14
+on, and old readers take the products. Pooling to one pixel is a mean: torch's newer exporter writes
+that of channels that lie last as an ``as_strided``, the places of all its numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +29,23 @@ def plain_attention() -> Iterator[None]:
     finally:
         functional.scaled_dot_product_attention = before
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def plain_pooling() -> Iterator[None]:
+    """Inside, ``adaptive_avg_pool2d`` to one pixel is a mean over height and width."""
+    before = functional.adaptive_avg_pool2d
+
+    def pooled(images: Tensor, output_size: Any) -> Tensor:
+        if output_size in (1, (1, 1), [1, 1]):
+            return images.mean((-2, -1), keepdim=True)
+        return before(images, output_size)
+
+    functional.adaptive_avg_pool2d = pooled  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.adaptive_avg_pool2d = before
 
 
 def _attention(
