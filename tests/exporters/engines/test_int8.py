@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,6 +16,7 @@ from sparsebench.exporters.onnx.export import export_backbone
 from sparsebench.exporters.onnx.quantise_artifact import quantised_artifact
 from sparsebench.exporters.onnx.torch_module import build_module
 from sparsebench.exporters.worker.launch import ENGINES, engine, start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.zoo.load import load_backbone
 from tests.exporters.engines.test_engines import skip_if_it_cannot_be_here
 
@@ -23,10 +26,22 @@ ABLE = [name for name in ENGINES if "int8" in engine(name).precisions]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARSEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return export_backbone(load_backbone("resnet18/magnitude_uniform_block4-90"), size=32)
+def own_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+    """The file that a run on an engine alone would have."""
+    cache = tmp_path_factory.mktemp("cache")
+    backbone = load_backbone("resnet18/magnitude_uniform_block4-90")
+
+    def export(name: str) -> Artifact:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SPARSEBENCH_CACHE", str(cache))
+            return export_backbone(backbone, size=32, readers=readers_of([name]))
+
+    return export
+
+
+@pytest.fixture(scope="module")
+def exported(own_file: Callable[[str], Artifact]) -> Artifact:
+    return own_file("deepsparse")
 
 
 def in_int8(artifact: Artifact, form: str) -> Artifact:
@@ -39,9 +54,10 @@ def test_three_engines_compute_in_int8() -> None:
 
 @pytest.mark.parametrize("name", ABLE)
 def test_int8_is_the_same_network_by_the_engine_s_own_kernels(
-    name: str, exported: Artifact
+    name: str, own_file: Callable[[str], Artifact]
 ) -> None:
     skip_if_it_cannot_be_here(name)
+    exported = own_file(name)
     artifact = in_int8(exported, getattr(ENGINES.load(name), "int8_form", "qdq"))
     with torch.inference_mode():
         expected = build_module(exported)(torch.from_numpy(IMAGES)).numpy()
