@@ -295,7 +295,7 @@ def _even_steps(index: NDArray[Any]) -> list[int] | None:
         int(np.moveaxis(index, a, 0)[1][corner[1:]] - index[corner]) if index.shape[a] > 1 else 0
         for a in range(index.ndim)
     ]
-    grid = np.indices(index.shape, sparse=True)
+    grid: tuple[NDArray[Any], ...] = np.indices(index.shape, sparse=True)
     even = index[corner] + sum((s * g for s, g in zip(steps, grid, strict=True)), np.int64(0))
     return steps if np.array_equal(np.broadcast_to(even, index.shape), index) else None
 
