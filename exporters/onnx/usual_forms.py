@@ -6,6 +6,7 @@ multiplies ``x`` with the half of the rest: a ConvNeXt-Atto took 1.4 times as lo
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 
 import numpy as np
@@ -18,12 +19,15 @@ from sparsebench.exporters.onnx.old_forms import with_pooling
 def in_usual_forms(model: onnx.ModelProto) -> None:
     """Write pooling and GELU as engines know them, in place; notes on the source go.
 
+    Convolutions and linear layers are named after their modules, as engines tell of them.
+
     Args:
         model: a graph of opset 18.
     """
     with_pooling(model)
     _reorder_gelu(model.graph)
     _drop_unused(model.graph)
+    _name_layers(model.graph)
     _forget_source(model)
 
 
@@ -73,6 +77,24 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
         copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
         del graph.initializer[:]
         graph.initializer.extend(copies)
+
+
+def _name_layers(graph: onnx.GraphProto) -> None:
+    """``/layer1.0.conv1/Conv`` instead of ``node_Conv_296``: the module, then the operator."""
+    stored = {tensor.name for tensor in graph.initializer}
+    taken = Counter(node.name for node in graph.node)
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or not stored & set(node.input[:2]):
+            continue
+        layer = node.input[1].removesuffix(".weight")
+        if layer == node.input[1]:  # turned round: the exporter's notes have the module
+            notes = {note.key: note.value for note in node.metadata_props}
+            scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+            layer = scopes[-2] if len(scopes) > 1 else ""
+        if layer:
+            name = f"/{layer}/{node.op_type}"
+            node.name = f"{name}_{taken[name]}" if taken[name] else name
+            taken[name] += 1
 
 
 def _forget_source(model: onnx.ModelProto) -> None:

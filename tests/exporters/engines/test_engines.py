@@ -21,6 +21,7 @@ from sparsebench.exporters.onnx.torch_module import build_module
 from sparsebench.exporters.worker import environments
 from sparsebench.exporters.worker.client import WorkerFailed
 from sparsebench.exporters.worker.launch import ENGINES, engine, probe, start_worker
+from sparsebench.exporters.worker.readers import readers_of
 from sparsebench.models.errors import UnknownNameError
 from sparsebench.models.zoo.load import load_backbone
 
@@ -35,7 +36,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     # The cache of exports is the test's own, that of environments stays the user's.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return export_backbone(load_backbone("resnet18/uniform-90@generated"), size=32)
+        readers = readers_of(ENGINES)  # one file for all of them, as in a run
+        backbone = load_backbone("resnet18/uniform-90@generated")
+        return export_backbone(backbone, size=32, readers=readers)
 
 
 def skip_if_it_cannot_be_here(name: str) -> None:

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsebench.bench.why.layers import read_layers
 from sparsebench.exporters.engines.base import CompileRequest
 from sparsebench.exporters.engines.native import NativeEngine
 from sparsebench.exporters.onnx import exporters
@@ -217,6 +218,27 @@ def test_the_newer_ones_file_has_the_forms_that_engines_are_fast_at(tmp_path: Pa
     with torch.inference_mode():
         expected = network(torch.from_numpy(IMAGES)).numpy()
     np.testing.assert_allclose(session.run(None, {"images": IMAGES})[0], expected, atol=1e-6)
+
+
+def test_layers_are_named_after_their_modules(tmp_path: Path) -> None:
+    """`inspect --why` would tell of a node_Conv_296."""
+    write_onnx(TinyNet(), tmp_path / "a.onnx", 16)
+    names = [layer.name for layer in read_layers(tmp_path / "a.onnx")]
+    assert names == ["conv1", "conv2", "fc"]
+    write_onnx(Tokens(), tmp_path / "b.onnx", 16)
+    assert [layer.name for layer in read_layers(tmp_path / "b.onnx")] == ["stem", "inner.0"]
+
+
+class Tokens(nn.Module):
+    """Its linear layer works on tokens: the exporter stores the weight turned round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.inner = nn.Sequential(nn.Linear(8, 8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(self.stem(images).flatten(2).transpose(1, 2)).mean(1)  # type: ignore[no-any-return]
 
 
 def test_a_file_names_no_folder_of_the_machine_that_wrote_it(tmp_path: Path) -> None:
