@@ -34,8 +34,8 @@ def why_wrong(module: nn.Module, path: Path, example: Tensor) -> str:
     """
     try:
         zeros = onnx_mask(path, module, tuple(example.shape[1:]))  # type: ignore[arg-type]
-        images = np.random.default_rng(0).standard_normal((_IMAGES, *example.shape[1:]))
-        images = images.astype(np.float32)
+        shape = (_IMAGES, *example.shape[1:])
+        images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         session = session_of(load_model(path), path)
         found = run_session(session, [session.get_outputs()[0].name], images, path)[0]
     except SparsebenchError as error:
