@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sparsebench.models.cache import cache_dir
+from tests.bench.run.small import COMMAND, TINY
 
-BACKBONE = "resnet18/uniform-90@generated"
 # Read by the parent at its start: no other process may use shared memory in /dev/shm.
 NO_SHM = """
 import os
@@ -31,7 +30,7 @@ def run(folder: Path, images: Path, *options: str, **environment: str) -> tuple[
     kept = ("LD_LIBRARY_PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS")
     done = subprocess.run(
         [
-            sys.executable, "-m", "sparsebench", "run", str(plan), "--backbone", BACKBONE,
+            *COMMAND, "run", str(plan), "--backbone", TINY,
             "--size", "32", "--batch-size", "8", "--epochs", "2", "--task", str(images),
             "--seed", "1", "--out", str(folder / "R"), *options,
         ],
