@@ -12,16 +12,18 @@ An artifact says which wrote its file, and what kept the newer one from it.
 Both were compared in November 2026 on 22 convolutional networks and transformers (torch 2.15,
 onnxscript 0.7.2, 90 % sparse random weights): the same weights bit for bit, the same zeros, outputs
 PyTorch's to 1.2e-6 of their range. That the newer one "has produced wrong ResNets", as was once
-written here, was not seen with any. On 1 December 2026 (two cores of an Intel with AMX, load 4;
-process time of one thread, minima of interleaved visits, 16 images; TorchScript's figure first):
+written here, was not seen with any.On 1 December 2026 (two cores of an Intel with AMX, load 6;
+process time of one thread, minima of few interleaved visits, 16 images; TorchScript's first):
 
-- ResNet-18, 64 px: ONNX Runtime 53.1 and 53.1 ms, OpenVINO 50.6 and 52.7, ``native`` 3.2 and 3.2;
-- ViT-Tiny: ONNX Runtime 455 and 457 to 468, OpenVINO 344 and 334, ``native`` 200 and 191;
-- ConvNeXt-Atto: ONNX Runtime 226 and 203 (333 before GELU was written as it fuses it,
-  :mod:`sparsebench.exporters.onnx.usual_forms`), OpenVINO 238 and 242, ``native`` 85 and 86;
-- writing takes TorchScript 0.3-0.8 s of processor time a network, the newer one 2-5 s and 3 s more
-  in a process for imports and torch's table of functions. Of a ViT's 5 s torch's tracing takes 1.2,
-  its decomposition (two further tracings) 2, onnxscript's optimizer 1: none of it is ours. The
+- ResNet-18, 64 px: ONNX Runtime 63 and 64 ms, OpenVINO 71 and 67, ``native`` 6.5 and 6.3;
+- ViT-Tiny: ONNX Runtime 466 and 471, OpenVINO 372 and 352, ``native`` 240 and 238;
+- ConvNeXt-Atto: ONNX Runtime 263 and 235, OpenVINO 188 and 187, ``native`` 127 and 125. Before GELU
+  was written as ONNX Runtime fuses it (:mod:`sparsebench.exporters.onnx.usual_forms`), in another
+  job, 226 and 333;
+- writing takes TorchScript 0.3-0.6 s of processor time a network; the newer one 2.0 (ConvNeXt),
+  2.4 (ResNet), 4.5 (ViT) and 7.9 (MobileNetV3-Small), with 3.4 more in a process for imports and
+  torch's table of functions, and the look at its file 0.1-0.5. Of a ViT's, torch's tracing takes
+  1.2, its decomposition (two further tracings) 2, onnxscript's optimizer 1: none of it is ours. The
   table was made anew for each network (0.8 s) and is kept now;
 - DeepSparse 1.8 executes all of TorchScript's ViT-Tiny and 79 % of its MobileNetV3-Small, of the
   newer one's 98 % (1.3 times as long) and nothing. Hence its ``opset``.
