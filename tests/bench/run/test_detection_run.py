@@ -45,7 +45,7 @@ detection_epochs = 2
 seconds = 0.2
 engines = ["onnxruntime"]
 [full]
-engines = ["native"]
+engines = ["torch"]
 recipe = "short"
 epochs = 1
 validation = 0.2
