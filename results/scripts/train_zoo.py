@@ -30,7 +30,7 @@ from sparsebench.models.sparsify.two_stages import stages
 
 PLANS = ZOO_FOLDER / "plans"
 # From other weights, and of no equal training.
-LEFT_OUT = ("efficientnet_lite0-gmp-70", "resnet18-dense+epochs17")
+LEFT_OUT = ("efficientnet_lite0-gmp-70", "resnet18-dense+epochs17", "resnet18-dense+epochs30")
 Start = Callable[[list[str], Path], "subprocess.Popen[bytes]"]
 
 
