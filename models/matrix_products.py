@@ -8,8 +8,6 @@ Copying each output's window side by side (im2col) costs little there, for a pla
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +18,6 @@ from torch.nn import functional
 # forward and gradient of the input at 5x5 (1.1 ms, and 1.0 with 128 channels) but not at 6x6
 # (0.8), gradient of the weights at 8x8 (1.4 with 128 channels) but not at 10x10 (0.9).
 _ALL, _WEIGHTS = 25, 64
-_PROBE_CHANNELS, _PROBE_SIDE, _PROBE_IMAGES = 256, 2, 32
 
 
 class SmallPlaneConv2d(nn.Conv2d):
@@ -61,25 +58,14 @@ def has_products(module: nn.Module) -> bool:
     return bool(_simple(module))
 
 
-@lru_cache
-def products_pay(precision: torch.dtype) -> bool:
-    """Whether the gradients of a small plane's convolution are faster as products here.
+def products_pay(bf16: bool) -> bool:
+    """Whether a training that nobody has tried out runs faster with products here.
 
-    A layer of 256 channels and 2x2 pixels is tried out both ways, a few milliseconds each.
+    Seen in bf16 on a processor with a matrix unit (AMX), and not tried elsewhere. A rule and no
+    trial, for a training that goes on after an interrupt must compute as it did before.
     """
-    layer = nn.Conv2d(_PROBE_CHANNELS, _PROBE_CHANNELS, 3, padding=1, bias=False)
-    layer = layer.to(precision, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shape = (_PROBE_IMAGES, _PROBE_CHANNELS, _PROBE_SIDE, _PROBE_SIDE)
-    images = torch.ones(shape, dtype=precision).contiguous(memory_format=torch.channels_last)
-    images.requires_grad_()
-    least: dict[type, float] = {}
-    for _ in range(4):  # the first of each allocates
-        for form in (nn.Conv2d, SmallPlaneConv2d):
-            layer.__class__ = form
-            start = time.process_time()
-            torch.autograd.backward(layer(images).sum())
-            least[form] = min(least.get(form, 1e9), time.process_time() - start)
-    return least[SmallPlaneConv2d] < least[nn.Conv2d]
+    has_matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bf16 and bool(has_matrix_unit())
 
 
 def _simple(module: nn.Module) -> list[nn.Conv2d]:

@@ -154,7 +154,7 @@ def train(
         seed=seed,
         bf16=execution.bf16(module),
     )
-    if execution.device == "cpu" and products_pay(torch.bfloat16 if run.bf16 else torch.float32):
+    if execution.device == "cpu" and products_pay(run.bf16):
         use_matrix_products(module)
     method.prepare(run)
     identity = {

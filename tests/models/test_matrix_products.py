@@ -133,6 +133,11 @@ def test_names_and_tensors_stay() -> None:
     assert not has_products(network)  # once is enough
 
 
-def test_whether_it_pays_is_asked_once() -> None:
-    assert products_pay(torch.float32) is products_pay(torch.float32)
-    assert products_pay.cache_info().currsize >= 1
+@pytest.mark.parametrize(("unit", "bf16"), [(True, True), (True, False), (False, True)])
+def test_a_training_that_is_not_tried_out_has_them_where_they_were_seen_to_pay(
+    unit: bool, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: unit, raising=False)
+    assert products_pay(bf16) is (unit and bf16)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")  # an older PyTorch
+    assert not products_pay(bf16)

@@ -30,6 +30,7 @@ from sparsebench.exporters.onnx.quantise import (
 from sparsebench.exporters.onnx.quantise_artifact import CALIBRATION_FILE, quantised_artifact
 from sparsebench.exporters.onnx.quantise_graph import fold_batch_norm
 from sparsebench.exporters.onnx.quantise_ranges import Range, calibrate, choose_range
+from sparsebench.exporters.onnx.readers import ANY, Readers
 from sparsebench.models.architectures import build
 from sparsebench.models.errors import SparsebenchError
 
@@ -286,11 +287,15 @@ def test_weights_that_several_convolutions_share_are_quantized_in_each(form: str
     assert [one.op_type for one in made.graph.node].count(steps[form]) == 2
 
 
-def test_every_convolution_of_an_untrained_network_is_quantized(tmp_path: Path) -> None:
+@pytest.mark.parametrize("readers", [ANY, Readers(opset=13)])
+def test_every_convolution_of_an_untrained_network_is_quantized(
+    tmp_path: Path, readers: Readers
+) -> None:
     path = tmp_path / "net.onnx"
-    write_onnx(build("resnet18", 10), path, 32)
+    write_onnx(build("resnet18", 10), path, 32, readers)
     model = onnx.load(str(path))
-    assert any(one.op_type == "Identity" for one in model.graph.node)  # else it tells nothing
+    shares = any(one.op_type == "Identity" for one in model.graph.node)
+    assert shares or readers is ANY  # else it tells nothing of equal tensors
     fold_batch_norm(model)
     kinds = [one.op_type for one in model.graph.node]
     assert kinds.count("Conv") == 20

@@ -96,9 +96,8 @@ def test_gradients_are_those_in_float64_within_the_rounding_of_bf16(
 
 
 @able
-def test_the_engine_trains_in_it_but_does_not_infer_in_it() -> None:
+def test_the_engine_trains_in_it() -> None:
     assert NativeEngine.training_precisions == ("fp32", "bf16")
-    assert "bf16" not in NativeEngine.precisions
 
 
 def test_it_is_refused_by_name_and_never_becomes_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
