@@ -87,7 +87,7 @@ def _deflated(rows: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
         # Longer repetitions than runs do not occur, and looking for them takes ten times as long.
         deflate = zlib.compressobj(9, zlib.DEFLATED, _RAW_DEFLATE, 9, zlib.Z_RLE)
         packed = deflate.compress(raw) + deflate.flush()
-        places.append(packed if len(packed) < len(raw) else raw)  # told apart by their length
+        places.append(packed if len(packed) < len(raw) else raw)  # a reader knows by the length
     lengths = np.array([len(place) for place in places], _LENGTH)
     return lengths.tobytes() + b"".join(places)
 
